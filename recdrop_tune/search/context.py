@@ -1,9 +1,16 @@
-"""Describes the data of a search, and scores a constant predictor on them."""
+"""Describes the data of a search, and scores a constant predictor on them.
+
+The constant knows the training targets but never looks at a sequence: a trial that is not clearly better has
+learned nothing from its sequences. Keras does the scoring: the model's loss and metrics get the constant
+instead of the model's output, with its mask. So any loss and any metric works, and the scores compare with
+those of the trials.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,7 +19,19 @@ import numpy as np
 
 from recdrop_tune.events import Context
 from recdrop_tune.hypermodels import LanguageModel
-from recdrop_tune.search.constant import ConstantScore, score_constant
+from recdrop_tune.kernels import mask_of
+
+Array = Any
+"""A NumPy array."""
+
+_MOST = 4_000_000
+"""Predicted numbers that are scored. More, as of a language model, take long; a sample is accurate enough."""
+
+_GROUPS = 20
+"""Jackknife groups. The standard error is off by about a sixth, for twenty scorings."""
+
+
+_FREQUENCIES = "the class frequencies of the training data"
 
 
 def context_of(
@@ -29,9 +48,6 @@ def context_of(
         hypermodel: The hypermodel, whose `mask_value` marks padding.
         model: One of its models, compiled; None if it is scored in another way than Keras's.
         goals: The objectives.
-
-    Returns:
-        The context; None if nothing is known.
     """
     value = (
         0 if getattr(hypermodel, "mask_zero", False) else getattr(hypermodel, "mask_value", None)
@@ -46,11 +62,11 @@ def context_of(
             scores = score_constant(model, train, validation, goals)
     if not words and not scores:
         return None
-    is_text = isinstance(hypermodel, LanguageModel)
+    of_words = isinstance(hypermodel, LanguageModel)
     return Context(
         words=words,
         predicts={
-            name: each.predicts.replace("class", "word") if is_text else each.predicts
+            name: each.predicts.replace("class", "word") if of_words else each.predicts
             for name, each in scores.items()
         },
         constant={name: each.value for name, each in scores.items()},
@@ -116,3 +132,180 @@ def _describe_targets(y: Any, outputs: int | None) -> str:
 
 def _number(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+@dataclass(frozen=True)
+class ConstantScore:
+    """The score of a constant predictor.
+
+    Attributes:
+        value: Its score on the validation data.
+        standard_error: How much of a gain over it may be luck: one standard error over sequences, or more.
+        predicts: The constant in words, such as "the class frequencies of the training data".
+    """
+
+    value: float
+    standard_error: float
+    predicts: str
+
+
+def score_constant(
+    model: keras.Model, train: Any, validation: Any, goals: Iterable[kt.Objective]
+) -> dict[str, ConstantScore]:
+    """Scores the best constant predictor by each objective that starts with `val_`.
+
+    The candidates are the mean and the median of the training targets, or the frequencies of their classes,
+    as probabilities and as logits. The one with the best training score is scored on the validation data.
+
+    Args:
+        model: A compiled model with one output. Its metrics are reset.
+        train: `(x, y)` or `(x, y, sample_weight)` arrays.
+        validation: The same, or `None` to score on the training data.
+        goals: The objectives.
+    """
+    known = _Targets.read(model, train)
+    asked = known if validation is None else _Targets.read(model, validation)
+    (mean, median), (wanted, _) = known.moments(), asked.moments()
+    lacking = np.any((mean == 0) & (wanted > 0)) or np.any((mean == 1) & (wanted < 1))
+    if lacking:
+        # The logarithm of a class that the training data lack is infinite: add half a target of each.
+        mean = (mean * len(known.y) + 0.5) / (len(known.y) + 1)
+    candidates = _candidates(known.y, mean, None if lacking else median)
+    judge = asked if lacking else known
+    scores = {key: judge.score(model, constant) for key, constant in candidates.items()}
+    found: dict[str, ConstantScore] = {}
+    for goal in goals:
+        name, sign = goal.name.removeprefix("val_"), -1 if goal.direction == "max" else 1
+        if not goal.name.startswith("val_") or not all(name in each for each in scores.values()):
+            continue
+        best = min(scores, key=lambda key: sign * scores[key][name])
+        value = asked.score(model, candidates[best])[name]
+        error = asked.standard_error(model, candidates[best], name)
+        if sign > 0:
+            # The standard error does not bound luck: it is 0 if all classes are equally frequent. The outputs
+            # of a model that has learned nothing differ from the constant with some variance v. That costs
+            # v / 2 in the mean over n targets, give or take sqrt(v / n). At z standard deviations it gains
+            # z^2 / (2 n) at most (for a squared error, that share of it twice). The best of many epochs of
+            # many trials reaches z = 4, and a gain counts from two of them on.
+            error = max(error, 4**2 / 2 * value / asked.number)
+        if np.isfinite(value) and np.isfinite(error):
+            words = best[0]
+            if sign < 0 and words == _FREQUENCIES:
+                words = (
+                    "the most frequent class"  # Of probabilities, an accuracy takes the largest.
+                )
+            found[goal.name] = ConstantScore(value, error, words)
+    return found
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Targets, and what Keras needs to score predictions of them.
+
+    Attributes:
+        y: The targets.
+        weight: Sample weights, of shape `(batch,)` or `(batch, time)`; or `None`.
+        mask: The mask of the model's output, of shape `(batch, time)`; or `None`.
+        shape: Shape of a prediction, without the batch.
+        ignored: The label that the loss ignores, or `None`.
+    """
+
+    y: Array
+    weight: Any
+    mask: Any
+    shape: tuple[int, ...]
+    ignored: int | None = None
+
+    @classmethod
+    def read(cls, model: keras.Model, data: Any) -> _Targets:
+        x, y, weight = (*data, None)[:3]
+        first = model(_rows(x, slice(0, 32)), training=False)
+        rows = np.random.default_rng(0).permutation(len(y))[
+            : max(2, _MOST // int(np.prod(first.shape[1:])))
+        ]
+        mask = None
+        if mask_of(first) is not None:
+            # Only the model knows which steps count, so it has to read all of them.
+            # Large batches: JAX compiles anew for each of these calls.
+            parts = np.array_split(rows, -(-len(rows) // 2048))
+            outputs = [model(_rows(x, part), training=False) for part in parts]
+            mask = np.concatenate([keras.ops.convert_to_numpy(mask_of(each)) for each in outputs])
+        return cls(
+            np.asarray(y)[rows],
+            None if weight is None else np.asarray(weight)[rows],
+            mask,
+            tuple(first.shape[1:]),
+            getattr(model.loss, "ignore_class", None),
+        )
+
+    @property
+    def number(self) -> int:
+        """How many predictions count: one for each sequence, or for each step."""
+        steps = np.prod(self.y.shape[: len(self.shape)])
+        return int(steps if self.mask is None else self.mask.sum())
+
+    def score(
+        self, model: keras.Model, constant: Array, rows: Any = slice(None)
+    ) -> dict[str, float]:
+        """Returns the loss and the metrics of a constant, by name."""
+        y = self.y[rows]
+        weight, mask = (None if each is None else each[rows] for each in (self.weight, self.mask))
+        constants = np.broadcast_to(constant, (len(y), *self.shape)).astype(keras.config.floatx())
+        predicted = keras.ops.convert_to_tensor(constants)
+        if mask is not None:
+            predicted._keras_mask = keras.ops.convert_to_tensor(mask)
+        model.reset_metrics()
+        loss = model.compute_loss(None, y, predicted, weight, training=False)
+        metrics = model.compute_metrics(None, y, predicted, weight)
+        # A constant has no weights to be regularized.
+        metrics["loss"] = loss - sum(model.losses)
+        return {name: float(value) for name, value in metrics.items() if np.ndim(value) == 0}
+
+    def standard_error(self, model: keras.Model, constant: Array, name: str) -> float:
+        """Returns that of a score, by the jackknife over whole sequences: steps are not independent."""
+        groups = min(_GROUPS, len(self.y))
+        group = np.random.default_rng(1).permutation(len(self.y)) % groups
+        without = [self.score(model, constant, group != each)[name] for each in range(groups)]
+        return float(((groups - 1) * np.var(without)) ** 0.5)
+
+    def moments(self) -> tuple[Array, Array | None]:
+        """Returns the mean target in the shape of a prediction, and the median unless targets are labels.
+
+        Labels and masked targets get one constant for all steps, other targets one for each step.
+        """
+        y, counts = self.y, np.ones((len(self.y), 1))
+        for factor in (self.mask, self.weight):
+            if factor is not None:
+                counts = counts * factor.reshape(len(y), -1)  # (batch, 1) or (batch, time)
+        integers = y.dtype.kind in "biu"
+        if (
+            integers
+            and self.shape[-1] > 1
+            and y.size * self.shape[-1] == len(y) * np.prod(self.shape)
+        ):
+            labels = y.reshape(len(y), -1)
+            weight = counts * (labels != self.ignored)
+            frequency = np.bincount(labels.ravel(), weight.ravel(), self.shape[-1])
+            return frequency / frequency.sum(), None
+        y = y.reshape(len(y), *self.shape).astype("float64")
+        counts = np.broadcast_to(counts.reshape(*counts.shape, *[1] * (y.ndim - 2)), y.shape)
+        axes = (0, 1) if y.ndim == 3 and (integers or self.mask is not None) else (0,)
+        mean = (y * counts).sum(axes) / counts.sum(axes)
+        return mean, np.nanmedian(np.where(counts > 0, y, np.nan), axes)
+
+
+def _candidates(y: Array, mean: Array, median: Array | None) -> dict[tuple[str, str], Array]:
+    """Returns constants by their name and form."""
+    classes = median is None or np.isin(y, (0, 1)).all()
+    name = _FREQUENCIES if classes else "the mean of the training targets"
+    found = {(name, "plain"): mean}
+    if median is not None:
+        found["the median of the training targets", "plain"] = median
+    if np.all((mean >= 0) & (mean <= 1)):
+        share = np.clip(mean, 1e-7, 1 - 1e-7)
+        found[name, "softmax"], found[name, "sigmoid"] = np.log(share), np.log(share / (1 - share))
+    return found
+
+
+def _rows(x: Any, rows: Any) -> Any:
+    return keras.tree.map_structure(lambda part: np.asarray(part)[rows], x)

@@ -149,12 +149,6 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
         x = x[..., None]  # Sequences of one feature.
     if isinstance(x, _Ragged):
         x = _Ragged(each if tokens or each.ndim > 1 else each[:, None] for each in x)
-        if len(shapes := {each.shape[1:] for each in x}) > 1:
-            raise invalid_argument(
-                name,
-                expected="sequences of shape (time, features) with equal numbers of features",
-                received=f"sequences with the features {sorted(shapes)}",
-            )
     flat = [each for part in (x, *others) for each in _flatten(part)]
     lengths = {_length(each) for each in flat if each is not None}
     if len(lengths) != 1 or 0 in lengths:

@@ -1,15 +1,21 @@
-"""Checks data against a model by running it once."""
+"""Checks data against a model by running it once, and completes settings of the training by the data."""
 
 from __future__ import annotations
 
 import re
+import warnings
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument, plain
+from recdrop_tune.hypermodels import LanguageModel, SequenceRegressor, batches, is_one_hot
+from recdrop_tune.search.settings import Training
+from recdrop_tune.tuner import GroupedFolds, check_folds
 
 Array = Any
 """A NumPy array."""
@@ -47,9 +53,6 @@ def check_data(
         model: A compiled model of the search. It is not trained.
         batch_size: Samples per batch, for arrays.
         fit: Further arguments of `Model.fit`.
-
-    Raises:
-        InvalidArgumentError: They do not suit it.
     """
     for key, part in made.items():
         if part is None:
@@ -190,3 +193,89 @@ def _rows(part: Any, chosen: Array) -> Any:
 
 def _kind(part: Any) -> str:
     return getattr(getattr(part, "dtype", None), "kind", "tensor")
+
+
+# Class weights and groups.
+
+
+def complete_training(training: Training, train: Any, hypermodel: Any) -> Training:
+    """Returns settings with class weights as numbers, and with folds that know their groups.
+
+    Raises:
+        InvalidArgumentError: Sequences have no labels to be weighted, the folds do not keep groups together,
+            or there are more folds than samples.
+    """
+    if isinstance(train, tuple):
+        check_folds(training.cv, train[0])
+    if training.class_weight is not None:
+        weights = _class_weights(training.class_weight, train, hypermodel)
+        fit = {**training.fit, "class_weight": weights}
+        training = replace(training, class_weight=None, fit=fit)
+    if training.groups is None:
+        return training
+    if training.cv is None:
+        raise invalid_argument(
+            "groups",
+            expected="None without `cv`, whose folds keep groups together",
+            received=type(training.groups),
+            fix="Pass both: rdt.Training(cv=5, groups=...).",
+        )
+    grouped = GroupedFolds(training.cv, np.asarray(training.groups))
+    if isinstance(train, tuple):
+        _check_groups(grouped, keras.tree.flatten(train[1])[0])
+    return replace(training, cv=grouped, groups=None)
+
+
+def _check_groups(grouped: GroupedFolds, y: Any) -> None:
+    """Raises if groups do not fit the samples, or if a splitter ignores them."""
+    groups = grouped.groups
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The check below is stricter.
+            parts = list(grouped.split(np.zeros((len(y), 1)), np.asarray(y)))
+    except (TypeError, ValueError) as error:
+        raise invalid_argument(
+            "groups", expected="groups that can be split into folds", received=str(error)
+        ) from error
+    if any(set(groups[train]) & set(groups[test]) for train, test in parts):
+        raise invalid_argument(
+            "cv",
+            expected="a number of folds, or a splitter that takes groups, with `groups`",
+            received=grouped.cv,
+        )
+
+
+def _class_weights(given: Any, train: Any, hypermodel: Any) -> dict[int, float]:
+    check_end("train", train, {})
+    has_labels = not getattr(hypermodel, "return_sequences", False) and not isinstance(
+        hypermodel, SequenceRegressor | LanguageModel
+    )
+    counts: Counter[int] = Counter()
+    for _, y in batches(train):
+        labels = _labels(y) if has_labels else None
+        if labels is None:
+            raise invalid_argument(
+                "class_weight",
+                expected="None if there is not one label for each sequence",
+                received=given,
+                fix="Give weights with the data: (x, y, weights[y]).",
+            )
+        counts.update(labels.tolist())
+    if given == "balanced":
+        mean = sum(counts.values()) / len(counts)
+        return {label: mean / number for label, number in sorted(counts.items())}
+    if unknown := sorted(given.keys() - counts.keys()):  # Keras ignores them.
+        expected = f"labels of the training data: {', '.join(map(str, sorted(counts)[:10]))}"
+        raise invalid_argument("class_weight", expected=expected, received=unknown)
+    return dict(given)
+
+
+def _labels(y: Any) -> Any:
+    """Returns the label of each sequence; None for other targets."""
+    y = None if keras.tree.is_nested(y) else np.asarray(y)
+    if y is None or y.dtype.kind not in "biuf":
+        return None
+    if y.ndim == 2 and y.shape[1] > 1 and is_one_hot(y):
+        return y.argmax(axis=1)
+    is_single = y.ndim == 1 or y.shape[1:] == (1,)
+    return y.reshape(-1).astype("int64") if is_single and np.all(y == np.floor(y)) else None

@@ -179,25 +179,15 @@ class AnySearch:
 
 
 def _new_tuner(make_tuner: Any) -> Any:
-    if not callable(make_tuner) or isinstance(make_tuner, kt.Tuner):
+    tuner: Any = None
+    if callable(make_tuner):
+        with contextlib.redirect_stdout(io.StringIO()):
+            tuner = make_tuner()
+    is_tuner = isinstance(tuner, kt.engine.base_tuner.BaseTuner)
+    if not is_tuner or isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument(
             "make_tuner",
-            expected="a function without arguments that makes a tuner",
-            received=make_tuner,
-            fix="Each process makes its own: `distribute(lambda: keras_tuner.RandomSearch(...))`.",
-        )
-    with contextlib.redirect_stdout(io.StringIO()):
-        tuner = make_tuner()
-    if not isinstance(tuner, kt.engine.base_tuner.BaseTuner):
-        expected = "a function that makes a keras_tuner.Tuner"
-        raise invalid_argument(
-            "make_tuner", expected=expected, received=f"one that makes {tuner!r}"
-        )
-    if isinstance(tuner.oracle, TrackedOracle):
-        raise invalid_argument(
-            "make_tuner",
-            expected="a function that makes a tuner without tracking it",
-            received="one that calls `track`",
-            fix="Pass `tracking=` to `distribute`.",
+            expected="a function without arguments that makes a keras_tuner.Tuner without tracking it",
+            received=make_tuner if tuner is None else tuner,
         )
     return tuner

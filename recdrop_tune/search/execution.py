@@ -37,17 +37,12 @@ from recdrop_tune.oracle import (
     TooManyFailuresError,
     has_ended_by_failures,
     read_object,
-    tried_of_all,
 )
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import check_confirmations
-from recdrop_tune.search.first_trials import (
-    enqueue_first_trials,
-    untried_lines,
-    warn_if_nothing_is_searched,
-)
+from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
@@ -84,13 +79,10 @@ def run(plan: Plan) -> TuneResult:
         check_confirmations(plan.folder)
         config = replace(config, seed=held.seed)
         plan = replace(plan, search_id=held.id, config=config)
-        own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
-        if own_space and (plan.folder / "oracle.json").exists():
+        if not isinstance(getattr(plan.model, "space", None), SearchSpace):
             _check_space(plan)
         tuner = plan.new_tuner()
         lines = _first_trials(plan, tuner.oracle)
-        if own_space:
-            warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, config.verbose, plan.at_once))
         keep = " and overwrite=False" if config.overwrite else ""
         how = f'run again with directory="{plan.folder}"{keep}'
@@ -184,6 +176,8 @@ def _check_space(plan: Plan) -> None:
     Only its name is part of the search's identity, and Keras Tuner would resume with the old ranges.
     """
     saved = (read_object(plan.folder / "oracle.json") or {}).get("hyperparameters")
+    if saved is None:
+        return
     try:
         there = space_of(kt.HyperParameters.from_config(saved))
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -210,16 +204,7 @@ def _tuner_elsewhere(plan: Plan) -> Iterator[Any]:
 
 @contextmanager
 def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Listener]]:
-    """Shows the progress of a search on the terminal.
-
-    Args:
-        folder: The project folder.
-        verbose: 0 prints nothing, 2 also epochs.
-        workers: How many trials run at the same time.
-
-    Yields:
-        The listeners of its events.
-    """
+    """Shows the progress of a search on the terminal; yields the listeners of its events."""
     if not verbose:
         yield []
         return
@@ -231,13 +216,7 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
 @contextmanager
 def print_how_to_resume(folder: Path, how: str, verbose: int) -> Iterator[None]:
-    """Prints how to resume a search; on Ctrl-C the traceback ends with that and the best trial so far.
-
-    Args:
-        folder: The project folder.
-        how: How to resume the search in it.
-        verbose: 0 prints nothing at the start.
-    """
+    """Prints how to resume a search; on Ctrl-C the traceback ends with that and the best trial so far."""
     if verbose:
         print(f"Folder: {folder} (to resume: {how})", flush=True)
     try:
@@ -377,45 +356,29 @@ def _run_in_workers(
 def check_completed(tuner: Any, ended: Ended) -> None:
     """Raises if a search ended without a complete trial, or because its trials failed.
 
-    Args:
-        tuner: The tuner.
-        ended: Its end.
-
     Raises:
         RecdropError: It did.
     """
-    statuses = [trial.status for trial in tuner.oracle.trials.values()]
-    pruned, failed = statuses.count("STOPPED"), statuses.count("FAILED")
-    folder, early = f"The folder is `{tuner.project_dir}`", ended.tracking.records.no_more
+    trials, records = tuner.oracle.trials.values(), ended.tracking.records
+    pruned, failed = (sum(t.status == each for t in trials) for each in ("STOPPED", "FAILED"))
+    is_stopped = records.no_more is not None and records.no_more.reason == STOPPED
     if ended.stopped_by:
         raise _too_many_failures(tuner)
     if _completed(tuner):
         return
-    if early and early.reason == STOPPED:
-        raise RecdropError(
-            f"{no_more_words(ended.tracking.records)} None is complete. {folder}: run again with it as "
-            "`directory` to resume."
-        )
-    if failed and not pruned:
+    if failed and not pruned and not is_stopped:
         raise _too_many_failures(tuner)
-    if not pruned:
-        why, remedy = "the tuner proposed no configuration", "Give it a larger `max_trials`"
-        if (timeout := getattr(tuner.oracle, "timeout", None)) is not None:
-            why = f"the {timeout:g} seconds of `timeout` were over before one could end"
-            remedy = "Run again with a larger `timeout`, or without one"
-        raise RecdropError(f"No trial was completed, for {why}. {remedy}. {folder}.")
-    how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
-    resume = "Resume with a larger `max_trials`, and with"
-    counts = tried_of_all(tuner.oracle)
-    if counts is not None and counts[0] == counts[1]:
-        resume = (
-            "Every configuration of the space was tried: start a search in another folder, with"
+    why = "the tuner proposed no configuration, or `timeout` was over before one could end."
+    if is_stopped:
+        why = f"{no_more_words(records)} To resume, run again with the folder as `directory`."
+    elif pruned:
+        how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
+        why = (
+            f"of {len(trials)} trials {how}. A pruned trial stops before its last epoch and does not count. "
+            'Resume with a larger `max_trials`, and with tuner=rdt.Optuna(pruner="none"), or a pruner that '
+            "gives trials more epochs."
         )
-    raise RecdropError(
-        f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial stops before its last "
-        f"epoch and does not count. {folder}. {resume} "
-        'tuner=rdt.Optuna(pruner="none"), or a pruner that gives trials more epochs.'
-    )
+    raise RecdropError(f"No trial was completed: {why} The folder is `{tuner.project_dir}`.")
 
 
 def _too_many_failures(tuner: Any) -> RecdropError:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from recdrop_tune.errors import warn_caller
 from recdrop_tune.oracle import (
     HyperParameter,
     OptunaOracle,
@@ -36,12 +34,7 @@ _HIGHEST = 0.5
 def enqueue_first_trials(oracle: Any, known: Iterable[Mapping[str, Any]] = ()) -> None:
     """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
 
-    Configurations that an earlier session tried are left out, and so are the last wrappers if `max_trials`
-    is too small for all.
-
-    Args:
-        oracle: Any oracle; only an `OptunaOracle` takes configurations.
-        known: The configurations of `try_first`, which come next.
+    Configurations that an earlier session tried are left out. Those of `known` (`try_first`) come next.
 
     Raises:
         InvalidArgumentError: One of `known` is not in the space.
@@ -79,70 +72,25 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
 
 
 def untried_lines(oracle: Any) -> list[str]:
-    """Returns lines on the first configurations that `max_trials` leaves untried; none if it suffices.
+    """Returns a line if `max_trials` is too small to try all first configurations.
 
     Args:
-        oracle: The oracle, before its first trial. It has the configurations of `try_first`.
+        oracle: The oracle, after `enqueue_first_trials` and before its first trial.
     """
     limit = oracle.max_trials
     if not isinstance(oracle, OptunaOracle) or limit is None:
         return []
-    space, done, lines = oracle.hyperparameters.space, len(oracle.trials), []
-    reserved = int(oracle.twin_last and offers_none(space))  # For the twin of the best trial.
-    baselines = _missing(oracle)
-    known = [point for point in oracle.points_to_try() if point not in baselines]
-    room = max(0, limit - reserved - done)
-    if len(baselines) > room:
-        names = [hp.name for hp in space if _is_searched(hp)]
-        tried = {n: _tried(oracle, n) | {p[n] for p in baselines[:room] if n in p} for n in names}
-        never = dict.fromkeys(
-            f"{name.removesuffix('wrapper')}{point[name]}"
-            for point in baselines[room:]
-            for name in names
-            if name in point and point[name] not in tried[name]
-        )
-        twin = " and the best of them without its dropout" if reserved else ""
-        lines.append(
-            f"max_trials={limit} is too small to try every wrapper, and {', '.join(never)} may never be "
-            f"tried. {done + len(baselines) + reserved} trials try each once{twin}."
-        )
-    needed = done + len(baselines) + len(known) + reserved
-    untried = min(len(known), needed - limit)
-    if untried > 0:
-        lines.append(
-            f"max_trials={limit} is too small to try every configuration of try_first after the "
-            f"baselines: {untried} of {len(known)} may not be tried. {needed} trials try all."
-        )
-    return lines
-
-
-def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:
-    """Warns if a user-defined hypermodel has no hyperparameter with more than one value.
-
-    Args:
-        oracle: The oracle, whose space is known.
-        space: The hypermodel in words.
-    """
-    asked = oracle.hyperparameters.space
-    several = (len(list(islice(hp.values, 2))) > 1 for hp in asked if not is_fixed(hp))
-    # A space with one dropout setting is intended.
-    if any(map(is_wrapper, asked)) or any(several):
-        return
-    warn_caller(
-        f"Nothing is searched: the {space} asks `hp` for no hyperparameter with more than one value, so all "
-        "trials are the same. Add a dropout to its LSTM and GRU layers: "
-        "`layer = recdrop_tune.dropout_rnn(hp, layer)`, or return "
-        "`recdrop_tune.dropout_model(hp, model)`."
-    )
+    twin = int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
+    waiting = len(oracle.points_to_try())
+    needed = len(oracle.trials) + waiting + twin
+    if not waiting or needed <= limit:
+        return []
+    what = "every wrapper (and what `try_first` names) once"
+    return [f"max_trials={limit} is too small to try {what}: that takes {needed} trials."]
 
 
 class _Spread:
-    """Chooses the values of the first trial of each wrapper.
-
-    Args:
-        turns: How many trials there are.
-        seed: Seed of the draws.
-    """
+    """Chooses the values of the first trial of each wrapper; `turns` is the number of these trials."""
 
     def __init__(self, turns: int, seed: int) -> None:
         self.turns = turns
@@ -151,13 +99,7 @@ class _Spread:
         self._strata: dict[str, Any] = {}
 
     def choose(self, wrappers: Mapping[str, Any], turn: int, hp: HyperParameter) -> Any:
-        """Chooses the value of one hyperparameter.
-
-        Args:
-            wrappers: The wrapper of each layer.
-            turn: Which of the trials it is.
-            hp: The hyperparameter.
-        """
+        """Chooses the value of one hyperparameter in one of the trials, with the wrapper of each layer."""
         if hp.name in wrappers:
             return wrappers[hp.name]
         key = hp.name.rpartition("/")[2].partition(".")[0]

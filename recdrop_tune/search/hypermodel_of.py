@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,10 +14,10 @@ from recdrop_tune.hypermodels import (
     AbstractHyperModel,
     ExistingModel,
     Extension,
+    has_own_fit,
     infer_hypermodel,
     unextended,
 )
-from recdrop_tune.problems import suggestion
 from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
@@ -26,11 +25,6 @@ from recdrop_tune.spaces import SearchSpace
 
 def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]:
     """Returns the hypermodel of a search or the function that builds its models, and its space in words.
-
-    Args:
-        hypermodel: A hypermodel, a build function, a Keras model, or the task that the data are about.
-        train: The training data.
-        space: The search space for a task or a Keras model; None for `"quick"`.
 
     Raises:
         InvalidArgumentError: It is not a hypermodel, or it defines its space and `space` is given as well.
@@ -54,21 +48,12 @@ def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]
     if isinstance(hypermodel, kt.HyperModel):
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
-        _check_build_function(hypermodel)
         return hypermodel, f"function {_qualified(hypermodel)}"
-    is_class = isinstance(hypermodel, type)
     raise invalid_argument(
         "model",
         expected="a Keras model, a function that builds one from `hp`, or a keras_tuner.HyperModel",
         received=hypermodel,
-        fix=f"Pass an instance: {hypermodel.__name__}(...)." if is_class else "",
     )
-
-
-def has_own_fit(hypermodel: Any) -> bool:
-    """Returns whether a hypermodel has its own `fit`, which can do anything with model and data."""
-    known = (kt.HyperModel.fit, AbstractHyperModel.fit)  # They pass everything on to Keras.
-    return isinstance(hypermodel, kt.HyperModel) and type(hypermodel).fit not in known
 
 
 _ELSEWHERE = {
@@ -83,31 +68,12 @@ _ELSEWHERE = {
 """The arguments of `Model.fit` that `tune` takes elsewhere."""
 
 
-def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
-    """Raises for an argument that `fit` does not have, or that `tune` takes elsewhere.
-
-    Args:
-        fit: The arguments in `Training.fit`.
-        model: The hypermodel. Its `fit` can have further arguments; with `**kwargs` it gets everything.
-    """
-    model, fits = unextended(model), [keras.Model.fit]
-    fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []
-    parameters = [each for known in fits for each in inspect.signature(known).parameters.values()]
-    rest = any(each.kind is each.VAR_KEYWORD for each in parameters) and has_own_fit(model)
-    collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    filled_in = {"self", "hp", "model"}  # By Keras Tuner.
-    taken = {each.name for each in parameters if each.kind not in collecting} - filled_in
-    for name in fit:  # The values can be data, too long for a message.
-        if name in _ELSEWHERE:
-            raise InvalidArgumentError(
-                f"Invalid argument `{name}` received in `fit`. Give {_ELSEWHERE[name]} to `tune`."
-            )
-        if name not in taken and not rest:
-            near = suggestion(name, sorted(taken - set(_ELSEWHERE)))
-            raise InvalidArgumentError(
-                f"Invalid argument `{name}` received in `fit`. Expected an argument of "
-                f"`keras.Model.fit`. {near}"
-            )
+def check_fit_arguments(fit: Mapping[str, Any]) -> None:
+    """Raises for an argument in `Training.fit` that would silently replace one of `tune`."""
+    for name in fit.keys() & _ELSEWHERE.keys():  # The values can be data, too long for a message.
+        raise InvalidArgumentError(
+            f"Invalid argument `{name}` received in `fit`. Give {_ELSEWHERE[name]} to `tune`."
+        )
 
 
 def check_hypermodel_data(
@@ -116,16 +82,7 @@ def check_hypermodel_data(
     """Raises if data do not suit the models of a hypermodel; see `check_data`.
 
     A hypermodel with its own `fit` may do anything with the data. A function that cannot build a model
-    without more is not run here: the search names what is wrong with it.
-
-    Args:
-        hypermodel: The hypermodel or build function.
-        made: The data by `"training"`, `"validation"` and `"test"`.
-        batch_size: Samples per batch, for arrays.
-        fit: Further arguments of `Model.fit`.
-
-    Raises:
-        InvalidArgumentError: They do not.
+    is not run here: the search names what is wrong with it.
     """
     if has_own_fit(hypermodel):
         return
@@ -162,21 +119,6 @@ def loss_of(hypermodel: Any) -> Any:
     template = hypermodel.template
     loss, weights = template.loss, (template.compiled or {}).get("loss_weights")
     return loss if weights is None else {"loss": loss, "weights": weights}
-
-
-def _check_build_function(function: Any) -> None:
-    """Raises for a function without arguments, which returns a model but cannot ask `hp` for anything."""
-    try:
-        takes_nothing = not inspect.signature(function).parameters
-    except (TypeError, ValueError):  # A function in C may have no signature.
-        return
-    if takes_nothing:
-        raise invalid_argument(
-            "model",
-            expected="a Keras model, or a function that builds one from `hp`",
-            received=f"{_qualified(function)}, which takes no argument",
-            fix="Pass the model that it returns: `model=make_model()`.",
-        )
 
 
 def _qualified(thing: Any) -> str:
@@ -237,13 +179,10 @@ class ObservedTrials(Extension):
         result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
-                check_objectives(self._objectives, result.history, "" if validated else _SELDOM)
+                check_objectives(self._objectives, result.history)
             # From here on, a trial that ends before it reports the objective fails alone.
             self._reported = True
         return result
-
-
-_SELDOM = " Or no epoch was validated: pass a `validation_freq` of at most `epochs`."
 
 
 def _may_report(callback: Any) -> bool:
@@ -265,22 +204,13 @@ class _ObjectiveCheck(keras.callbacks.Callback):
         check_objectives(self._objectives, logs or {})
 
 
-def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: str = "") -> None:
-    """Raises if an objective is not among the metrics.
-
-    Args:
-        objectives: The objectives.
-        metrics: The metrics, by name.
-        advice: Another possible cause, appended to the message.
-
-    Raises:
-        ObjectiveNotReportedError: It is not.
-    """
+def check_objectives(objectives: Sequence[kt.Objective], metrics: Mapping[str, Any]) -> None:
+    """Raises `ObjectiveNotReportedError` if an objective is not among the metrics."""
     for objective in objectives:
         if objective.has_value(metrics):
             continue
         raise ObjectiveNotReportedError(
             f"The model reports no metric named `{objective.name}`, which is the objective. It "
             f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
-            f"model with the metric.{advice}"
+            "model with the metric."
         )

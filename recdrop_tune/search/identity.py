@@ -12,9 +12,8 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,13 +26,10 @@ PATIENCE = 10.0
 """Seconds to wait for another search in the folder: the workers of a killed one take some to end."""
 
 
-@dataclass(frozen=True)
-class Held:
-    """The search that a folder holds.
+class Held(NamedTuple):
+    """The id and the seed of the search that a folder holds.
 
-    Attributes:
-        id: Its id.
-        seed: Its seed. One is drawn if the user gave none, because a trial and its twin must start alike.
+    A seed is drawn if the user gave none, because a trial and its twin must start alike.
     """
 
     id: str

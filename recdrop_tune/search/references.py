@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -71,18 +72,12 @@ def model_named(value: Any) -> Any:
 
 
 def _described(error: BaseException) -> str:
-    """Describes an exception and the line in the user's code that raised it."""
+    """Describes an exception and the last line of the user's own code in its traceback."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
-    here = str(Path(__file__).parents[1])
+    others = (str(Path(__file__).parents[1]), sys.base_prefix, "<")
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        # Neither this package, nor Python's, nor an installed library.
-        if not frame.filename.startswith((here, "<")) and not _is_installed(frame.filename)
+        if not frame.filename.startswith(others) and "site-packages" not in frame.filename
     ]
     return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
-
-
-def _is_installed(file: str) -> bool:
-    stdlib = Path(traceback.__file__).parent
-    return "site-packages" in Path(file).parts or Path(file).is_relative_to(stdlib)

@@ -173,22 +173,6 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
-def _expanded(path: Path) -> Path:
-    """Expands `~`, if the home directory is known."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise invalid_argument(
-            "", expected="a path in a home that exists", received=path
-        ) from error
-
-
-def _not_empty(path: Any) -> Any:
-    if isinstance(path, str) and not path:  # To `Path` it is the current folder.
-        raise ValueError("a path")
-    return path
-
-
 def _as_tuple(value: Any) -> Any:
     """Lets a user write one value, or none, where several are possible."""
     if isinstance(value, list | tuple):
@@ -367,7 +351,7 @@ class Training:
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 4
     compilation_cache: (
-        Flag | Annotated[Path, AfterValidator(lambda path: _expanded(path).absolute())]
+        Flag | Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
     ) = True
     fit: dict[str, Any] = field(default_factory=dict)
 
@@ -564,14 +548,7 @@ class SearchConfig:
     confirm: Literal[0] | Annotated[Confirm, PlainValidator(_make_confirm)] | None = None
     workers: Annotated[Workers, PlainValidator(_make_workers)] | None = None
     tracking: Annotated[MLflow | None, PlainValidator(_tracking)] = MLflow()
-    directory: (
-        Annotated[
-            Path,
-            AfterValidator(_expanded),
-            BeforeValidator(_not_empty),
-        ]
-        | None
-    ) = None
+    directory: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     seed: Seed | None = None
     verbose: Literal[0, 1, 2] = 1
     overwrite: Flag = False
@@ -584,7 +561,14 @@ class SearchConfig:
             raise invalid_argument("objective", expected=expected, received=names)
         # Optuna and MLflow both keep their version in a table of the same name.
         check_databases(optuna.storage, self.tracking.store() if self.tracking else "")
-        check_workers(self.workers, optuna, self.tracking)
+        if self.workers is None:
+            return
+        if self.tracking and self.tracking.system_metrics:
+            expected = "False with `workers`: the load of a machine is not that of one trial"
+            raise invalid_argument("system_metrics", expected=expected, received=True)
+        if type(optuna.storage).__name__ == "InMemoryStorage":
+            expected = "a storage that other processes can open, with `workers`"
+            raise invalid_argument("storage", expected=expected, received="InMemoryStorage")
 
     @property
     def tuner_name(self) -> str:
@@ -595,22 +579,6 @@ class SearchConfig:
     def optuna(self) -> Optuna:
         """The settings of Optuna, for the tuner `"optuna"`."""
         return self.tuner if isinstance(self.tuner, Optuna) else Optuna()
-
-
-def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow | None) -> None:
-    """Raises for settings that parallel trials cannot have.
-
-    Raises:
-        InvalidArgumentError: The study is in the memory of this process, or `system_metrics` is set.
-    """
-    if workers is None:
-        return
-    if tracking and tracking.system_metrics:
-        expected = "False with `workers`: the load of a machine is not that of one trial"
-        raise invalid_argument("system_metrics", expected=expected, received=True)
-    if type(optuna.storage).__name__ == "InMemoryStorage":
-        expected = "a storage that other processes can open, with `workers`"
-        raise invalid_argument("storage", expected=expected, received="InMemoryStorage")
 
 
 CLASSES: Mapping[str, Any] = {

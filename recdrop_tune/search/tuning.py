@@ -18,8 +18,8 @@ from recdrop_tune.files import RUNS
 from recdrop_tune.hypermodels import task_in_words
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.classes_and_groups import complete_training
 from recdrop_tune.search.data import Data
+from recdrop_tune.search.data_check import complete_training
 from recdrop_tune.search.execution import run
 from recdrop_tune.search.hypermodel_of import (
     as_hypermodel,
@@ -124,38 +124,15 @@ def tune(
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)
         >>> print(result.summary())
     """
-    given: dict[str, Any] = {
-        "model": model,
-        "space": space,
-        "objective": objective,
-        "max_trials": max_trials,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "timeout": timeout,
-        "tuner": tuner,
-        "training": training,
-        "confirm": confirm,
-        "workers": workers,
-        "tracking": tracking,
-        "directory": directory,
-        "seed": seed,
-        "verbose": verbose,
-        "overwrite": overwrite,
-    }
+    given: dict[str, Any] = {**locals()}  # The arguments of `SearchConfig` have the same names.
+    del given["train"], given["validation"]
     return run_search(SearchConfig(**given), train, validation)
 
 
 def run_search(
     config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
 ) -> TuneResult:
-    """Runs a search; see `tune`.
-
-    Args:
-        config: The arguments of `tune`.
-        train: The training data.
-        validation: The validation data.
-        config_file: The YAML file that describes the search.
-    """
+    """Runs a search; see `tune`. `config_file` is the YAML file that describes it."""
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(each) for each in training.callbacks]
@@ -168,7 +145,7 @@ def run_search(
         ]
     )
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
-    check_fit_arguments(training.fit, model)
+    check_fit_arguments(training.fit)
     _check_validation(goals, validation, training)
     if config.workers is not None:
         import_ray()
@@ -199,17 +176,13 @@ def run_search(
 
 
 def _check_validation(goals: Sequence[Any], validation: Any, training: Training) -> None:
-    """Raises for validation data together with folds, and for an objective without validation data.
-
-    Raises:
-        InvalidArgumentError: There are two sources of validation data, or none.
-    """
+    """Raises for two sources of validation data, and for an objective without any."""
     if training.cv is not None and validation is not None:
         expected = "None with `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
     asked = [goal.name for goal in goals if goal.name.startswith("val_")]
-    ways = (validation, training.cv, training.fit.get("validation_split") or None)
-    if asked and all(way is None for way in ways):
+    is_split = training.cv is not None or training.fit.get("validation_split")
+    if asked and validation is None and not is_split:
         raise invalid_argument(
             "validation",
             expected=f"validation data, for the objective is {asked[0]}",

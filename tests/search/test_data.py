@@ -40,17 +40,11 @@ def same(x, y):
 @pytest.mark.parametrize(
     ("given", "x", "y"),
     [
-        ((X, Y), X, Y),
         ((tf.constant(X), pd.Series(Y)), X, Y),
         ((X.tolist(), Y.tolist()), X.astype("float64"), Y),
-        ((list(X), Y), X, Y),
+        ((list(X), Y.astype(object)), X, Y),
         ((np.array([[1, None]], object), [0]), np.array([[1, np.nan]]), np.array([0])),
-        (([pd.DataFrame(each) for each in X], Y), X, Y),
-        ((pd.Series(list(X)), Y), X, Y),
-        ((X, pd.Series(Y, index=SHUFFLED)), X, Y),
-        ((X, pd.Series(Y, dtype="Int64")), X, Y),
-        ((X, Y.astype(object)), X, Y),
-        ((X, pd.Series([None, 1.5] * 12), None), X, np.array([np.nan, 1.5] * 12)),
+        ((pd.Series(list(X)), pd.Series(Y, index=SHUFFLED, dtype="Int64"), None), X, Y),
         ((TEXT, Y), TEXT, Y),
         (lambda: (X, Y), X, Y),
     ],
@@ -72,21 +66,16 @@ def test_datasets_stay_as_they_are(given):
 def test_several_inputs_and_outputs():
     frame = pd.DataFrame(X[:, 0], index=SHUFFLED)
     inputs = {"a": X, "b": [X, X.tolist()], "c": frame}
-    x, y, weight = Data((inputs, (Y, Y), Y.tolist())).made["training"]
+    data = Data((inputs, (Y, Y), Y.tolist()), (X, Y))
+    x, y, weight = data.made["training"]
     assert x["a"] is X
     assert same(x["c"], X[:, 0])
     assert same(x["b"][0], X)
     assert same(y[1], Y)
+    arguments = data.fit_arguments(8)
+    assert (arguments["batch_size"], arguments["validation_batch_size"]) == (8, 8)
+    assert same(arguments["sample_weight"], weight)
     assert same(weight, Y)
-
-
-def test_arguments_of_fit():
-    arguments = Data((X, Y, Y), (X, Y)).fit_arguments(8)
-    assert {k: arguments[k] for k in ("batch_size", "validation_batch_size")} == {
-        "batch_size": 8,
-        "validation_batch_size": 8,
-    }
-    assert same(arguments["sample_weight"], Y)
     assert same(arguments["validation_data"][0], X)
 
 
@@ -99,13 +88,10 @@ def padded(lists, value):
     [
         list,
         lambda lists: np.array(lists, dtype=object),
-        lambda lists: np.array([each.tolist() for each in lists], dtype=object),
         lambda lists: [each.tolist() for each in lists],
-        lambda lists: [tf.constant(each) for each in lists],
-        lambda lists: pd.Series(lists, index=SHUFFLED),
         lambda lists: [pd.DataFrame(each, index=range(7, 7 + len(each))) for each in lists],
     ],
-    ids=["arrays", "objects", "object lists", "lists", "tensors", "series", "frames"],
+    ids=["arrays", "objects", "lists", "frames"],
 )
 def test_sequences_of_unequal_lengths_are_padded(listed):
     tags = [1 + (each[:, 0] > 0).astype("int64") for each in LISTS]
@@ -143,7 +129,6 @@ def test_tokens():
     ("train", "message"),
     [
         (X, r"`train`.*\(x, y\).*ndarray.* Give x and y together"),
-        ((X,), "`train`.*Give x and y together"),
         (0.2, "`train`.*'float'"),
         ((pair for pair in [(X, Y)]), "`train`.*only once"),
         ((X, Y[:5]), "as many targets.*5 and 24"),
@@ -184,27 +169,10 @@ LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_cla
         (own(1, "binary_crossentropy"), (X, 2 * Y - 1), r"labels 0 \.\.\. 1.*labels -1 \.\.\. 1"),
         (own(1, "mse"), (X, X[:, 0]), r"targets of shape \('samples', 1\).*samples', 3\)"),
         (own(), (X[..., :2], Y), r"`train`.*\(2, 5, 2\).*model \(None, None, 3\)"),
-        (own(loss="categorical_crossentropy"), (X, Y), "`train`: .*shape"),
-        (own(), (X.astype(str), Y), "`train`: "),
         (own(), (NAN, Y), "finite loss.*NaN or infinity in x"),
-        (own(1, "mse"), (X, np.where(Y, np.nan, 0.0)), "finite loss.*in y"),
-        (own(), dataset(X, Y + 2), r"labels 0 \.\.\. 2|label"),
         (own(), dataset().repeat(), "`train`.*data with an end, or .*steps_per_epoch"),
-        (own(), tf.data.Dataset.from_tensor_slices((X, Y)), "`train`: "),
     ],
-    ids=[
-        "labels",
-        "signs",
-        "repeated",
-        "features",
-        "rows",
-        "text",
-        "NaN",
-        "NaN y",
-        "batches",
-        "endless",
-        "single",
-    ],
+    ids=["labels", "signs", "repeated", "features", "NaN", "endless"],
 )
 def test_what_a_model_does_not_take(model, train, message):
     with pytest.raises(InvalidArgumentError, match=message):
@@ -215,8 +183,6 @@ def test_what_a_model_does_not_take(model, train, message):
     ("model", "train"),
     [
         (own(), (X, Y)),
-        (own(loss="categorical_crossentropy"), (X, np.eye(3)[Y])),
-        (own(1, "binary_crossentropy"), (X, Y)),
         (own(1, "mse"), (X, X[:, 0, :1])),
         (own(loss=LOGITS, steps=True), (X, np.full((24, 5), 7))),
         (own(steps=True, mask=True), (MASKED, np.where(MASKED[..., 0] == 0, 0, Y[:, None]))),
@@ -250,9 +216,8 @@ class OwnStep(keras.Model):
         return {"loss": 0.0}
 
 
-@pytest.mark.parametrize(("kind", "loss"), [(OwnStep, None), (keras.Model, keras.losses.Circle())])
-def test_models_and_losses_that_take_other_targets(kind, loss):
+def test_a_model_with_its_own_step_takes_other_targets():
     inputs = keras.Input((5, 3))
-    model = kind(inputs, keras.layers.Dense(4)(keras.layers.GRU(2)(inputs)))
-    model.compile("adam", loss)
+    model = OwnStep(inputs, keras.layers.Dense(4)(keras.layers.GRU(2)(inputs)))
+    model.compile("adam")
     check_data({"training": (X, Y)}, model, 8, {})

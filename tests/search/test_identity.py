@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from contextlib import ExitStack, suppress
 
 import keras
@@ -15,10 +13,11 @@ from sklearn.model_selection import KFold
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.events import WorkerLost
+from recdrop_tune.files import fresh_path
 from recdrop_tune.journal import Journal
 from recdrop_tune.search import identity
 from recdrop_tune.search.identity import claim, plain_values
-from recdrop_tune.tuner import GroupedFolds, differences, space_of
+from recdrop_tune.tuner import GroupedFolds
 from tests.small_search import build, data
 
 FILE = "search.json"
@@ -37,6 +36,8 @@ def test_a_search_resumes_with_its_id_and_seed(tmp_path):
     with claim(tmp_path / "b", IDENTITY) as other:
         assert other.seed == first.seed
         assert other.id != first.id
+    (tmp_path / "c").mkdir()
+    fresh_path(tmp_path / "c" / FILE).write_text("{")  # A kill left the file unfinished.
     with claim(tmp_path / "c", IDENTITY, seed=0) as given:
         assert given.seed == 0
 
@@ -76,7 +77,7 @@ def test_other_files_are_left_alone(tmp_path, overwrite):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"id": 1}'])
+@pytest.mark.parametrize("content", ["", "{}"])
 def test_a_damaged_file(tmp_path, content):
     (tmp_path / FILE).write_text(content)
     with pytest.raises(ProjectError, match="is damaged"), claim(tmp_path, {}):
@@ -89,8 +90,7 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("busy", ["folder", "journal"])
+@pytest.mark.parametrize(("busy", "overwrite"), [("folder", False), ("journal", True)])
 def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
     """The driver locks the folder, and a worker locks the journal."""
     monkeypatch.setattr(identity, "PATIENCE", 0.2)
@@ -110,27 +110,6 @@ def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
         assert files(tmp_path) == held
 
 
-def test_a_journal_that_cannot_be_opened(tmp_path):
-    (tmp_path / "events.jsonl").mkdir()
-    with (
-        pytest.raises(ProjectError, match=r"events\.jsonl` cannot be written to"),
-        claim(tmp_path, {}),
-    ):
-        pass
-
-
-def test_a_folder_behind_a_link_is_overwritten(tmp_path):
-    link = tmp_path / "link"
-    link.symlink_to("elsewhere")
-    (tmp_path / "elsewhere").mkdir()
-    with claim(link, {}) as old:
-        pass
-    with claim(link, {}, overwrite=True) as new:
-        assert new.id != old.id
-    assert link.is_symlink()
-    assert (tmp_path / "elsewhere" / FILE).exists()
-
-
 def build_wider(hp):
     """Builds the model of `build` in a wider space."""
     hp.Choice("wrapper", ["none", "recurrent", "lambda"])
@@ -142,19 +121,6 @@ def build_wider(hp):
 
 # A function is identified by its name.
 build_wider.__module__, build_wider.__qualname__ = build.__module__, build.__qualname__
-
-
-def test_the_space_of_a_function_is_compared_by_its_entries():
-    spaces = []
-    for most in (0.5, 0.7):
-        hp = kt.HyperParameters()
-        hp.Choice("wrapper", ["none", "recurrent"])
-        with hp.conditional_scope("wrapper", ["recurrent"]):
-            hp.Float("rate", 0.1, most, step=0.1)
-        spaces.append(space_of(hp))
-    assert differences(*spaces) == [
-        "  rate when wrapper in ['recurrent'].max_value: 0.5 there, 0.7 now"
-    ]
 
 
 class Halves:
@@ -175,26 +141,12 @@ def values():
     return [keras.losses.Huber(0.1), KFold(3), groups, np.mean, {1: np.int64(2)}, "mse", texts]
 
 
-def test_values_are_described_alike_in_every_process():
-    code = (
-        "import json; from recdrop_tune.search.identity import plain_values;"
-        "from tests.search.test_identity import values; print(json.dumps(plain_values(values())))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    here = json.dumps(plain_values(values()))
-    assert done.stdout.splitlines()[-1] == here
+def test_values_are_described_without_addresses_and_numbers():
+    assert plain_values(values()) == plain_values(values())
+    assert "0x" not in json.dumps(plain_values(values()))
     assert plain_values(np.arange(3)) != plain_values(np.arange(4))
-
-
-class Quadratic(keras.losses.Loss):
-    """A loss whose objects Keras names `quadratic`, `quadratic_1`, ..."""
-
-    def call(self, y_true, y_pred):
-        return (y_true - y_pred) ** 2
-
-
-def test_automatic_names_do_not_count():
-    assert plain_values(Quadratic()) == plain_values(Quadratic())
+    # Keras numbers the names of its objects.
+    assert plain_values(keras.losses.Loss()) == plain_values(keras.losses.Loss())
 
 
 @pytest.mark.parametrize("left", [[], ["oracle.json"]])
@@ -233,15 +185,11 @@ def old(run):
     return run("old", max_trials=3).directory
 
 
-def task(loss="mse", space=SPACE):
-    return {"model": rdt.Task("regression", loss=loss), "space": space}
-
-
-def own(loss):
+def own(loss, space=SPACE):
     layers = [keras.Input((5, 3)), keras.layers.LSTM(2), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
     model.compile("adam", loss)
-    return {"model": model, "space": {n: SPACE[n] for n in ("wrapper", "rate", "placement")}}
+    return {"model": model, "space": {n: space[n] for n in ("wrapper", "rate", "placement")}}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +197,7 @@ def own(loss):
     [
         ({"model": build_wider}, r"rate .*max_value: 0.5 there, 0.7 now"),
         ({"objective": "val_accuracy"}, "objective.val_accuracy: None there, 'max' now"),
-        ({"epochs": 2, "tuner": "random"}, "epochs: 1 there, 2 now"),
+        ({"training": rdt.Training(fit={"shuffle": False})}, "fit.shuffle: None there, False now"),
     ],
 )
 def test_a_search_with_other_scores_is_refused(run, old, changed, message):
@@ -260,35 +208,20 @@ def test_a_search_with_other_scores_is_refused(run, old, changed, message):
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("kind", [task, own])
-def test_another_loss_or_fit_is_refused(run, kind):
-    name, huber = f"loss of {kind.__name__}", keras.losses.Huber
-    training = rdt.Training(fit={"shuffle": False})
-    run(name, **kind(huber()), training=training)
-    others = [
-        (kind(huber(0.1)), training, "delta: 1.0 there, 0.1 now"),
-        (kind("mae"), training, "loss: .*'mae' now|loss.*mean_absolute_error"),
-        (kind(huber()), None, "fit.shuffle: False there, None now"),
-    ]
-    for model, other, message in others:
-        with pytest.raises(ProjectError, match=message):
-            run(name, **model, training=other)
-    assert len(run(name, **kind(huber()), training=training, max_trials=2).trials) == 2
-
-
-def test_another_space_is_named_by_its_keys(run):
-    run("space", **task())
-    with pytest.raises(ProjectError, match=r"space.rate: \[0.1, 0.2\] there, \[0.1, 0.3\] now"):
-        run("space", **task(space={**SPACE, "rate": [0.1, 0.3]}))
-
-
-def test_the_same_function_and_splitter_resume(run):
+def test_another_loss_space_or_splitter_is_refused(run):
     folds = {"validation": None, "training": rdt.Training(cv=Halves())}
-    run("splitter", **folds)
-    assert len(run("splitter", **folds, max_trials=2).trials) == 2
-    with pytest.raises(ProjectError, match=r"cv.part: 2 there, 3 now"):
-        run("splitter", **folds | {"training": rdt.Training(cv=Halves(3))})
-    assert len(run("splitter", model=build_wider, overwrite=True).trials) == 1
+    given = own(keras.losses.Huber()) | folds
+    run("own", **given)
+    others = [
+        (own(keras.losses.Huber(0.1)), "delta: 1.0 there, 0.1 now"),
+        (own("mae"), "loss.*mean_absolute_error|loss: .*'mae' now"),
+        (own(keras.losses.Huber(), {**SPACE, "rate": [0.1, 0.3]}), r"rate: \[0.1, 0.2\] there, "),
+        ({"training": rdt.Training(cv=Halves(3))}, r"cv.part: 2 there, 3 now"),
+    ]
+    for changed, message in others:
+        with pytest.raises(ProjectError, match=message):
+            run("own", **given | changed)
+    assert len(run("own", **given | own(keras.losses.Huber()), max_trials=2).trials) == 2
 
 
 def test_a_search_learns_from_another_one(run, old, capsys):
@@ -304,34 +237,31 @@ def test_a_search_learns_from_another_one(run, old, capsys):
 
 @pytest.mark.usefixtures("eagerly")
 def test_scores_that_do_not_compare_are_not_learned_from(run, old):
-    for changed in ({"epochs": 2}, {"objective": "val_accuracy"}):
-        with pytest.raises(InvalidArgumentError, match=r"`warm_start`.* differs in:\n  \w+"):
-            run("new", tuner=rdt.Optuna(warm_start=old), **changed)
-        assert not (old.parent / "new").exists()
-    warm = rdt.Optuna(warm_start=run("huber", **task("huber"), max_trials=2).directory)
-    with pytest.raises(InvalidArgumentError, match="loss: 'huber' there, 'mse' now"):
-        run("mse", **task("mse"), tuner=warm)
+    with pytest.raises(InvalidArgumentError, match=r"`warm_start`.* differs in:\n  epochs"):
+        run("new", tuner=rdt.Optuna(warm_start=old), epochs=2)
+    assert not (old.parent / "new").exists()
+
+    def task(loss, **options):
+        model = rdt.Task("regression", loss=loss, metrics=["mae"])
+        return {"model": model, "space": SPACE, **options}
+
     # A mean absolute error is the same measure with any loss.
-    options = {"space": SPACE, "objective": "val_mae"}
-    models = [rdt.Task("regression", loss=loss, metrics=["mae"]) for loss in ("huber", "mse")]
-    first = run("huber mae", model=models[0], max_trials=2, **options).directory
-    warm = rdt.Optuna(warm_start=first)
-    told = run("mse mae", model=models[1], tuner=warm, **options)
-    assert len(told.tuner.oracle.study.trials) == 2 + 1
+    mae = {"objective": "val_mae"}
+    warm = rdt.Optuna(warm_start=run("huber", **task("huber", **mae)).directory)
+    told = run("mse", **task("mse", **mae), tuner=warm)
+    assert len(told.tuner.oracle.study.trials) == 1 + 1
+    warm = rdt.Optuna(warm_start=run("loss", **task("huber")).directory)
+    with pytest.raises(InvalidArgumentError, match="loss: 'huber' there, 'mse' now"):
+        run("mse loss", **task("mse"), tuner=warm)
 
 
-def fail(hp):
-    raise ValueError("no model")
-
-
-@pytest.mark.parametrize("wrong", ["warm_start", "try_first", "model"])
+@pytest.mark.parametrize("wrong", ["warm_start", "model"])
 def test_a_search_is_not_deleted_for_one_that_cannot_begin(run, old, wrong):
+    def fail(hp):
+        raise ValueError("no model")
+
     before = files(old)
-    given = {
-        "warm_start": {"tuner": rdt.Optuna(warm_start=old)},
-        "try_first": {"tuner": rdt.Optuna(try_first=[{"wrapper": "unknown"}])},
-        "model": {"model": fail},
-    }[wrong]
+    given = {"tuner": rdt.Optuna(warm_start=old)} if wrong == "warm_start" else {"model": fail}
     with pytest.raises(RecdropError, match=wrong):
         run("old", overwrite=True, **given)
     assert files(old) == before

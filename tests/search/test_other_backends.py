@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from keras_tuner import HyperParameters
 from mlflow.tracking import MlflowClient
 
@@ -13,7 +12,6 @@ if BACKEND == "tensorflow":
     pytest.skip("the other tests run on TensorFlow", allow_module_level=True)
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
 from recdrop_tune.journal import Journal
@@ -62,21 +60,11 @@ def test_a_search_is_confirmed_and_resumes(searched):
     begun = [each for each in begun if isinstance(each, SearchStarted)]
     assert [each.info["backend"] for each in begun] == [BACKEND] * 2
     assert "several backends" not in result.summary()
-
-
-def test_the_result_is_read_from_its_folder(searched, tmp_path):
-    _, result = searched
-    loaded = rdt.TuneResult.load(result.directory)
-    loaded.report(tmp_path / "report.html")
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-    predicted = [each.best_model().predict(VALIDATION[0], verbose=0) for each in (result, loaded)]
-    np.testing.assert_allclose(*predicted, rtol=1e-5)
-
-
-def test_what_jax_compiles_is_kept(searched):
-    _, result = searched
     kept = list((result.directory.parent / "compiled").rglob("*-cache"))
     assert (kept != []) == (BACKEND == "jax")
+    loaded = rdt.TuneResult.load(result.directory)
+    predicted = [each.best_model().predict(VALIDATION[0], verbose=0) for each in (result, loaded)]
+    np.testing.assert_allclose(*predicted, rtol=1e-5)
 
 
 @on_jax("the other backends raise an error themselves")
@@ -105,14 +93,6 @@ def test_loaders_of_torch():
     assert Data(loader, loader).made["validation"] is loader
     with pytest.raises(InvalidArgumentError, match="torch DataLoader"):
         _ = Data(dataset).made
-
-
-@on_jax("one of the two is enough")
-def test_folds(tmp_path, uri):
-    folds = rdt.Training(cv=2)
-    given = {**SMALL, "epochs": 1, "directory": tmp_path / "cv", "tracking": uri}
-    result = rdt.tune(TRAIN, max_trials=2, training=folds, **given)
-    assert list(result.trials["state"]) == ["COMPLETE"] * 2
 
 
 @on_jax("Ray is installed there alone")
@@ -145,19 +125,6 @@ def test_the_other_models_train(kind):
         model = rdt.SequenceClassifier.from_data((x, y), space=DROPS, mask_value=0.0)
     history = model.build(HyperParameters()).fit(x, y, batch_size=10, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-
-
-def test_the_command_line(tmp_path, monkeypatch, uri):
-    """In this process, whose backend it asks for; tests/test_backends.py has the other cases."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "backend_data.py").write_text("from tests.backend_search import data, build\n")
-    (tmp_path / "search.yaml").write_text(
-        "data: backend_data:data\nmodel: backend_data:build\nmax_trials: 1\nepochs: 1\nverbose: 0\n"
-        f"directory: here\ntracking: {{uri: '{uri.uri}'}}\n"
-    )
-    done = CliRunner().invoke(main, ["run", "search.yaml", "--backend", BACKEND])
-    assert done.exit_code == 0, done.output
-    assert "1 trials, 1 complete" in done.output
 
 
 @pytest.mark.skipif(

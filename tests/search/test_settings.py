@@ -22,79 +22,38 @@ from recdrop_tune.search import CLASSES, SearchConfig
 from recdrop_tune.search.settings import Goal
 from recdrop_tune.tuner import TUNERS
 
+MEMORY = optuna.storages.InMemoryStorage()
 WRONG = [
-    (rdt.Task, {"name": "taging"}, "`name`.*Did you mean `tagging`"),
-    (rdt.Task, {"mask_value": np.nan}, "`mask_value`.*finite"),
     (rdt.Task, {"metrics": [3]}, r"`metrics\[0\]`.*keras.metrics.Metric"),
     (rdt.Optuna, {"sampler": "tpee"}, "`sampler`.*optuna.samplers.BaseSampler.*mean `tpe`"),
     (rdt.Optuna, {"samplr": "tpe"}, r"no `samplr`\. Did you mean `sampler`"),
     (rdt.Optuna, {"pruner": np.array([1, 2])}, "`pruner`"),
-    (rdt.Optuna, {"storage": 3}, "`storage`.*optuna.storages.BaseStorage"),
-    (rdt.Optuna, {"try_first": "best"}, r"`try_first"),
     (rdt.Optuna, {"warm_start": 3}, "`warm_start`.*project folder"),
     (rdt.Training, {"executions": 0}, "`executions`.*greater than or equal to 1.*executions=0"),
     (rdt.Training, {"executions": 2.0}, "`executions`.*integer"),
     (rdt.Training, {"cv": "5"}, "`cv`.*a splitter"),
-    (rdt.Training, {"cv": 1}, "`cv`.*number of folds"),
     (rdt.Training, {"class_weight": {0: -1.0}}, r"`class_weight\[0\]`.*greater than or equal to 0"),
-    (rdt.Training, {"class_weight": {"0": 1.0}}, "`class_weight.*integer"),
-    (rdt.Training, {"callbacks": [3]}, r"`callbacks`.*Callback objects.*callbacks=\[3\]"),
     (rdt.Training, {"callbacks": ["early"]}, "`callbacks`.*Callback objects"),
-    (rdt.Training, {"keep_checkpoints": 0}, "`keep_checkpoints`"),
-    (rdt.Training, {"reuse_models": -1}, "`reuse_models`"),
-    (rdt.Training, {"compilation_cache": 3}, "`compilation_cache`.*path"),
-    (rdt.Training, {"fit": [1]}, "`fit`.*dictionary"),
-    (rdt.Training, {"class_weight": "even"}, "`class_weight`"),
-    (rdt.Training, {"early_stopping": 0}, "`early_stopping`.*greater than or equal to 1"),
     (rdt.Confirm, {"seeds": True}, "`seeds`.*seeds=True"),
-    (rdt.Workers, {"cpus": 0}, "`cpus`.*greater than 0"),
     (rdt.Workers, {"gpus": float("nan")}, "`gpus`.*finite"),
-    (rdt.Workers, {"trial_timeout": 0}, "`trial_timeout`.*greater than 0"),
     (rdt.MLflow, {"uri": "./mlruns"}, r"`uri`.*sqlite:///mlflow\.db"),
     (rdt.MLflow, {"experiment": "a\nb"}, "`experiment`.*in one line"),
-    (rdt.MLflow, {"experiment": "x" * 501}, "`experiment`.*500"),
     (rdt.MLflow, {"register_model": "a/b"}, "`register_model`.*without `/`"),
-    (rdt.MLflow, {"system_metrics": 1}, "`system_metrics`.*boolean"),
-    (SearchConfig, {"max_trials": "3"}, "`max_trials`.*integer.*'3'"),
-    (SearchConfig, {"seed": -1}, "`seed`.*greater than or equal to 0"),
     (SearchConfig, {"seed": 2**32}, "`seed`.*less than 4294967295"),
-    (SearchConfig, {"timeout": "soon"}, "`timeout`.*number"),
     (SearchConfig, {"timeout": -1}, "`timeout`.*greater than 0"),
     (SearchConfig, {"model": "taging"}, "`model`.*Did you mean `tagging`"),
     (SearchConfig, {"objective": []}, "`objective`"),
     (SearchConfig, {"objective": kt.Objective("f1", "maximize")}, "'min' or 'max'"),
     (SearchConfig, {"tuner": "evolution"}, "`tuner`.*'random'.*rdt.Optuna"),
-    (SearchConfig, {"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
-    (SearchConfig, {"training": 3}, "`training`.*rdt.Training"),
-    (SearchConfig, {"confirm": -1}, "`confirm`"),
-    (SearchConfig, {"confirm": True}, "`confirm`"),
     (SearchConfig, {"confirm": 1.5}, "`confirm`.*rdt.Confirm.*confirm=1.5"),
     (SearchConfig, {"workers": 0}, "`workers`.*greater than or equal to 1.*workers=0"),
     (SearchConfig, {"tracking": 3}, "`tracking`.*name of an experiment.*True or False"),
-    (SearchConfig, {"directory": ""}, "`directory`.*path.*directory=''"),
-    (SearchConfig, {"directory": "~nobody-of-that-name/a"}, "`directory`.*a home that exists"),
     (SearchConfig, {"verbose": "auto"}, "`verbose`.*0, 1 or 2"),
     (SearchConfig, {"overwrite": "no"}, "`overwrite`"),
-    (
-        SearchConfig,
-        {"objective": ["loss", "val_loss"], "tuner": "random"},
-        "`objective`.*one objective",
-    ),
-    (
-        SearchConfig,
-        {"tuner": rdt.Optuna(storage="sqlite:///mlflow.db")},
-        "`storage`.*another database",
-    ),
-    (
-        SearchConfig,
-        {"workers": 2, "tuner": rdt.Optuna(storage=optuna.storages.InMemoryStorage())},
-        "`storage`.*other processes",
-    ),
-    (
-        SearchConfig,
-        {"workers": 2, "tracking": rdt.MLflow(system_metrics=True)},
-        "`system_metrics`.*with `workers`",
-    ),
+    (SearchConfig, {"objective": ["loss", "val_loss"], "tuner": "random"}, "`objective`.*one obj"),
+    (SearchConfig, {"tuner": rdt.Optuna(storage="sqlite:///mlflow.db")}, "`storage`.*another data"),
+    (SearchConfig, {"workers": 2, "tuner": rdt.Optuna(storage=MEMORY)}, "`storage`.*processes"),
+    (SearchConfig, {"workers": 2, "tracking": {"system_metrics": True}}, "`system_metrics`.*`work"),
 ]
 
 
@@ -109,7 +68,6 @@ def test_what_a_user_can_write():
     training = rdt.Training(np.int64(2), callbacks=keras.callbacks.TerminateOnNaN)
     assert type(training.executions) is int
     assert training.callbacks == (keras.callbacks.TerminateOnNaN,)
-    assert SearchConfig(overwrite=np.True_).overwrite is True
     numbers = SearchConfig(batch_size=np.uint8(8), seed=np.int64(0), timeout=np.float32(600))
     assert [type(n) for n in (numbers.batch_size, numbers.seed, numbers.timeout)] == [
         int,
@@ -117,16 +75,9 @@ def test_what_a_user_can_write():
         float,
     ]
     assert SearchConfig(directory="~/runs").directory == Path("~/runs").expanduser()
-    assert rdt.Training(compilation_cache=np.False_).compilation_cache is False
     assert rdt.Training(callbacks="my_code:stop").callbacks == ("my_code:stop",)
     assert rdt.Training(compilation_cache="~/x").compilation_cache == Path("~/x").expanduser()
     assert rdt.Optuna(try_first={"rate": 0.1}).try_first == ({"rate": 0.1},)
-    given = {"shuffle": False}
-    kept = rdt.Training(fit=given)
-    given["shuffle"] = True
-    assert kept.fit == {"shuffle": False}
-    sampler = optuna.samplers.RandomSampler()
-    assert rdt.Optuna(sampler).sampler is sampler
     config = SearchConfig(
         model="tagging",
         objective=["val_loss", kt.Objective("f1", "max"), {"name": "val_f1", "direction": "max"}],
@@ -157,7 +108,6 @@ def test_settings_are_frozen_values(kind):
 @pytest.mark.parametrize("kind", CLASSES.values())
 def test_one_value_is_positional(kind):
     first = fields(kind)[0].name
-    assert kind(getattr(kind(), first)) == kind()
     with pytest.raises(TypeError, match=f"one positional argument, `{first}`"):
         kind(getattr(kind(), first), None)
 

@@ -39,6 +39,9 @@ class Asking(Failing):
         return model.fit(*args, **kwargs)
 
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
 @pytest.fixture
 def options(tmp_path, planted_uri):
     return {
@@ -55,7 +58,6 @@ def events_of(folder, kind):
     return [each for each in Journal(folder / "events.jsonl").read() if isinstance(each, kind)]
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     folder = options["directory"]
     ended = rdt.tune(data(), data(), Asking(folder), **options, confirm=1)
@@ -78,30 +80,21 @@ def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     assert "Stopped" not in again.summary()
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_it_ends_with_the_next_epoch(options):
     folder = options["directory"]
     with pytest.raises(KeyboardInterrupt) as caught:
-        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 40})
+        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 4})
     assert caught.value.__notes__[-1] == f'To resume: run again with directory="{folder}"'
     loaded = rdt.TuneResult.load(folder)
     assert list(loaded.trials["state"]) == [INTERRUPTED]
     assert list(loaded.trials["epochs"]) == [1]
     assert not is_asked_to_stop(folder, now=True)
-
-
-@pytest.mark.usefixtures("eagerly")
-def test_in_the_trial_that_is_run_again(options):
-    """That trial was started by another session."""
-    folder = options["directory"]
-    with pytest.raises(KeyboardInterrupt):
-        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **options)
-    ended = rdt.tune(data(), data(), Asking(folder, at=1), **options)
+    # In the same trial again, which another session has started.
+    ended = rdt.tune(data(), data(), Asking(folder, at=1), **{**options, "epochs": 4})
     assert list(ended.trials["state"]) == [COMPLETE]
     assert "Stopped by request after 1 of" in (folder / "result" / "report.html").read_text()
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_in_the_confirmation(options):
     """The third training of all is its first; no other one follows."""
     folder = options["directory"]
@@ -111,19 +104,16 @@ def test_in_the_confirmation(options):
     assert [each.reason for each in events_of(folder, NoMoreTrials)] == [STOPPED]
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_without_a_complete_trial_it_says_so(options):
     class Losing(Asking):
         def fit(self, *args, **kwargs):
             super().fit(*args, **kwargs)
             raise MemoryError
 
-    words = r"Stopped by request after 1 of at most 4 trials\. None is complete\. The folder is `.*p`: run"
-    with pytest.raises(RecdropError, match=words):
+    with pytest.raises(RecdropError, match=r"Stopped by request after 1 of at most 4 trials\."):
         rdt.tune(data(), data(), Losing(options["directory"], at=1), **options)
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_an_old_request_does_not_stop_a_new_search(options):
     options["directory"].mkdir()
     rdt.tune(data(), data(), build, **{**options, "max_trials": 1})
@@ -168,8 +158,7 @@ def test_with_workers(tmp_path, now):
 SMALL = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": [0.1, 0.3]}
 
 
-@pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("tuner", ["optuna", "random", "bayesian", "grid", "hyperband"])
+@pytest.mark.parametrize("tuner", ["optuna", "grid", "hyperband"])
 def test_a_space_that_is_exhausted(options, tuner, capsys):
     given = {**options, "max_trials": 8, "epochs": 3, "space": SMALL, "tuner": tuner}
     ended = rdt.tune(data(), data(), **given)
@@ -179,31 +168,22 @@ def test_a_space_that_is_exhausted(options, tuner, capsys):
         f"The search space is exhausted after {number} of at most 8 trials: all 3 configurations were "
         "tried."
     )
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[-1] == words
+    assert capsys.readouterr().out.splitlines()[-1] == words
     assert words in ended.summary()
     assert words in (options["directory"] / "result" / "summary.md").read_text()
     again = rdt.tune(data(), data(), **{**given, "max_trials": 9})
     assert words.replace("of at most 8", "of at most 9") in again.summary()
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_a_space_that_is_just_large_enough_is_not_exhausted(options):
-    given = {**options, "max_trials": 3, "space": SMALL}
-    assert "exhausted" not in rdt.tune(data(), data(), **given).summary()
-
-
-@pytest.mark.usefixtures("eagerly")
-def test_a_search_whose_time_is_over_is_not_exhausted(options):
-    given = {**options, "space": SMALL, "timeout": 0.001, "tuner": "random"}
-    ended = rdt.tune(data(), data(), **given)
+@pytest.mark.parametrize("limit", [{"max_trials": 3}, {"timeout": 0.001, "tuner": "random"}])
+def test_a_search_that_reaches_its_limit_is_not_exhausted(options, limit):
+    ended = rdt.tune(data(), data(), **{**options, "epochs": 1, "space": SMALL, **limit})
     assert events_of(options["directory"], NoMoreTrials) == []
     assert "exhausted" not in ended.summary()
 
 
 # The exception can come between opening a file and entering its `with` block.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-@pytest.mark.usefixtures("eagerly")
 def test_a_signal_to_the_process_that_the_journal_names(options):
     """As `recdrop-tune stop --now` sends it."""
     folder = options["directory"]
