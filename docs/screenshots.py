@@ -87,7 +87,7 @@ def picture_of_the_readme(browser: Browser, folder: Path, out: Path) -> None:
     """Runs the README's first lines, and saves the scores by wrapper, placement and rate."""
     names: dict[str, Any] = {}
     with contextlib.chdir(folder):
-        run(blocks("README.md", "python")[0], names)  # The others are searches of their own.
+        run(next(blocks("README.md", "python")), names)  # The others are searches of their own.
     figure = names["result"].plots()["score_by_dropout"]
     figure.update_layout(width=1000, height=420)
     page = folder / "score_by_dropout.html"

@@ -42,13 +42,11 @@ def resolve_uri(tracking_uri: str | None) -> str:
     """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
 
     Raises:
-        InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to, or a
-            file that SQLAlchemy would look for elsewhere.
+        InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to.
     """
     uri: Any = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     url = parse(uri)
     if _is_databricks(uri) or (url is not None and url.drivername != "file"):
-        _check_path(str(uri))
         return str(uri)
     raise invalid_argument(
         "tracking_uri",
@@ -56,26 +54,6 @@ def resolve_uri(tracking_uri: str | None) -> str:
         received=hide_address(uri) if isinstance(uri, str) else uri,
         fix="MLflow 3 no longer writes to folders.",
     )
-
-
-def _check_path(uri: str) -> None:
-    """Raises if SQLAlchemy reads the absolute path of a SQLite file otherwise than it is written.
-
-    It ends the path at a `?`, and takes `%20` for a space. Escaping them does not help: MLflow makes the
-    folders of the path as they are written.
-    """
-    path = sqlite_path(uri)
-    if path is None or not {"?", "%"} & set(str(path)):
-        return
-    url = parse(f"sqlite:///{path.as_posix()}")
-    if url is None or url.database != path.as_posix():
-        raise invalid_argument(
-            "tracking_uri",
-            expected="a file in a folder without `?` and `%` in its name, which mean something else in the "
-            "address of a database",
-            received=str(path),
-            fix="Name a file elsewhere, such as sqlite:////home/ann/mlflow.db.",
-        )
 
 
 def sqlite_path(uri: str) -> Path | None:

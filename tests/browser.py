@@ -30,11 +30,7 @@ def find_browser() -> tuple[str, str] | None:
 
 
 class Browser:
-    """A window on web pages, with waits that are bounded and no sleeps.
-
-    Attributes:
-        driver: Selenium's driver.
-    """
+    """A window on web pages, with waits that are bounded and no sleeps."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver

@@ -31,7 +31,7 @@ class Draws:
         wrapper: `(technique, placement, options)`, as in `laws/cases.py`.
         layer: The wrapped layer.
         shape: `(batch, time, features)`.
-        rate: The rate, float32 as in a variable; for concrete dropout, or a dict of learned rates by site.
+        rate: The rate, or for concrete dropout a dict of learned rates by site.
         seed: The seed.
     """
 

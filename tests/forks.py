@@ -18,12 +18,7 @@ from tests import ROOT
 
 
 class Forks:
-    """The side of the test.
-
-    Args:
-        module: Name of the module to run.
-        log: File for what the processes write.
-    """
+    """The side of the test: has a module carry out orders, in processes that write to a log."""
 
     def __init__(self, module: str, log: Path):
         self.log = log

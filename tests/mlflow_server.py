@@ -29,17 +29,7 @@ def free_port() -> int:
 
 
 class MLflowServer:
-    """A server with a database and its artifacts in a folder; it can be killed and started again.
-
-    Args:
-        folder: Where `mlflow.db`, `artifacts` and `server.log` are kept.
-        port: The port; by default a free one.
-
-    Attributes:
-        uri: The address, to be used as a tracking URI.
-        database: The tracking URI of the database behind it.
-        log: The file with what the server printed.
-    """
+    """A server with its database and artifacts in a folder; it can be killed and started again."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = Path(folder)
@@ -121,14 +111,7 @@ class MLflowServer:
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServer]:
-    """Runs a server; it is stopped at the end in any case.
-
-    Example:
-        >>> with mlflow_server(tmp_path) as server:
-        ...     client = MlflowClient(server.uri)
-        ...     server.kill()
-        ...     server.start()
-    """
+    """Runs a server; it is stopped at the end in any case."""
     server = MLflowServer(folder, port)
     try:
         server.start()

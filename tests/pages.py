@@ -19,15 +19,7 @@ _FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block.
-
-    Attributes:
-        page: The page's path in the repository.
-        line: The line of the page before the block's first one.
-        language: What stands behind the fence.
-        code: The text.
-        reason: Why it is not run: what the comment `<!-- not run: ... -->` before it says.
-    """
+    """A fenced block, below a line of a page; `reason` says why it is not run, if it is not."""
 
     page: str
     line: int
@@ -39,22 +31,15 @@ class Block:
 def blocks(page, *languages):
     """The blocks of a page in these languages, in order."""
     text = PAGES[page].read_text(encoding="utf-8")
-    found = [
-        Block(
-            page,
-            text.count("\n", 0, match.start("code")),
-            match["language"],
-            match["code"],
-            match["reason"],
-        )
-        for match in _FENCE.finditer(text)
-    ]
-    return [block for block in found if block.language in languages]
+    for match in _FENCE.finditer(text):
+        if match["language"] in languages:
+            line = text.count("\n", 0, match.start("code"))
+            yield Block(page, line, match["language"], match["code"], match["reason"])
 
 
 def pages_with(*languages):
     """The pages that have a block in one of these languages."""
-    return [page for page in PAGES if blocks(page, *languages)]
+    return [page for page in PAGES if any(blocks(page, *languages))]
 
 
 def run(block, names):

@@ -35,14 +35,7 @@ class Sized:
 
 
 class Planted(kt.HyperModel):
-    """A hypermodel whose score depends mostly on the learning rate, then on the dropout rate.
-
-    Args:
-        space: The search space.
-        epochs: Epochs of a training.
-        failing: A wrapper whose trainings fail.
-        error: How they fail.
-    """
+    """A hypermodel whose score depends mostly on the learning rate, then on the dropout rate."""
 
     def __init__(self, space=None, epochs=3, failing="lambda", error="the loss went to the moon"):
         super().__init__()
@@ -91,15 +84,7 @@ class PlantedTuner(kt.Tuner):
 
 
 def planted_result(oracle, folder, uri, hypermodel=None, executions=1):
-    """Runs the search of an oracle and returns its result.
-
-    Args:
-        oracle: The oracle.
-        folder: Where the project goes.
-        uri: Where the runs go.
-        hypermodel: What is searched.
-        executions: Trainings a trial.
-    """
+    """Runs the search of an oracle and returns its result."""
     oracle.verbose = 0
     planted = hypermodel or Planted()
     tuner = PlantedTuner(oracle, planted, directory=folder, project_name="planted")

@@ -13,13 +13,7 @@ COLUMNS, LINES = 140, 40
 
 
 class Terminal:
-    """Runs `python -c CODE` on a new terminal.
-
-    Args:
-        code: The program.
-        folder: Where it runs.
-        **environment: Variables set for it, in addition to this process's.
-    """
+    """Runs `python -c CODE` in a folder, on a new terminal."""
 
     def __init__(self, code, folder, **environment):
         self._screen = pyte.Screen(COLUMNS, LINES)

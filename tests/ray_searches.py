@@ -33,13 +33,7 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Mishap:
-    """Harm that a trial does to its process.
-
-    Attributes:
-        fault: Which one, of `FAULTS`.
-        sign: File that says it has happened; `None` where it happens again and again.
-        wrapper: It happens to trials of this wrapper alone; `None` for all.
-    """
+    """One of `FAULTS` in a trial of a wrapper, once for each file that is its sign."""
 
     fault: str
     sign: Path | None = None
@@ -75,12 +69,7 @@ class Epochs(keras.callbacks.Callback):
 
 
 class Faulty(kt.HyperModel):
-    """The small model, with mishaps.
-
-    Args:
-        *mishaps: Which ones, in this order.
-        seconds: How long an epoch takes at least.
-    """
+    """The small model, with mishaps."""
 
     def __init__(self, *mishaps: Mishap, seconds: float = 0.1):
         super().__init__()

@@ -1,40 +1,27 @@
 """Addresses of tracking stores and databases."""
 
-import shlex
-
 import pytest
 from sqlalchemy import make_url
 
 import recdrop_tune as rdt
 from recdrop_tune.addresses import parse, resolve_uri, same_database
-from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.mlflow_store import leaderboard_url, ui_command
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "./x", "C:/mlruns", 3])
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", 3])
 def test_folders_are_refused(uri):
     with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*no longer writes to folders"):
         resolve_uri(uri)
 
 
-@pytest.mark.parametrize("uri", ["postgresql://ann:secret@db:54x/y", "http://ann:secret@host:50x0"])
-def test_a_refused_address_keeps_its_password(uri):
+def test_a_refused_address_keeps_its_password():
     with pytest.raises(InvalidArgumentError, match="a database or a server") as refused:
-        resolve_uri(uri)
+        resolve_uri("postgresql://ann:secret@db:54x/y")
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("password", ["se/cret", "s#x", "[x", "p%40w"])
-def test_punctuation_in_a_password_is_not_part_of_the_address(password):
-    uri = f"postgresql://ann:{password}@db:5432/x"
-    assert resolve_uri(uri) == uri
-    assert same_database(uri, "postgresql://db:5432/x")
-
-
-@pytest.mark.parametrize(
-    "uri", ["databricks", "databricks://ann", "databricks-uc", "databricks-uc://ann", "uc:oss"]
-)
+@pytest.mark.parametrize("uri", ["databricks", "databricks-uc://ann", "uc:oss"])
 def test_databricks_is_not_a_folder(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert resolve_uri(None) == uri
@@ -42,15 +29,7 @@ def test_databricks_is_not_a_folder(uri, monkeypatch):
     assert leaderboard_url(uri, "1", "a", ascending=True) is None
 
 
-def test_the_default_store(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert resolve_uri(None) == "sqlite:///mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
-    assert resolve_uri(None) == "http://host:5000"
-    assert resolve_uri("sqlite:///mine.db") == "sqlite:///mine.db"
-
-
-@pytest.mark.parametrize("name", ["a#b", "100%", "ann@work"])
+@pytest.mark.parametrize("name", ["a#b", "ann@work"])
 def test_the_default_store_is_in_the_working_directory(name, tmp_path, monkeypatch):
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
@@ -60,26 +39,12 @@ def test_the_default_store_is_in_the_working_directory(name, tmp_path, monkeypat
     assert make_url(rdt.MLflow().store()).database == path
 
 
-@pytest.mark.parametrize("name", ["a?b", "c%20d"])
-def test_a_folder_that_sqlalchemy_would_not_find_is_refused(name, tmp_path, monkeypatch):
-    (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / name)
-    with pytest.raises(InvalidArgumentError, match=r"without `\?` and `%`"):
-        resolve_uri("sqlite:///mlflow.db")
-
-
-@pytest.mark.parametrize("password", ["s@x", "s@x:1", "s%40x"])
-def test_an_at_sign_in_the_password_of_a_server(password):
-    url = parse(f"http://ann:{password}@host:5000/x@y")
+def test_punctuation_in_a_password_is_not_part_of_the_address():
+    url = parse("http://ann:s@x:1@host:5000/x@y")
     assert (url.host, url.port) == ("host", 5000)
-
-
-def test_options_of_a_file_stay_unless_they_are_hidden(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store = rdt.MLflow(uri="sqlite:///m.db?timeout=30").store()
-    assert store == f"sqlite:///{(tmp_path / 'm.db').resolve().as_posix()}?timeout=30"
-    command = shlex.split(ui_command(hide_address(store), "p", elsewhere=True))
-    assert command[-1] == store.removesuffix("?timeout=30")
+    uri = "postgresql://ann:se/cret@db:5432/x"
+    assert resolve_uri(uri) == uri
+    assert same_database(uri, "postgresql://db:5432/x")
 
 
 @pytest.mark.parametrize(

@@ -2,47 +2,20 @@
 
 import traceback
 
-import numpy as np
 import pytest
 
 from recdrop_tune.errors import (
     InvalidArgumentError,
-    check_flag,
     check_integer,
     exception_line,
     failure_text,
 )
 
 
-@pytest.mark.parametrize(
-    ("check", "value", "found"),
-    [
-        *((check_integer, value, int(value)) for value in (1, np.int64(7), np.uint8(3), 2**31 - 1)),
-        (check_flag, True, True),
-        (check_flag, np.False_, False),
-    ],
-)
-def test_numbers_of_numpy_become_those_of_python(check, value, found):
-    assert check("n", value) == found
-    assert type(check("n", value)) is type(found)
-
-
-NOT_COUNTS = [0, -1, 1.0, True, "1", None, np.float32(2), [1]]
-NOT_FLAGS = ["no", 0, 1, None]
-
-
-@pytest.mark.parametrize(
-    ("check", "value", "expected"),
-    [
-        *((check_integer, value, "an integer of at least 1") for value in NOT_COUNTS),
-        # Larger than a tensor can be.
-        (check_integer, 9999999999, r"an integer of at least 1, below 2\*\*31"),
-        *((check_flag, value, "True or False") for value in NOT_FLAGS),
-    ],
-)
-def test_other_values_are_refused(check, value, expected):
-    with pytest.raises(InvalidArgumentError, match=rf"`n`\. Expected {expected}\. Received: n="):
-        check("n", value)
+@pytest.mark.parametrize("value", [0, 1.0, True, "1", 2**31])
+def test_no_counts(value):
+    with pytest.raises(InvalidArgumentError, match=r"`n`\. Expected an integer of at least 1"):
+        check_integer("n", value)
 
 
 @pytest.mark.parametrize(

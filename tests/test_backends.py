@@ -1,6 +1,5 @@
 """Which of Keras's backends a process has: how it is chosen, and what is said where it cannot be."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,6 @@ import sys
 import keras
 import pytest
 from click.testing import CliRunner
-from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.backends import BackendWarning, choose, chosen
@@ -57,10 +55,6 @@ def test_where_a_backend_is_set(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
     assert said_by(code, **home) == ("torch False", [])
     assert said_by(code, **home, KERAS_BACKEND="jax") == ("jax False", [])
-    _, (error,) = said_by("import recdrop_tune; recdrop_tune.tune", **home)
-    assert f"argument `backend in {tmp_path / 'keras.json'}`" in error
-    (tmp_path / "keras.json").write_text("[]")
-    assert said_by(code, **home) == ("tensorflow False", [])
     assert chosen() == HERE
 
 
@@ -85,21 +79,7 @@ def test_a_backend_that_comes_too_late(monkeypatch):
     ("line", "options", "said"),
     [
         (f"backend: {OTHER}\n", [], "search.yaml, line 2: Invalid value received for argument `ba"),
-        (
-            "",
-            ["--backend", OTHER],
-            f"Error: Invalid value received for argument `backend`. Expected '{HERE}'",
-        ),
-        (
-            "backend: theano\n",
-            [],
-            "search.yaml, line 2: Invalid value received for argument `backend`. Expected 'tensorflow'",
-        ),
-        (
-            "",
-            ["--backend", "theano"],
-            "Expected 'tensorflow', 'jax' or 'torch'. Received: backend='theano'",
-        ),
+        ("", ["--backend", OTHER], f"argument `backend`. Expected '{HERE}'"),
     ],
 )
 def test_the_command_line(tmp_path, monkeypatch, line, options, said):
@@ -111,17 +91,13 @@ def test_the_command_line(tmp_path, monkeypatch, line, options, said):
 
 def test_a_search_goes_on_with_another_backend(tmp_path, planted_uri):
     """It was begun here, and its journal is made to say that it was begun elsewhere."""
-    folder = tmp_path / "search"
-    given = {"seed": 0, "epochs": 1, "verbose": 0, "directory": folder}
+    given = {"seed": 0, "epochs": 1, "verbose": 0, "directory": tmp_path / "search"}
     given["tracking"] = rdt.MLflow(uri=planted_uri)
-    MlflowClient(planted_uri).search_experiments()  # Its tables are made, which may take long.
     rdt.tune(data(), data(), build, max_trials=1, **given)
-    journal = folder / "events.jsonl"
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in lines:
-        if line["event"] == "SearchStarted":
-            line["info"]["backend"] = OTHER
-    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    journal = tmp_path / "search" / "events.jsonl"
+    text = journal.read_text()
+    journal.write_text(text.replace(f'"backend": "{HERE}"', f'"backend": "{OTHER}"'))
+    assert journal.read_text() != text
     with pytest.warns(BackendWarning) as caught:
         result = rdt.tune(data(), data(), build, max_trials=2, **given)
     (text,) = [str(each.message) for each in caught if each.category is BackendWarning]

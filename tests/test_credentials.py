@@ -13,12 +13,7 @@ from recdrop_tune.ray_workers import connected
 FORMS = [
     "http://ann:SEC-RET@host:5000",
     "http//ann:SEC-RET@host",
-    "http:/ann:SEC-RET@host",
-    "HTTP://ann:SEC-RET@host",
-    "//ann:SEC-RET@host",
-    "ann:SEC-RET@host",
     "ann: SEC-RET@host",
-    " http://ann:SEC-RET@host",
     "http://ann:SEC RET@host",
     "http://ann:SEC\nRET@host",
     "http://ann:SEC@RET@host",
@@ -26,22 +21,17 @@ FORMS = [
     "http://ann:SEC?RET@host",
     "http://ann:SEC#RET@host",
     "http://ann:SEC:RET@host:50x0",
-    "http://ann:SEC%20RET@host",
     "http://ann:SEC-RET%40host",
     "http://SEC-RET@host",
     "postgresql ://ann:SEC-RET@host",
     "postgresql://db/x?user=ann&password=SEC-RET",
     "mssql+pyodbc:///?odbc_connect=PWD%3DSEC-RET",
     "sqlite+pysqlcipher://:SEC-RET@/file.db",
-    "ray://ann:SEC-RET@host:10001",
-    "s3://KEY:SEC-RET@bucket/x",
-    "wasbs://box@a.blob.core.windows.net/x?sig=SEC-RET",
     "http://host/#token=SEC-RET",
     "http://host;access_key=SEC-RET",
     "host=db password='SEC RET'",
     "DefaultEndpointsProtocol=https;AccountKey=SEC-RET==",
     "http://ann:SEC-RET@host, http://bob:SEC-RET@other",
-    "http://ann:SEC-RET",
     "http://ann:SEC-RET/x",
 ]
 
@@ -87,17 +77,8 @@ def test_settings_do_not_tell_when_they_are_shown(place):
     assert not is_told(repr(kind(**{name: "postgresql://ann:SEC-RET@host/db"})))
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(
-            "ray://ann:SEC-RET@127.0.0.1:9", marks=pytest.mark.heavy
-        ),  # Ray tries half a minute.
-        "ray//ann:SEC RET@127.0.0.1:9",
-    ],
-)
-def test_a_cluster_that_is_not_there_tells_nothing(form):
-    workers = rdt.Workers(2, address=form)
+def test_a_cluster_that_is_not_there_tells_nothing():
+    workers = rdt.Workers(2, address="ray//ann:SEC RET@127.0.0.1:9")
     with pytest.raises(RecdropError, match="Ray cannot connect") as refused, connected(workers):
         pass
     assert not is_told(str(refused.value))
@@ -106,28 +87,16 @@ def test_a_cluster_that_is_not_there_tells_nothing(form):
 
 def test_what_is_no_secret_is_shown():
     for address in (
-        "sqlite:///mlflow.db",
         "sqlite:////home/ann@work/mlflow.db",
-        "http://host:5000",
         "http://[::1]:5000/x",
         "postgresql://db/mlflow",
-        "databricks",
         "databricks://ann",
-        "databricks-uc",
-        "uc:oss",
-        "mlruns",
         "C:/mlruns",
-        "file:///tmp/mlruns",
-        "auto",
         "localhost:6379",
-        "ray://host:10001",
     ):
         assert hide_address(address) == hide_value(address) == address
         assert shown(address) == repr(address)
-
-
-def test_values_that_are_no_addresses_are_shown():
-    for value in ("module:function", "/home/ann@work/x", "12:30", "ann@host.org", "a: none", 0.5):
+    for value in ("module:function", "/home/ann@work/x", "12:30", "ann@host.org", "a: none"):
         assert shown(value) == repr(value)
 
 

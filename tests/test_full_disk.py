@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
 
@@ -13,8 +14,8 @@ from recdrop_tune.errors import StorageError
 from recdrop_tune.storage_errors import is_storage_failure, storage_error
 from tests.forks import ROOT
 
-SPOTS = [0, 8, 20, 200]
-"""Free pages of 4 KiB: none, and enough to get into the first trial, the second one, and to the result."""
+SPOTS = [0, 8, 200]
+"""Free pages of 4 KiB: none, and enough to get into the first trial and to the result."""
 
 
 def mounts() -> bool:
@@ -82,8 +83,6 @@ def test_what_is_a_failure_of_the_disk():
 
 
 def test_a_database_that_is_full(tmp_path):
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "small.db") as database:
         database.execute("PRAGMA max_page_count = 2")
         with pytest.raises(sqlite3.OperationalError) as caught:

@@ -4,7 +4,7 @@ import pytest
 
 from recdrop_tune.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from recdrop_tune.mlflow_store.contents import contents_of
-from recdrop_tune.records import Records, dropout_settings
+from recdrop_tune.records import Records
 
 ABOUT = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
 
@@ -73,18 +73,3 @@ def test_a_backend_counts_once_it_has_trained():
     ]
     assert Records(events).backends == ["jax"]
     assert Records([*events, search(backend="torch"), begun(2)]).backends == ["jax", "torch"]
-
-
-def test_dropout_settings():
-    values = {
-        "wrapper": "zoneout",
-        "rate": None,
-        "enc/schedule": "linear",
-        "enc/units": 8,
-        "b/rate": 0.0,
-    }
-    assert dropout_settings(values) == {
-        "": {"wrapper": "zoneout"},
-        "enc": {"schedule": "linear"},
-        "b": {"rate": 0.0},
-    }

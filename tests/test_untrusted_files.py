@@ -21,7 +21,7 @@ from sklearn.linear_model import RidgeClassifier
 import recdrop_tune
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ConfirmationEnded, ResultSaved, TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
@@ -62,41 +62,6 @@ def add_event(project, event):
     journal.close()
 
 
-def saved(name):
-    return ResultSaved(files=["result/trials.csv", name], summary="", best_trial_id="0")
-
-
-@pytest.mark.parametrize("name", ["result/../../secret.txt", "/etc/hostname"])
-def test_files_elsewhere_are_not_uploaded(project, name):
-    add_event(project, saved(name))
-    with pytest.raises(ProjectError, match=r"`events\.jsonl` in .* names '.*not in that folder"):
-        rdt.sync(project, f"sqlite:///{project.parent}/other.db")
-    assert not (project.parent / "other.db").exists()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"requirements": ["keras==3.0", "-r /etc/passwd"]},
-        {"fingerprint": "0' OR 'a' = 'a"},
-    ],
-    ids=str,
-)
-def test_a_changed_description_of_the_model_is_refused(project, change):
-    card = project / "result" / "best_model.json"
-    card.write_text(json.dumps({**json.loads(card.read_text()), **change}))
-    with pytest.raises(ProjectError, match=r"best_model\.json` does not describe the best model"):
-        rdt.sync(project, f"sqlite:///{project.parent}/other.db")
-    assert not (project.parent / "other.db").exists()
-
-
-def test_a_journal_that_names_a_folder_as_store_is_refused(project):
-    path = project / "events.jsonl"
-    path.write_text(path.read_text().replace("sqlite:///", "file:///"))
-    with pytest.raises(RecdropError, match=r"`tracking_uri`.*a database or a server"):
-        rdt.sync(project)
-
-
 def change_json(path, *keys, value):
     whole = json.loads(path.read_text())
     inner = whole
@@ -106,16 +71,44 @@ def change_json(path, *keys, value):
     path.write_text(json.dumps(whole))
 
 
+def change_events(project, kind, **values):
+    path = project / "events.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert any(line["event"] == kind for line in lines)
+    changed = [{**line, **values} if line["event"] == kind else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+
+
+def with_files(*names):
+    saved = ResultSaved(files=["result/trials.csv", *names], summary="", best_trial_id="0")
+    return lambda project: add_event(project, saved)
+
+
+def with_description(key, value):
+    return lambda project: change_json(project / "result" / "best_model.json", key, value=value)
+
+
 @pytest.mark.parametrize(
-    ("keys", "value"),
+    ("change", "message"),
     [
-        (("trial_id",), "a/../../outside"),
-        (("hyperparameters", "values", "tuner/trial_id"), "a/../../outside"),
+        (with_files("result/../../secret.txt"), "names '.*not in that folder"),
+        (with_files("/etc/hostname"), "names '.*not in that folder"),
+        (with_description("requirements", ["-r /etc/passwd"]), "does not describe the best model"),
+        (with_description("fingerprint", "0' OR 'a' = 'a"), "does not describe the best model"),
+        (lambda project: change_events(project, "SearchStarted", experiment=".."), "names the exp"),
     ],
 )
-def test_trials_elsewhere_are_neither_read_nor_written(project, keys, value):
+def test_sync_refuses_what_no_search_writes(project, change, message):
+    change(project)
+    with pytest.raises(ProjectError, match=message):
+        rdt.sync(project, f"sqlite:///{project.parent}/other.db")
+    assert not (project.parent / "other.db").exists()
+
+
+@pytest.mark.parametrize("keys", [("trial_id",), ("hyperparameters", "values", "tuner/trial_id")])
+def test_trials_elsewhere_are_neither_read_nor_written(project, keys):
     before = sorted(os.listdir(project.parent))
-    change_json(project / "trial_0" / "trial.json", *keys, value=value)
+    change_json(project / "trial_0" / "trial.json", *keys, value="a/../../outside")
     with pytest.raises(ProjectError, match=r"trial\.json` (is damaged|in .* names)"):
         search(project, max_trials=3)
     assert sorted(os.listdir(project.parent)) == before
@@ -126,9 +119,7 @@ def test_a_confirmation_of_a_trial_that_is_not_there(project):
     add_event(project, ConfirmationEnded(trial_id="../../outside", repeat=0, seed=1, score=0.1))
     with pytest.warns(TrackingWarning, match="The result was not saved: ProjectError"):
         result = search(project)
-    with pytest.raises(
-        ProjectError, match=r"events\.jsonl` is damaged: it has a confirmation of the trial '\.\./"
-    ):
+    with pytest.raises(ProjectError, match=r"it has a confirmation of the trial '\.\./"):
         result.best_model()
     assert not (project.parent / "outside").exists()
 
@@ -162,13 +153,10 @@ def outside(tmp_path):
 
 LINKS = {
     "events.jsonl": "events.jsonl",
-    "trial_0": "trial_0",
-    "trial_0/trial.json": "secret",
     "result": "trial_0",
-    "trial_2": "trial_0",
     "trial_0/checkpoint.weights.h5": "missing",
 }
-"""Links in a project, and their targets in the folder outside; the last three would be new files."""
+"""Links in a project, and their targets in the folder outside; the last one would be a new file."""
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -261,14 +249,6 @@ CONTROL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
 """Text with control sequences of terminals."""
 
 
-def change_events(project, kind, **values):
-    path = project / "events.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert any(line["event"] == kind for line in lines)
-    changed = [{**line, **values} if line["event"] == kind else line for line in lines]
-    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
-
-
 def change_wrappers(project, value):
     for path in project.glob("trial_*/trial.json"):
         change_json(path, "hyperparameters", "values", "wrapper", value=value)
@@ -344,14 +324,6 @@ def test_descriptions_load_and_link_nothing(project):
     assert_no_links(words)
 
 
-@pytest.mark.parametrize("name", ["..", " ", "a\nb", "x" * 501])
-def test_an_experiment_with_an_invalid_name_is_refused(project, name):
-    change_events(project, "SearchStarted", experiment=name)
-    with pytest.raises(ProjectError, match=r"`events\.jsonl` in .* names the experiment"):
-        rdt.sync(project, f"sqlite:///{project.parent}/other.db")
-    assert not (project.parent / "other.db").exists()
-
-
 def test_a_logged_model_with_code_in_it_is_not_loaded(tmp_path):
     mark = tmp_path / "ran"
     model = model_with_code(mark)
@@ -364,14 +336,13 @@ def test_a_logged_model_with_code_in_it_is_not_loaded(tmp_path):
 
 def test_weights_that_are_damaged(tmp_path):
     made = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    made.save_weights(tmp_path / "checkpoint.weights.h5")
-    for content in ("[", "[1]", '{"input_shape": "x"}', '{"input_shape": [null, -3]}'):
-        (tmp_path / "build_config.json").write_text(content)
-        with pytest.raises(ProjectError, match="cannot be loaded"):
-            load_weights(tmp_path, keras.Sequential([keras.layers.Dense(2)]))
     (tmp_path / "checkpoint.weights.h5").write_bytes(b"not HDF5")
     with pytest.raises(ProjectError, match="cannot be loaded: OSError"):
         load_weights(tmp_path, made)
+    made.save_weights(tmp_path / "checkpoint.weights.h5")
+    (tmp_path / "build_config.json").write_text('{"input_shape": "x"}')
+    with pytest.raises(ProjectError, match="cannot be loaded"):
+        load_weights(tmp_path, keras.Sequential([keras.layers.Dense(2)]))
 
 
 RUNS_CODE = {"eval", "exec", "compile", "pickle", "cloudpickle", "marshal"}

@@ -91,25 +91,6 @@ def test_a_folder_of_the_users_own_is_left_alone(tmp_path):
 
 
 @on_jax
-def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.warns(UserWarning, match="compilation_cache=.*file.* is not used"),
-        compilations_kept(tmp_path / "file"),
-    ):
-        assert trained()[1] == 0
-
-
-@on_jax
-def test_a_user_without_a_home(tmp_path, monkeypatch):
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
-    with compilations_kept(True):
-        assert trained()[1] == 0
-
-
-@on_jax
 def test_what_was_not_used_for_longest_goes_first(tmp_path, monkeypatch):
     with compilations_kept(tmp_path):
         trained()
@@ -120,10 +101,3 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path, monkeypatch):
     monkeypatch.setattr(compilation, "LARGEST", sum(path.stat().st_size for path in last))
     with compilations_kept(tmp_path):
         assert sorted(programs(tmp_path)) == last
-
-
-def test_nothing_is_kept_where_it_is_not_wanted(tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
-    with compilations_kept(False):
-        keras.ops.cos(np.ones((2, 7)))
-    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """The internals of Keras that the kernels need, and forced gates on each kernel."""
 
-import inspect
 import re
 import sys
 from dataclasses import replace
@@ -12,60 +11,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recdrop_tune.kernels import keras_internals, run, sublayers
-from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
+from recdrop_tune.kernels import keras_internals, run
+from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings
 from recdrop_tune.wrappers import wrap
 from tests.backends import PRECISE, on_tensorflow
 from tests.kernels.fused import run_fused, run_loop
 from tests.laws.cases import arrays, make_inputs, make_layer
-
-KERNEL_ARGUMENTS = {
-    "mask",
-    "kernel",
-    "recurrent_kernel",
-    "bias",
-    "activation",
-    "recurrent_activation",
-    "return_sequences",
-    "go_backwards",
-    "unroll",
-}
-"""The arguments passed to cuDNN by name."""
-
-
-def test_keras_still_has_the_kernels_and_they_take_what_is_passed():
-    lstm = inspect.signature(keras_internals.lstm).parameters
-    gru = inspect.signature(keras_internals.gru).parameters
-    assert list(lstm)[:4] == ["inputs", "initial_state_h", "initial_state_c", "mask"]
-    assert list(gru)[:3] == ["inputs", "initial_state", "mask"]
-    assert set(lstm) >= KERNEL_ARGUMENTS
-    assert set(gru) >= KERNEL_ARGUMENTS | {"reset_after"}
-
-
-def test_keras_still_has_the_loop_and_the_check():
-    rnn = inspect.signature(keras_internals.rnn).parameters
-    assert list(rnn)[:3] == ["step_function", "inputs", "initial_states"]
-    assert set(rnn) >= {
-        "go_backwards",
-        "mask",
-        "unroll",
-        "input_length",
-        "zero_output_for_mask",
-        "return_all_outputs",
-    }
-    check = inspect.signature(keras_internals.cudnn_ok).parameters
-    assert set(check) >= {"activation", "recurrent_activation", "unroll", "use_bias"}
-
-
-def test_keras_layers_still_hand_their_kernel_these_names():
-    """The wrappers read these attributes of a layer and its cell."""
-    for layer in (keras.layers.LSTM(2), keras.layers.GRU(2)):
-        layer.build((1, 2, 3))
-        for name in ("kernel", "recurrent_kernel", "bias", "compute_dtype"):
-            assert hasattr(layer.cell, name)
-        for name in ("activation", "recurrent_activation", "use_bias", "unroll", "use_cudnn"):
-            assert hasattr(layer, name)
-        assert hasattr(layer, "zero_output_for_mask")
 
 
 @on_tensorflow
@@ -92,15 +43,17 @@ def make_call(cell, layer, dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", sorted({"float16", "bfloat16", "float32", PRECISE}))
+GATES = [
+    ("lstm", (("output", 0),)),
+    ("lstm", (("input", 0), ("forget", 1))),
+    ("gru", (("reset", 0),)),
+    ("gru", (("update", 1),)),
+]
+
+
 @pytest.mark.parametrize(
-    ("cell", "gates"),
-    [
-        ("lstm", (("output", 0),)),
-        ("lstm", (("input", 0), ("forget", 1))),
-        ("gru", (("reset", 0),)),
-        ("gru", (("update", 1),)),
-    ],
+    ("cell", "gates", "dtype"),
+    [*((*gate, PRECISE) for gate in GATES), (*GATES[0], "float16"), (*GATES[2], "bfloat16")],
     ids=str,
 )
 def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
@@ -121,9 +74,10 @@ def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("forced", [False, True])
-@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("forced", "go_backwards", "use_bias"),
+    [(False, False, True), (True, True, True), (True, False, False), (False, True, False)],
+)
 def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
     """Outputs, states and gradients."""
     import tensorflow as tf
@@ -188,36 +142,6 @@ def test_a_saturated_gate_overrules_large_pre_activations(cell):
         arrays(run(forced, layer)), arrays(run(absorb_forcings(forced), layer)), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-
-
-def test_absorbing_nothing_changes_nothing():
-    call = make_call("lstm", make_layer("lstm"), "float32")
-    assert absorb_forcings(call) is call
-
-
-def test_chain_is_the_same_steps_by_hand():
-    layer = make_layer("gru", return_sequences=True)
-    call = make_call("gru", layer, PRECISE)
-    masks = [np.random.default_rng(i).random((3, 5, 4)) < 0.4 for i in range(2)]
-
-    def drop(mask):
-        return lambda c: drop_recurrent(c, ops.array(mask), ops.zeros((3, 4), bool), 0.4)
-
-    first, second = drop(masks[0]), drop(masks[1])
-    by_hand = run(second(first(call)), layer)
-    for one, other in zip(
-        arrays(by_hand), arrays(run(chain(first, second)(call), layer)), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-    assert chain()(call) is call
-
-
-def test_keras_still_tells_the_layers_inside_a_layer():
-    inner = keras.layers.LSTM(2)
-    outer = keras.layers.TimeDistributed(keras.layers.Bidirectional(inner))
-    assert sublayers(outer) == [outer.layer]
-    assert inner not in sublayers(outer)
-    assert {type(layer) for layer in sublayers(outer.layer)} == {keras.layers.LSTM}
 
 
 def test_a_keras_whose_kernels_are_elsewhere_is_named(monkeypatch):

@@ -47,15 +47,9 @@ def second_order(function, watched):
 
 
 @pytest.mark.parametrize(
-    ("compiled", "go_backwards", "forced", "use_bias"),
-    [
-        (False, False, False, True),
-        (False, True, True, False),
-        pytest.param(True, False, True, True, marks=pytest.mark.heavy),
-        pytest.param(True, True, False, False, marks=pytest.mark.heavy),
-    ],
+    ("go_backwards", "forced", "use_bias"), [(False, False, True), (True, True, False)]
 )
-def test_the_gradient_of_the_gradient_is_that_of_the_loop(compiled, go_backwards, forced, use_bias):
+def test_the_gradient_of_the_gradient_is_that_of_the_loop(go_backwards, forced, use_bias):
     layer, call = make_layer_and_call(go_backwards=go_backwards, use_bias=use_bias)
     if forced:
         bits = ops.cast(np.random.default_rng(0).random((3, 5, 4)) < 0.5, "float32")
@@ -64,10 +58,7 @@ def test_the_gradient_of_the_gradient_is_that_of_the_loop(compiled, go_backwards
     watched += [call.bias] if use_bias else []
 
     def twice(kernel):
-        def found():
-            return second_order(lambda: squared(kernel(call, layer)), watched)
-
-        return arrays((tf.function(found) if compiled else found)())
+        return arrays(second_order(lambda: squared(kernel(call, layer)), watched))
 
     for one, other in zip(twice(run_fused), twice(run_loop), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
@@ -79,23 +70,8 @@ def in_numpy(sequences, states, weights):
     return np.sin(emitted).sum() + last + np.sin(c).sum()
 
 
-def test_forward_mode_is_the_gradient_along_a_direction():
-    layer, call = make_layer_and_call()
-    watched = [call.sequences, call.recurrent_kernel]
-    tangents = [ops.cast(direction(each), "float32") for each in watched]
-    with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
-        value = run_fused(call, layer)[0]
-    with tf.GradientTape() as tape:
-        tape.watch(watched)
-        again = run_fused(call, layer)[0]
-    gradients = tape.gradient(again, watched)
-    along = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
-    np.testing.assert_allclose(*arrays([tf.reduce_sum(forward.jvp(value)), along]), rtol=1e-4)
-
-
 @pytest.mark.heavy
-@pytest.mark.parametrize("compiled", [False, True])
-def test_against_the_definition_in_numpy(compiled):
+def test_against_the_definition_in_numpy():
     """Forward mode, and the product of the Hessian with a direction in two ways."""
     layer, call = make_layer_and_call()
     weights = [np.asarray(weight, "float64") for weight in layer.trainable_weights]
@@ -116,30 +92,25 @@ def test_against_the_definition_in_numpy(compiled):
     def value():
         return squared(run_fused(call, layer))
 
-    def found():
-        with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
-            with tf.GradientTape() as tape:
-                tape.watch(watched)
-                number = value()
-            gradients = tape.gradient(number, watched)
-        along = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
-        curved = sum(
-            tf.reduce_sum(forward.jvp(a) * b) for a, b in zip(gradients, tangents, strict=True)
-        )
-        with tf.GradientTape() as outer:
-            outer.watch(watched)
-            with tf.GradientTape() as inner:
-                inner.watch(watched)
-                number_again = value()
-            gradients = inner.gradient(number_again, watched)
-            again = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
-        back = outer.gradient(again, watched)
-        curved_again = sum(tf.reduce_sum(a * b) for a, b in zip(back, tangents, strict=True))
-        return forward.jvp(number), along, curved, curved_again
+    def along(gradients):
+        return sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
 
-    forward, along, curved, curved_again = arrays((tf.function(found) if compiled else found)())
-    np.testing.assert_allclose([forward, along], wanted[0], rtol=1e-4)
-    np.testing.assert_allclose([curved, curved_again], wanted[1], rtol=1e-3)
+    with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            number = value()
+        gradients = tape.gradient(number, watched)
+    first = forward.jvp(number), along(gradients)
+    curved = along([forward.jvp(gradient) for gradient in gradients])
+    with tf.GradientTape() as outer:
+        outer.watch(watched)
+        with tf.GradientTape() as inner:
+            inner.watch(watched)
+            number = value()
+        again = along(inner.gradient(number, watched))
+    second = curved, along(outer.gradient(again, watched))
+    np.testing.assert_allclose(arrays(first), wanted[0], rtol=1e-4)
+    np.testing.assert_allclose(arrays(second), wanted[1], rtol=1e-3)
 
 
 def test_a_wrapped_layer_of_unknown_length_and_a_penalty_on_its_gradient():
@@ -171,33 +142,9 @@ def test_a_wrapped_layer_of_unknown_length_and_a_penalty_on_its_gradient():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_jacobians_and_the_third_order():
-    layer, call = make_layer_and_call()
-
-    def found(kernel):
-        x = call.sequences
-        with tf.GradientTape() as third:
-            third.watch(x)
-            with tf.GradientTape(persistent=True) as second:
-                second.watch(x)
-                with tf.GradientTape(persistent=True) as first:
-                    first.watch(x)
-                    result = kernel(replace(call, sequences=x), layer)
-                    value = squared(result)
-                gradient = first.gradient(value, x)
-                total = tf.reduce_sum(gradient**2)
-            again = tf.reduce_sum(second.gradient(total, x) ** 2)
-        # TensorFlow vectorizes no loop in a second gradient; Keras's own is one too.
-        hessian = second.jacobian(gradient, x, experimental_use_pfor=False)
-        return arrays([first.jacobian(result[1], x), hessian, third.gradient(again, x)])
-
-    for one, other in zip(found(run_fused), found(run_loop), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
-
-
 @pytest.mark.parametrize(
     "options",
-    [{"forget_bias": 1.0}, {"cell_clip": 0.1}, {"use_peephole": True}, {}],
+    [{"forget_bias": 1.0}, {"use_peephole": True}, {}],
     ids=str,
 )
 def test_an_op_of_others_with_other_options_is_refused(options):

@@ -25,7 +25,7 @@ def draws():
     model = keras.Sequential([keras.Input((5, 3)), *layers])
     model.compile("sgd", "mse")
     x, _ = data()
-    fitted = model.fit(x, x[:, 0, :2], epochs=2, batch_size=4, verbose=0).history["loss"]
+    fitted = model.fit(x, x[:, 0, :2], batch_size=8, verbose=0).history["loss"]
     return [
         random.random(),
         np.random.random(),
@@ -41,7 +41,7 @@ def draws():
 @pytest.fixture(scope="module")
 def expected():
     found = {}
-    for seed in (0, 7, 2**32 - 1):
+    for seed in (0, 7):
         keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(seed)
         found[seed] = draws()
@@ -52,7 +52,7 @@ def expected():
 def test_every_start_is_like_the_first(expected, keep):
     fresh_start = FreshStart(keep_kernels=keep)
     # The same seed twice, at once and later.
-    for seed in (0, 7, 7, 2**32 - 1, 0):
+    for seed in (0, 7, 7, 0):
         fresh_start.begin(seed)
         assert draws() == expected[seed]
 
@@ -62,7 +62,7 @@ def test_kernels_are_kept():
 
     @tf.function
     def big(x):
-        for _ in range(600):
+        for _ in range(200):
             x = tf.tanh(x @ x)
         return x
 
@@ -73,7 +73,7 @@ def test_kernels_are_kept():
 
     def seconds(begin):
         times = []
-        for turn in range(5):
+        for turn in range(3):
             begin(turn + 1)
             started = time.thread_time()
             big(x)

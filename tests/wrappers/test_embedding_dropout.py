@@ -6,7 +6,7 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.wrappers import EmbeddingDropout, WeightDropWrapper
-from tests.backends import JIT_COMPILE, POLICIES, TRACES_EACH_STEP, array, gradients
+from tests.backends import JIT_COMPILE, TRACES_EACH_STEP, array, gradients
 
 pytestmark = pytest.mark.backends
 WORDS, UNITS = 50, 3
@@ -34,9 +34,9 @@ def test_whole_word_types_are_dropped_throughout_the_batch():
 
 def test_drawn_anew_and_the_mean_is_kept():
     layer = built()
-    draws = np.stack([array(layer(TOKENS, training=True)) for _ in range(400)])
+    draws = np.stack([array(layer(TOKENS, training=True)) for _ in range(200)])
     assert not np.allclose(draws[0], draws[1])
-    np.testing.assert_allclose(draws.mean(axis=0), array(layer(TOKENS)), atol=0.01)
+    np.testing.assert_allclose(draws.mean(axis=0), array(layer(TOKENS)), atol=0.015)
 
 
 def test_inference_and_rate_0_are_the_plain_embedding():
@@ -81,16 +81,7 @@ def test_masks_go_on():
     assert built().compute_mask(TOKENS) is None
 
 
-def test_tokens_of_one_dimension_more_have_their_mask():
-    """Such as the words of the sentences of a document, in a layer that was built for sentences."""
-    layer = built(mask_zero=True)
-    documents = TOKENS.reshape(2, 3, 20)
-    np.testing.assert_array_equal(array(layer.compute_mask(documents)), documents != 0)
-    assert built().compute_mask(documents) is None
-
-
-@pytest.mark.parametrize("jit_compile", JIT_COMPILE)
-def test_in_a_model_a_new_rate_needs_no_new_trace(jit_compile):
+def test_in_a_model_a_new_rate_needs_no_new_trace():
     traces = []
 
     class Counting(keras.layers.Layer):
@@ -100,7 +91,7 @@ def test_in_a_model_a_new_rate_needs_no_new_trace(jit_compile):
 
     model = make_model()
     model.add(Counting())
-    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=JIT_COMPILE[0])
     y = np.ones((6, 1))
     losses, before = [], []
     for rate in (0.0, 0.0, 0.7, 0.7):
@@ -113,7 +104,7 @@ def test_in_a_model_a_new_rate_needs_no_new_trace(jit_compile):
     assert losses[2] != pytest.approx(losses[3], rel=1e-5)
 
 
-def test_saving_cloning_and_configuration(tmp_path):
+def test_saving_cloning_and_weights_of_the_plain_embedding(tmp_path):
     model = make_model()
     model.layers[0].rate = 0.2
     model.save(tmp_path / "m.keras")
@@ -123,28 +114,11 @@ def test_saving_cloning_and_configuration(tmp_path):
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     np.testing.assert_array_equal(array(model(TOKENS)), array(clone(TOKENS)))
+    plain = make_model(wrapped=False)
+    plain.set_weights(model.get_weights())
+    np.testing.assert_array_equal(array(model(TOKENS)), array(plain(TOKENS)))
     again = EmbeddingDropout.from_config(built().get_config())
     assert (again.rate, again.seed, again.layer.input_dim) == (0.4, 1, WORDS)
-
-
-def test_weights_interchange_with_the_plain_embedding(tmp_path):
-    wrapped, plain = make_model(), make_model(wrapped=False)
-    assert [w.shape for w in wrapped.weights] == [w.shape for w in plain.weights]
-    plain.set_weights(wrapped.get_weights())
-    np.testing.assert_array_equal(array(wrapped(TOKENS)), array(plain(TOKENS)))
-    wrapped.save_weights(tmp_path / "w.weights.h5")
-    other = make_model()
-    other.load_weights(tmp_path / "w.weights.h5")
-    np.testing.assert_array_equal(array(wrapped(TOKENS)), array(other(TOKENS)))
-    assert wrapped.layers[0].embeddings is wrapped.layers[0].layer.embeddings
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_dtypes(policy):
-    layer = built(dtype=policy)
-    noisy = layer(TOKENS, training=True)
-    assert keras.backend.standardize_dtype(noisy.dtype) == policy.removeprefix("mixed_")
-    assert np.isfinite(array(keras.ops.cast(noisy, "float32"))).all()
 
 
 def test_tokens_as_floats_are_not_rounded():
@@ -156,16 +130,16 @@ def test_tokens_as_floats_are_not_rounded():
     np.testing.assert_array_equal(array(layer(tokens, training=True)), expected)
 
 
-@pytest.mark.parametrize("layer", [keras.layers.Dense(2), keras.layers.LSTM(2), None], ids=str)
-def test_not_an_embedding(layer):
-    with pytest.raises(InvalidArgumentError, match=r"Expected a `keras\.layers\.Embedding`"):
-        EmbeddingDropout(layer, 0.1)
-
-
-@pytest.mark.parametrize("rate", [1.0, -0.1, "0.1", None], ids=str)
-def test_bad_rate(rate):
-    with pytest.raises(InvalidArgumentError, match=r"argument `rate`\. Expected 0 <= rate < 1"):
-        EmbeddingDropout(keras.layers.Embedding(3, 2), rate)
+@pytest.mark.parametrize(
+    ("layer", "rate", "expected"),
+    [
+        (keras.layers.LSTM(2), 0.1, r"a `keras\.layers\.Embedding`"),
+        (keras.layers.Embedding(3, 2), 1.0, "0 <= rate < 1"),
+    ],
+)
+def test_what_is_refused(layer, rate, expected):
+    with pytest.raises(InvalidArgumentError, match=f"Expected {expected}"):
+        EmbeddingDropout(layer, rate)
 
 
 def test_a_reversible_embedding_can_be_called_in_reverse():
@@ -183,10 +157,3 @@ def test_a_reversible_embedding_can_be_called_in_reverse():
     # The mask gets past the noise: at padded steps the features stay what they were.
     np.testing.assert_array_equal(noisy[1][:, 20:], np.repeat(noisy[1][:, 19:20], 2, axis=1))
     np.testing.assert_allclose(array(model(padded)[2])[:, :20], array(model(TOKENS)[2]), atol=1e-6)
-
-
-def test_a_plain_embedding_cannot_be_called_in_reverse():
-    layer = built()
-    for vectors in (np.zeros((2, 3, UNITS)), keras.Input((3, UNITS))):
-        with pytest.raises(InvalidArgumentError, match="`reverse`"):
-            layer(vectors, reverse=True)

@@ -4,9 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import (
-    RateSchedule,
     dropout_layers,
     mc_predict,
     renew,
@@ -14,12 +12,9 @@ from recdrop_tune.models import (
     to_plain,
 )
 from recdrop_tune.wrappers import LockedDropout
+from tests.backends import array
 
 X = np.random.default_rng(0).normal(size=(4, 5, 50)).astype("float32") + 3
-
-
-def array(tensor):
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def model(rate=0.4):
@@ -49,11 +44,6 @@ def test_a_sample_has_one_mask_drawn_anew(x):
 def test_inference_and_rate_0_change_nothing():
     np.testing.assert_array_equal(array(LockedDropout(0.5)(X)), X)
     np.testing.assert_array_equal(array(LockedDropout(0.0)(X, training=True)), X)
-
-
-def test_a_seed_gives_the_same_masks():
-    one, other = (array(LockedDropout(0.5, seed=3)(X, training=True)) for _ in range(2))
-    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -94,17 +84,6 @@ def test_a_rate_is_changed_without_a_new_trace():
     assert made.train_function is traced
 
 
-def test_a_schedule_moves_it():
-    made, seen = model(0.4), []
-    note = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: seen.append(float(made.layers[0].rates["locked"]))
-    )
-    schedule = RateSchedule("linear")
-    made.fit(X, X[:, 0, 0], epochs=3, verbose=0, callbacks=[schedule, note])
-    assert seen == pytest.approx([0.0, 0.2, 0.4])
-    assert len(dropout_layers(made)) == 2
-
-
 def test_a_model_is_saved_reused_and_made_plain(tmp_path):
     made = model()
     made.fit(X, X[:, 0, 0], epochs=1, verbose=0)
@@ -128,8 +107,3 @@ def test_a_model_is_saved_reused_and_made_plain(tmp_path):
     assert structure(one) == structure(another)
     renew(one, another)
     assert one.layers[0].rate == 0.3
-
-
-def test_a_rate_out_of_range():
-    with pytest.raises(InvalidArgumentError, match="`rate`"):
-        LockedDropout(1.0)

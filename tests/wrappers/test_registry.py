@@ -31,12 +31,6 @@ def test_an_id_names_a_class(identifier):
     assert type(wrap(keras.layers.LSTM(4), identifier, rate=0.2)) is cls
 
 
-def test_wrappers_and_their_classes_are_returned_as_they_are():
-    wrapper = RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3)
-    assert wrappers.get(wrapper) is wrapper
-    assert wrappers.get(RecurrentDropoutWrapper) is RecurrentDropoutWrapper
-
-
 LAYERS = list(product([False, True], [False, True]))
 
 
@@ -83,6 +77,20 @@ def test_functions_are_serialized_by_name():
         wrappers.serialize(wrapper)
 
 
+def test_a_configuration_names_no_function_of_other_modules():
+    written = {"class_name": "function", "module": "os", "config": "system", "registered_name": "x"}
+    config = {"wrapper": "lambda", "rate": 0.2, "function": written, "layer": keras.layers.LSTM(2)}
+    with pytest.raises(InvalidArgumentError, match=r"`function`.*registered with Keras"):
+        wrappers.get(config)
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = {"rate": np.float32(0.25), "seed": np.int64(1), "mask_groups": np.int64(2)}
+    made = wrap(keras.layers.LSTM(2), "variational", **given, tied_gates=np.bool_(True))
+    kinds = [type(made.get_config()[name]) for name in (*given, "tied_gates")]
+    assert kinds == [float, int, int, bool]
+
+
 TEXT = """
 wrapper: recurrent
 placement: input+recurrent
@@ -106,13 +114,6 @@ def test_written_by_hand_as_the_arguments_of_wrap():
     assert wrappers.get({"wrapper": "none", "layer": layer}) is layer
 
 
-def test_written_by_hand_as_keras_has_it():
-    data = {"class_name": "WeightDropWrapper", "config": {"rate": 0.5, "layer": LSTM}}
-    wrapper = wrappers.get(data)
-    assert (type(wrapper).__name__, wrapper.rate) == ("WeightDropWrapper", 0.5)
-    assert wrapper.layer.units == 4
-
-
 class Own(RecurrentDropoutWrapper):
     """A custom wrapper, which Keras finds only through `custom_objects`."""
 
@@ -126,68 +127,21 @@ def test_a_custom_wrapper():
         wrappers.get(data)
 
 
-CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
-
-
 @pytest.mark.parametrize(
     ("identifier", "message"),
     [
-        (
-            "weight_dorp",
-            r"`wrapper`\. Expected one of none, native, .*Did you mean `weight_drop`\?",
-        ),
-        *(
-            (other, rf"Received: wrapper='{other}'\. Did you mean `{name}`\?")
-            for other, name in [
-                ("dropconnect", "weight_drop"),
-                ("locked", "variational"),
-                ("Gal", "variational"),
-            ]
-        ),
+        ("weight_dorp", r"`wrapper`\. Expected one of none, .*Did you mean `weight_drop`\?"),
+        ("Gal", r"Did you mean `variational`\?"),
         (None, r"`wrapper`\. Expected one of none, native, .*Received: wrapper=None"),
-        (keras.layers.LSTM, r"`wrapper`\. Expected one of none, native"),
-        (
-            "none",
-            r"`wrapper`\. Expected a wrapper with a class: native, .*, lambda\. Received: wrapper='none'\. "
-            r'`wrap\(layer, "none"\)` returns the layer itself\.',
-        ),
-        ({"wrapper": "zonout"}, r"Expected one of none, .*Did you mean `zoneout`\?"),
-        (
-            {"wrapper": "zoneout", "rate": 0.1},
-            r"`layer`\. Expected the layer to wrap, with `class_n",
-        ),
+        ("none", r"`wrap\(layer, \"none\"\)` returns the layer itself"),
+        ({"wrapper": "zoneout", "rate": 0.1}, r"`layer`\. Expected the layer to wrap"),
         ({"wrapper": "zoneout", "layer": LSTM}, r"`rate`\. Expected 0 <= rate < 1 for the wrapper"),
-        (
-            {"wrapper": "native", "rate": 0.1, "layer": LSTM, "per_step": True},
-            r"`options`\. Expected for the wrapper `native` some of placement, ",
-        ),
-        (
-            {"wrapper": "weight_drop", "rate": 0.1, "layer": LSTM, "per_step": True},
-            r"some of placement, seed, activity_decay, temporal_decay, name, dtype, trainable\.",
-        ),
-        (
-            {"wrapper": "zoneout", "rate": 0.1, "layer": "LSTM"},
-            r"`layer`\. .*Received: layer='LSTM'",
-        ),
-        ({"class_name": "WeightDrop", "config": {}}, rf"`class_name`\. Expected one of {CLASSES}"),
+        ({"wrapper": "zoneout", "rate": 0.1, "layer": "LSTM"}, r"`layer`\. .*layer='LSTM'"),
         (LSTM, r"`class_name`\. .*or instead `wrapper`, one of none.*class_name='LSTM'"),
-        ({"rate": 0.1}, rf"`class_name`\. Expected one of {CLASSES}.*class_name=None"),
-        ({"class_name": "WeightDropWrapper", "registered_name": np.ones(2)}, r"`class_name`"),
-        ({"class_name": "WeightDropWrapper"}, r"`layer`\. Expected the layer to wrap"),
-        (
-            {"class_name": "WeightDropWrapper", "config": {"rate": 2, "layer": LSTM}},
-            r"`rate`\. Expected 0 <= rate < 1",
-        ),
+        ({"class_name": "WeightDropWrapper", "config": {"rate": 2, "layer": LSTM}}, "`rate`"),
     ],
     ids=str,
 )
 def test_refused(identifier, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrappers.get(identifier)
-
-
-def test_other_layers_are_not_serialized():
-    with pytest.raises(
-        InvalidArgumentError, match=r"`wrapper`\. Expected a wrapper of this package\."
-    ):
-        wrappers.serialize(keras.layers.LSTM(4))
