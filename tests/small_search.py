@@ -4,6 +4,8 @@ import keras
 import keras_tuner as kt
 import numpy as np
 
+import recdrop_tune as rdt
+
 
 def data(samples: int = 24):
     """Sequences of shape `(samples, 5, 3)` and whether their sum is positive."""
@@ -106,3 +108,10 @@ def pruning_curves():
         [1.0 + 0.01 * epoch for epoch in range(8)],
         [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04],
     ]
+
+
+def tuned(directory, tracking, model=build, **options):
+    """Runs a search of two trials of an epoch by `tune`, unless the options say otherwise."""
+    usual = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}
+    place = {"directory": directory, "tracking": tracking}
+    return rdt.tune(data(), data(), model, **usual | place | options)

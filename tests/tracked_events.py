@@ -15,8 +15,8 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.mlflow_store.description import NOTE
-from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
+from recdrop_tune.mlflow_store.tracking import Background
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 WRAPPERS = ("none", "recurrent", "variational", "weight_drop")

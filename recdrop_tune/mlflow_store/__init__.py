@@ -1,10 +1,9 @@
 """A reader of events: MLflow, live, after an outage, and with `sync`."""
 
-from recdrop_tune.mlflow_store.active import in_context
 from recdrop_tune.mlflow_store.artifacts import CODE, MODEL, MODEL_CARD, RESULT, load_flavor
 from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command, view_tag
-from recdrop_tune.mlflow_store.stores import prepare, reason
+from recdrop_tune.mlflow_store.stores import in_context, prepare, reason
 from recdrop_tune.mlflow_store.synchronization import Synced, sync
 from recdrop_tune.mlflow_store.tracking import Tracking, track
 

@@ -99,7 +99,6 @@ class SearchContents:
         confirmations: New points for the runs of the trials.
         result: The last saved result; while the search is running, that of this session.
         is_result_new: Whether `result` is not written yet.
-        results: All saved results.
         summary: The last saved summary, unless the search was resumed since.
         is_description_new: Whether the description of the search's run has changed.
     """
@@ -115,7 +114,6 @@ class SearchContents:
         self.data: Sequence[Mapping[str, Any]] = []
         self.confirmations: dict[str, list[Point]] = defaultdict(list)
         self.result: events.ResultSaved | None = None
-        self.results: list[events.ResultSaved] = []
         self.is_result_new = False
         self.summary: str | None = None
         self.is_description_new = False
@@ -144,7 +142,6 @@ class SearchContents:
                 self.confirmations[event.trial_id] += points(metrics, event.repeat, event.time)
             case events.ResultSaved():
                 self.result, self.is_result_new, self.summary = event, True, event.summary
-                self.results.append(event)
             case events.SearchEnded():
                 self._interrupt_trials(event.time)
                 self._end(event.status, event.time)

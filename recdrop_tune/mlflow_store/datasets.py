@@ -12,9 +12,7 @@ import keras
 import mlflow.data
 import numpy as np
 from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import Dataset, DatasetInput, InputTag
-from mlflow.types import Schema, TensorSpec
 
 # Values of each array in its digest: a search must not wait for gigabytes to be read.
 _VALUES = 100_000
@@ -60,23 +58,22 @@ def dataset_inputs(data: Iterable[Mapping[str, Any]]) -> list[DatasetInput]:
 
 
 def _describe(name: str, data: Any, source: CodeDatasetSource) -> dict[str, Any]:
-    kind, schema, batches = f"{type(data).__module__}.{type(data).__qualname__}", None, None
+    kind, batches = f"{type(data).__module__}.{type(data).__qualname__}", None
     try:
         if isinstance(data, tuple | list):
             return _describe_arrays(name, data, source)
-        spec = getattr(data, "element_spec", None)
-        if isinstance(spec, tuple | list) and len(spec) >= 2:
-            schema = json.dumps(TensorDatasetSchema(*map(_schema, spec[:2])).to_dict())
         batches = len(data)
     except Exception:  # Any error: a search does not fail for a description.
         pass
+    # A `tf.data.Dataset` has its shapes and types here.
+    about = {"kind": kind, "batches": batches, "elements": str(getattr(data, "element_spec", ""))}
     return {
         "name": name,
-        "digest": _digest([kind, schema, batches]),
+        "digest": _digest([*about.values()]),
         "source_type": "code",
         "source": json.dumps(source.to_dict()),
-        "schema": schema,
-        "profile": json.dumps({"kind": kind, "batches": batches}),
+        "schema": None,
+        "profile": json.dumps(about),
     }
 
 
@@ -104,22 +101,6 @@ def _sample(array: Any) -> Iterable[Any]:
     taken = array[:: max(1, array.size // _VALUES)].ravel() if array.ndim else array.ravel()
     taken = taken[:: max(1, taken.size // _VALUES)]
     yield repr(taken.tolist()) if array.dtype.hasobject else np.ascontiguousarray(taken).tobytes()
-
-
-def _schema(spec: Any) -> Schema:
-    parts = [(None, each) for each in keras.tree.flatten(spec)]
-    named: list[tuple[Any, Any]] = list(spec.items()) if isinstance(spec, dict) else parts
-    several = len(named) > 1
-    return Schema(
-        [
-            TensorSpec(
-                np.dtype(each.dtype.as_numpy_dtype),
-                tuple(-1 if size is None else size for size in each.shape),
-                name or (str(number) if several else None),
-            )
-            for number, (name, each) in enumerate(named)
-        ]
-    )
 
 
 def _digest(parts: Iterable[Any]) -> str:

@@ -181,16 +181,6 @@ class Runs:
         with self.unless_artifacts_fail(run_id, path):
             self.client.log_text(run_id, text, path)
 
-    def has_artifact(self, run_id: str, path: str) -> bool:
-        """Returns whether a run has an artifact, and `False` if the artifact store does not work."""
-        try:
-            listed = self.client.list_artifacts(run_id, path.rpartition("/")[0])
-        except Exception as failure:
-            if is_without_answer(failure):
-                raise
-            return False
-        return any(each.path == path for each in listed)
-
     @contextlib.contextmanager
     def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
         """Continues without artifacts if their store does not work, although MLflow does.

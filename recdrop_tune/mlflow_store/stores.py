@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
+import mlflow
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.addresses import MAKING_TABLES, is_server, parse, sqlite_path
+from recdrop_tune.addresses import MAKING_TABLES, absolute, is_server, parse, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.scratch import ScratchFolder, remove_abandoned
 
 _LONGEST_REASON = 1000
@@ -82,6 +84,36 @@ def reason(failure: Exception, uri: str) -> str:
     if sqlite_path(uri) is not None and "(sqlite3." in text:
         text += "; give another `uri`, or move the file away if it is damaged"
     return text
+
+
+def in_context(uri: str, experiment: str | None) -> tuple[str | None, dict[str, str]]:
+    """Returns the name of the experiment to use, and the tag that nests a run in the active run.
+
+    An active run or experiment of another store than that of the search does not count.
+
+    Args:
+        uri: Where the search is recorded, as `absolute` returns it.
+        experiment: The name that the user has given; by default that of the active experiment.
+
+    Raises:
+        RecdropError: MLflow does not return the experiment.
+    """
+    name = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if absolute(mlflow.get_tracking_uri()) != uri:
+        return name, {}
+    run = mlflow.active_run()
+    tags = {} if run is None else {"mlflow.parentRunId": run.info.run_id}
+    # `mlflow.set_experiment` sets the variable too.
+    found = run.info.experiment_id if run else os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if experiment or not found:
+        return name, tags
+    settle_requests(uri)
+    try:
+        prepare(uri)
+        return MlflowClient(tracking_uri=uri).get_experiment(found).name, tags
+    except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
+        what = f"MLflow's experiment {found} is active and cannot be read"
+        raise RecdropError(f"{what}: {reason(failure, uri)}") from None
 
 
 def _create_database(path: Path, prefix: str) -> None:

@@ -15,10 +15,9 @@ from recdrop_tune.events import Event, ResultSaved, SearchStarted
 from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import files_of, read_card
-from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError
+from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError, writing_alone
 
 _PATIENCE = 10.0
 """Seconds to wait for another process that is writing the same search."""

@@ -1,8 +1,11 @@
-"""Tracks a search from its beginning to its end; `track` attaches it to any tuner."""
+"""Tracks a search from its beginning to its end, outages included; `track` attaches it to any tuner."""
 
 from __future__ import annotations
 
 import atexit
+import queue
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,16 +19,15 @@ from recdrop_tune import events
 from recdrop_tune.addresses import absolute, check_databases, resolve_uri
 from recdrop_tune.backends import BackendWarning
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.errors import check_model_name, invalid_argument
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.files import JOURNAL, check_folder, trial_folder
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.mlflow_store.datasets import describe_data
-from recdrop_tune.mlflow_store.follower import Background
+from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
-from recdrop_tune.mlflow_store.writer import MLflowWriter
+from recdrop_tune.mlflow_store.writer import MLflowWriter, SystemMetrics
 from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, objectives, read_trial
 from recdrop_tune.records import Records
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
@@ -41,6 +43,9 @@ from recdrop_tune.tuner import (
 
 _FLUSH_SECONDS = 60.0
 """The longest wait at the end of a search for MLflow to take the last events."""
+
+_FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
+"""Seconds until a failed writer is called again, doubled after each further failure."""
 
 _ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
@@ -283,6 +288,106 @@ class Tracking:
             self.close()
 
 
+class Background:
+    """Calls a writer in a thread, so that training never waits for it.
+
+    The writer is called after each event; it writes those that arrive meanwhile in one go. After a failure it
+    is called again, at growing intervals, until it succeeds.
+
+    Args:
+        write: Writes what the journal has and the other place lacks.
+        describe: Name of the other place in messages.
+        journal: The journal, which has every event before this is called.
+    """
+
+    def __init__(self, write: Callable[[], None], describe: str, journal: Path) -> None:
+        self._write = write
+        self._describe = describe
+        self._journal = journal
+        self._queue: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._due, self._delay = 0.0, _FIRST_DELAY
+        self._failure: Exception | None = None
+        self._reported = False
+        self._late: tuple[threading.Event, str] | None = None
+
+    def on_event(self, event: events.Event) -> None:
+        """Wakes the writer, at the cost of microseconds; warns once if it has failed."""
+        if self._thread is None:
+            # A daemon: a server that hangs must not keep the interpreter from exiting.
+            self._thread = threading.Thread(target=self._run, name="recdrop-tracking", daemon=True)
+            self._thread.start()
+        self._queue.put(None)
+        self._report()
+
+    @property
+    def failure(self) -> str | None:
+        """Why events are not written; `None` if they are, or might still be."""
+        if self._failure is not None:
+            return str(self._failure)
+        if self._late is not None and not self._late[0].is_set():
+            return self._late[1]
+        return None
+
+    def flush(self, seconds: float) -> bool:
+        """Waits until all events so far are written, or writing them has failed once more.
+
+        Args:
+            seconds: The longest wait.
+
+        Returns:
+            Whether that was long enough.
+        """
+        if self._thread is None:
+            return True
+        done = threading.Event()
+        self._queue.put(done)
+        in_time = done.wait(seconds)
+        if not in_time:
+            self._late = (done, f"it did not take the last events within {seconds:.0f} s")
+        self._report()
+        return in_time
+
+    def _run(self) -> None:
+        while True:
+            waiting = self._wait()
+            if waiting or time.monotonic() >= self._due:
+                try:
+                    self._write()
+                    self._failure, self._due, self._delay = None, 0.0, _FIRST_DELAY
+                except Exception as failure:  # Any error: it must not end the thread.
+                    self._failure, self._due = failure, time.monotonic() + self._delay
+                    self._delay = min(2 * self._delay, _LONGEST_DELAY)
+            for each in waiting:
+                each.set()
+
+    def _wait(self) -> list[threading.Event]:
+        """Waits for an event, or until the next attempt is due; returns the waiting callers of `flush`."""
+        wait = None if self._failure is None else max(0.0, self._due - time.monotonic())
+        waiting = []
+        try:
+            item = self._queue.get(timeout=wait)
+            while True:
+                if item is not None:
+                    waiting.append(item)
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return waiting
+
+    def _report(self) -> None:
+        failure = self.failure
+        if failure is None or self._reported:
+            return
+        self._reported = True
+        warnings.warn(
+            f"{self._describe} failed: {failure}. The search continues, and writing is retried; every event "
+            f"is in {self._journal}. If MLflow stays away until the end, write what is missing with: "
+            f"{command('sync', str(self._journal.parent))}",
+            TrackingWarning,
+            stacklevel=4,
+        )
+
+
 class _Collector(list[events.Event]):
     """Keeps every event."""
 
@@ -307,15 +412,14 @@ def track(
     """Tracks a tuner; `recdrop_tune.track`, which explains the arguments, also saves the result at the end.
 
     Raises:
-        InvalidArgumentError: The tracking URI is a folder or the database of the `OptunaOracle`, the tuner is
-            already tracked, or no model can be registered under the name.
+        InvalidArgumentError: The tracking URI is a folder or the database of the `OptunaOracle`, or the tuner
+            is already tracked.
         ProjectError: A link leads out of the project folder.
         RecdropError: `system_metrics` needs a package that is not installed.
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
     check_folder(tuner.project_dir)
-    check_model_name(register_model)
     uri = None if experiment is None else resolve_uri(tracking_uri)
     check_databases(getattr(tuner.oracle, "storage", None), uri or "")
     metrics = SystemMetrics(uri) if uri is not None and system_metrics else None

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError, check_system_metrics
 from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
 from recdrop_tune.mlflow_store.contents import Contents, SearchContents, contents_of, points
 from recdrop_tune.mlflow_store.description import NOTE, description, is_the_users, links_of
-from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.names import clean, clean_names, tag
 from recdrop_tune.mlflow_store.pages import view, view_tag
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
 from recdrop_tune.mlflow_store.stores import is_transient, prepare, reason
-from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
+
+try:
+    import fcntl
+except ImportError:  # On Windows, processes are not kept apart.
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "mlflow.lock"
+"""File in the project folder that the writing process locks. It stays: the system releases the lock."""
+
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_POLL_SECONDS = 0.1
+
+_MONITOR = "mlflow.system_metrics.system_metrics_monitor"
+_METRICS_SECONDS = 5.0
+"""The longest wait for the last numbers of the machine to be written."""
 
 _PATIENCE = 30.0
 """Seconds that a search waits, in its tracking thread, for a `sync` of it to end; then it tries again."""
@@ -80,7 +99,6 @@ class MLflowWriter:
         self._has_failed = False
         self.written: set[tuple[str, int]] = set()
         self._measured: str | None = None
-        self._has_report = False  # Whether the search's run has one.
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
@@ -161,9 +179,6 @@ class MLflowWriter:
             self._create(contents.run)
         elif self._leave_out(contents.run, search):
             contents.mark_written()
-        # The report of an earlier session stays until this one has a result.
-        if search is not None and any(_REPORT in each.files for each in contents.results):
-            self._has_report = self._runs.has_artifact(contents.run.run_id, _REPORT)
         self.parent_run_id = contents.run.run_id
         self._lost = {}
         for key, run in sorted(runs.items()):
@@ -262,7 +277,6 @@ class MLflowWriter:
         run_id, folder = contents.run.run_id, self._journal.path.parent
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
-            self._has_report = _REPORT in result.files
         # Tags, unlike parameters, can change when the search is resumed.
         best = {f"best.{name}": value for name, value in result.best.items()}
         self._runs.write(run_id, points=points(result.metrics, 0, result.time), tags=best)
@@ -282,9 +296,8 @@ class MLflowWriter:
         run, runs = contents.run, self._runs
         if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE)):
             return
-        links = links_of(
-            self._uri, runs.experiment_id, run.run_id, contents.search, report=self._has_report
-        )
+        report = contents.result is not None and _REPORT in contents.result.files
+        links = links_of(self._uri, runs.experiment_id, run.run_id, contents.search, report)
         folder = None if contents.alive else self._journal.path.parent
         run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
 
@@ -313,3 +326,105 @@ class MLflowWriter:
             error = TrackingError(reason(failure, self._uri))
             error.transient = is_transient(failure)
             raise error from None
+
+
+class SystemMetrics:
+    """Writes the use of processors, memory, disk, network and GPUs to a run, every ten seconds.
+
+    The numbers are those of the whole machine. A trial shorter than ten seconds has none;
+    `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` sets another interval. They are not in the journal, so an outage
+    loses them.
+
+    Args:
+        tracking_uri: Where MLflow keeps its runs.
+
+    Raises:
+        RecdropError: The package that measures is not installed.
+
+    Example:
+        >>> metrics = SystemMetrics("sqlite:///mlflow.db")
+        >>> metrics.start(run_id)
+        >>> metrics.stop()
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        check_system_metrics()
+        self._uri = tracking_uri
+        self._monitor: Any = None
+
+    def start(self, run_id: str) -> None:
+        """Measures for a run from now on, which must be running: measuring ends with it."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self.stop()
+        # It logs each start and end, in the middle of the progress lines.
+        logging.getLogger(_MONITOR).setLevel(logging.ERROR)
+        self._monitor = SystemMetricsMonitor(run_id, tracking_uri=self._uri)
+        self._monitor.start()
+
+    def stop(self) -> None:
+        """Stops measuring, and waits a few seconds for the last numbers to be written."""
+        if self._monitor is None:
+            return
+        # MLflow waits minutes for a server that hangs.
+        thread = threading.Thread(target=self._monitor.finish, daemon=True)
+        thread.start()
+        thread.join(_METRICS_SECONDS)
+        self._monitor = None
+
+
+@contextmanager
+def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
+    """Keeps other processes and threads from writing the runs of a search.
+
+    Args:
+        folder: The project folder. If it is read-only and has no lock file, the folder itself is locked.
+        patience: Seconds to wait for another writer.
+
+    Yields:
+        Whether this is the only writer; `False` if that is unknown, because the file system has no locks.
+
+    Raises:
+        ProjectError: Another process is writing.
+
+    Example:
+        >>> with writing_alone("recdrop_runs/speech", patience=10.0) as alone:
+        ...     alone
+        True
+    """
+    file = None if fcntl is None else _open(Path(folder))
+    if file is None:
+        yield False
+        return
+    end, is_locked = time.monotonic() + patience, True
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ProjectError(
+                        "Another process, a search or `recdrop-tune sync`, is writing the runs of the search "
+                        f"in `{folder}` to MLflow. Wait for it to end."
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+            except OSError:  # The file system has no locks.
+                is_locked = False
+                break
+        yield is_locked
+    finally:
+        os.close(file)
+
+
+def _open(folder: Path) -> int | None:
+    path = folder / LOCK
+    for place, how in ((path, os.O_RDWR | os.O_CREAT), (path, os.O_RDONLY), (folder, os.O_RDONLY)):
+        try:
+            return os.open(place, how, 0o666)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                return None
+    return None

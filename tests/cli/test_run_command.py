@@ -46,22 +46,6 @@ def broken():
     return open("/nowhere/x.npy")
 
 
-def nothing():
-    pass
-
-
-def environment():
-    import os
-
-    return os.environ["NOT_SET"]
-
-
-def no_schedule():
-    import recdrop_tune
-
-    return recdrop_tune.RateSchedule("linear", epochs=0)
-
-
 def number():
     return 3
 
@@ -175,21 +159,8 @@ def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
     assert done.exit_code == 0, done.output
     result = rdt.TuneResult.load("each")
     assert "test_loss" in result.confirmation.table
-    assert [g.name for g in result.tuner.oracle.objective.objectives] == [
-        "val_loss",
-        "val_accuracy",
-    ]
-
-
-def test_a_hypermodel_and_three_sets_of_data(place):
-    text = (
-        "data: my_data:three\nmodel: my_data:build\nmax_trials: 2\nepochs: 1\nverbose: 0\nseed: 0\n"
-    )
-    assert called(place, f"{text}directory: built\n").exit_code == 0
-    assert list(rdt.TuneResult.load("built").trials["wrapper"].dropna()) != []
-    done = called(place, f"{text}directory: built\nconfirm: {{top: 1, seeds: 1, max_seeds: 1}}\n")
-    assert done.exit_code == 0, done.output
-    assert "test_loss" in rdt.TuneResult.load("built").confirmation.table
+    names = [goal.name for goal in result.tuner.oracle.objective.objectives]
+    assert names == ["val_loss", "val_accuracy"]
 
 
 def test_data_of_ones_own(place):
@@ -215,51 +186,31 @@ def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(pl
 
 
 @pytest.mark.parametrize(
-    "split", ["training: {fit: {validation_split: 0.25}}", "training: {cv: 2}", "objective: loss"]
+    ("text", "words"),
+    [
+        ("- a\n", "search.yaml has no mapping"),
+        ("data: [x\n", 'search.yaml", line 1, column 7'),
+        ("data: a:b\ndata: c:d\n", "the key `data` is given twice"),
+        ("data: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("max_trials: 3\n", "`data`. Expected a value"),
+        ("data: a\n", "line 1: Invalid value received for argument `data`. Expected `module:func"),
+        ("data: {trian: a:b}\n", "line 1: Invalid value received for argument `data.trian"),
+        ("data: {test: a:b}\n", "line 1: Invalid value received for argument `data`"),
+        ("data: {train: a:b, test: a:b}\n", "without `confirm`"),
+        ("data: a:b\nsampler: tpe\n", "line 2: There is no `sampler`. Did you mean `tuner.sampl"),
+        ("data: a:b\nepochs: '3'\n", "Expected a valid integer. Received: epochs='3'"),
+        ("data: a:b\ntracking:\n  uri: mlruns\n", "line 3: Invalid value received for argument"),
+        ("data: a:b\ntuner:\n  samplr: tpe\n", "line 3: There is no `tuner.samplr`. Did you mean"),
+        ("data: a:b\nmodel: tag\n", "line 2: Invalid value received for argument `model`. Expec"),
+        (
+            "data: a:b\ntuner: {storage: 'sqlite:///m.db'}\ntracking: {uri: 'sqlite:///m.db'}\n",
+            "line 2: Invalid value received for argument `storage`. Expected another database",
+        ),
+        ("data: a:b\nspace: qick\n", "line 2: Invalid value received for argument `space`"),
+        ("data: a:b\nspace: no.yaml\n", "line 2: "),
+        ("data: a:b\nspace:\n  wrapper: [recurent]\n", "line 3: "),
+    ],
 )
-def test_training_data_alone(place, split):
-    text = f"data: {{train: my_data:train}}\n{SMALL}{split}\ndirectory: alone\n"
-    done = called(place, text, "--max-trials", "1")
-    assert done.exit_code == 0, done.output
-
-
-WRONG_FILES = [
-    ("", "search.yaml has no mapping"),
-    ("- a\n", "search.yaml has no mapping"),
-    ("data: [x\n", 'search.yaml", line 1, column 7'),
-    ("data: a:b\ndata: c:d\n", "the key `data` is given twice"),
-    ("data: &a [1]\nspace: *a\n", "aliases are not supported"),
-    ("data: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
-    ("max_trials: 3\n", "`data`. Expected a value"),
-    ("data: a\n", "line 1: Invalid value received for argument `data`. Expected `module:function`"),
-    ("data: {trian: a:b}\n", "line 1: Invalid value received for argument `data.trian"),
-    ("data: {test: a:b}\n", "line 1: Invalid value received for argument `data`"),
-    ("data: {train: a:b, test: a:b}\n", "without `confirm`"),
-    ("data: a:b\nmax_trial: 3\n", "line 2: There is no `max_trial`. Did you mean `max_trials`?"),
-    ("data: a:b\nsampler: tpe\n", "line 2: There is no `sampler`. Did you mean `tuner.sampler`?"),
-    ("data: a:b\n\nepochs: many\n", "line 3: Invalid value received for argument `epochs`"),
-    ("data: a:b\nepochs: '3'\n", "Expected a valid integer. Received: epochs='3'"),
-    ("data: a:b\nseed: true\n", "Expected a valid integer. Received: seed=True"),
-    ("data: a:b\ntracking:\n  uri: mlruns\n", "line 3: Invalid value received for argument"),
-    ("data: a:b\ntuner:\n  samplr: tpe\n", "line 3: There is no `tuner.samplr`. Did you mean"),
-    (
-        "data: a:b\ntuner:\n  sampler: tpee\n",
-        "line 3: Invalid value received for argument `tuner.s",
-    ),
-    ("data: a:b\nobjective: {name: f1, direction: up}\n", "`objective.direction`. Expected 'min'"),
-    ("data: a:b\ntraining:\n  callbacks: [a]\n", "line 3: Invalid value received for argument"),
-    ("data: a:b\nmodel: tag\n", "line 2: Invalid value received for argument `model`. Expected 'c"),
-    (
-        "data: a:b\ntuner: {storage: 'sqlite:///m.db'}\ntracking: {uri: 'sqlite:///m.db'}\n",
-        "line 2: Invalid value received for argument `storage`. Expected another database",
-    ),
-    ("data: a:b\nspace: qick\n", "line 2: Invalid value received for argument `space`"),
-    ("data: a:b\nspace: no.yaml\n", "line 2: "),
-    ("data: a:b\nspace:\n  wrapper: [recurent]\n", "line 3: "),
-]
-
-
-@pytest.mark.parametrize(("text", "words"), WRONG_FILES)
 def test_wrong_files(place, text, words):
     assert words in problem(place, text)
 
@@ -276,32 +227,26 @@ def test_every_problem_has_its_line(place):
     }
 
 
-WRONG_CODE = [
-    ("data: my_dta:load\n", "`my_dta:load` cannot be imported: ModuleNotFoundError"),
-    ("data: my_data:laod\n", "has no attribute 'laod'"),
-    ("data: my_data:NUMBER\n", "`my_data:NUMBER` is not a function but 3."),
-    (
-        "data: my_data:broken\n",
-        "`my_data:broken` failed: FileNotFoundError: [Errno 2] No such file or directory: "
-        "'/nowhere/x.npy' (my_data.py, line 23)",
-    ),
-    ("data: {train: my_data:broken}\nobjective: loss\n", "`my_data:broken` failed"),
-    ("data: my_data:train\n", "It returned ['ndarray', 'ndarray']."),
-    ("data: my_data:nothing\n", "`my_data:nothing` returned nothing."),
-    ("data: {train: my_data:number}\nobjective: loss\n", "for argument `train`"),
-    ("data: syntax:load\n", "`syntax:load` cannot be imported: SyntaxError: invalid syntax"),
-    ("data: needs:load\n", "No module named 'no_such_package' (needs.py, line 1)"),
-    ("data: exits:load\n", "`exits:load` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
-    ("data: my_data:load\ntraining: {callbacks: my_data:no}\n", "has no attribute 'no'"),
-    ("data: my_data:load\nmodel: my_data:NUMBER\n", "line 2: Invalid value received for"),
-    ("data: my_data:load\nobjective: f1\n", "line 2: Invalid value received for argument `obj"),
-]
-
-
-@pytest.mark.parametrize(("text", "words"), WRONG_CODE)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: my_dta:load\n", "`my_dta:load` cannot be imported: ModuleNotFoundError"),
+        ("data: my_data:laod\n", "has no attribute 'laod'"),
+        ("data: my_data:NUMBER\n", "`my_data:NUMBER` is not a function but 3."),
+        (
+            "data: {train: my_data:broken}\nobjective: loss\n",
+            "`my_data:broken` failed: FileNotFoundError: [Errno 2] No such file or directory: "
+            "'/nowhere/x.npy' (my_data.py, line ",
+        ),
+        ("data: my_data:train\n", "It returned ['ndarray', 'ndarray']."),
+        ("data: {train: my_data:number}\nobjective: loss\n", "for argument `train`"),
+        ("data: exits:load\n", "`exits:load` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
+        ("data: my_data:load\ntraining: {callbacks: my_data:no}\n", "has no attribute 'no'"),
+        ("data: my_data:load\nmodel: my_data:NUMBER\n", "line 2: Invalid value received for"),
+        ("data: my_data:load\nobjective: f1\n", "line 2: Invalid value received for argument `obj"),
+    ],
+)
 def test_wrong_code(place, text, words):
-    (place / "syntax.py").write_text("def load(:\n")
-    (place / "needs.py").write_text("import no_such_package\n")
     (place / "exits.py").write_text("raise SystemExit(3)\n")
     assert words in problem(place, text)
     assert not Path("recdrop_runs").exists()
@@ -316,20 +261,6 @@ def test_the_line_of_an_exception_is_the_users(place, monkeypatch):
     monkeypatch.syspath_prepend(package.parent)
     (place / "uses.py").write_text("import some_library\n\ndef load():\n    some_library.load()\n")
     assert "OSError: gone (uses.py, line 4)" in problem(place, "data: uses:load\n")
-    assert "KeyError: 'NOT_SET' (my_data.py, line " in problem(place, "data: my_data:environment\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "workers"),
-    [
-        ("workers: {number: 2, cpus: 0.5}", rdt.Workers(4, cpus=0.5)),
-        ("workers: 2", rdt.Workers(4)),
-        ("seed: 0", rdt.Workers(4)),
-    ],
-)
-def test_an_option_for_workers_keeps_their_other_settings(place, text, workers):
-    (place / "search.yaml").write_text(f"data: my_data:load\n{text}\n")
-    assert read_config(place / "search.yaml", {"workers": 4}).config().workers == workers
 
 
 def test_a_file_has_the_settings_of_python(place):
@@ -338,9 +269,11 @@ def test_a_file_has_the_settings_of_python(place):
         "objective: {name: f1, direction: max}\ntimeout: 1e3\n"
         "tuner: {sampler: tpe, try_first: [{rate: 0.1}]}\n"
         "training: {executions: 2, callbacks: [my_data:stopper], fit: {class_weight: {0: 1.0}}}\n"
-        "confirm: {seeds: 2, max_seeds: 2}\nworkers: {number: 2, gpus: 0.5}\ntracking: speech\n"
+        "confirm: {seeds: 2, max_seeds: 2}\nworkers: {number: 2, gpus: 0.5}\n"
+        "tracking: {experiment: speech, tags: {team: 7}}\n"
     )
-    assert read_config(place / "search.yaml", {"epochs": 3}).config() == RunFile(
+    # An option for workers keeps their other settings.
+    assert read_config(place / "search.yaml", {"epochs": 3, "workers": 4}).config() == RunFile(
         data="my_data:three",
         model=rdt.Task("tagging", mask_value=0),
         objective=kt.Objective("f1", "max"),
@@ -348,10 +281,12 @@ def test_a_file_has_the_settings_of_python(place):
         tuner=rdt.Optuna("tpe", try_first={"rate": 0.1}),
         training=rdt.Training(2, callbacks="my_data:stopper", fit={"class_weight": {0: 1.0}}),
         confirm=rdt.Confirm(seeds=2, max_seeds=2),
-        workers=rdt.Workers(2, gpus=0.5),
-        tracking="speech",
+        workers=rdt.Workers(4, gpus=0.5),
+        tracking=rdt.MLflow("speech", tags={"team": "7"}),
         epochs=3,
     )
+    (place / "search.yaml").write_text("data: my_data:three\ntracking: false\n")
+    assert read_config(place / "search.yaml", {}).config().tracking is None
 
 
 def test_what_is_not_wrong_with_the_file_is_not_blamed_on_it(place):
@@ -364,10 +299,12 @@ def test_what_is_not_wrong_with_the_file_is_not_blamed_on_it(place):
     assert called(place, "data: my_data:load\n", "--max-trials", "few").exit_code == 2
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", "."])
-def test_no_file(place, name):
-    done = CliRunner().invoke(main, ["run", name])
-    assert (done.exit_code, done.output.startswith(f"Error: {name} cannot be read: ")) == (1, True)
+def test_no_file(place):
+    done = CliRunner().invoke(main, ["run", "missing.yaml"])
+    assert (done.exit_code, done.output.startswith("Error: missing.yaml cannot be read")) == (
+        1,
+        True,
+    )
     assert CliRunner().invoke(main, ["run"]).exit_code == 2
 
 
@@ -392,31 +329,16 @@ def test_the_example_of_the_documentation(place):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGINT, 130),
-        (signal.SIGTERM, -signal.SIGTERM),
-        (signal.SIGHUP, -signal.SIGHUP),
-    ],
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
 )
 def test_a_signal_ends_it_with_what_it_has(place, number, code):
-    """By SIGTERM, as batch systems send it, or a closed terminal, as by Ctrl-C; shells see 143 and 129."""
-    text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\n"
+    """By SIGTERM, as batch systems send it, as by Ctrl-C; shells see 143."""
+    text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\nseed: 1\n"
     (place / "search.yaml").write_text(f"{text}overwrite: true\n")
     with hearing_ctrl_c():
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "recdrop_tune.cli",
-                "run",
-                str(place / "search.yaml"),
-                "--seed=1",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     with process:
         while "epoch 3" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
@@ -435,8 +357,7 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
         [client.get_experiment_by_name("recdrop-tune").experiment_id],
         f"tags.`recdrop.search_id` = '{result.search.records.search.search_id}'",
     )
-    assert {run.info.status for run in runs} == {"KILLED"}
-    assert len(runs) == 2
+    assert [run.info.status for run in runs] == ["KILLED"] * 2
 
 
 def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
@@ -481,5 +402,4 @@ def test_the_folder_of_the_file_does_not_hide_modules_while_keras_loads(place, m
     seen = []
     monkeypatch.setattr("recdrop_tune.cli.run.load_quietly", lambda name: seen.extend(sys.path))
     assert "no_such" in problem(place, "data: no_such:load\n")
-    assert seen
-    assert str(place) not in seen
+    assert str(place) not in seen != []

@@ -22,19 +22,10 @@ def good(tmp_path):
     return tmp_path / "good.yaml"
 
 
-def test_every_preset_has_a_line():
-    lines = called("list").output.splitlines()
-    assert [line.split()[0] for line in lines] == list(SearchSpace.presets())
-    number = SearchSpace.load("quick").grid_size()
-    (quick,) = (line for line in lines if line.startswith("quick"))
-    assert quick.endswith(f"  {number} configurations of 3 hyperparameters")
-    (lstm,) = (line for line in lines if line.startswith("lstm"))
-    assert lstm.endswith("6 hyperparameters, a continuum (a range without a step)")
-
-
 def test_the_list_is_that_of_the_documentation():
-    page = ROOT / "docs" / "cli.md"
-    assert called("list").output in page.read_text()
+    listed = called("list").output
+    assert [line.split()[0] for line in listed.splitlines()] == list(SearchSpace.presets())
+    assert listed in (ROOT / "docs" / "cli.md").read_text()
 
 
 @pytest.mark.parametrize("name", SearchSpace.presets())
@@ -47,14 +38,11 @@ def test_what_is_shown_is_the_same_space(name, tmp_path):
     assert searched.split(", ") == SearchSpace.load(name).searched()
 
 
-def test_a_file_is_shown(good):
+def test_a_file_is_shown(good, tmp_path):
     assert called("show", good).output.splitlines()[:2] == [
         "# 3 configurations of 2 hyperparameters",
         "# searched: wrapper, rate",
     ]
-
-
-def test_a_space_of_one_configuration(tmp_path):
     (tmp_path / "one.yaml").write_text("wrapper: recurrent\nplacement: input\nrate: 0.1\n")
     shown = called("show", tmp_path / "one.yaml").output
     assert shown.startswith("# 1 configuration of 0 hyperparameters\n{wrapper: recurrent,")
@@ -62,36 +50,20 @@ def test_a_space_of_one_configuration(tmp_path):
 
 def test_a_preset_that_is_misspelt():
     done = called("show", "qick")
-    assert done.exit_code == 1
-    assert done.output.endswith("Did you mean `quick`?\n")
-
-
-def test_valid_files(good):
-    done = called("validate", good, good)
-    assert done.exit_code == 0
-    assert done.output == f"{good}: valid, 3 configurations of 2 hyperparameters\n" * 2
+    assert (done.exit_code, done.output.endswith("Did you mean `quick`?\n")) == (1, True)
 
 
 def test_all_files_are_looked_at(good, tmp_path):
     (tmp_path / "bad.yaml").write_text("wrapper: [none, recurent]\nrate: 2\ncel: lstm\n")
     (tmp_path / "cut.yaml").write_text("rate: 0.1\nwrapper: [none\n")
+    assert called("validate", good, good).exit_code == 0
     done = called("validate", tmp_path / "bad.yaml", tmp_path / "cut.yaml", good)
     assert done.exit_code == 1
     assert done.stdout == f"{good}: valid, 3 configurations of 2 hyperparameters\n"
     for words in ("Did you mean `recurrent`?", "Received: rate=2", "Did you mean `cell`?"):
         assert words in done.stderr
     assert f'in "{tmp_path}/cut.yaml", line 2, column 10' in done.stderr
-    assert "Traceback" not in done.output
-
-
-@pytest.mark.parametrize("name", ["missing.yaml", ".", "lstm"])
-def test_what_is_no_file(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    done = called("validate", name)
-    assert done.exit_code == 1
-    assert "cannot be read" in done.output
-
-
-def test_wrong_use():
-    assert called("validate").exit_code == 2
-    assert called("show").exit_code == 2
+    # A directory and the name of a preset are no files either.
+    for name in (tmp_path, "lstm"):
+        done = called("validate", name)
+        assert (done.exit_code, "cannot be read" in done.output) == (1, True)

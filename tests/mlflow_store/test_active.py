@@ -8,9 +8,8 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli.commands import main
-from recdrop_tune.cli.config import read_config
 from recdrop_tune.errors import RecdropError
-from tests.small_search import build, data
+from tests.small_search import build, tuned
 
 
 @pytest.fixture
@@ -23,10 +22,6 @@ def store(tmp_path, new_store, monkeypatch):
     mlflow.set_tracking_uri(uri)
     yield uri
     mlflow.set_tracking_uri(None)
-
-
-def tune(**arguments):
-    return rdt.tune(data(), data(), build, max_trials=2, epochs=1, verbose=0, **arguments)
 
 
 @pytest.fixture
@@ -65,7 +60,7 @@ def test_a_search_is_nested_in_the_active_run(store):
     client = MlflowClient(store)
     with mlflow.start_run(experiment_id=client.create_experiment("speech")) as active:
         before = client.get_run(active.info.run_id).to_dictionary()
-        result = tune(tracking=rdt.MLflow(tags={"team": "seven"}), directory="runs/a")
+        result = tuned("runs/a", rdt.MLflow(tags={"team": "seven"}))
         assert mlflow.active_run().info.run_id == active.info.run_id
         assert client.get_run(active.info.run_id).to_dictionary() == before
     assert (result.experiment, result.tracking_uri) == ("speech", store)
@@ -75,16 +70,15 @@ def test_a_search_is_nested_in_the_active_run(store):
     trials = dict.fromkeys(result.trials["mlflow_run_id"], searched)
     assert parents == {searched: active.info.run_id, **trials}
     # Resumed elsewhere, with other tags.
-    tune(tracking=rdt.MLflow("speech", tags={"team": "eight"}), directory="runs/a")
+    tuned("runs/a", rdt.MLflow("speech", tags={"team": "eight"}))
     tags = client.get_run(searched).data.tags
     assert (tags["team"], tags["mlflow.parentRunId"]) == ("eight", active.info.run_id)
-    assert tune(directory="runs/a").experiment == "speech"  # Or all trials would be there twice.
+    assert tuned("runs/a", True).experiment == "speech"  # Or all trials would be there twice.
 
 
-@pytest.mark.parametrize("off", [None, False])
-def test_a_search_without_mlflow(off, store, tmp_path):
+def test_a_search_without_mlflow(store, tmp_path):
     folder = tmp_path / "runs/a"
-    result = tune(tracking=off, directory="runs/a")
+    result = tuned("runs/a", None)
     assert len(result.trials) == 2
     assert result.trials["mlflow_run_id"].isna().all()
     assert "MLflow" not in result.summary()
@@ -100,15 +94,3 @@ def test_a_search_without_mlflow(off, store, tmp_path):
     # It can be recorded afterwards.
     synced = rdt.sync(folder)
     assert (synced.experiment, synced.tracking_uri, synced.written) == ("a", store, 2)
-
-
-def test_settings_of_mlflow_in_a_file(tmp_path):
-    def tracking(text):
-        file = tmp_path / "search.yaml"
-        file.write_text(f"data: my_data:load\n{text}")
-        return read_config(file, {}).config().tracking
-
-    assert tracking("") == tracking("tracking: true") == rdt.MLflow()
-    assert tracking("tracking: false") is tracking("tracking:") is None
-    tags = "tracking:\n  experiment: speech\n  tags: {team: 7, stage: test}"
-    assert tracking(tags) == rdt.MLflow("speech", tags={"team": "7", "stage": "test"})

@@ -1,7 +1,6 @@
 """A tracking server that is down, dies, hangs or fails: nothing waits, and nothing is lost or twice."""
 
 import contextlib
-import http.server
 import os
 import random
 import signal
@@ -19,15 +18,13 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.events import TrackingWarning, TrialEnded
+from recdrop_tune.events import TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import stores
 from recdrop_tune.mlflow_store.stores import _REQUESTS
-from recdrop_tune.terminal import Progress
 from tests import ROOT
 from tests.mlflow_server import free_port, mlflow_server, overloaded
-from tests.small_search import Failing as Breaking
-from tests.small_search import build, data
+from tests.small_search import Failing, data, tuned
 from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
 # Servers that are started again and again, each time for a quarter of a minute.
@@ -90,7 +87,7 @@ def search(name):
     return [[begin], trial(0), trial(1, status="PRUNED"), trial(2, status="FAILED"), [ended()]]
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 4])
+@pytest.mark.parametrize("at", [0, 2, 4])
 def test_a_server_that_is_killed_gets_what_it_missed(server, sender, is_whole, at):
     """At 0 it is down from the start."""
     parts, sending = search(f"killed {at}"), sender(server.uri)
@@ -152,58 +149,20 @@ def silent_server():
                 connection.close()
 
 
-class Failing(http.server.BaseHTTPRequestHandler):
-    """Answers every request with an error."""
-
-    def do_GET(self):
-        self.send_error(500, "no paper")
-
-    do_POST = do_GET
-
-    def log_message(self, *args):
-        pass
-
-
-@contextlib.contextmanager
-def failing_server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-        thread.join()
-
-
 @contextlib.contextmanager
 def absent_server():
     yield f"http://ann:secret@127.0.0.1:{free_port()}"
 
 
-def tuned(folder, uri):
-    options = {"max_trials": 3, "epochs": 2, "seed": 0, "verbose": 0}
-    tracking = rdt.MLflow("tuned", uri=uri)
-    return rdt.tune(data(), data(), build, directory=folder, tracking=tracking, **options)
-
-
-@pytest.fixture(scope="module")
-def usual(tmp_path_factory, new_store):
-    """The seconds of a search whose store works."""
-    folder = tmp_path_factory.mktemp("usual")
-    uri = new_store(folder)
-    for name in ("first", "second"):  # The first loads modules.
-        begin = time.monotonic()
-        tuned(folder / name, uri)
-    return time.monotonic() - begin
-
-
-@pytest.mark.parametrize("broken", [silent_server, failing_server, absent_server])
-def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, usual, broken):
+@pytest.mark.parametrize("broken", [silent_server, absent_server])
+def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken):
     begin = time.monotonic()
     with broken() as uri, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TrackingWarning)
-        result = tuned(tmp_path / "search", uri)
-    # At the end it is asked once more, for the ten seconds that a request may take.
-    assert time.monotonic() - begin < usual + 35
+        result = tuned(tmp_path / "search", rdt.MLflow("tuned", uri=uri), max_trials=3, epochs=2)
+    # The search takes seconds. At the end the server is asked once more, for ten seconds a request; MLflow
+    # alone would try for minutes.
+    assert time.monotonic() - begin < 60
     [said] = [str(each.message) for each in caught if each.category is TrackingWarning]
     assert said.startswith(f"MLflow at {hide_address(uri)} failed: ")
     assert "secret" not in said
@@ -217,10 +176,9 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, usual,
 SEARCH = """
 import sys
 import recdrop_tune as rdt
-from tests.small_search import build, data
+from tests.small_search import tuned
 folder, uri, epochs = sys.argv[1:]
-options = {"max_trials": 1, "epochs": int(epochs), "verbose": 2, "directory": folder}
-rdt.tune(data(), data(), build, tracking=rdt.MLflow(uri=uri), **options)
+tuned(folder, rdt.MLflow(uri=uri), max_trials=1, epochs=int(epochs), verbose=2)
 """
 
 
@@ -251,7 +209,7 @@ def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
         raise KeyboardInterrupt
 
     with silent_server() as uri:
-        hypermodel = Breaking(("none", "recurrent", "lambda"), KeyboardInterrupt)
+        hypermodel = Failing(("none", "recurrent", "lambda"), KeyboardInterrupt)
         tuner = kt.RandomSearch(hypermodel, "val_loss", 2, directory=tmp_path, project_name="p")
         tracking = rdt.track(tuner, rdt.MLflow(uri=uri))
         tracking.at_end = presses_again
@@ -260,42 +218,6 @@ def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
         assert time.monotonic() - pressed[0] < 5
     last = Journal(tmp_path / "p" / "events.jsonl").read()[-2:]
     assert [each.status for each in last] == ["INTERRUPTED", "KILLED"]
-
-
-def test_a_search_outlives_its_server(server, tmp_path):
-    """Killed with -9 in an epoch of the second trial, and started again while the search continues."""
-    back = threading.Event()
-
-    def restart():
-        server.kill()
-        server.start()
-        back.set()
-
-    class Killing(Progress):
-        def on_event(self, event):
-            if isinstance(event, TrialEnded) and event.trial_id.endswith("0"):
-                restarting.start()
-            if isinstance(event, TrialEnded) and event.trial_id.endswith("4"):
-                back.wait(120)
-
-    restarting = threading.Thread(target=restart)
-    oracle = rdt.OptunaOracle("val_loss", max_trials=6, seed=0)
-    tuner = rdt.Tuner(oracle, build, directory=tmp_path, project_name="search", seed=0)
-    tracking = rdt.track(
-        tuner, tracking=rdt.MLflow("outlived", uri=server.uri), listeners=[Killing()]
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TrackingWarning)
-        tuner.search(*data(), validation_data=data(), epochs=3, verbose=0)
-    restarting.join()
-    assert tracking.failure is None
-    found = image(server.uri, "outlived", artifacts=False)
-    history = Journal(tmp_path / "search" / "events.jsonl").read()
-    other = f"sqlite:///{tmp_path}/rebuilt.db"
-    rdt.sync(tmp_path / "search", other)
-    assert image(other, "outlived", artifacts=False) == found
-    assert len([event for event in history if isinstance(event, TrialEnded)]) == 6
-    assert len(found) == 7
 
 
 def test_what_the_user_deletes_stops_nothing(tmp_path, sender, new_store):
@@ -322,20 +244,15 @@ def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(
     sending = sender(uri)
     sending.send(started(), *trial(0), *trial(1, status="FAILED"), ended())
     assert sending.background.failure is None
-    found = image(uri, artifacts=False)
-    assert {key[1]: run["status"] for key, run in found.items()} == {
-        None: "FINISHED",
-        "0": "FINISHED",
-        "1": "FAILED",
-    }
+    statuses = {key[1]: run["status"] for key, run in image(uri, artifacts=False).items()}
+    assert statuses == {None: "FINISHED", "0": "FINISHED", "1": "FAILED"}
     said = [record.message for record in caplog.records if "artifact store" in record.message]
     names = [message.partition(": ")[0].split()[-1] for message in said]
     assert sorted(names) == ["error.txt", "space.yaml", "trials.csv"]
     sending.close()
     (tmp_path / "file").unlink()  # It has been repaired.
-    for written, there in ((1, 1), (0, 2)):
-        done = rdt.sync(tmp_path / "search", uri)
-        assert (done.written, done.there) == (written, there)
+    done = rdt.sync(tmp_path / "search", uri)
+    assert (done.written, done.there) == (1, 1)
     other = new_store(tmp_path, "other.db")
     rdt.sync(tmp_path / "search", other)
     assert image(uri) == image(other)

@@ -1,7 +1,6 @@
 """Tests for `events` and `mlflow_store`: real tuners, real MLflow on sqlite."""
 
 import contextlib
-import io
 import json
 import shlex
 import signal
@@ -18,17 +17,12 @@ import keras
 import keras_tuner as kt
 import pytest
 from mlflow.tracking import MlflowClient
-from rich.console import Console
 
-import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
     EpochEnded,
-    SearchEnded,
-    SearchStarted,
     TrackingWarning,
-    TrialEnded,
     TrialStarted,
     from_json,
     to_json,
@@ -36,14 +30,15 @@ from recdrop_tune.events import (
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.mlflow_store.contents import trial_params
-from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
+from recdrop_tune.mlflow_store.tracking import Background
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.records import Records
-from recdrop_tune.terminal import Progress
+from tests import ROOT
 from tests.small_search import Failing, build, data
+from tests.tracked_events import started
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +68,14 @@ def tracked(tmp_path_factory, uri):
     tuner = kt.RandomSearch(
         build, "val_loss", 3, seed=5, directory=tmp_path_factory.mktemp("t"), project_name="speech"
     )
-    out = io.StringIO()
-    tracking = track(
-        tuner,
-        experiment="tracked",
-        tracking_uri=uri,
-        listeners=[Progress(Console(file=out, width=300))],
-        space="wrapper: none",
-        info={"epochs": 2},
-    )
+    about = {"space": "wrapper: none", "info": {"epochs": 2}}
+    tracking = track(tuner, experiment="tracked", tracking_uri=uri, **about)
     search(tuner)
-    return tuner, tracking, out.getvalue()
+    return tuner, tracking
 
 
 def test_the_run_of_the_search(tracked, uri, tmp_path):
-    tuner, tracking, _ = tracked
+    tuner, tracking = tracked
     parent, children = runs(uri, "tracked")
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 4
     assert {run.info.run_id for run in children} == set(tracking.mlflow.run_ids.values())
@@ -109,7 +97,7 @@ def test_the_run_of_the_search(tracked, uri, tmp_path):
 
 
 def test_the_runs_of_the_trials(tracked, uri):
-    tuner, tracking, _ = tracked
+    tuner, tracking = tracked
     client = MlflowClient(uri)
     for number, run in enumerate(runs(uri, "tracked")[1]):
         id, params, metrics = run.data.tags["recdrop.trial_id"], run.data.params, run.data.metrics
@@ -133,7 +121,7 @@ def test_the_runs_of_the_trials(tracked, uri):
 
 
 def test_the_journal_has_every_event(tracked):
-    tuner, tracking, _ = tracked
+    tuner, tracking = tracked
     events = Journal(f"{tuner.project_dir}/events.jsonl").read()
     kinds = [type(event).__name__ for event in events]
     trial = ["TrialStarted", "ModelBuilt", "EpochEnded", "EpochEnded", "TrialEnded"]
@@ -147,71 +135,31 @@ def test_the_journal_has_every_event(tracked):
     assert Journal(tracking.journal_path).read() == events
 
 
-def test_progress_prints_a_line_a_trial(tracked):
-    tuner, _, out = tracked
-    first, forecast, _, last = out.splitlines()
-    assert first.startswith("trial 0 (1 of 3)  val_loss ")
-    assert forecast.startswith("Going by the first trial")
-    assert f"(best {tuner.oracle.get_best_trials(1)[0].score:.4f}" in last
-
-
-def test_the_oracle_is_reached_through_its_stand_in(tracked):
-    tuner, _, _ = tracked
-    tuner.oracle.verbose = 0
-    assert tuner.oracle.objective.name == "val_loss"
-    assert tuner.remaining_trials == 0
-    assert tuner.get_best_models()[0].count_params() == 32
-    with pytest.raises(AttributeError, match="no_such_thing"):
-        _ = tuner.oracle.no_such_thing
+def test_a_tuner_is_tracked_once(tracked):
+    tuner, _ = tracked
     with pytest.raises(InvalidArgumentError, match=r"`tuner`.*not tracked yet"):
         track(tuner, experiment="once", tracking_uri="sqlite://")
 
 
-def make(name, directory, **kwargs):
-    place = {"directory": directory, "project_name": "p", **kwargs}
-    if name == "optuna":
-        return kt.Tuner(OptunaOracle("val_loss", 2, seed=0), build, **place)
-    if name == "hyperband":
-        return kt.Hyperband(build, "val_loss", max_epochs=2, factor=2, **place)
-    kinds = {"random": kt.RandomSearch, "grid": kt.GridSearch}
-    return kinds[name](build, "val_loss", 2, **place)
-
-
-@pytest.mark.parametrize("name", ["optuna", "grid"])
-def test_every_tuner_is_tracked(tmp_path, uri, name):
-    tuner = make(name, tmp_path)
-    tracking = track(tuner, experiment=name, tracking_uri=uri)
-    search(tuner)
-    _, children = runs(uri, name)
-    assert len(children) == len(tuner.oracle.trials) >= 2
-    for run in children:
-        record = tracking.records.trials[run.data.tags["recdrop.trial_id"]]
-        steps = [p.step for p in MlflowClient(uri).get_metric_history(run.info.run_id, "val_loss")]
-        assert steps == [epoch.epoch for epoch in record.epochs]
-        assert steps
-
-
 @pytest.mark.heavy
 def test_hyperband_counts_epochs_over_the_whole_training(tmp_path, uri):
-    tuner = make("hyperband", tmp_path)
+    tuner = kt.Hyperband(build, "val_loss", max_epochs=2, factor=2, directory=tmp_path)
     tuner.oracle.max_trials = 5
     tracking = track(tuner, experiment="hyperband", tracking_uri=uri)
     search(tuner)
-    _, children = runs(uri, "hyperband")
-    assert len(children) == len(tuner.oracle.trials) == 5
-    went_on = 0
+    assert len(runs(uri, "hyperband")[1]) == len(tuner.oracle.trials) == 5
+    firsts = set()
     for id, record in tracking.records.trials.items():
         values = tuner.oracle.get_trial(id).hyperparameters.values
         first, last = values["tuner/initial_epoch"], values["tuner/epochs"]
         assert [epoch.epoch for epoch in record.epochs] == list(range(first, last))
         assert first <= record.best_epoch < last
-        went_on += first > 0
-    assert went_on
+        firsts.add(first)
+    assert firsts == {0, 1}
 
 
 def test_executions_do_not_mix(tmp_path, uri):
-    tuner = make("random", tmp_path, executions_per_trial=2)
-    tuner.oracle.max_trials = 1
+    tuner = kt.RandomSearch(build, "val_loss", 1, executions_per_trial=2, directory=tmp_path)
     track(tuner, experiment="executions", tracking_uri=uri)
     callbacks = [keras.callbacks.TerminateOnNaN()]
     search(tuner, callbacks=callbacks)
@@ -241,83 +189,38 @@ def test_failed_trials(tmp_path, uri):
     assert "objective" not in failed[0].data.metrics
 
 
-@pytest.mark.parametrize(
-    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (kt.errors.FatalError, "FAILED")]
-)
-def test_a_search_that_breaks_off(tmp_path, uri, error, status):
-    experiment = f"broken {status}"
-    hypermodel = Failing(("none", "recurrent", "lambda"), error)
+def test_a_search_that_breaks_off(tmp_path, uri):
+    hypermodel = Failing(("none", "recurrent", "lambda"), kt.errors.FatalError)
     tuner = kt.RandomSearch(hypermodel, "val_loss", 3, directory=tmp_path)
-    with (
-        pytest.raises(error, match="to the moon"),
-        track(tuner, experiment=experiment, tracking_uri=uri),
-    ):
+    tracking = track(tuner, experiment="broken off", tracking_uri=uri)
+    with pytest.raises(kt.errors.FatalError, match="to the moon"), tracking:
         search(tuner)
-    parent, children = runs(uri, experiment)
-    assert parent.info.status == status
-    assert [run.info.status for run in children] == ["KILLED"]
+    parent, children = runs(uri, "broken off")
+    assert [run.info.status for run in (parent, *children)] == ["FAILED", "KILLED"]
 
 
-def test_a_search_that_goes_on_keeps_its_runs(tmp_path, uri):
-    for trials in (1, 2):
-        tuner = kt.RandomSearch(build, "val_loss", trials, seed=1, directory=tmp_path)
-        tracking = track(tuner, experiment="goes on", tracking_uri=uri)
-        search(tuner, epochs=1)
-    parent, children = runs(uri, "goes on")
-    assert len(children) == 2
-    assert parent.info.status == "FINISHED"
-    assert set(tracking.mlflow.run_ids) == {"0", "1"}
-    assert list(tracking.records.trials) == ["0", "1"]
-
-
-def earlier_attempts(uri, experiment):
-    """Returns the superseded runs of a search, and checks that the last ones hold whole curves."""
-    client = MlflowClient(uri)
-    for run in runs(uri, experiment)[1]:
-        curve = client.get_metric_history(run.info.run_id, "val_loss")
-        assert [point.step for point in curve] == list(range(len(curve)))
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    return [run for run in found if run.data.tags["recdrop.kind"] == "superseded"]
-
-
-@pytest.mark.parametrize("orderly", [True, False], ids=["closed", "killed"])
-def test_a_trial_that_is_resumed_gets_a_run_of_its_own(tmp_path, uri, orderly):
-    experiment = f"resumed {orderly}"
-    every = ("none", "recurrent", "lambda")
-    hypermodel = Failing(every, KeyboardInterrupt)
+def test_a_trial_that_is_resumed_gets_a_run_of_its_own(tmp_path, uri):
+    hypermodel = Failing(("none", "recurrent", "lambda"), KeyboardInterrupt)
     tuner = kt.RandomSearch(hypermodel, "val_loss", 1, seed=1, directory=tmp_path)
-    tracking = track(tuner, experiment=experiment, tracking_uri=uri)
-    with pytest.raises(KeyboardInterrupt):
+    first = track(tuner, experiment="resumed", tracking_uri=uri)
+    with pytest.raises(KeyboardInterrupt), first:
         search(tuner)
-    tracking._background.flush(30)
-    if orderly:
-        tracking.close("KILLED")
-    first = dict(tracking.mlflow.run_ids)
-    tracking._under_way = False  # As if the process had gone.
+    assert runs(uri, "resumed")[0].info.status == "KILLED"
     tuner = kt.RandomSearch(build, "val_loss", 1, seed=1, directory=tmp_path)
-    again = track(tuner, experiment=experiment, tracking_uri=uri)
+    again = track(tuner, experiment="resumed", tracking_uri=uri)
     search(tuner)
-    [old] = earlier_attempts(uri, experiment)
-    [new] = runs(uri, experiment)[1]
-    assert old.info.run_id == first["0"]
+    client = MlflowClient(uri)
+    old = client.get_run(first.mlflow.run_ids["0"])
+    _, [new] = runs(uri, "resumed")
     assert old.info.status == "KILLED"
-    assert old.data.tags["recdrop.state"] == ("INTERRUPTED" if orderly else "KILLED")
+    assert (old.data.tags["recdrop.kind"], old.data.tags["recdrop.state"]) == (
+        "superseded",
+        "INTERRUPTED",
+    )
     assert old.info.end_time <= new.info.start_time
     assert new.info.status == "FINISHED"
     assert again.mlflow.run_ids == {"0": new.info.run_id}
     assert [epoch.epoch for epoch in again.records.trials["0"].epochs] == [0, 1]
-
-
-def test_a_trial_that_is_retried_gets_a_run_of_its_own(tmp_path, uri):
-    oracle = kt.oracles.RandomSearchOracle("val_loss", 1, seed=0, max_retries_per_trial=1)
-    tuner = kt.Tuner(oracle, Failing(("none", "recurrent", "lambda")), directory=tmp_path)
-    tracking = track(tuner, experiment="retried", tracking_uri=uri)
-    search(tuner)
-    [old] = earlier_attempts(uri, "retried")
-    [new] = runs(uri, "retried")[1]
-    assert (old.info.status, old.data.tags["recdrop.state"]) == ("FAILED", "RETRY")
-    assert (new.info.status, new.data.tags["recdrop.state"]) == ("FAILED", "FAILED")
-    assert tracking.mlflow.run_ids == {"0": new.info.run_id}
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN axis:RuntimeWarning")
@@ -326,16 +229,11 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
         def fit(self, hp, model, *args, **kwargs):
             return {"val_loss": float("nan")}
 
-    out = io.StringIO()
     tuner = kt.RandomSearch(Diverging(), "val_loss", 1, directory=tmp_path)
-    progress = Progress(Console(file=out, width=200))
-    track(tuner, experiment="nan", tracking_uri=uri, listeners=[progress])
+    tracking = track(tuner, experiment="nan", tracking_uri=uri)
     search(tuner)
     reason = "`val_loss` was NaN in every epoch; try a smaller learning rate"
-    assert f"failed: {reason}" in out.getvalue()
-    [run] = runs(uri, "nan")[1]
-    path = MlflowClient(uri).download_artifacts(run.info.run_id, "error.txt", str(tmp_path))
-    assert Path(path).read_text() == reason
+    assert tracking.records.trials["0"].ended.message == reason
 
 
 def test_optuna_and_mlflow_need_a_database_each(tmp_path):
@@ -347,17 +245,16 @@ def test_optuna_and_mlflow_need_a_database_each(tmp_path):
 
 START = """
 import sys
-from recdrop_tune.events import SearchStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-MLflowWriter(sys.argv[1], Journal("none")).write_all([SearchStarted(
-    search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min")])
+from tests.tracked_events import started
+MLflowWriter(sys.argv[1], Journal("none")).write_all([started()])
 """
 
 
 def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    with subprocess.Popen([sys.executable, "-c", START, uri]) as process:
+    with subprocess.Popen([sys.executable, "-c", START, uri], cwd=ROOT) as process:
         while process.poll() is None:
             if any(path.stat().st_size for path in tmp_path.rglob("*.db")):
                 time.sleep(0.3)
@@ -402,7 +299,7 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE jobs (id INTEGER)")
         connection.commit()
-    tuner = make("random", tmp_path)
+    tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
     tracking = track(tuner, experiment="ruined", tracking_uri=f"sqlite:///{path}")
     with pytest.warns(TrackingWarning) as caught:
         search(tuner, epochs=1)
@@ -411,8 +308,6 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     assert f"every event is in {tmp_path}/p/events.jsonl." in message
     assert message.endswith(command("sync", f"{tmp_path}/p"))
     assert "\n" not in message
-    assert tracking.failure in message
-    assert tracking.journal_path == tmp_path / "p" / "events.jsonl"
     assert tracking.mlflow.experiment_id is None
 
 
@@ -479,54 +374,21 @@ def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed)
     send(EVENTS[2])
     assert background.flush(10)
     assert [event.epoch for event in writer.taken[:300]] == list(range(300))
-    assert writer.taken[300:] == EVENTS[:3]
-
-
-@pytest.mark.heavy
-def test_trials_from_before_the_tracking_have_no_runs(tmp_path, uri):
-    tuner = make("random", tmp_path)
-    tuner.oracle.max_trials = 1
-    search(tuner, epochs=1)
-    tuner.oracle.max_trials = 2
-    tuner.oracle.trials["0"].score = 0.0  # The best.
-    tracking = rdt.track(tuner, rdt.MLflow("half", uri=uri))
-    search(tuner, epochs=1)
-    assert tracking.failure is None
-    parent, children = runs(uri, "half")
-    assert [run.data.tags["recdrop.trial_id"] for run in children] == ["1"]
-    assert parent.info.status == "FINISHED"
-    assert len(parent.outputs.model_outputs) == 1
-
-
-def test_tracking_an_epoch_takes_less_than_a_millisecond(tmp_path, uri):
-    with track(make("random", tmp_path), experiment="speed", tracking_uri=uri) as tracking:
-        trial = tracking._tuner.oracle.create_trial("tuner0")
-        metrics = {"loss": 0.1, "val_loss": 0.2, "accuracy": 0.5, "val_accuracy": 0.5}
-        start = time.perf_counter()
-        for epoch in range(100):
-            tracking.reporter.epoch_ended(0, epoch, metrics, 1.0)
-        seconds = time.perf_counter() - start
-    assert seconds / 100 < 1e-3
-    run_id = tracking.mlflow.run_ids[trial.trial_id]
-    assert len(MlflowClient(uri).get_metric_history(run_id, "val_loss")) == 100
+    assert writer.taken[300:] == EVENTS
 
 
 EVENTS = [
-    SearchStarted(
-        search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min"
-    ),
+    started(),
     TrialStarted(trial_id="0", number=0, hyperparameters={"rate": 0.3, "placement": None}),
     EpochEnded(trial_id="0", epoch=0, metrics={"loss": float("inf")}, seconds=1.0),
-    TrialEnded(trial_id="0", status="COMPLETE", score=0.5, best_step=0),
-    SearchEnded(status="FINISHED"),
 ]
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_events_come_back_from_json(event):
-    line = to_json(event)
-    json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-    assert from_json(line) == event
+def test_events_come_back_from_json():
+    for event in EVENTS:
+        line = to_json(event)
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+        assert from_json(line) == event
 
 
 def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
@@ -535,7 +397,6 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     there = str((tmp_path / "my runs" / "speech").resolve())
     expected = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", there]
-    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == expected
     assert shlex.split(ui_command("mysql://host/d", Path("speech"))) == expected
     program = tmp_path / "bin" / "recdrop-tune"
     program.parent.mkdir()
@@ -546,9 +407,7 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
     assert shlex.split(ui_command("sqlite:///a.db", "speech")) == ["recdrop-tune", "ui", there]
 
 
-@pytest.mark.parametrize(
-    "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "mysql://host/d?k=v"]
-)
+@pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d"])
 def test_there_is_no_command_that_would_not_work(uri):
     assert ui_command(hide_address(uri), "p") is None
 
@@ -559,27 +418,19 @@ def test_the_leaderboard_is_where_the_pages_are():
 
     assert host("https://ann:pw@host:5000/") == "https://host:5000"
     assert host("mysql://ann:pw@host/d") == host("sqlite:///a.db") == "http://127.0.0.1:5000"
-    assert leaderboard_url("sqlite:///a.db", None, "a", ascending=True) is None
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ({"wrapper": "none", "placement": None, "rate": None}, {"rate": 0}),
-        ({"enc/wrapper": "none", "enc/rate": None, "dec/rate": 0.2}, {"enc/rate": 0}),
-        # What drops at one site only drops nothing at the others; the rate of all sites is no question here.
+        # The rate of all sites is no question where each has its own.
         ({"rate": None, "rate.input": 0.2, "rate.recurrent": None}, {"rate.recurrent": 0}),
         ({"learning_rate": None, "schedule": None}, {}),
-        # What learns its rates drops something.
-        ({"wrapper": "concrete", "placement": "input", "rate": None}, {}),
+        # `concrete` learns its rates, and each layer has its own technique.
         (
-            {
-                "enc/wrapper": "concrete",
-                "enc/rate.input": None,
-                "dec/wrapper": "none",
-                "dec/rate": None,
-            },
-            {"dec/rate": 0},
+            {"a/wrapper": "concrete", "a/rate": None, "b/wrapper": "none", "b/rate": None},
+            {"b/rate": 0},
         ),
     ],
 )
