@@ -21,10 +21,6 @@ def called(*arguments):
     return CliRunner().invoke(main, ["report", *map(str, arguments)])
 
 
-def without_mlflow(frame):
-    return frame.drop(columns="mlflow_run_id")
-
-
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory, planted_uri, running_eagerly):
     """A search by `tune` with a confirmation."""
@@ -44,14 +40,14 @@ def confirmed(tmp_path_factory, planted_uri, running_eagerly):
 def test_everything_but_models_and_mlflow_is_there(name, request):
     result = request.getfixturevalue(name)
     loaded = rdt.TuneResult.load(result.directory)
-    frames = [(without_mlflow(each.trials), each.history, each.pareto) for each in (result, loaded)]
-    pd.testing.assert_frame_equal(frames[0][0], frames[1][0])
-    pd.testing.assert_frame_equal(frames[0][1], frames[1][1])
-    assert list(frames[0][2]["trial_id"]) == list(frames[1][2]["trial_id"])
+    theirs, ours = (each.trials.drop(columns="mlflow_run_id") for each in (result, loaded))
+    pd.testing.assert_frame_equal(theirs, ours)
+    pd.testing.assert_frame_equal(result.history, loaded.history)
+    assert list(result.pareto["trial_id"]) == list(loaded.pareto["trial_id"])
     pd.testing.assert_frame_equal(result.importances(), loaded.importances())
+    assert list(loaded.plots()) == list(result.plots())
     assert loaded.best_hyperparameters == result.best_hyperparameters
     assert (loaded.objective, loaded.direction) == (result.objective, result.direction)
-    assert list(loaded.plots()) == list(result.plots())
     ours, theirs = loaded.summary().splitlines(), result.summary().splitlines()
     assert ours == theirs[: len(ours)]
     assert len(theirs) - len(ours) <= 1  # The address in MLflow's pages.
@@ -161,6 +157,7 @@ def test_a_page_that_cannot_be_written(confirmed, tmp_path):
     assert "`--output`. Expected a file that can be written." in done.output
 
 
+@pytest.mark.heavy
 def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
     page = tmp_path / "page.html"
     command = [sys.executable, "-m", "recdrop_tune.cli", "report", str(confirmed.directory)]

@@ -21,8 +21,8 @@ def folder(tmp_path):
     return tmp_path / "search"
 
 
-def test_it_says_what_it_wrote(folder, tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_it_says_what_it_wrote(folder, tmp_path, new_store):
+    uri = new_store(tmp_path)
     for written, there in ((2, 0), (0, 2)):
         done = called(folder, "--tracking-uri", uri)
         assert done.exit_code == 0, done.output

@@ -72,9 +72,8 @@ def run(*arguments):
     return done.exit_code, done.output
 
 
-@pytest.mark.parametrize(
-    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_a_database_is_served_until_it_is_ended(place, tracking, end, tmp_path):
     """Of the search that is named, from a folder of traps; or of the newest one."""
     port = free_port()
@@ -126,7 +125,9 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
     [
         ("mlruns", "Error: Invalid value received for argument `tracking_uri`"),
         ("sqlite:///none.db", "Error: There is no database"),
-        ("sqlite:///damaged.db", "Error: MLflow's server did not start"),
+        pytest.param(
+            "sqlite:///damaged.db", "Error: MLflow's server did not start", marks=pytest.mark.heavy
+        ),
         (f"http://ann:secret@127.0.0.1:{free_port()}", "Error: http://***@127.0.0.1"),
     ],
 )
