@@ -66,19 +66,19 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 
     def build(self, hp: Any) -> Any:
         """Builds the model."""
-        build = self.hypermodel.build if self._has_methods else self.hypermodel
+        build = self.hypermodel.build if self._is_hypermodel else self.hypermodel
         for each in self.extensions:
             build = partial(each.build, build)
         return build(hp)
 
     def declare_hyperparameters(self, hp: Any) -> None:
         """Declares hyperparameters, if the hypermodel does."""
-        if isinstance(self.hypermodel, keras_tuner.HyperModel):
+        if self._is_hypermodel:
             self.hypermodel.declare_hyperparameters(hp)
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model."""
-        fit = fit_of(self.hypermodel) if self._has_methods else _fit
+        fit = fit_of(self.hypermodel) if self._is_hypermodel else _fit
         for each in self.extensions:
             fit = partial(each.fit, fit)
         return fit(hp, model, *args, **kwargs)
@@ -89,10 +89,8 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
             each.on_replace(built, model)
 
     @property
-    def _has_methods(self) -> bool:
-        is_hypermodel = isinstance(self.hypermodel, keras_tuner.HyperModel)
-        # A user-defined tuner can have any object with these methods.
-        return is_hypermodel or not callable(self.hypermodel)
+    def _is_hypermodel(self) -> bool:
+        return isinstance(self.hypermodel, keras_tuner.HyperModel)
 
     def __getattr__(self, name: str) -> Any:
         # `copy` looks for these before they exist.

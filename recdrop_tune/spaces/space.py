@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import resources
+from pathlib import Path
 from typing import Any, Self
 
 import yaml
@@ -12,8 +14,8 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from recdrop_tune.catalog import DECAYS, LOCKED_SITES, OPTIONS, SITES
-from recdrop_tune.errors import SearchSpaceError, invalid_argument
-from recdrop_tune.problems import Keys as Path
+from recdrop_tune.errors import RecdropError, SearchSpaceError, invalid_argument
+from recdrop_tune.problems import Keys as KeyPath
 from recdrop_tune.problems import explain, suggestion
 from recdrop_tune.spaces.counter import Counter
 from recdrop_tune.spaces.keys import Keys
@@ -28,8 +30,8 @@ from recdrop_tune.spaces.sampling import (
     sample_locked,
     sample_under,
 )
-from recdrop_tune.spaces.sources import preset_folder, preset_names, read_file, space_error
 from recdrop_tune.spaces.values import Range, as_written
+from recdrop_tune.yaml_file import read_yaml
 
 _CONSTANTS: dict[str, Any] = {
     "cell": "lstm",
@@ -76,14 +78,16 @@ class SearchSpace(Keys):
     def __init__(self, **keys: Any) -> None:
         self._read(keys)
 
-    def _read(self, raw: Any, where: Callable[[Path], str] = lambda keys: "") -> None:
+    def _read(self, raw: Any, where: Callable[[KeyPath], str] = lambda keys: "") -> None:
         try:
             self.__pydantic_validator__.validate_python(raw, self_instance=self)
         except ValidationError as error:
             raise SearchSpaceError(str(explain(error, raw, _names(), where))) from None
 
     @classmethod
-    def read(cls, raw: Mapping[Any, Any], where: Callable[[Path], str] = lambda keys: "") -> Self:
+    def read(
+        cls, raw: Mapping[Any, Any], where: Callable[[KeyPath], str] = lambda keys: ""
+    ) -> Self:
         """Makes a search space from a mapping in a document.
 
         Args:
@@ -120,18 +124,18 @@ class SearchSpace(Keys):
             return cls.read(source)
         is_file = isinstance(source, str) and source.endswith((".yaml", ".yml"))
         if is_file or isinstance(source, os.PathLike):
-            return cls.read(*read_file(source))  # type: ignore[arg-type]
+            return cls.read(*_read_file(source))
         if isinstance(source, str) and source in cls.presets():
             return _preset(cls, source)  # type: ignore[no-any-return]
         expected = f"a dict, the path of a YAML file, or a preset: {', '.join(cls.presets())}"
         fix = suggestion(source, cls.presets())
         error = invalid_argument("space", expected=expected, received=source, fix=fix)
-        raise space_error(str(error))
+        raise _space_error(str(error))
 
     @staticmethod
     def presets() -> tuple[str, ...]:
         """Returns the names of the presets that come with the package."""
-        return preset_names()
+        return tuple(sorted(path.stem for path in preset_folder().glob("*.yaml")))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -232,17 +236,58 @@ class SearchSpace(Keys):
         return _CONSTANTS[key] if drawn is None else drawn
 
 
+def preset_folder() -> Path:
+    """Returns the folder of the presets: inside an installed package, else next to it."""
+    shipped = Path(str(resources.files("recdrop_tune") / "search_spaces"))
+    # An editable install maps only the package folder; the presets stay at the top of the repository.
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "search_spaces"
+
+
+def _space_error(message: str) -> SearchSpaceError:
+    """Makes an error about the argument `space` itself, not about a key in it."""
+    error = SearchSpaceError(message)
+    error.argument = "space"
+    return error
+
+
+def _read_file(path: Any) -> tuple[Mapping[Any, Any], Callable[[KeyPath], str]]:
+    """Reads the mapping in a file.
+
+    Returns:
+        The mapping, and a function that names the place of a key, such as `"space.yaml, line 3"`.
+
+    Raises:
+        SearchSpaceError: The file cannot be read, or does not hold a mapping.
+    """
+    try:
+        data, lines = read_yaml(path)
+    except RecdropError as error:
+        raise _space_error(str(error)) from error
+    if not isinstance(data, Mapping):
+        example = "Expected a mapping, such as `wrapper: [none, recurrent]`."
+        raise _space_error(f"{path} is not a search space. {example}")
+
+    def where(keys: KeyPath) -> str:
+        while keys and keys not in lines:
+            keys = keys[:-1]
+        return f"{path}, line {lines[keys]}" if keys else str(path)
+
+    return data, where
+
+
 @cache
 def _preset(kind: type[Any], name: str) -> Any:
     """Reads a preset once: build functions load it for every model."""
-    return kind.read(*read_file(preset_folder() / f"{name}.yaml"))
+    return kind.read(*_read_file(preset_folder() / f"{name}.yaml"))
 
 
-def _names() -> dict[Path, tuple[str, ...]]:
+def _names() -> dict[KeyPath, tuple[str, ...]]:
     """Returns the names of keys, by the keys that lead there."""
     keys, bounds = tuple(Keys.model_fields), tuple(Range.model_fields)
     sites = [*(("rate", site) for site in SITES), *(("locked_rate", site) for site in LOCKED_SITES)]
-    names: dict[Path, tuple[str, ...]] = dict.fromkeys([*((key,) for key in keys), *sites], bounds)
+    names: dict[KeyPath, tuple[str, ...]] = dict.fromkeys(
+        [*((key,) for key in keys), *sites], bounds
+    )
     return names | {
         (): keys,
         ("rate",): (*bounds, *SITES),

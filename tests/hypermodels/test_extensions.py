@@ -51,6 +51,7 @@ def test_extensions_are_not_nested(inner):
 
 def test_later_extensions_come_first():
     both, given = extended(extended(Inner(), Adds("first")), Adds("second")), ["own"]
+    assert both.build(None) == ["inner", "first", "second"]
     model, args, kwargs = both.fit(None, "model", 1, callbacks=given, epochs=2)
     assert (model, args) == ("model", (1,))
     assert kwargs == {"callbacks": ["own", "second", "first"], "epochs": 2}
@@ -66,20 +67,3 @@ def test_other_attributes_are_those_of_the_hypermodel():
     assert stand_in.extension(Adds).word == "first"
     with pytest.raises(AttributeError):
         _ = stand_in.size
-
-
-class Builder:
-    """Neither a hypermodel nor a function, as a custom tuner can have."""
-
-    def build(self, hp):
-        return ["built"]
-
-    def fit(self, hp, model, *args, **kwargs):
-        return model, args, kwargs
-
-
-def test_an_object_with_the_methods_of_a_hypermodel():
-    adding = extended(Builder(), Adds("more"))
-    assert adding.build(kt.HyperParameters()) == ["built", "more"]
-    assert adding.fit(None, "model", callbacks=[]) == ("model", (), {"callbacks": ["more"]})
-    adding.declare_hyperparameters(kt.HyperParameters())

@@ -10,10 +10,12 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.models.layers import plain_weights
 from recdrop_tune.oracle import OptunaOracle
+from tests.backends import BACKEND
 
 pytestmark = pytest.mark.backends
 
 SIZE = {"units": 3, "layers": 2, "learning_rate": 0.01}
+DECAYS = {"activity_decay": 2.0, "temporal_decay": 1.0}
 
 
 def classifier(**dropout):
@@ -67,7 +69,7 @@ def existing(start, dropout):
     return rdt.ExistingModel(model, dropout)
 
 
-@pytest.mark.parametrize("model", [classifier, bidirectional, Own, unbuilt, built])
+@pytest.mark.parametrize("model", [bidirectional, Own, unbuilt, built])
 def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
@@ -77,53 +79,45 @@ def test_every_technique_has_the_initial_weights_of_its_twin(model):
             assert_same(plain, weights(model(wrapper=wrapper, **rate)))
 
 
-def test_embedding_and_locked_dropout_have_the_initial_weights_of_the_twin():
-    locked = {"input": 0.2, "between": 0.3, "output": 0.4}
-    dropout = {"wrapper": "recurrent", "rate": 0.1, "embedding_rate": 0.1, "locked_rate": locked}
+@pytest.mark.parametrize(
+    "dropout",
+    [
+        {"wrapper": "recurrent", "rate": 0.1, "embedding_rate": 0.1, "locked_rate": 0.2},
+        {"wrapper": "weight_drop", "rate": 0.3, "locked_rate": {"output": 0.2}, **DECAYS},
+        {"wrapper": "none", **DECAYS},
+    ],
+    ids=["locked", "decays", "decays alone"],
+)
+def test_what_is_around_the_layers_does_not_change_their_initial_weights(dropout):
     twin = LanguageModel(9, {**SIZE, "wrapper": "none"})
     assert_same(weights(twin), weights(LanguageModel(9, {**SIZE, **dropout})))
 
 
-def test_decays_have_the_initial_weights_of_the_twin():
-    decays = {**SIZE, "activity_decay": 2.0, "temporal_decay": 1.0}
-    dropping = {**decays, "wrapper": "weight_drop", "rate": 0.3, "locked_rate": {"output": 0.2}}
-    for dropout in ({"wrapper": "none"}, {"wrapper": "none", **decays}, dropping):
-        made = weights(LanguageModel(9, {**SIZE, **dropout}))
-        assert_same(made, weights(LanguageModel(9, {**SIZE, "wrapper": "none"})))
-
-
 def test_each_dropout_of_a_model_has_its_own_noise():
     dropout = {"wrapper": "recurrent", "rate": 0.3, "locked_rate": {"between": 0.3, "output": 0.3}}
-    keras.utils.set_random_seed(5)
     model = classifier(**dropout).build(kt.HyperParameters())
-    seeds = [
-        tuple(np.array(layer.seed_generator.state))
-        for layer in model.layers
-        if hasattr(layer, "rates")
-    ]
-    assert len(seeds) == len(set(seeds)) == 4
+    dropping = [layer for layer in model.layers if hasattr(layer, "rates")]
+    seeds = {tuple(np.array(layer.seed_generator.state)) for layer in dropping}
+    assert len(seeds) == len(dropping) == 4
 
 
 def test_a_tiny_rate_scores_like_its_twin(tmp_path):
     """They differ in the dropout only, not in weights, the order of the data or batches."""
     x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
     y = (x[:, :, 0].sum(1) > 0).astype("int64")
-    wrappers = ["none", "recurrent", "variational"]
-    dropout = {"wrapper": wrappers, "placement": "recurrent", "rate": 1e-4}
+    dropout = {"wrapper": ["none", "recurrent"], "placement": "recurrent", "rate": 1e-4}
     hypermodel = classifier(**dropout, cell="gru", layers=1, activity_decay=2.0)
-    oracle = OptunaOracle("val_loss", max_trials=3, seed=0, sampler="random")
+    oracle = OptunaOracle("val_loss", max_trials=2, seed=0, sampler="random")
     tuner = rdt.Tuner(oracle, hypermodel, directory=tmp_path, seed=0)
     tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
     scores = {trial.hyperparameters["wrapper"]: trial.score for trial in oracle.trials.values()}
-    assert len(scores) == 3
-    assert list(scores.values()) == pytest.approx([scores["none"]] * 3, rel=1e-4)
+    assert scores["recurrent"] == pytest.approx(scores["none"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("placement", "names", "options"),
     [
         ("input+output", ("recurrent", "time_distributed", "lambda"), {}),
-        ("input", ("native", "variational"), {}),
         ("input", ("native", "variational"), {"bidirectional": True}),
         ("output", ("recurrent", "variational", "time_distributed", "lambda"), {"layers": 1}),
         ("output", ("recurrent", "variational"), {"layers": 1, "bidirectional": True}),
@@ -131,14 +125,15 @@ def test_a_tiny_rate_scores_like_its_twin(tmp_path):
 )
 def test_equal_dropouts_are_the_same_training(placement, names, options):
     """A search trains them only once: `recdrop_tune.catalog.noise` names what they share."""
-    x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(16, 4, 2)).astype("float32")
     y = (x[:, :, 0].sum(1) > 0).astype("int64")
     losses = []
     for name in (*names, "none"):
         dropout = {} if name == "none" else {"placement": placement, "rate": 0.5}
         keras.utils.set_random_seed(5)
         model = classifier(wrapper=name, **options, **dropout).build(kt.HyperParameters())
-        losses.append(model.fit(x, y, epochs=3, batch_size=8, verbose=0).history["loss"])
+        model.run_eagerly = BACKEND == "tensorflow"  # Tracing takes longer.
+        losses.append(model.fit(x, y, epochs=2, batch_size=8, verbose=0).history["loss"])
     for other in losses[1:-1]:
         assert losses[0] == pytest.approx(other, rel=1e-5)
     assert losses[0] != pytest.approx(losses[-1], rel=1e-3)

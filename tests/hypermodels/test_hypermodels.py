@@ -1,14 +1,12 @@
 """Hypermodels and `dropout_rnn`: the models that they build, and the arguments that they refuse."""
 
 import re
-from itertools import cycle
 
 import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
 
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import (
     AbstractSequenceModel,
@@ -18,7 +16,6 @@ from recdrop_tune.hypermodels import (
     SequenceTagger,
     dropout_rnn,
 )
-from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import AbstractDropoutWrapper, ActivityDecay, RecurrentDropoutWrapper
 
 DECAYS = {"activity_decay": 2.0, "temporal_decay": 1.0}
@@ -35,18 +32,6 @@ def data(count=8, steps=5, features=2, classes=3):
 
 
 # Models
-
-
-@pytest.mark.parametrize(("wrapper", "cell"), list(zip(TECHNIQUES, cycle(["lstm", "gru"]))))
-def test_every_technique_builds_and_trains(wrapper, cell):
-    own = {"samples": 8} if TECHNIQUES[wrapper].learns_rate else {"rate": 0.3}
-    model = build({"wrapper": wrapper, "cell": cell, "units": 4, **own})
-    x, y = data()
-    model.run_eagerly = True  # Each wrapper trains in a graph in law 6.
-    history = model.fit(x, y, epochs=1, verbose=0)
-    assert np.isfinite(history.history["loss"][0])
-    assert "accuracy" in history.history
-    assert np.allclose(np.array(model(x)).sum(axis=1), 1, atol=1e-5)
 
 
 def test_the_stack_follows_the_space():
@@ -75,31 +60,6 @@ def test_gradients_are_clipped_with_dropout_and_without(wrapper):
     assert build(RECURRENT).optimizer.global_clipnorm is None
 
 
-def test_none_builds_the_plain_layer():
-    model = build({"wrapper": "none", "units": 4})
-    assert type(model.layers[1]) is keras.layers.LSTM
-
-
-def test_masked_steps_have_no_effect():
-    model = build(RECURRENT, mask_value=0.0)
-    x, _ = data()
-    padded = np.concatenate([x, np.zeros_like(x)], axis=1)
-    np.testing.assert_allclose(model(padded), model(x), atol=1e-5)
-
-
-def test_one_hot_targets_and_custom_metrics():
-    metric = keras.metrics.CategoricalAccuracy(name="acc")
-    hypermodel = SequenceClassifier(
-        3, (5, 2), RECURRENT, one_hot=True, metrics=[metric, "mean_squared_error"]
-    )
-    x, y = data()
-    for _ in range(2):  # A metric object cannot serve two models.
-        model = hypermodel.build(kt.HyperParameters())
-        model.run_eagerly = True
-        history = model.fit(x, keras.utils.to_categorical(y), epochs=1, verbose=0).history
-        assert {"loss", "acc", "mean_squared_error"} <= set(history)
-
-
 class Constant(keras.metrics.Metric):
     """A metric without a `get_config`."""
 
@@ -126,16 +86,14 @@ def test_copies_of_a_metric_measure_the_same():
     hypermodel = SequenceClassifier(3, (5, 2), RECURRENT, one_hot=True, metrics=metrics)
     x, y = data()
     y = keras.utils.to_categorical(y)
-    model = hypermodel.build(kt.HyperParameters())
-    scores = model.evaluate(x, y, verbose=0, return_dict=True)
-    for metric in metrics:
-        metric.update_state(y, model(x))
-        assert scores[metric.name] == pytest.approx(float(metric.result()), rel=1e-5)
-
-
-def test_a_metric_that_cannot_be_copied_is_refused():
-    with pytest.raises(InvalidArgumentError, match=r"`metrics`.*`value=1.0` instead of 7.0"):
-        SequenceClassifier(3, (5, 2), RECURRENT, metrics=[Constant(7.0)])
+    for _ in range(2):  # A metric object cannot serve two models.
+        model = hypermodel.build(kt.HyperParameters())
+        model.run_eagerly = True
+        scores = model.evaluate(x, y, verbose=0, return_dict=True)
+        for metric in metrics:
+            metric.reset_state()
+            metric.update_state(y, model(x))
+            assert scores[metric.name] == pytest.approx(float(metric.result()), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -157,26 +115,6 @@ def test_outputs_stay_in_float32_under_a_mixed_policy(hypermodel):
         keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.heavy
-def test_keras_tuner_discovers_the_space_and_every_trial_builds(tmp_path):
-    hypermodel = SequenceClassifier(
-        3, (None, 2), {**SearchSpace.load("lstm").to_dict(), "units": 3}
-    )
-    tuner = kt.RandomSearch(hypermodel, "val_loss", 6, seed=0, directory=tmp_path)
-    x, y = data()
-    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
-    assert len(tuner.oracle.trials) == 6
-    assert all(t.status == "COMPLETED" for t in tuner.oracle.trials.values())
-    best = tuner.get_best_hyperparameters()[0].values
-    assert best["wrapper"] in TECHNIQUES
-
-
-def test_not_tunable_adds_no_hyperparameters():
-    hp = kt.HyperParameters()
-    SequenceClassifier(3, (None, 2), "quick", tunable=False).build(hp)
-    assert not hp.space
-
-
 def test_a_custom_hypermodel_needs_a_head_and_a_loss():
     class Regressor(AbstractSequenceModel):
         loss = "mse"
@@ -193,51 +131,15 @@ def test_a_custom_hypermodel_needs_a_head_and_a_loss():
 @pytest.mark.parametrize(
     ("kind", "arguments", "text"),
     [
-        (
-            SequenceClassifier,
-            {"num_classes": 1},
-            "an integer of at least 2. Received: num_classes=1",
-        ),
-        (SequenceClassifier, {"num_classes": 2.0}, "an integer of at least 2. Received: num_class"),
-        (SequenceTagger, {"num_classes": 1}, "`num_classes`. Expected an integer of at least 2."),
-        (
-            SequenceClassifier,
-            {"input_shape": (2,)},
-            "`input_shape`. Expected (time, features) without the batch, where time may be None. "
-            "Received: input_shape=(2,)",
-        ),
+        (SequenceClassifier, {"num_classes": 1}, "an integer of at least 2."),
+        (SequenceClassifier, {"input_shape": (2,)}, "Expected (time, features) without the batch"),
         (SequenceTagger, {"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer of"),
-        (SequenceRegressor, {"input_shape": (0, 2)}, "`input_shape[0]`. Expected an integer of at"),
-        (SequenceClassifier, {"mask_value": "0"}, "`mask_value`. Expected a number or None."),
         (SequenceTagger, {"mask_value": True}, "`mask_value`. Expected a number or None."),
-        (
-            SequenceClassifier,
-            {"one_hot": 1},
-            "`one_hot`. Expected True or False. Received: one_hot",
-        ),
-        (
-            SequenceClassifier,
-            {"metrics": [3]},
-            "`metrics`. Expected names of Keras metrics or keras",
-        ),
-        (
-            SequenceRegressor,
-            {"target_shape": (1, 2, 3)},
-            "`target_shape`. Expected (), (values,), (horizon,) or (horizon, values). "
-            "Received: target_shape=(1, 2, 3)",
-        ),
-        (SequenceRegressor, {"target_shape": (0,)}, "`target_shape[0]`. Expected an integer of at"),
-        (SequenceRegressor, {"target_shape": 2.5}, "`target_shape[0]`. Expected an integer of at"),
+        (SequenceClassifier, {"metrics": [3]}, "Expected names of Keras metrics or keras"),
+        (SequenceClassifier, {"metrics": [Constant(7.0)]}, "`value=1.0` instead of 7.0"),
+        (SequenceRegressor, {"target_shape": (1, 2, 3)}, "Expected (), (values,), (horizon,) or"),
         (LanguageModel, {"vocab_size": 1}, "`vocab_size`. Expected an integer of at least 2."),
-        (LanguageModel, {"embedding_units": 0}, "`embedding_units`. Expected an integer of at lea"),
-        (LanguageModel, {"tie_weights": 1}, "`tie_weights`. Expected True or False."),
-        (LanguageModel, {"mask_zero": 0}, "`mask_zero`. Expected True or False."),
-        (
-            LanguageModel,
-            {"space": {"bidirectional": [False, True]}},
-            "`space`. Expected no `bidirectional`: a backward layer reads the token to predict. "
-            "Received: space={'bidirectional': [False, True]}",
-        ),
+        (LanguageModel, {"space": {"bidirectional": [False, True]}}, "Expected no `bidirectional`"),
     ],
 )
 def test_bad_arguments(kind, arguments, text):
@@ -284,21 +186,11 @@ def test_dropout_rnn_wraps_as_the_hyperparameters_say():
     assert isinstance(layer, RecurrentDropoutWrapper)
     assert (layer.placement, layer.rate) == ("recurrent", 0.3)
     assert hp.values == {"rnn/wrapper": "recurrent", "rnn/placement": "recurrent", "rnn/rate": 0.3}
-
-
-def test_dropout_rnn_returns_the_layer_itself_for_none():
+    rates = {"input": 0.1, "recurrent": 0.4}
+    space = {"wrapper": "recurrent", "placement": "input+recurrent", "rate": rates}
+    assert dropout_rnn(kt.HyperParameters(), keras.layers.LSTM(4), space=space).rate == rates
     plain = keras.layers.LSTM(4)
     assert dropout_rnn(kt.HyperParameters(), plain, space={"wrapper": "none"}) is plain
-
-
-def test_dropout_rnn_takes_a_rate_for_each_site():
-    space = {
-        "wrapper": "recurrent",
-        "placement": "input+recurrent",
-        "rate": {"input": 0.1, "recurrent": 0.4},
-    }
-    layer = dropout_rnn(kt.HyperParameters(), keras.layers.LSTM(4), space=space)
-    assert layer.rate == {"input": 0.1, "recurrent": 0.4}
 
 
 def test_each_name_has_its_own_setting():
@@ -316,36 +208,13 @@ def test_each_name_has_its_own_setting():
     ]
 
 
-@pytest.mark.heavy
-def test_dropout_rnn_in_a_build_function(tmp_path):
-    def build_model(hp):
-        inputs = keras.Input((None, 2))
-        x = dropout_rnn(hp, keras.layers.LSTM(3, return_sequences=True), name="first")(inputs)
-        x = dropout_rnn(hp, keras.layers.GRU(3), name="second", space="quick")(x)
-        model = keras.Model(inputs, keras.layers.Dense(1)(x))
-        model.compile("adam", "mse")
-        return model
-
-    tuner = kt.RandomSearch(build_model, "val_loss", 3, seed=0, directory=tmp_path)
-    x, y = data()
-    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
-    best = tuner.get_best_hyperparameters()[0]
-    assert {"first/wrapper", "second/wrapper"} <= set(best.values)
-
-
-def test_dropout_rnn_refuses_other_layers():
-    with pytest.raises(InvalidArgumentError, match="`layer`"):
-        dropout_rnn(kt.HyperParameters(), keras.layers.Dense(4), space=RECURRENT)
-
-
 @pytest.mark.parametrize(
     "layer",
     [
-        lambda: keras.layers.LSTM(4, dropout=0.2),
         lambda: keras.layers.GRU(4, recurrent_dropout=0.1),
         lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, dropout=0.2)),
     ],
-    ids=["lstm", "gru", "bidirectional"],
+    ids=["gru", "bidirectional"],
 )
 def test_dropout_rnn_refuses_a_layer_with_dropout(layer):
     """Also under `none`, or the trials without dropout would have some."""

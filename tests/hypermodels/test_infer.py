@@ -2,7 +2,6 @@
 
 import re
 
-import keras
 import numpy as np
 import pytest
 
@@ -36,13 +35,8 @@ def inferred(train):
     [
         (X, LABELS, SequenceClassifier, {"num_classes": 3, "one_hot": False}),
         (X, LABELS[:, None].astype("uint8"), SequenceClassifier, {"num_classes": 3}),
-        (X, LABELS == 1, SequenceClassifier, {"num_classes": 2}),
         (X, np.eye(3)[LABELS], SequenceClassifier, {"num_classes": 3, "one_hot": True}),
-        (X, np.eye(3, dtype=int)[LABELS], SequenceClassifier, {"one_hot": True}),
-        (X, np.eye(5)[LABELS], SequenceClassifier, {"num_classes": 5}),
-        (X, np.full((8, 2), 0.5), SequenceClassifier, {"one_hot": True}),
         (X, FLOATS[:, 0, 0], SequenceRegressor, {"target_shape": ()}),
-        (X, FLOATS[:, 0], SequenceRegressor, {"target_shape": (3,)}),
         (X, FLOATS, SequenceRegressor, {"target_shape": (4, 3)}),
         (X, STEPS, SequenceTagger, {"num_classes": 3, "one_hot": False}),
         (X, STEPS[..., None], SequenceTagger, {"num_classes": 3}),
@@ -62,10 +56,7 @@ def test_the_data_decide_the_task(x, y, kind, attributes):
     [
         (X, LABELS.astype("float32"), "y of shape (8,) and type float32"),
         (X, np.eye(5, dtype=int)[LABELS], "y of shape (8, 5) and type int64"),
-        (X, np.ones((8, 3), int), "y of shape (8, 3) and type int64"),
-        (X, np.ones((8, 4, 3)), "y of shape (8, 4, 3) and type float64"),
         (X, np.ones((8, 5, 3), int), "y of shape (8, 5, 3) and type int64"),
-        (X, np.ones((8, 5, 3, 2)), "y of shape (8, 5, 3, 2) and type float64"),
         (TOKENS, TOKENS, "Expected y to be x one step later, where x holds tokens."),
     ],
 )
@@ -81,8 +72,6 @@ def test_ambiguous_data_are_refused(x, y, text):
     [
         (X, np.array(list("abcdefgh")), "`y`. Expected integer labels 0 ... K-1 or one-hot rows"),
         (X[..., 0], LABELS, "`x`. Expected one array of shape (batch, time, features)."),
-        (X, np.full(8, np.nan), "`y`. Expected finite numbers."),
-        (X, LABELS + 1, "each of at least 2 classes there, not [1, 2, 3]"),
     ],
 )
 def test_errors_name_what_is_wrong_with_the_data(x, y, text):
@@ -90,11 +79,11 @@ def test_errors_name_what_is_wrong_with_the_data(x, y, text):
         inferred((x, y))
 
 
-def test_a_search_for_the_dropout_of_a_language_model(tmp_path):
+def test_a_search_for_the_dropout_of_a_language_model(tmp_path, new_store, eagerly):
     space = {
         "units": 4,
         "layers": 1,
-        "wrapper": ["none", "recurrent", "weight_drop"],
+        "wrapper": ["none", "recurrent"],
         "placement": "recurrent",
         "rate": 0.3,
         "per_step": [True, False],
@@ -102,25 +91,13 @@ def test_a_search_for_the_dropout_of_a_language_model(tmp_path):
         "embedding_rate": {"min": 0.0, "max": 0.2, "step": 0.1},
     }
     data = rdt.LanguageModel.shift(TOKENS)
-    result = rdt.tune(
-        data,
-        data,
-        space=space,
-        tuner="random",
-        max_trials=2,
-        epochs=1,
-        directory=tmp_path / "search",
-        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
-        seed=0,
-        verbose=0,
-    )
-    trials = result.trials
+    options = {"tuner": "random", "max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}
+    options |= {"directory": tmp_path / "search", "tracking": rdt.MLflow(uri=new_store(tmp_path))}
+    trials = rdt.tune(data, data, space=space, **options).trials
     assert set(trials["state"]) == {"COMPLETE"}
-    dropped = trials["wrapper"] != "none"
-    assert dropped.any()
-    for name in ("locked_rate.input", "locked_rate.output", "embedding_rate"):
+    dropped = trials["wrapper"] == "recurrent"
+    assert list(dropped) == [False, True]
+    for name in ("locked_rate.input", "locked_rate.output", "embedding_rate", "per_step"):
         assert (trials[name].notna() == dropped).all()
-    assert (trials["per_step"].notna() == (trials["wrapper"] == "recurrent")).all()
     assert trials["per_step"].dtype == "boolean"
     assert "val_perplexity" in trials
-    assert isinstance(result.best_model(), keras.Model)

@@ -29,15 +29,6 @@ def test_targets_of_every_shape(shape):
     assert found["mean_absolute_error"] == pytest.approx(np.mean(np.abs(y - predicted)), rel=1e-5)
 
 
-def test_it_learns_a_forecast_of_several_steps():
-    phase = RNG.uniform(0, 6, size=(64, 1, 1))
-    wave = np.sin(phase + np.arange(14)[None, :, None] / 2).astype("float32")
-    x, y = wave[:, :10], wave[:, 10:]
-    model = build((x, y), {"wrapper": "none", "units": 16, "learning_rate": 0.02})
-    history = model.fit(x, y, epochs=30, verbose=0).history["loss"]
-    assert history[-1] < 0.05 < np.var(y) / 2 < history[0]
-
-
 @pytest.mark.parametrize("loss", ["huber", keras.losses.MeanAbsoluteError()], ids=["name", "loss"])
 def test_another_loss(loss):
     y = RNG.normal(size=(8, 2)).astype("float32")

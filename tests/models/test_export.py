@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 
-from recdrop_tune.models import to_plain
 from tests.laws.cases import WIDEST, make_wrapper
 
 if keras.backend.backend() != "tensorflow":
@@ -25,16 +24,15 @@ class Blocked:
             raise ImportError("blocked")
 sys.meta_path.insert(0, Blocked())
 import numpy as np, tensorflow as tf
-for model in ("wrapped", "plain"):
-    loaded = tf.saved_model.load(model)
-    graph = loaded.signatures["serving_default"].graph.as_graph_def()
-    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
-    noise = [node.name for node in nodes if "Random" in node.op]
-    assert len(nodes) > 100 and not noise, (model, noise)
-    outputs = loaded.serve(tf.constant(np.load("inputs.npy")))
-    np.savez(model, **{name: output.numpy() for name, output in outputs.items()})
+loaded = tf.saved_model.load("model")
+graph = loaded.signatures["serving_default"].graph.as_graph_def()
+nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+noise = [node.name for node in nodes if "Random" in node.op]
+assert len(nodes) > 100 and not noise, noise
+outputs = loaded.serve(tf.constant(np.load("inputs.npy")))
+np.savez("served", **{name: output.numpy() for name, output in outputs.items()})
 """
-"""Loads the exported models, looks for noise in them, and saves their predictions."""
+"""Loads an exported model, looks for noise in it, and saves its predictions."""
 
 
 def padded_in_every_way():
@@ -46,12 +44,12 @@ def padded_in_every_way():
     return x
 
 
-def make_model(techniques, masked):
+def make_model(masked):
     """One model with an output for each technique and cell: exporting a model for each takes minutes."""
     inputs = keras.Input((None, 2))
     hidden = keras.layers.Masking()(inputs) if masked else inputs
     outputs = {}
-    for technique in techniques:
+    for technique in WRAPPERS:
         for kind in (keras.layers.LSTM, keras.layers.GRU):
             layer = make_wrapper(kind(3), WRAPPERS[technique])
             outputs[f"{technique}_{kind.__name__}"] = layer(hidden)
@@ -61,30 +59,21 @@ def make_model(techniques, masked):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("masked", [False, True])
-def test_exported_models_predict_the_same(masked, tmp_path):
-    models = {
-        "wrapped": make_model(WRAPPERS, masked),
-        # `to_plain` makes the same layers from all wrappers: see models/test_plain.py
-        "plain": to_plain(make_model(["recurrent"], masked)),
-    }
-    x = padded_in_every_way()
+def test_an_exported_model_predicts_the_same(masked, tmp_path):
+    model, x = make_model(masked), padded_in_every_way()
     np.save(tmp_path / "inputs", x)
-    for name, model in models.items():
-        model.export(tmp_path / name, verbose=False)
+    model.export(tmp_path / "model", verbose=False)
     command = [sys.executable, "-c", SERVE]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
-    for name, model in models.items():
-        served = np.load(tmp_path / f"{name}.npz")
-        predicted = model.predict(x, verbose=0)
-        assert set(served) == set(predicted)
-        for output, array in predicted.items():
-            message = f"{name}: {output}"
-            np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=message)
+    served, predicted = np.load(tmp_path / "served.npz"), model.predict(x, verbose=0)
+    assert set(served) == set(predicted)
+    for output, array in predicted.items():
+        np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=output)
 
 
 SERVE_ELSEWHERE = """
 import warnings
-import keras, numpy as np
+import keras, numpy as np, recdrop_tune.wrappers
 
 warnings.simplefilter("ignore")  # tf2onnx warns about NumPy, TensorFlow about its interpreter.
 model, x = keras.models.load_model("model.keras"), np.load("inputs.npy")
@@ -114,19 +103,16 @@ np.savez("served.npz", **served)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("plain", [False, True])
-def test_other_formats_predict_the_same(plain, tmp_path):
+def test_other_formats_predict_the_same(tmp_path):
     """LiteRT has one batch size, or Keras's loop would need TensorFlow's ops there."""
     inputs = keras.Input((7, 2))
     wrapped = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])
     hidden = make_wrapper(keras.layers.GRU(3), WRAPPERS["variational"])(wrapped(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
-    model = to_plain(model) if plain else model
     model.save(tmp_path / "model.keras")
     x = np.random.default_rng(0).normal(size=(4, 7, 2)).astype("float32")
     np.save(tmp_path / "inputs", x)
-    needs = "" if plain else "import recdrop_tune.wrappers\n"
-    command = [sys.executable, "-c", needs + SERVE_ELSEWHERE]
+    command = [sys.executable, "-c", SERVE_ELSEWHERE]
     subprocess.run(command, check=True, cwd=tmp_path)
     served, predicted = np.load(tmp_path / "served.npz"), model.predict(x, verbose=0)
     assert set(served) == {"model", "litert", "onnx"}

@@ -14,7 +14,6 @@ from recdrop_tune.wrappers import AbstractDropoutWrapper
 from tests.spaces.test_sampling import assert_valid
 
 PRESETS = SearchSpace.presets()
-X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
 
 
 def words(value):
@@ -47,19 +46,6 @@ def filled(declared, values):
     return hp
 
 
-def test_names_of_presets():
-    assert PRESETS == (
-        "awd_lstm",
-        "full",
-        "gru",
-        "lstm",
-        "quick",
-        "three_ways",
-        "variational",
-        "zoneout",
-    )
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
     space, seen = small(name), set()
@@ -87,14 +73,6 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
         assert seen == {*everything, ("none", None)}
 
 
-@pytest.mark.parametrize("name", ["full", "variational"])
-def test_a_configuration_takes_a_training_step(name):
-    hp, _, _ = list(configurations(small(name)))[-1]
-    model = SequenceClassifier(2, (None, 2), small(name)).build(hp)
-    model.run_eagerly = True
-    assert np.isfinite(model.train_on_batch(X, np.arange(4) % 2)).all()
-
-
 def test_awd_lstm_drops_in_three_ways():
     hp = kt.HyperParameters()
     hp.values["wrapper"] = "weight_drop"
@@ -108,11 +86,10 @@ def test_awd_lstm_drops_in_three_ways():
     assert np.isfinite(model.train_on_batch(tokens[:, :-1], tokens[:, 1:])).all()
 
 
-@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_a_build_function_takes_presets_for_both_cells(cell):
-    for name in ("full", "three_ways"):
-        for wrapper in words(SearchSpace.load(name).wrapper):
-            hp = kt.HyperParameters()
-            hp.values["wrapper"] = wrapper
-            layer = dropout_rnn(hp, getattr(keras.layers, cell)(3), space=name)
-            assert layer(X, training=True).shape == (4, 3)
+def test_a_build_function_takes_a_preset_for_a_gru():
+    """Although some of its options are an LSTM's only."""
+    for wrapper in words(SearchSpace.load("full").wrapper):
+        hp = kt.HyperParameters()
+        hp.values["wrapper"] = wrapper
+        layer = dropout_rnn(hp, keras.layers.GRU(3), space="full")
+        assert layer(np.ones((4, 3, 2)), training=True).shape == (4, 3)

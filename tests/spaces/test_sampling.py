@@ -6,15 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import keras_tuner as kt
-import numpy as np
 import pytest
 
 from recdrop_tune.catalog import OPTIONS as ALL_OPTIONS
 from recdrop_tune.catalog import SCHEDULE_NAMES, TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import SCHEDULES
-from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.spaces import DropoutSample, Sample, SearchSpace, plain_names
+from recdrop_tune.spaces import Sample, SearchSpace, plain_names
 from tests.spaces.test_space import DECAYS, FULL, LOCKED, OPTIONS, PER_SITE
 
 OBJECTIVE = kt.Objective("val_loss", "min")
@@ -71,16 +69,13 @@ def assert_valid(sample: Sample) -> None:
     assert all(0 <= rate < 1 for rate in rates.values())
 
 
-@pytest.mark.parametrize(
-    "raw", [FULL, PER_SITE, {}, "quick"], ids=["full", "site", "empty", "quick"]
-)
-def test_every_random_configuration_is_valid(raw, tmp_path):
-    oracle = kt.oracles.RandomSearchOracle(OBJECTIVE, max_trials=100, seed=0)
-    samples, space = walk(raw, oracle, tmp_path), SearchSpace.load(raw)
-    assert len(samples) >= min(40, space.grid_size() or 100)
+def test_every_random_configuration_is_valid(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle(OBJECTIVE, max_trials=60, seed=0)
+    samples = walk(FULL, oracle, tmp_path)
+    assert len(samples) == 60
     for sample in samples:
         assert_valid(sample)
-    assert {sample.wrapper for sample in samples} == set(space.wrapper)
+    assert {sample.wrapper for sample in samples} == set(FULL["wrapper"])
     for trial in oracle.trials.values():
         values = plain_names(trial.hyperparameters.values)
         assert ("placement" in values) == (values["wrapper"] != "none")
@@ -88,16 +83,8 @@ def test_every_random_configuration_is_valid(raw, tmp_path):
 
 @pytest.mark.parametrize(
     "raw",
-    [
-        PER_SITE,
-        "quick",
-        "three_ways",
-        OPTIONS,
-        {**LOCKED, "embedding_rate": 0.1},
-        DECAYS,
-        SCHEDULED,
-    ],
-    ids=["site", "quick", "ways", "options", "locked", "decays", "schedule"],
+    [PER_SITE, "three_ways", {**LOCKED, "embedding_rate": 0.1}, DECAYS, SCHEDULED],
+    ids=["site", "ways", "locked", "decays", "schedule"],
 )
 def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
     samples = walk(raw, kt.oracles.GridSearchOracle(OBJECTIVE), tmp_path)
@@ -107,28 +94,12 @@ def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
         assert_valid(sample)
 
 
-def test_other_oracles_walk_the_space(tmp_path):
-    oracles = [
-        kt.oracles.BayesianOptimizationOracle(OBJECTIVE, max_trials=10, seed=0),
-        kt.oracles.HyperbandOracle(OBJECTIVE, max_epochs=4, seed=0),
-        OptunaOracle(OBJECTIVE, max_trials=10, sampler="random", seed=0),
-    ]
-    for number, oracle in enumerate(oracles):
-        samples = walk(FULL, oracle, tmp_path / str(number))
-        assert len(samples) >= 5
-        for sample in samples:
-            assert_valid(sample)
-
-
 @pytest.mark.parametrize(
     ("raw", "size"),
     [
-        ({"wrapper": "none"}, 1),
         ({"wrapper": ["none", "lambda"], "placement": "input", "rate": [0.1, 0.2]}, 3),
-        ({"wrapper": "none", "units": {"min": 16, "max": 64, "step": 16}, "layers": [1, 2]}, 8),
         ({"wrapper": "none", "units": {"min": 1, "max": 100, "log": True}}, 100),
         ({"wrapper": "none", "learning_rate": {"min": 0.1, "max": 0.2}}, None),
-        ({"wrapper": "lambda", "rate": {"min": 0.1, "max": 0.2}}, None),
         ({"wrapper": "none", "rate": {"min": 0.1, "max": 0.2}, "schedule": "ramp"}, 1),
         (
             {
@@ -142,10 +113,8 @@ def test_other_oracles_walk_the_space(tmp_path):
         # variational too, two of them with the recurrent site and so 4 combinations of options. concrete has
         # 4 combinations of options and no rate; at the recurrent site 4 times as many.
         (OPTIONS, 1 + (4 + 16 + 16) + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))),
-        ({**OPTIONS, "hidden_rate": {"min": 0.0, "max": 0.1}}, None),
         # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
         (LOCKED, 2 * (1 + 2 * 3 * 2)),
-        (DECAYS, 2 * 2 * 2),
         # none; zoneout x rate; recurrent x placement x rate x schedule; lambda x rate x schedule
         (SCHEDULED, 1 + 2 + 2 * 2 * 3 + 2 * 3),
     ],
@@ -171,22 +140,6 @@ def test_names_are_the_keys_and_the_types_fit():
     }
 
 
-def test_fixed_values_are_hyperparameters_too():
-    raw = {"units": 8, "wrapper": "recurrent", "placement": "input+recurrent", "rate": 0.25}
-    sample, hp = drawn(raw)
-    assert sample.wrap_arguments() == {"placement": "input+recurrent", "rate": 0.25}
-    assert hp.values == raw
-    assert all(isinstance(p, kt.engine.hyperparameters.Fixed) for p in hp.space)
-
-
-def test_a_name_prefixes_every_hyperparameter():
-    hp = kt.HyperParameters()
-    for name in ("a", "b"):
-        SearchSpace.load(PER_SITE).sample_dropout(hp, name)
-    assert {p.name.split("/")[0] for p in hp.space} == {"a", "b"}
-    assert {c.name.split("/")[0] for p in hp.space for c in p.conditions} == {"a", "b"}
-
-
 def test_wrappers_with_the_same_placements_share_one():
     _, hp = drawn(FULL)
     assert {p.name: p.values for p in hp.space if p.name.startswith("placement")} == {
@@ -200,21 +153,8 @@ def test_wrappers_with_the_same_placements_share_one():
         assert max(Counter(p.name for p in hp.space).values()) == 1
 
 
-def test_plain_names_removes_the_suffixes_of_groups():
-    names = {
-        "x/wrapper": "x/wrapper",
-        "x/placement.time_distributed-lambda": "x/placement",
-        "x/rate.input.time_distributed-lambda": "x/rate.input",
-        "rate.recurrent": "rate.recurrent",
-        "mask_groups.concrete": "mask_groups",
-        "my_placement.a": "my_placement.a",
-        "rate": "rate",
-    }
-    assert list(plain_names(names)) == list(names.values())
-
-
 @pytest.mark.parametrize(
-    ("low", "high", "step"), [(0.05, 0.6, 0.05), (0.0, 0.5, 0.1), (0.1, 0.9, 0.1), (0.1, 0.55, 0.1)]
+    ("low", "high", "step"), [(0.05, 0.6, 0.05), (0.1, 0.9, 0.1), (0.1, 0.55, 0.1)]
 )
 def test_a_stepped_range_reaches_its_end_without_noise(low, high, step):
     space = SearchSpace(wrapper="lambda", rate={"min": low, "max": high, "step": step})
@@ -256,16 +196,6 @@ def test_there_is_no_dropout_inside_an_inactive_scope():
     assert set(hp.values) == {"model"}
 
 
-def test_values_survive_keras_tuners_protocol_buffers(capsys):
-    given = {"wrapper": "lambda", "placement.time_distributed-lambda": "output"}
-    sample, hp = drawn(FULL, **given)
-    back = kt.HyperParameters.from_proto(hp.to_proto())
-    capsys.readouterr()  # Keras Tuner prints the values of conditions.
-    again = SearchSpace.load(FULL).sample(back)
-    assert (again.wrapper, again.placement) == ("lambda", "output")
-    assert again.rate == pytest.approx(sample.rate, abs=1e-6)
-
-
 def test_rates_per_site_are_those_of_the_placement():
     space = {
         "wrapper": "recurrent",
@@ -295,25 +225,13 @@ def test_a_learned_rate_is_not_searched():
     assert SearchSpace.load(space).grid_size() == 7 + 1 + 2 + 2
 
 
-def test_without_a_wrapper_nothing_drops():
-    sample, hp = drawn({"wrapper": "none", "locked_rate": 0.3, "embedding_rate": 0.1}, True)
-    assert (sample.locked_rate, sample.embedding_rate) == ({}, None)
-    assert [p.name for p in hp.space] == ["wrapper"]
-    sample, hp = drawn(LOCKED, embedding=True, wrapper="none")
-    assert (sample.locked_rate, sample.embedding_rate) == ({}, None)
-    assert set(hp.values) == {"layers", "wrapper"}
-    hp = kt.HyperParameters()
-    space = SearchSpace(wrapper="none", placement="recurrent", rate=0.3)
-    assert space.sample_dropout(hp) == DropoutSample("none", None, None)
-
-
 # Options, schedules, locked dropout and decays.
 
 
 def test_an_option_is_searched_only_where_it_has_an_effect(tmp_path):
-    oracle = kt.oracles.RandomSearchOracle(OBJECTIVE, max_trials=200, seed=0)
-    seen = set()
-    for sample in walk(OPTIONS, oracle, tmp_path):
+    samples, seen = walk(OPTIONS, kt.oracles.GridSearchOracle(OBJECTIVE), tmp_path), set()
+    assert len({repr(sample) for sample in samples}) == SearchSpace.load(OPTIONS).grid_size()
+    for sample in samples:
         recurrent = "recurrent" in (sample.placement or "")
         expected = {
             name
@@ -327,12 +245,6 @@ def test_an_option_is_searched_only_where_it_has_an_effect(tmp_path):
         assert set(sample.wrap_arguments()) == arguments
         seen |= set(sample.options.items())
     assert seen == {(name, value) for name in ALL_OPTIONS for value in OPTIONS[name]}
-
-
-def test_options_of_wrappers_outside_the_space_are_not_hyperparameters():
-    sample, hp = drawn({**OPTIONS, "wrapper": ["none", "native"]})
-    assert sample.options == {}
-    assert not set(ALL_OPTIONS) & {p.name for p in hp.space}
 
 
 def test_an_option_of_two_groups_has_one_name_in_tables():
@@ -372,31 +284,28 @@ def test_a_schedule_is_offered_where_inference_does_not_use_the_rate():
     assert hp.values["schedule"] == "constant"
 
 
-def test_locked_rates():
+def test_locked_rates_and_the_rate_of_an_embedding():
     given = {"locked_rate.input": 0.2, "locked_rate.between": 0.3}
     sample, hp = drawn(LOCKED, wrapper="weight_drop", **given)
     assert sample.locked_rate == {"input": 0.2, "between": 0.3, "output": 0.6}
     named = {name: value for name, value in hp.values.items() if name.startswith("locked")}
     assert named == {**given, "locked_rate.output": 0.6}
+    assert sample.embedding_rate is None
+    assert "embedding_rate" not in {p.name for p in hp.space}
+    given = {"wrapper": "weight_drop", "embedding_rate": 0.1}
+    assert drawn(LOCKED, embedding=True, **given)[0].embedding_rate == 0.1
     sample, hp = drawn({"wrapper": "lambda", "rate": 0.1, "locked_rate": [0.3, 0.4]})
     assert sample.locked_rate == {"input": 0.3, "between": 0.3, "output": 0.3}
     assert hp.values["locked_rate"] == 0.3
 
 
-def test_only_models_with_an_embedding_have_its_rate():
-    given = {"wrapper": "weight_drop", "embedding_rate": 0.1}
-    assert drawn(LOCKED, embedding=True, **given)[0].embedding_rate == 0.1
-    sample, hp = drawn(LOCKED, wrapper="weight_drop")
-    assert sample.embedding_rate is None
-    assert "embedding_rate" not in {p.name for p in hp.space}
-
-
-def test_sample_dropout_leaves_out_what_is_about_the_model():
-    hp = kt.HyperParameters()
-    hp.values.update({"a/wrapper": "recurrent", "a/per_step": False})
-    space = SearchSpace.load({**OPTIONS, "locked_rate": 0.1, "embedding_rate": 0.1})
-    assert space.sample_dropout(hp, "a").options == {"per_step": False}
-    assert not any("locked" in p.name or "embedding" in p.name for p in hp.space)
+def test_without_a_wrapper_nothing_drops():
+    sample, hp = drawn({"wrapper": "none", "locked_rate": 0.3, "embedding_rate": 0.1}, True)
+    assert (sample.locked_rate, sample.embedding_rate) == ({}, None)
+    assert [p.name for p in hp.space] == ["wrapper"]
+    sample, hp = drawn(LOCKED, embedding=True, wrapper="none")
+    assert (sample.locked_rate, sample.embedding_rate) == ({}, None)
+    assert set(hp.values) == {"layers", "wrapper"}
 
 
 @pytest.mark.parametrize("wrapper", ["none", "zoneout"])
@@ -410,8 +319,3 @@ def test_decays_are_independent_of_the_wrapper(wrapper):
     sample, hp = drawn(OPTIONS)
     assert sample.decays == {}
     assert not any("decay" in p.name for p in hp.space)
-
-
-def test_a_long_choice_is_sampled():
-    rates = np.linspace(0, 0.9, 10_000)
-    assert drawn({"wrapper": "lambda", "rate": list(rates)})[1].space[2].values == list(rates)

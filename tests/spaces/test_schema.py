@@ -30,12 +30,6 @@ def test_the_schema_in_the_folder_of_presets_is_current(validator):
     assert validator.schema == SearchSpace.json_schema(), f"Make it anew: {COMMAND}"
 
 
-def test_it_describes_every_key(validator):
-    described = validator.schema["properties"]
-    assert list(described) == list(SearchSpace.model_fields)
-    assert all(len(key["description"]) > 20 for key in described.values())
-
-
 def test_presets_name_the_schema_and_suit_it(validator):
     for name in SearchSpace.presets():
         text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
@@ -47,18 +41,11 @@ def test_presets_name_the_schema_and_suit_it(validator):
 
 
 VALUES = [
-    *(0, 1, 3, 0.5, 2.5, -1, 2**31, True, None, "none", "lstm", "input", "linear", "gaussian"),
+    *(0, 1, 3, 0.5, -1, 2**31, True, None, "none", "lstm", "input", "linear", "gaussian", "0.1"),
     *([], {}, [1, 2], [0.1, 0.2], [0.1, 3], [False, True], ["lstm", "gru"], ["none", "recurent"]),
-    *(
-        "0.1",
-        "input,recurrent",
-        ["input", "input+outptu"],
-        {"min": 1},
-        {"min": 8, "max": 64, "step": 0},
-    ),
-    *({"min": 1, "max": 2}, {"min": 0.1, "max": 0.2, "step": 0.1}, {"min": 1, "max": 2, "log": 1}),
-    *({"input": 0.1}, {"input": [0.1, 2]}, {"output": {"min": 0.1, "max": 0.2}}, {"input": {}}),
-    *({"input": 0.1, "ouput": 0.1}, {"min": 0.1, "max": 0.3, "stpe": 0.1}),
+    *("input,recurrent", ["input", "input+outptu"], {"min": 1}, {"min": 1, "max": 2}),
+    *({"min": 0.1, "max": 0.2, "step": 0.1}, {"min": 8, "max": 64, "step": 0}),
+    *({"input": 0.1}, {"input": [0.1, 2]}, {"output": {"min": 0.1, "max": 0.2}}, {"ouput": 0.1}),
 ]
 
 

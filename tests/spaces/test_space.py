@@ -13,7 +13,6 @@ import pytest
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.spaces import Range, SearchSpace
-from recdrop_tune.spaces import sources as _sources
 
 FULL = {
     "cell": ["lstm", "gru"],
@@ -76,16 +75,16 @@ SPACES = {
     ("raw", "key", "value"),
     [
         ({}, "wrapper", tuple(name for name in TECHNIQUES if name != "concrete")),
-        ({"cell": ["lstm", "gru"]}, "cell", ("lstm", "gru")),
         ({"bidirectional": [False, True]}, "bidirectional", (False, True)),
         ({"wrapper": ["recurrent"]}, "wrapper", "recurrent"),
-        ({"units": {"min": 16, "max": 64}}, "units", Range(min=16, max=64)),
         ({"units": Range(min=16, max=64, step=16)}, "units", Range(min=16, max=64, step=16)),
         ({"units": np.int64(8)}, "units", 8),
-        ({"rate": [0, np.float64(0.3)]}, "rate", (0.0, 0.3)),
-        ({"rate": [0.1, 0.2, 0.1]}, "rate", (0.1, 0.2)),
-        ({"learning_rate": 1}, "learning_rate", 1.0),
-        ({"rate": {"input": 0.1, "output": [0.1]}}, "rate", {"input": 0.1, "output": 0.1}),
+        ({"rate": [0, 0.2, np.float64(0.2)]}, "rate", (0.0, 0.2)),
+        (
+            {"wrapper": "recurrent", "rate": {"input": 0.1, "output": [0.1]}},
+            "rate",
+            {"input": 0.1, "output": 0.1},
+        ),
         (
             {"wrapper": "recurrent", "placement": ["output + recurrent+input", "input"]},
             "placement",
@@ -96,8 +95,6 @@ SPACES = {
     ids=repr,
 )
 def test_accepted(raw, key, value):
-    if "output" in str(raw.get("rate")):
-        raw = {"wrapper": "recurrent", **raw}
     found = getattr(SearchSpace(**raw), key)
     assert found == value
     assert type(found) is type(value)
@@ -107,38 +104,21 @@ def test_accepted(raw, key, value):
     ("raw", "message"),
     [
         ({"rate": 1}, r"`rate`. Expected less than 1. Received: rate=1"),
-        ({"rate": float("nan")}, "less than 1"),
         ({"rate": "0.1"}, "a valid number. Received: rate='0.1'"),
-        ({"rate": [0.1, 2]}, r"`rate\[1\]`. Expected less than 1"),
         ({"rate": []}, "at least one value"),
-        ({"rate": None}, "`rate`.*a valid number"),
-        ({"rate": {}}, "`rate.min`"),
         ({"rate": {"min": 0.1}}, "`rate.max`. Expected a value"),
-        ({"rate": {"min": 0.1, "max": 1.5}}, "`rate.max`. Expected less than 1"),
         ({"rate": {"min": 0.5, "max": 0.1}}, "`rate`. Expected a range with min < max"),
-        ({"rate": {"min": 0.1, "max": 0.2, "step": 0}}, "`rate.step`. Expected greater than 0"),
         ({"rate": {"min": 0.1, "max": 0.2, "step": 0.3}}, "step <= max - min"),
         ({"tau": {"min": 0.1, "max": 0.2, "step": 0.1, "log": True}}, "`step` or with `log`"),
         ({"rate": {"min": 0, "max": 0.2, "log": True}}, "min > 0, because of `log`"),
-        ({"rate": {"min": 0.1, "max": 0.2, "log": 1}}, "`rate.log`. Expected a valid boolean"),
         ({"rate": {"input": {"min": 0.1, "max": 3}}}, "`rate.input.max`. Expected less than 1"),
-        ({"units": 16.0}, "a valid integer"),
         ({"units": True}, "a valid integer"),
-        ({"units": 2**31}, "less than 2147483648"),
-        ({"units": {"min": 8, "max": 64, "step": 0.5}}, "`units.step`. Expected a valid integer"),
         ({"learning_rate": float("inf")}, "a finite number"),
         ({"activity_decay": -1}, "greater than or equal to 0"),
-        ({"bidirectional": "yes"}, "a valid boolean"),
-        ({"cell": "LSTMs"}, "Expected 'lstm' or 'gru'.*Did you mean `lstm`?"),
-        ({"cell": {"min": 1}}, "Expected 'lstm' or 'gru'"),
         ({"wrapper": ["none", "recurent"]}, r"`wrapper\[1\]`.*Did you mean `recurrent`?"),
-        ({"wrapper": None}, "'none'.*Received: wrapper=None"),
         ({"placement": "input+input"}, "'input\\+recurrent'.*placement='input\\+input'"),
-        ({"wrapper": "DropConnect"}, "`wrapper`.*Did you mean `weight_drop`?"),
         ({"wraper": "none"}, "There is no `wraper`. Did you mean `wrapper`?"),
-        ({3: "none"}, "There is no `.*3.*There are: cell"),
         ({"rate": {"min": 0.1, "max": 0.3, "stpe": 0.1}}, "no `rate.stpe`. Did you mean `step`?"),
-        ({"rate": {"input": 0.1, "ouput": 0.1}}, "`rate.ouput`.*Did you mean `output`?"),
         ({"locked_rate": {"recurrent": 0.2}}, "'input', 'between' or 'output'"),
         # Keys that contradict each other.
         (
@@ -157,7 +137,6 @@ def test_accepted(raw, key, value):
         ),
         ({"cell": ["lstm", "gru"], "hidden_rate": 0.1}, "`cell`. Expected only lstm"),
         ({"locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),
-        ({"layers": [2, 1], "locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),
         ({"layers": {"min": 1, "max": 3}, "locked_rate": {"between": 0.1}}, "2 or more"),
     ],
     ids=repr,
@@ -205,11 +184,6 @@ def test_to_yaml_is_what_a_user_would_write():
     )
 
 
-def test_of_dropout_is_the_part_about_one_layer():
-    assert SearchSpace.load(DECAYS).of_dropout() == SearchSpace.load(DECAYS)
-    assert set(SearchSpace.load(LOCKED).of_dropout().to_dict()) == {"wrapper", "placement", "rate"}
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -227,18 +201,12 @@ def test_yaml_that_is_read(tmp_path, text):
     ("text", "message"),
     [
         ("rate: 0.1\nrate: 0.2\n", "the key `rate` is given twice"),
-        ("rate: {min: 0.1, min: 0.2, max: 0.3}\n", "the key `min` is given twice"),
         ("rate: [0.1\n", "line 2, column 1"),
-        ("rate: 0.1\n---\nrate: 0.2\n", "expected a single document"),
         ("rate: &a [*a]\n", "aliases are not supported"),
         ("rate: 2020-13-45", "month must be in 1..12"),
-        ("units: 1" + "0" * 5000, "units|digits"),
         ("[" * 50_000, "recursion"),
         ("#" * 300_000, "it is larger than 200,000 bytes"),
         ("!!python/object/apply:os.system [touch ran]", "could not determine a constructor"),
-        ("rate: !!python/name:os.system ''", "could not determine a constructor"),
-        ("rate: !!bool x", "cannot be read"),
-        ("", "Expected a mapping"),
         ("- none\n", "Expected a mapping"),
         ("\n".join(f"k{number}: 1" for number in range(200)), "... and 150 more problems"),
     ],
@@ -257,12 +225,10 @@ def test_yaml_that_is_refused(tmp_path, monkeypatch, text, message):
     ("source", "message"),
     [
         ("no.yaml", r"no\.yaml cannot be read: \[Errno 2\]"),
-        (_sources.Path(), "Is a directory"),
         (
             "quik",
             "`space`. Expected a dict.*awd_lstm.*Received: space='quik'. Did you mean `quick`?",
         ),
-        (3, "`space`.*Received: space=3"),
     ],
 )
 def test_sources_that_are_refused(source, message, tmp_path, monkeypatch):
@@ -275,7 +241,7 @@ def test_presets_are_found_in_an_installed_package(tmp_path, monkeypatch):
     folder = tmp_path / "search_spaces"
     folder.mkdir()
     (folder / "shipped.yaml").write_text("wrapper: lambda\n")
-    monkeypatch.setattr(_sources.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
     assert SearchSpace.presets() == ("shipped",)
     assert SearchSpace.load("shipped").wrapper == "lambda"
 
