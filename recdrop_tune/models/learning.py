@@ -177,19 +177,14 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
         return None
     given = model.inputs[0]
     # A stateful layer has a fixed batch size.
-    at_once = given.shape[0] or _MASKED_AT_ONCE
-    if (
-        not isinstance(x, np.ndarray)
-        or len(x) < shape[0]
-        or (given.shape[0] and shape[0] % at_once)
-    ):
+    if given.shape[0] or not isinstance(x, np.ndarray) or len(x) < shape[0]:
         return None
     if not _agree(x.shape[1:], given.shape[1:]):  # `fit` adds or drops an axis of 1.
         return None
     # Only the part of the model that computes the mask, in the model's dtype.
     compute, number = keras.Function(model.inputs, seen), 0
-    for begin in range(0, shape[0], at_once):
-        part = x[begin : min(begin + at_once, shape[0])]
+    for begin in range(0, shape[0], _MASKED_AT_ONCE):
+        part = x[begin : min(begin + _MASKED_AT_ONCE, shape[0])]
         try:
             mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
         except Exception:  # Data that do not fit: training raises it.

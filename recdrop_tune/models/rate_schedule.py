@@ -100,7 +100,6 @@ class RateSchedule(keras.callbacks.Callback):
         epochs: Epochs over which progress runs from 0 to 1, where it stays; None for the epochs of `fit`.
         per: `"epoch"` sets the rates once an epoch, `"batch"` before each batch.
         layers: The dropout layers to change, or their names; None for all.
-        verbose: 1 prints the rates at each epoch.
 
     Raises:
         InvalidArgumentError: An argument is invalid. When training begins: the model has no dropout layer,
@@ -128,7 +127,6 @@ class RateSchedule(keras.callbacks.Callback):
         epochs: int | None = None,
         per: Literal["epoch", "batch"] = "epoch",
         layers: Sequence[Any] | None = None,
-        verbose: int = 0,
     ) -> None:
         super().__init__()
         if not isinstance(per, str) or per not in ("epoch", "batch"):
@@ -150,7 +148,6 @@ class RateSchedule(keras.callbacks.Callback):
         self.per = per
         self.counts_steps = per == "epoch"  # See `recdrop_tune.models.fit`.
         self.layers = layers
-        self.verbose = verbose
         self._moving: list[Any] = []
         self._epoch = 0
 
@@ -170,8 +167,6 @@ class RateSchedule(keras.callbacks.Callback):
         self._epoch = epoch
         if self.per == "epoch":
             self._move(epoch, self._total_epochs())
-        if self.verbose and self.per == "epoch":
-            print(f"Epoch {epoch + 1}: dropout rates {self._rates()}")
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Sets the batch's rates."""
@@ -204,15 +199,6 @@ class RateSchedule(keras.callbacks.Callback):
                         received=f"{rate} at progress {progress:.3g} for rate {configured}",
                     )
                 layer.rates[name].assign(rate)
-
-    def _rates(self) -> dict[str, dict[str, float]]:
-        return {
-            layer.name: {
-                name: round(float(keras.ops.convert_to_numpy(variable)), 4)
-                for name, variable in layer.rates.items()
-            }
-            for layer in self._moving
-        }
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
