@@ -7,7 +7,8 @@ configuration it would be that of a learning rate too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recdrop_tune.errors import ProjectError, shown
-from recdrop_tune.files import JOURNAL, trial_folder
+from recdrop_tune.errors import ProjectError, exception_line
+from recdrop_tune.errors import shown as quoted
+from recdrop_tune.files import JOURNAL
 from recdrop_tune.oracle import (
     Configuration,
     configuration_name,
@@ -27,11 +29,22 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.records import Records
-from recdrop_tune.results.intervals import NOT_KNOWN, Looks, PairedGain, paired_gains
+from recdrop_tune.results.frames import shown
+from recdrop_tune.results.intervals import (
+    HELPED,
+    HURT,
+    NO_DIFFERENCE,
+    NOT_KNOWN,
+    Looks,
+    Pair,
+    PairedGain,
+    paired_gains,
+    shrunk,
+)
 from recdrop_tune.results.stored import StoredSearch
-from recdrop_tune.results.verdict import NUMBERS, Judgement, brief, verdict
+from recdrop_tune.standing import amount, gained
 from recdrop_tune.terminal import dropout_words
-from recdrop_tune.tuner import load_weights, readable
+from recdrop_tune.tuner import readable
 
 CONFIRMED = "confirmed"
 """The subfolder of a project for the weights of confirmed configurations."""
@@ -94,19 +107,42 @@ class Confirmation:
         """
         return self.table.iloc[self.ids.index(name)]
 
-    def model_of(self, trial: Any, tuner: Any) -> Any:
-        """Builds the model of a confirmed configuration, with the weights of its best training.
-
-        Args:
-            trial: The trial, or its twin as one.
-            tuner: The tuner of the search.
-        """
-        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial.trial_id, JOURNAL)
-        return load_weights(folder, tuner.hypermodel.build(trial.hyperparameters))
-
     def brief(self) -> pd.DataFrame:
-        """Returns the table for people: settings that vary, means with spreads, gains with intervals."""
-        return brief(self.table)
+        """Returns the table for people: settings that vary, means with spreads, gains with intervals.
+
+        All cells are text. Empty columns are left out.
+        """
+        table = self.table
+        known = table.drop(columns="trial_id").dropna(axis="columns", how="all")
+        settings = [*table][: [*table].index("search")]  # They come before the numbers.
+        words: dict[str, list[str]] = {}
+        for name in map(str, known):
+            column, spread = known[name], "std" if name == "mean" else f"{name}_std"
+            if name == "twin":
+                words |= {name: ["twin" if each else "" for each in column]} if column.any() else {}
+            elif name in settings and name != "number":
+                if column.nunique(dropna=False) > 1:
+                    words[name] = [shown(each, name) for each in column]
+            elif f"{name}_low" in table:
+                ends = zip(column, table[f"{name}_low"], table[f"{name}_high"], strict=True)
+                words[name] = [
+                    "-"
+                    if pd.isna(gain)
+                    else gained(gain)
+                    + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")
+                    for gain, low, high in ends
+                ]
+            elif name == "search" or spread in table:
+                spreads = table.get(spread, [math.nan] * len(table))
+                words[name] = [
+                    "-"
+                    if pd.isna(mean)
+                    else amount(mean) + ("" if pd.isna(std) else f" ± {amount(std)}")
+                    for mean, std in zip(column, spreads, strict=True)
+                ]
+            elif not re.search(r"(_low|_high|std)$", name) and (name != "failed" or column.any()):
+                words[name] = [shown(each) for each in column]
+        return pd.DataFrame(words)
 
     def text(self) -> str:
         """Writes the table for a terminal."""
@@ -119,17 +155,24 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
     Raises:
         ProjectError: The journal names a trial that the search does not have.
     """
-    _check_trials(search)
-    group = _Group(search.oracle, search.records)
+    oracle = search.oracle
+    for each in search.records.confirmations:
+        if each.trial_id not in oracle.start_order or (
+            each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
+        ):
+            raise ProjectError(
+                f"`{Path(search.project_dir, JOURNAL)}` is damaged: it has a confirmation of the "
+                f"trial {quoted(each.trial_id)}, which the search does not have."
+            )
+    group = _Group(oracle, search.records)
     table = _table(group)
     if not len(table):
         return None
-    judged = [group.judgement(goal) for goal in objectives(search.oracle.objective)]
+    judged = [group.judgement(goal) for goal in objectives(oracle.objective)]
     words, outcome = verdict(judged)
+    first, runs = judged[0], group.runs.drop(columns="key")
     best_id = configuration_name((table["trial_id"].iloc[0], bool(table["twin"].iloc[0])))
-    runs, lead = group.runs.drop(columns="key"), judged[0].lead
-    names = judged[0].names
-    return Confirmation(runs, table, words, outcome, best_id, lead, judged[0].stated, names)
+    return Confirmation(runs, table, words, outcome, best_id, first.lead, first.stated, first.names)
 
 
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
@@ -142,7 +185,7 @@ def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
         records: Its records.
     """
     group = _Group(oracle, records)
-    judged = group.judgement(objectives(oracle.objective)[0])
+    judged = group.judgement(group.first)
     if judged.outcome != NOT_KNOWN:
         return []
     keys = {
@@ -151,24 +194,12 @@ def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
     return [each for each in group.configurations if configuration_name(each) in keys]
 
 
-def _check_trials(search: StoredSearch) -> None:
-    for each in search.records.confirmations:
-        known = each.trial_id in search.oracle.trials
-        known = known and each.trial_id in search.oracle.start_order
-        if not known or (
-            each.twin and twin_of(search.oracle.trials[each.trial_id].hyperparameters) is None
-        ):
-            raise ProjectError(
-                f"`{Path(search.project_dir, JOURNAL)}` is damaged: it has a confirmation of the "
-                f"trial {shown(each.trial_id)}, which the search does not have."
-            )
-
-
 class _Group:
     """The trainings of a confirmation, with what is needed to compare them.
 
     Attributes:
         oracle: The oracle of the search.
+        first: Its first objective.
         runs: One row for each training; see `Confirmation.runs`.
         configurations: What was trained.
         dropping: The trials with dropout among them.
@@ -176,7 +207,7 @@ class _Group:
     """
 
     def __init__(self, oracle: Any, records: Records) -> None:
-        self.oracle = oracle
+        self.oracle, self.first = oracle, objectives(oracle.objective)[0]
         self.runs = _runs(oracle, records)
         self._looks = Looks(
             sorted({each.seeds for each in records.rounds}),
@@ -208,7 +239,7 @@ class _Group:
     @property
     def failed(self) -> pd.Series[bool]:
         """Which trainings have failed, or have a score that is no finite number."""
-        score = self.runs[objectives(self.oracle.objective)[0].name].astype(float)
+        score = self.runs[self.first.name].astype(float)
         return pd.Series(~np.isfinite(score), index=self.runs.index)
 
     def gains(self, metric: str, goal: Any) -> dict[str, PairedGain]:
@@ -219,8 +250,7 @@ class _Group:
 
     def margin(self, metric: str, goal: Any) -> float:
         """Returns the largest difference of a metric that does not matter."""
-        first = objectives(self.oracle.objective)[0].name == goal.name
-        if first and self._given_margin is not None:
+        if goal.name == self.first.name and self._given_margin is not None:
             return self._given_margin
         without = self.scores(metric)[[key for _, key in self.pairs]].to_numpy()
         without = without[np.isfinite(without)]
@@ -282,43 +312,35 @@ def _runs(oracle: Any, records: Records) -> pd.DataFrame:
 
 def _table(group: _Group) -> pd.DataFrame:
     """Makes `Confirmation.table`: each objective has its columns, and those on the test data."""
-    first, *others = goals = objectives(group.oracle.objective)
+    first, goals = group.first, objectives(group.oracle.objective)
     scored = set(group.runs["key"][~group.failed])
     there = [each for each in group.configurations if configuration_name(each) in scored]
     rows = {configuration_name(each): _about(group.oracle, *each) for each in there}
-    # The goal, its metric, the columns of its mean and spread, and the prefix of its gains' columns.
-    every = [(first, first.name, "mean", "std", "")]
+    leading = ["trial_id", "number", "twin"]
+    settings = [name for row in rows.values() for name in row if name not in (*leading, "search")]
+    columns = [*leading, *dict.fromkeys(settings), "search"]
+    frame = pd.DataFrame(list(rows.values()), list(rows), columns).astype({"twin": bool})
     tests = [(goal, test) for goal in goals if (test := group.on_test(goal.name))]
-    for goal, name in (*((goal, goal.name) for goal in others), *tests):
-        prefix = "test_" if goal is first else f"{name}_"
-        every.append((goal, name, name, f"{name}_std", prefix))
-    tail = list[str]()
-    for goal, metric, mean, std, prefix in every:
+    for goal, metric in (*((goal, goal.name) for goal in goals), *tests):
         scores, gains = group.scores(metric), group.gains(metric, goal)
-        for key, row in rows.items():
-            values = scores[key][np.isfinite(scores[key])]
-            found: dict[str, Any] = {mean: values.mean(), std: values.std(ddof=1)}
-            gain = gains.get(key)
-            ends = (math.nan,) * 3 if gain is None else (gain.gain, gain.low, gain.high)
-            found |= dict(
-                zip((f"{prefix}gain{end}" for end in ("", "_low", "_high")), ends, strict=True)
-            )
-            if goal is first:
-                row["outcome"] = None if gain is None else gain.outcome
-            if not prefix:
-                row |= {"n": len(values), "failed": int(np.isinf(scores[key]).sum())}
-            row |= found
-            tail += found if prefix else []
-    metrics = {metric for _, metric, *_ in every}
+        finite = scores[np.isfinite(scores)]
+        if metric == first.name:
+            frame["n"], frame["failed"] = finite.count(), np.isinf(scores).sum()
+            mean, std, prefix = "mean", "std", ""
+        else:
+            prefix = "test_" if goal.name == first.name else f"{metric}_"
+            mean, std = metric, f"{metric}_std"
+        frame[mean], frame[std] = finite.mean(), finite.std()
+        for end in ("gain", "low", "high"):
+            column = f"{prefix}gain" if end == "gain" else f"{prefix}gain_{end}"
+            ends = {key: getattr(gain, end) for key, gain in gains.items()}
+            frame[column] = pd.Series(ends, dtype=float)
+        if goal.name == first.name:
+            outcomes = {key: gain.outcome for key, gain in gains.items()}
+            frame["outcome"] = pd.Series(outcomes, dtype=str)
     for name in map(str, group.runs):
-        if name.startswith("test_") and name not in metrics:
-            tail.append(name)
-            for key, row in rows.items():
-                own = group.runs.loc[group.runs["key"] == key, name]
-                row[name] = float(own.astype(float).mean())
-    settings = [name for row in rows.values() for name in row if name not in (*NUMBERS, *tail)]
-    columns = dict.fromkeys(["trial_id", "number", "twin", *settings, *NUMBERS, *tail])
-    frame = pd.DataFrame(list(rows.values()), columns=list(columns)).astype({"twin": bool})
+        if name.startswith("test_") and name not in frame:
+            frame[name] = group.runs.groupby("key")[name].mean().astype(float)
     ascending = first.direction != "max"
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
 
@@ -341,3 +363,130 @@ def _words(oracle: Any, trial_id: str) -> str:
     """Names a configuration: `trial 3 (recurrent, recurrent, rate 0.3)`."""
     dropout = dropout_words(readable(oracle.trials[trial_id].hyperparameters))
     return f"trial {oracle.start_order.index(trial_id)} ({dropout})"
+
+
+# In words.
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The results of a confirmation in one metric.
+
+    Attributes:
+        objective: The objective that picks the best configuration.
+        metric: The metric that is compared: the objective, on the test data if given.
+        order: The configurations with a score, the best mean of the objective first.
+        names: The configurations with dropout, in words.
+        pairs: They and their twins.
+        gains: The gain over the twin by configuration.
+        margin: The largest difference that does not matter.
+        messages: The error of a failed training by configuration.
+    """
+
+    objective: str
+    metric: str
+    order: Sequence[str]
+    names: Mapping[str, str]
+    pairs: Sequence[Pair]
+    gains: Mapping[str, PairedGain]
+    margin: float
+    messages: Mapping[str, str]
+
+    @property
+    def outcome(self) -> str:
+        """The outcome of all configurations together."""
+        every = {each.outcome for each in self.gains.values()}
+        if HELPED in every:
+            return HELPED
+        if NOT_KNOWN in every or not every:
+            return NOT_KNOWN
+        return NO_DIFFERENCE if NO_DIFFERENCE in every else HURT
+
+    @property
+    def lead(self) -> str | None:
+        """The configuration that the verdict is about first: of those that show the outcome the best one."""
+        there = [key for key in self.order if key in self.names]
+        paired = [key for key in there if key in self.gains]
+        shows = [key for key in paired if self.gains[key].outcome == self.outcome]
+        return next(iter([*shows, *paired, *there]), None)
+
+    @property
+    def stated(self) -> float:
+        """The gain of `lead`, as it is right on average; the mean difference if there is no interval."""
+        gain = self.gains.get(self.lead or "")
+        if gain is None:
+            return math.nan
+        stated = dict(zip(self.gains, shrunk(list(self.gains.values())), strict=True))
+        size = stated[self.lead or ""]
+        return gain.gain if math.isnan(size) else size
+
+
+def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
+    """Writes the verdict of a confirmation.
+
+    Args:
+        judged: What is known, by each objective.
+
+    Returns:
+        The words, and the outcome by the first objective.
+    """
+    return "\n".join(_sentences(each, len(judged) > 1) for each in judged), judged[0].outcome
+
+
+def _sentences(judged: Judgement, several: bool) -> str:
+    unknown, lead, outcome = "Whether dropout helped is not known", judged.lead, judged.outcome
+    if lead is None:
+        return " ".join(
+            [f"{unknown}: no configuration with dropout was completed.", *_failed(judged)]
+        )
+    parts = []
+    if judged.order[0] not in judged.names:
+        best = f"By {judged.objective} the best" if several else "The best"
+        parts.append(f"{best} confirmed configuration has no dropout.")
+    gain, name = judged.gains.get(lead), judged.names[lead]
+    if gain is None or math.isnan(gain.gain):
+        parts.append(f"{unknown}: {name} was not trained without its dropout.")
+        return " ".join([*parts, *_failed(judged)])
+    size = judged.stated
+    change = f"{amount(abs(size))} {'worse' if size < 0 else 'better'}" if size else "no better"
+    about = "about " if size and not math.isnan(gain.low) else ""
+    if math.isnan(gain.low):
+        runs = f"{gain.trainings} training{'s' if gain.trainings != 1 else ''} each"
+        proof = f"{runs}, which proves nothing"
+    else:
+        proof = (
+            f"95 % interval {amount(gain.low)} to {amount(gain.high)}, {gain.trainings} fresh seeds"
+        )
+    begins = {
+        HELPED: "Dropout helped",
+        HURT: "Dropout hurt",
+        NO_DIFFERENCE: f"Dropout makes no difference of more than {amount(judged.margin)}",
+        NOT_KNOWN: unknown,
+    }
+    parts.append(
+        f"{begins[outcome]}: {name} is {about}{change} in {judged.metric} than the same without dropout "
+        f"({proof})."
+    )
+    words = {HELPED: "It helped in", HURT: "It hurt in", NO_DIFFERENCE: "It makes no difference in"}
+    words[NOT_KNOWN] = "It is not known of"
+    for each, begin in words.items():
+        others = [k for k, g in judged.gains.items() if g.outcome == each and k != lead]
+        if others:
+            too = " too" if each == outcome else ""
+            parts.append(f"{begin} {', '.join(judged.names[key] for key in others)}{too}.")
+    return " ".join([*parts, *_failed(judged)])
+
+
+def _failed(judged: Judgement) -> list[str]:
+    """Writes which trainings have failed: those that have not may be the lucky ones."""
+    parts = []
+    for own, twin in judged.pairs:
+        failed, count = judged.gains[own].failed, judged.gains[own].judged
+        if any(failed):
+            message = judged.messages.get(own if failed[0] else twin)
+            why = f" ({exception_line(message)})" if message else ""
+            parts.append(
+                f"Of {judged.names[own]} {failed[0]} of {count} trainings failed, without its dropout "
+                f"{failed[1]}{why}."
+            )
+    return parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import INTERRUPTED, PRUNED, STATES
 from recdrop_tune.oracle import is_wrapper, metrics_at, objectives, reached
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import setting
-from recdrop_tune.tuner import as_objective, readable
+from recdrop_tune.tuner import readable
 
 # The trials: the oracle's values joined with the journal's.
 
@@ -29,7 +28,6 @@ _CLOSING = {
     "n_params": "Int64",
     "mlflow_run_id": "string",
 }
-
 
 # Every model reports these, so hyperparameters cannot have the names even before a trial has ended.
 _LOSSES = ("loss", "val_loss")
@@ -49,25 +47,19 @@ def spread_column(objective: str) -> str:
     return f"{objective}_std"
 
 
-def wrapper_columns(oracle: Any) -> list[str]:
-    """Lists the columns of `wrapper`, one for each layer with its own dropout.
+def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
+    """Returns the wrappers that the space offers, by the name of their hyperparameter.
 
-    User-defined hyperparameters of that name with another meaning are left out.
+    There is one such hyperparameter for each layer with its own dropout. User-defined ones of that name with
+    another meaning are left out.
     """
     space = oracle.hyperparameters.space
     others = {hp.name for hp in space if not is_wrapper(hp)}
-    columns = hyperparameter_columns(oracle)
-    names = dict.fromkeys(hp.name for hp in space if is_wrapper(hp))
-    return [columns[name] for name in names if name not in others]
-
-
-def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
-    """Returns the wrappers that the space offers, by the name of their hyperparameter."""
     offered: dict[str, list[str]] = {}
-    for hp in filter(is_wrapper, oracle.hyperparameters.space):
-        (name,) = plain_names({hp.name: None})
-        known = offered.setdefault(name, [])
-        known += [str(value) for value in hp.values if str(value) not in known]
+    for hp in space:
+        if hp.name not in others:
+            known = offered.setdefault(hp.name, [])
+            known += [str(value) for value in hp.values if str(value) not in known]
     return offered
 
 
@@ -172,11 +164,11 @@ def history_frame(records: Records) -> pd.DataFrame:
     trials = sorted(records.trials.values(), key=lambda record: record.number)
     rows = [
         {
+            **event.metrics,
             "trial_id": event.trial_id,
             "number": record.number,
             "execution": event.execution,
             "epoch": event.epoch,
-            **{metric_column(name): value for name, value in event.metrics.items()},
             "seconds": event.seconds,
         }
         for record in trials
@@ -186,11 +178,6 @@ def history_frame(records: Records) -> pd.DataFrame:
     metrics = [name for name in names if name not in {**_FIRST, **_LAST}]
     types = {**_FIRST, **dict.fromkeys(metrics, "Float64"), **_LAST}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
-
-
-def metric_column(name: str) -> str:
-    """Returns the column of a metric: its name, or `metric/name` if another column has it."""
-    return f"metric/{name}" if name in {**_FIRST, **_LAST} else name
 
 
 def learned_rate_columns(frame: pd.DataFrame) -> list[str]:
@@ -210,35 +197,6 @@ def shown(value: Any, name: str = "") -> str:
 
 
 # The Pareto front.
-
-# Columns of the frame of trials that are better when smaller.
-_COSTS = ("seconds", "epochs", "n_params")
-
-
-def objectives_named(trials: pd.DataFrame, metrics: Iterable[Any]) -> list[kt.Objective]:
-    """Finds the directions of columns in the frame of trials.
-
-    Args:
-        trials: The frame of trials.
-        metrics: Names of columns, or `keras_tuner.Objective`s if a name does not imply the direction.
-
-    Raises:
-        InvalidArgumentError: There is no such column of numbers, or its direction is unknown.
-    """
-    costs = {name: kt.Objective(name, "min") for name in _COSTS}
-    found = [
-        costs[metric] if isinstance(metric, str) and metric in costs else as_objective(metric)
-        for metric in metrics
-    ]
-    numbers = [str(name) for name in trials.columns if trials[name].dtype.kind in "if"]
-    for objective in found:
-        if objective.name not in numbers:
-            raise invalid_argument(
-                "metrics", expected=f"some of {', '.join(numbers)}", received=objective.name
-            )
-    if not found:
-        raise invalid_argument("metrics", expected="at least one metric", received=())
-    return found
 
 
 def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd.DataFrame:
@@ -267,9 +225,6 @@ def non_dominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
     Args:
         costs: Points of shape `(points, objectives)`; smaller is better.
-
-    Returns:
-        Booleans of shape `(points,)`. All of several equal points are kept.
 
     Example:
         >>> non_dominated(np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 4.0]])).tolist()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
-import keras_tuner as kt
 import numpy as np
+import numpy.typing as npt
 import optuna
 import pandas as pd
-from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import as_optuna, quiet_optuna
+from recdrop_tune.oracle import objectives, quiet_optuna, study_of
 from recdrop_tune.spaces import plain_names
 
 FEWEST = 10
@@ -27,9 +26,7 @@ _SHUFFLES = 99
 _BEST, _BEST_SHARE = 5, 0.1
 
 
-def importances(
-    oracle: Any, trials: pd.DataFrame, objectives: Sequence[kt.Objective]
-) -> pd.DataFrame:
+def importances(oracle: Any) -> pd.DataFrame:
     """Computes Optuna's PED-ANOVA importances; any tuner can have proposed the trials.
 
     The shares sum to 1 even where nothing matters. So the importances are computed again with the scores
@@ -37,8 +34,6 @@ def importances(
 
     Args:
         oracle: The oracle of the search.
-        trials: The frame of trials.
-        objectives: The objectives of the search.
 
     Returns:
         A row for each key of the search space, the most important first. Columns: `importance`, shares that
@@ -50,76 +45,62 @@ def importances(
     Reference:
         Watanabe, Bansal and Hutter 2023, arXiv 2304.10255; its conditional form arXiv 2601.20800.
     """
-    names = [objective.name for objective in objectives]
-    scores = trials[trials["state"] == "COMPLETE"].set_index("trial_id")[names].astype(float)
-    complete = scores.loc[np.isfinite(scores.to_numpy()).all(axis=1)]
-    if len(complete) < FEWEST:
+    study = study_of(oracle, "search", {})
+    trials = study.get_trials(states=[TrialState.COMPLETE])
+    trials = [each for each in trials if np.isfinite(each.values).all()]
+    goals = objectives(oracle.objective)
+    # Best first, so that the shuffles do not depend on the order of starts.
+    trials.sort(key=lambda each: each.values[0], reverse=goals[0].direction == "max")
+    if len(trials) < FEWEST:
         raise RecdropError(
             f"Importances need {FEWEST} complete trials or more, to compare the best {_BEST} with the "
-            f"others. This search has {len(complete)}. Run it again with a larger `max_trials`."
+            f"others. This search has {len(trials)}. Run it again with a larger `max_trials`."
         )
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(
-        target_quantile=_target_quantile(complete, objectives)
-    )
+    for each in trials:
+        several = {
+            name: range_ for name, range_ in each.distributions.items() if not range_.single()
+        }
+        each.params = {name: each.params[name] for name in several}
+        each.distributions = several
+    scores = np.array([each.values for each in trials])
+    quantile = _target_quantile(scores, goals)
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+    names = [hp.name for hp in oracle.hyperparameters.space]
+
+    def evaluate(scores: npt.NDArray[np.float64]) -> pd.Series[float]:
+        drawn = optuna.create_study(directions=study.directions)
+        for each, values in zip(trials, scores, strict=True):
+            each.values = values.tolist()
+        drawn.add_trials(trials)
+        return _by_key(evaluator.evaluate(drawn), names)
+
+    random = np.random.default_rng(0)
     with warnings.catch_warnings(), quiet_optuna():
         # Most searches try some wrapper only once or twice.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
-        random, names = np.random.default_rng(0), [hp.name for hp in oracle.hyperparameters.space]
-
-        study = as_study(oracle, complete, objectives)
-        found = _by_key(evaluator.evaluate(study), names)
+        found = evaluate(scores)
         larger = found * 0
-        if found.empty:
-            return pd.DataFrame({"importance": found, "above_chance": larger > 0})
-        drawn = study.trials
-        for _ in range(_SHUFFLES):
-            for trial, values in zip(drawn, random.permutation(complete.to_numpy()), strict=True):
-                trial.values = values.tolist()
-            shuffled = optuna.create_study(directions=study.directions)
-            shuffled.add_trials(drawn)
-            larger += _by_key(evaluator.evaluate(shuffled), names).reindex(found.index) >= found
-    # As Optuna does it.
-    shares = found / found.sum() if found.sum() else found + 1 / len(found)
+        for _ in range(_SHUFFLES if len(found) else 0):
+            larger += evaluate(random.permutation(scores)).reindex(found.index) >= found
+    # Optuna too has equal shares where nothing matters.
+    shares = found / found.sum() if found.sum() else found + 1 / max(1, len(found))
     return pd.DataFrame({"importance": shares, "above_chance": larger < 0.05 * (_SHUFFLES + 1)})
 
 
-def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> optuna.Study:
-    """Makes an Optuna study in memory of the trials in `scores`."""
-    directions = [
-        StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
-        for each in objectives
-    ]
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions)
-    for trial_id, row in scores.iterrows():
-        hyperparameters = oracle.get_trial(trial_id).hyperparameters
-        # Without values outside of their range, such as a default between the steps.
-        params, ranges = as_optuna(hyperparameters.space, hyperparameters.values)
-        several = {name: each for name, each in ranges.items() if not each.single()}
-        study.add_trial(
-            optuna.create_trial(
-                values=[float(value) for value in row],
-                params={name: params[name] for name in several},
-                distributions=several,
-            )
-        )
-    return study
-
-
-def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> float:
+def _target_quantile(scores: npt.NDArray[np.float64], goals: list[Any]) -> float:
     """Returns the share of the trials that counts as the best ones.
 
     If many trials tie with the worst, as accuracies do, only better ones count: with the ties, all trials
     would be among the best.
     """
     best = max(_BEST, math.ceil(_BEST_SHARE * len(scores)))
-    if len(objectives) == 1:
-        values = scores.iloc[:, 0].to_numpy(dtype=float)
-        worst = np.max(values) if objectives[0].direction == "min" else np.min(values)
-        better = int((values != worst).sum())
+    if len(goals) == 1:
+        worst = scores.max() if goals[0].direction == "min" else scores.min()
+        better = int((scores != worst).sum())
         if not better:
             raise RecdropError(
-                f"All {len(scores)} complete trials have the same {objectives[0].name}, so no "
-                "hyperparameter matters."
+                f"All {len(scores)} complete trials have the same {goals[0].name}, so no hyperparameter "
+                "matters."
             )
         best = min(best, better)
     # Optuna rounds the number of trials up.

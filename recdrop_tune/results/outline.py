@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import COMPLETE, PRUNED, STOPPED
 from recdrop_tune.results.found import Found
-from recdrop_tune.results.frames import shown, spread_column
+from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
 from recdrop_tune.standing import amount, gained
 from recdrop_tune.terminal import dropout_words, no_more_words
@@ -38,8 +38,7 @@ _CAPTIONS = {
     "it helped, orange: it hurt.",
     "history": "One point a trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, whatever its "
-    "other settings; only twins show what dropout is worth. Points are moved sideways a little, so that they "
-    "do not hide each other.",
+    "other settings; only twins show what dropout is worth.",
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
@@ -86,13 +85,8 @@ def outline(found: Found, top: int = 20) -> list[Section]:
 
 def full_outline(found: Found) -> list[Section]:
     """Lists the sections of the report."""
-    search, same = found.search, found.trials.head(1)
+    search, frame = found.search, found.trials
     constant = [name for name in found.hyperparameters if name not in found.varying]
-    words = [
-        f"{name} = {shown(same[name].iloc[0], name)}"
-        for name in constant
-        if same[name].notna().any()
-    ]
     hidden = ["trial_id", "mlflow_run_id", *constant]
     drawn = {name: _drawn(name, figure) for name, figure in figures(found).items()}
     sections = [Section("", list(_outcome(found)))]
@@ -100,21 +94,15 @@ def full_outline(found: Found) -> list[Section]:
     sections += [drawn.pop(picture)] if picture else []
     if len(found.objectives) > 1 and len(found.front):
         note = "No other trial beats one of these in every objective."
-        sections.append(
-            Section(
-                "Trials on the Pareto front",
-                note=note,
-                table=_rounded(found, found.front.drop(columns=hidden)),
-            )
-        )
+        front = _rounded(found, found.front.drop(columns=hidden))
+        sections.append(Section("Trials on the Pareto front", note=note, table=front))
     sections += _dropout(found)
     sections += drawn.values()
-    lines = [f"The same in all trials: {', '.join(words)}."] if words else []
-    note = "Best first. Click a column to sort by it."
-    trials = _rounded(found, found.trials.drop(columns=hidden))
-    sections.append(Section("Trials", lines, note, trials))
+    note = "Best first. Click a column to sort by it. What is the same in all trials is among the settings."
+    trials = _rounded(found, frame.drop(columns=hidden))
+    sections.append(Section("Trials", note=note, table=trials))
     # Pruned trials may have messages too.
-    fine = set(found.trials["number"][found.trials["state"].isin([COMPLETE, PRUNED])])
+    fine = set(frame["number"][frame["state"].isin([COMPLETE, PRUNED])])
     failures = [
         (each.number, each.ended.message.strip())
         for each in sorted(found.records.trials.values(), key=lambda each: each.number)
@@ -126,17 +114,19 @@ def full_outline(found: Found) -> list[Section]:
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
     if search.space:
         sections.append(Section("Search space", text=search.space))
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.records.began))
     settings = {
         "tuner": search.tuner,
         "experiment": search.experiment,
         "max_trials": search.max_trials,
+        **{each.name: each.direction for each in found.objectives},
+        **{name: value for name in constant for value in frame[name].head(1).dropna()},
+        "began": began,
+        **search.info,
+        **{name: version(name) for name in ("mlflow", "plotly")},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
     }
-    settings |= {each.name: each.direction for each in found.objectives}
-    if found.records.began is not None:
-        began = time.localtime(found.records.began)
-        settings["began"] = time.strftime("%Y-%m-%d %H:%M", began)
-    settings |= {**search.info, "mlflow": version("mlflow"), "plotly": version("plotly")}
-    settings |= {"python": platform.python_version(), "platform": platform.platform()}
     table = pd.DataFrame(settings.items(), columns=["setting", "value"])
     return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
 
@@ -159,8 +149,9 @@ def _outcome(found: Found) -> Iterator[str]:
         yield f"No trial is complete: {states}." if states else "No trial has started."
         return
     top = found.complete.iloc[0] if len(found.complete) else best
-    spread, score = found.spread(top), amount(top[name])
-    if spread is not None:
+    spread, score = top.get(spread_column(name), math.nan), amount(top[name])
+    several = not pd.isna(spread)
+    if several:
         trainings = found.trainings(top["trial_id"])
         score += f" ± {amount(spread)} over {trainings} {found.training_word}s"
     where = "" if found.confirmation is None else " in the search"
@@ -171,16 +162,17 @@ def _outcome(found: Found) -> Iterator[str]:
         search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
         seeds = f"{row['n']} fresh seed{'s' if row['n'] != 1 else ''}"
         yield f"Chosen by confirmation: {which}, mean {amount(row['mean'])} over {seeds}{search}"
-    values = (f"{each}={shown(value, each)}" for each, value in found.best_values.items())
+    best_id = found.ranking[0]
+    values = (f"{each}={shown(value, each)}" for each, value in found.values_of(best_id).items())
     yield f"Best configuration: {', '.join(values)}"
-    twin = found.confirmation is not None and found.confirmation.best["twin"]
-    if not twin and (learned := found.learned(best)):
+    learned = best[learned_rate_columns(found.trials)].dropna()
+    if best_id == best["trial_id"] and len(learned):
         values = (f"{each}={shown(rate)}" for each, rate in learned.items())
         yield f"Its learned rates: {', '.join(values)}"
     if (early := no_more_words(records)) is not None:
         stopped = records.no_more is not None and records.no_more.reason == STOPPED
         yield f"{early} To resume, run it again with the same folder." if stopped else early
-    if spread is not None and found.confirmation is None:
+    if several and found.confirmation is None:
         fold = found.training_word == "fold"
         part = ", which was not trained on all data" if fold else ""
         yield f"The best model has the weights of its best {found.training_word}{part}."
@@ -197,10 +189,11 @@ def _nothing_learned(found: Found) -> Iterator[str]:
     if found.best is None or context is None or name not in context.constant:
         return
     constant, error = context.constant[name], context.standard_error[name]
-    sign = 1 if found.objective.direction == "min" else -1
-    if sign * (constant - found.best_score) <= _LUCK * error:
+    confirmed, sign = found.confirmation, 1 if found.objective.direction == "min" else -1
+    score = found.best[name] if confirmed is None else confirmed.best["mean"]
+    if sign * (constant - score) <= _LUCK * error:
         yield (
-            f"Warning: the best trial ({name} {amount(found.best_score)}) is not clearly better than always "
+            f"Warning: the best trial ({name} {amount(score)}) is not clearly better than always "
             f"predicting {context.predicts[name]} ({amount(constant)}, standard error {amount(error)}). "
             "Train for more epochs, try other learning rates, or look at the data."
         )
@@ -261,12 +254,9 @@ def _dropout(found: Found) -> Iterator[Section]:
             "without dropout (`twin`). The 95 % intervals hold for all configurations together, whenever it "
             "stopped."
         )
-        table = found.confirmation.brief()
-        yield Section("Confirmation", [], note, table)
-    gains = [None if pd.isna(gain) else gained(gain) for gain in found.by_wrapper["gain"]]
-    table = found.by_wrapper.assign(
-        best=_amounts(found.by_wrapper["best"]), gain=pd.array(gains, dtype="string")
-    )
+        yield Section("Confirmation", [], note, found.confirmation.brief())
+    table = found.by_wrapper
+    table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], gained))
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
     advice = [
@@ -279,15 +269,15 @@ def _dropout(found: Found) -> Iterator[Section]:
     yield Section("Best of each wrapper in the search", lines, note, table)
 
 
-def _amounts(scores: pd.Series[Any]) -> pd.Series[Any]:
+def _written(scores: pd.Series[Any], write: Callable[[float], str] = amount) -> pd.Series[Any]:
     """Writes scores as the sentences do."""
-    return scores.astype(object).map(amount, na_action="ignore")
+    return scores.astype(object).map(write, na_action="ignore")
 
 
 def _rounded(found: Found, trials: pd.DataFrame) -> pd.DataFrame:
     """Returns a frame of trials with the objectives and their spreads as text."""
     names = [name for each in found.objectives for name in (each.name, spread_column(each.name))]
-    return trials.astype(object).assign(**{n: _amounts(trials[n]) for n in names if n in trials})
+    return trials.astype(object).assign(**{n: _written(trials[n]) for n in names if n in trials})
 
 
 def best_trials(found: Found, top: int) -> pd.DataFrame:

@@ -1,27 +1,74 @@
-"""The figures of a search: scores, curves, dropout, configurations, importances and the Pareto front."""
+"""The figures of a search: gains, scores, curves, dropout, configurations, importances and the Pareto front.
+
+Plotly reads texts as HTML, so all of them go through `shown`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from html import escape
 from itertools import combinations
 from typing import Any
 
 import keras_tuner as kt
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.records import QUESTIONS
-from recdrop_tune.results import plot_style as style
 from recdrop_tune.results.found import NOT_APPLICABLE, Found
-from recdrop_tune.results.frames import learned_rate_columns, metric_column
+from recdrop_tune.results.frames import learned_rate_columns, spread_column
 from recdrop_tune.standing import amount, setting
+
+_LOOKS = {
+    "none": ("#8a8a8a", "circle"),
+    "native": ("#e69f00", "square"),
+    "recurrent": ("#2f7ed8", "diamond"),
+    "variational": ("#009e73", "triangle-up"),
+    "weight_drop": ("#cc79a7", "cross"),
+    "concrete": ("#7a5cc4", "pentagon"),
+    "zoneout": ("#d55e00", "triangle-down"),
+    "time_distributed": ("#56b4e9", "star"),
+    "lambda": ("#a89a00", "hexagon"),
+}
+"""The colour and the symbol of each technique.
+
+The colours are Okabe and Ito's for colour-blind readers, with replacements for the two that vanish on white
+or on black (yellow and black).
+"""
+
+GREY, BEST, WORST = (_LOOKS[each][0] for each in ("none", "recurrent", "native"))
+
+_PLACEMENTS = ["+".join(sites) for size in (1, 2, 3) for sites in combinations(SITES, size)]
+"""Every placement, single sites first."""
 
 _LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
-_FEW = 6
+_UNITS = {
+    "number": "trial, in the order of starts",
+    "epoch": "epoch, from 0",
+    "rate": "rate: share dropped",
+    "seconds": "seconds of the whole trial",
+    "n_params": "parameters of the model",
+    "ms_per_step": "milliseconds per training step",
+}
+
+_SPAN = 30.0
+"""Numbers that span this factor need a logarithmic axis: on a linear one, most would lie on one line."""
+
+_FAR = 4.0
+"""The worst scores are not shown at first if they are this many times as far from the best as the third
+quartile is: a few outliers would press all others together."""
+
+_FEW = 12
 """Up to this many values of a hyperparameter have a tick each."""
+
+_LONGEST = 60
+"""The longest text of a value, in characters."""
 
 
 def figures(found: Found) -> dict[str, go.Figure]:
@@ -38,6 +85,151 @@ def figures(found: Found) -> dict[str, go.Figure]:
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
+# Texts, colours and axes.
+
+
+def shown(value: object, name: str = "") -> str:
+    """Writes a value for a figure; see `setting`. Quotes stay: Plotly does not know all entities."""
+    text = setting(name, value)
+    return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…", quote=False)
+
+
+def _title(name: str, logarithmic: bool = False) -> str:
+    """Returns the title of an axis: its column, with a unit if known."""
+    return shown(_UNITS.get(name, name)) + (" (log scale)" if logarithmic else "")
+
+
+def _figure(title: str, **layout: Any) -> go.Figure:
+    """Makes an empty figure in the look that all of them share."""
+    look = {
+        "template": pio.templates["plotly_white"],
+        "font": {"family": "system-ui, sans-serif", "size": 13},
+        "title": {"text": title},
+        "height": 460,
+        "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
+        "hoverlabel": {"align": "left"},
+        "hovermode": "closest",
+        "legend": {"tracegroupgap": 0},
+    }
+    return go.Figure(layout={**look, **layout})
+
+
+def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Returns a colour and a symbol for each of `Found.kinds`; techniques have the same in every search."""
+    others = [kind for kind in dict.fromkeys(kinds) if kind not in _LOOKS]
+    # With several layers, most kinds are pairs. Grey is reserved for no dropout.
+    spare = [look for name, look in _LOOKS.items() if name != "none"]
+    return {**_LOOKS, **{kind: spare[i % len(spare)] for i, kind in enumerate(others)}}
+
+
+def _ordered(words: Iterable[str], known: Iterable[str] = TECHNIQUES) -> list[str]:
+    """Orders words for a legend or an axis: known ones (techniques) in their order, then the others."""
+    ranks = {word: rank for rank, word in enumerate(known)}
+    return sorted(set(words), key=lambda word: (ranks.get(word, len(ranks)), word))
+
+
+def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
+    """Describes the points of trials with one colour and symbol; incomplete ones are hollow."""
+    colour, symbol = look
+    symbols = [symbol if state == "COMPLETE" else f"{symbol}-open" for state in states]
+    return {"color": colour, "symbol": symbols, "size": 8, "line": {"width": 1.5, "color": colour}}
+
+
+def _hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
+    """Writes the text under the cursor: the trial, its scores, its configuration."""
+    names = [objective.name for objective in found.objectives]
+    names += [spread_column(names[0]), *found.hyperparameters, *learned_rate_columns(rows)]
+    names = [
+        each for each in dict.fromkeys([*names, "best_epoch", "epochs", "seconds"]) if each in rows
+    ]
+    texts = []
+    for number, state, *values in rows[["number", "state", *names]].itertuples(index=False):
+        lines = [
+            f"{shown(name)}: {shown(value, name)}"
+            for name, value in zip(names, values, strict=True)
+            if not pd.isna(value)
+        ]
+        texts.append("<br>".join([f"<b>trial {number}</b>, {shown(state.lower())}", *lines]))
+    return texts
+
+
+def _add_trials(
+    drawing: go.Figure, found: Found, rows: pd.DataFrame, x: Any, y: Any, **look: Any
+) -> None:
+    """Adds a point for each of some trials."""
+    texts = _hover_text(found, rows)
+    drawing.add_scatter(x=x, y=y, mode="markers", hovertext=texts, hoverinfo="text", **look)
+
+
+def _finite(values: pd.Series[Any]) -> pd.Series[float]:
+    """Leaves out missing values, and the infinite losses of diverged trainings."""
+    numbers = values.dropna().astype(float)
+    return numbers[numbers.abs() < math.inf]
+
+
+def _is_wide(values: pd.Series[Any], span: float = _SPAN) -> bool:
+    """Returns whether only a logarithmic axis shows all numbers."""
+    numbers = _finite(values)
+    return bool(len(numbers) and numbers.min() > 0 and numbers.max() / span > numbers.min())
+
+
+def _axis(values: pd.Series[Any], name: str) -> dict[str, Any]:
+    """Describes the axis of a column of numbers."""
+    if not _is_wide(values):
+        return {"title": {"text": _title(name)}}
+    marks = _log_ticks(_finite(values).min(), _finite(values).max())
+    texts = [f"{mark:.4g}" for mark in marks]  # Plotly would write 2 for 0.2.
+    axis = {"title": {"text": _title(name, True)}, "type": "log"}
+    return {**axis, "tickvals": marks, "ticktext": texts}
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Lists the round numbers between two for a logarithmic axis, or the two themselves."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if len(powers) <= 5 else (1,)
+    found = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    inside = [each for each in found if low <= each <= high]
+    return inside if len(inside) > 1 else sorted({low, high})
+
+
+def focus(scores: pd.Series[Any], direction: str) -> tuple[float, float] | None:
+    """Returns the range of a score's axis with the better scores; `None` if none is far outside."""
+    sign = 1.0 if direction == "min" else -1.0
+    costs = sign * scores.dropna().astype(float)
+    best = costs.min()
+    reach = _FAR * (costs.quantile(0.75) - best)
+    if not reach > 0 or not math.isfinite(reach) or costs.max() <= best + reach:
+        return None
+    ends = (sign * float(best - 0.06 * reach), sign * float(best + reach))
+    return min(ends), max(ends)
+
+
+def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Objective) -> None:
+    """Sets the y axes of a figure of scores, and notes that some are out of sight at first."""
+    ends = focus(scores, objective.direction)
+    inside = scores if ends is None else scores[scores.between(*ends)]
+    axis = _axis(inside, objective.name)
+    if ends is not None:
+        low, high = ends if "type" not in axis else (0.9 * inside.min(), 1.1 * inside.max())
+        axis["range"] = [math.log10(low), math.log10(high)] if "type" in axis else [low, high]
+        drawing.add_annotation(
+            text="Worse scores<br>out of sight:<br>double-click to<br>see all",
+            showarrow=False,
+            font={"size": 12},
+            align="left",
+            x=1.02,
+            y=0.0,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="bottom",
+        )
+    drawing.update_yaxes(**axis)
+
+
+# The figures.
+
+
 def _gains(found: Found) -> go.Figure | None:
     """Draws the confirmed gains with their intervals, the best mean on top; `None` without any."""
     if found.confirmation is None:
@@ -49,26 +241,24 @@ def _gains(found: Found) -> go.Figure | None:
         return None
     name = found.objective.name
     metric = f"test_{name.removeprefix('val_')}" if gain == "test_gain" else name
-    colors = {"helped": style.BEST, "hurt": style.WORST}
-    drawing = style.figure(
-        f"Gain of dropout in {style.shown(metric)}, with 95 % intervals",
-        height=190 + 44 * len(rows),
-    )
+    colors = {"helped": BEST, "hurt": WORST}
+    title = f"Gain of dropout in {shown(metric)}, with 95 % intervals"
+    drawing = _figure(title, height=190 + 44 * len(rows))
     drawing.add_scatter(
         x=rows[gain],
-        y=[style.as_text(found.confirmation.names[each]) for each in rows["trial_id"]],
+        y=[escape(found.confirmation.names[each], quote=False) for each in rows["trial_id"]],
         mode="markers",
-        marker={"size": 11, "color": [colors.get(each, style.GREY) for each in rows["outcome"]]},
+        marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
         error_x={
             "array": rows[f"{gain}_high"] - rows[gain],
             "arrayminus": rows[gain] - rows[f"{gain}_low"],
-            "color": style.GREY,
+            "color": GREY,
         },
         hovertext=rows["outcome"],
         hoverinfo="x+text",
         showlegend=False,
     )
-    drawing.add_vline(0.0, line={"color": style.GREY, "dash": "dash", "width": 2})
+    drawing.add_vline(0.0, line={"color": GREY, "dash": "dash", "width": 2})
     drawing.update_xaxes(title="worse &#8592; the same without dropout &#8594; better")
     drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
     return drawing
@@ -82,32 +272,23 @@ def _history(found: Found) -> go.Figure | None:
     if found.scored.empty:
         return None
     name = found.objective.name
-    drawing = style.figure(f"{style.shown(name)} of each trial")
+    drawing = _figure(f"{shown(name)} of each trial")
     complete = found.complete.sort_values("number")
-    scores = complete[name]
     drawing.add_scatter(
         x=complete["number"],
-        y=scores.cummin() if found.objective.direction == "min" else scores.cummax(),
+        y=complete[name].agg(f"cum{found.objective.direction}"),
         mode="lines",
         name="best so far",
-        line={"shape": "hv", "color": style.GREY, "width": 2, "dash": "dot"},
+        line={"shape": "hv", "color": GREY, "width": 2, "dash": "dot"},
         hoverinfo="skip",
     )
     kinds = found.kinds[found.scored.index]
-    looks = style.looks(kinds)
-    for kind in style.ordered(kinds):
+    for kind in _ordered(kinds):
         rows = found.scored[kinds == kind]
-        drawing.add_scatter(
-            x=rows["number"],
-            y=rows[name],
-            mode="markers",
-            name=style.shown(kind),
-            marker=style.markers(looks[kind], rows["state"]),
-            hovertext=style.hover_text(found, rows),
-            hoverinfo="text",
-        )
-    drawing.update_xaxes(title=style.title("number"))
-    style.show_scores(drawing, found.scored[name], found.objective)
+        look = {"name": shown(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
+        _add_trials(drawing, found, rows, rows["number"], rows[name], **look)
+    drawing.update_xaxes(title=_title("number"))
+    show_scores(drawing, found.scored[name], found.objective)
     return drawing
 
 
@@ -116,171 +297,91 @@ def _curves(found: Found) -> go.Figure | None:
 
     The curve of a trial with several trainings is their mean. Curves of incomplete trials are dotted.
     """
-    name, column = found.objective.name, metric_column(found.objective.name)
-    if column not in found.history:
+    name = found.objective.name
+    if name not in found.history or found.history[name].isna().all():
         return None
-    means = found.history.groupby(["trial_id", "epoch"], sort=False)[column].mean()
+    means = found.history.groupby(["trial_id", "epoch"], sort=False)[name].mean()
     about = found.trials[["trial_id"]].assign(
         kind=found.kinds,
         complete=found.trials["state"] == "COMPLETE",
-        text=style.hover_text(found, found.trials),
+        text=_hover_text(found, found.trials),
     )
     points = means.rename("value").reset_index().merge(about, on="trial_id")
-    if points["value"].isna().all():
-        return None
-    drawing = style.figure(f"{style.shown(name)} over the epochs")
-    looks = style.looks(found.kinds)
-    for kind in style.ordered(points["kind"]):
-        for complete in (True, False):
-            chosen = points[(points["kind"] == kind) & (points["complete"] == complete)]
-            if len(chosen):
-                dash = "solid" if complete else "dot"
-                line = {"color": looks[kind][0], "width": 1.3, "dash": dash}
-                _add_curves(drawing, chosen, kind if complete else f"{kind}, not complete", line)
-    # Many curves must be transparent.
-    opacity = max(0.35, min(0.9, 14 / len(found.trials)))
-    drawing.update_traces(opacity=opacity, selector={"showlegend": False})
+    drawing = _figure(f"{shown(name)} over the epochs")
+    colours = {kind: colour for kind, (colour, _) in looks(found.kinds).items()}
+    groups = points.groupby(["kind", "complete"])
+    for kind, complete in (
+        (kind, each) for kind in _ordered(points["kind"]) for each in (True, False)
+    ):
+        if (kind, complete) not in groups.groups:
+            continue
+        # One trace for many trials, with gaps between them.
+        x, y, texts = list[Any](), list[Any](), list[Any]()
+        for _, curve in groups.get_group((kind, complete)).groupby("trial_id", sort=False):
+            x += [*curve["epoch"], None]
+            y += [*(None if pd.isna(value) else value for value in curve["value"]), None]
+            texts += [*curve["text"], None]
+        drawing.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            name=shown(kind if complete else f"{kind}, not complete"),
+            line={"color": colours[kind], "width": 1.3, "dash": "solid" if complete else "dot"},
+            # Many curves must be transparent.
+            opacity=max(0.35, min(0.9, 14 / len(found.trials))),
+            hovertext=texts,
+            hoverinfo="text",
+        )
     best = None if found.complete.empty else found.complete.iloc[0]
     curve = points[points["trial_id"] == ("" if best is None else best["trial_id"])]
     if best is not None and len(curve):
         # Unknown if the journal lacks the end of the trial, as after a crash.
         star = None if pd.isna(best["best_epoch"]) else best["best_epoch"]
-        sizes = [16 if epoch == star else 0 for epoch in curve["epoch"]]
         drawing.add_scatter(
             x=curve["epoch"],
             y=curve["value"],
             mode="lines+markers",
             name=f"best: trial {best['number']}",
-            line={"color": looks[curve["kind"].iloc[0]][0], "width": 4},
-            marker={"symbol": "star", "size": sizes},
+            line={"color": colours[curve["kind"].iloc[0]], "width": 4},
+            marker={"symbol": "star", "size": [16 if e == star else 0 for e in curve["epoch"]]},
             hovertext=curve["text"],
             hoverinfo="text",
         )
-    drawing.update_xaxes(title=style.title("epoch"))
-    # The better trials and the median of their start are shown, but not a few outliers.
-    axis = style.numbers(points["value"], name)
-    ends = style.focus(found.scored[name], found.objective.direction)
-    if ends is not None and "type" not in axis:
-        start = float(points.groupby("trial_id")["value"].first().median())
-        axis["range"] = [min(ends[0], start), max(ends[1], start)]
-        style.note_hidden(drawing, "Some curves")
-    drawing.update_yaxes(**axis)
+    drawing.update_xaxes(title=_title("epoch"))
+    show_scores(drawing, points["value"], found.objective)
     return drawing
-
-
-def _add_curves(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict[str, Any]) -> None:
-    """Adds the curves of many trials as one trace, with gaps between them."""
-    x: list[Any] = []
-    y: list[Any] = []
-    texts: list[Any] = []
-    for _, curve in points.groupby("trial_id", sort=False):
-        x += [*curve["epoch"], None]
-        y += [*(None if pd.isna(value) else value for value in curve["value"]), None]
-        texts += [*curve["text"], None]
-    label = style.shown(label)
-    look: dict[str, Any] = {"mode": "lines", "legendgroup": label, "line": line}
-    drawing.add_scatter(x=x, y=y, showlegend=False, hovertext=texts, hoverinfo="text", **look)
-    # The curves are transparent, their name in the legend is not.
-    drawing.add_scatter(x=[None], y=[None], name=label, **look)
 
 
 def _score_by_dropout(found: Found) -> go.Figure | None:
     """Draws the score over the rate: a panel a placement, a colour a wrapper.
 
     A line in every panel is the best score without dropout. Layers with their own dropouts have their own
-    panels. A learned rate is drawn as it was at the best epoch; the title counts the trials for which it is
-    unknown. `None` if no trial with a score has a rate.
+    panels. A learned rate is drawn as it was at the best epoch, if known. `None` if no trial with a score
+    has a rate.
     """
     name, points = found.objective.name, _dropout_points(found)
-    unknown = points["rate"].isna()
-    left_out, points = points.index[unknown].nunique(), points[~unknown]
     if points.empty:
         return None
-    known = style.PLACEMENTS
-
-    def rank(panel: str) -> tuple[str, int, str]:
-        """Orders the panels: layer by layer, single sites first."""
-        layer, _, placement = panel.rpartition("/")
-        return layer, known.index(placement) if placement in known else len(known), placement
-
-    panels = sorted(set(points["panel"]), key=rank)
+    panels = _ordered(points["panel"], _PLACEMENTS)
     across = min(len(panels), 4 if len(panels) > 6 else 3)
     down = -(-len(panels) // across)
-    learned = points[points["learned"]]
-    sites = any(found.column(f"{layer}rate.{site}") for layer in found.layers for site in SITES)
-    sites = sites or bool(learned["panel"].str.contains("+", regex=False).any())
-    mean = ", the mean of the sites" if sites else ""
-    at_best = "" if learned.empty else "; learned ones at the best epoch"
     grid = make_subplots(
         rows=down,
         cols=across,
-        subplot_titles=[style.shown(panel) for panel in panels],
+        subplot_titles=[shown(panel) for panel in panels],
         shared_yaxes="all",
         shared_xaxes="all",
-        x_title=f"rate: share dropped{mean}{at_best}",
+        x_title="rate: share dropped (mean of the sites; learned rates at the best epoch)",
         vertical_spacing=0.28 / down,
         horizontal_spacing=0.03,
     )
-    look = style.figure("", height=220 + 250 * down).layout.to_plotly_json()
+    title = f"{shown(name)} by wrapper, placement and rate"
+    look = _figure(title, height=220 + 250 * down).layout.to_plotly_json()
     grid.layout.template = look.pop("template")  # Updating one part by part takes half a second.
     grid.update_layout(look, margin={"t": 90})
-    title = f"{style.shown(name)} by wrapper, placement and rate"
-    title += (
-        f" (trials left out, for their learned rate is not known: {left_out})" if left_out else ""
-    )
-    grid.update_layout(title={"text": title})
-    _add_points(grid, found, points, panels, across)
-    style.show_scores(grid, found.scored[name], found.objective)
-    for column in range(2, across + 1):
-        grid.update_yaxes(title=None, col=column)
-    grid.update_xaxes(rangemode="tozero", showticklabels=True)
-    return grid
-
-
-def _dropout_points(found: Found) -> pd.DataFrame:
-    """Returns a row for each layer with dropout of each trial.
-
-    A learned rate is the mean of what the layer has learned by the best epoch. The metrics are named after
-    the layer only if several layers learn.
-    """
-    layers = []
-    for layer, wrapper in zip(found.layers, found.wrappers, strict=True):
-        own = (layer, "learned_rate.")
-        names = [name for name in learned_rate_columns(found.scored) if name.startswith(own)]
-        learned = found.scored[names].mean(axis=1).astype("Float64")
-        placement = found.column(f"{layer}placement")
-        frame = pd.DataFrame(index=found.scored.index)
-        frame["wrapper"] = found.scored[wrapper]
-        where = found.scored[placement].astype("string") if placement else NOT_APPLICABLE
-        frame["panel"] = pd.Series(where, index=frame.index, dtype="string").fillna(NOT_APPLICABLE)
-        frame["panel"] = layer + frame["panel"]
-        frame["learned"] = frame["wrapper"].isin(_LEARNING)
-        frame["rate"] = found.scored[found.rates(layer)].mean(axis=1).astype("Float64")
-        frame["rate"] = frame["rate"].mask(frame["learned"], learned)
-        drops = frame["rate"].notna() | frame["learned"]
-        layers.append(frame[frame["wrapper"].ne("none") & drops])
-    columns = ["wrapper", "panel", "learned", "rate"]
-    return pd.concat(layers) if layers else pd.DataFrame(columns=columns)
-
-
-def _add_points(
-    grid: go.Figure, found: Found, points: pd.DataFrame, panels: list[str], across: int
-) -> None:
-    """Adds the trials to the panels, and to each the best score without any dropout, if there is one."""
-    name, looks = found.objective.name, style.looks(points["wrapper"])
-    ranks = style.ordered(points["wrapper"])
-    # Points are moved sideways by wrapper, so that equal rates do not overlap. Learned rates never coincide,
-    # and can be so near to 0 that they would be moved below it.
-    searched = points[~points["learned"]]
-    gaps = searched["rate"].drop_duplicates().sort_values().diff().dropna()
-    width = 0.5 * min(float(gaps.min()), 0.05) if len(gaps) else 0.02
-    moved = style.ordered(searched["wrapper"])
-    middle = (len(moved) - 1) / 2
-    aside = {each: (i - middle) / len(moved) * width for i, each in enumerate(moved)}
-    without, seen = found.without_dropout[name], set[str]()
+    wrappers, without = _ordered(points["wrapper"]), found.without_dropout[name]
     for i, panel in enumerate(panels):
-        row, column = divmod(i, across)
-        place = {"row": row + 1, "col": column + 1}
+        place = {"row": i // across + 1, "col": i % across + 1}
         for best in map(float, without.head(1)):
             grid.add_scatter(
                 x=[0.0, float(points["rate"].max())],
@@ -289,28 +390,62 @@ def _add_points(
                 name="best without dropout",
                 legendgroup="best without dropout",
                 showlegend=i == 0,
-                line={"color": style.GREY, "dash": "dash", "width": 2},
+                line={"color": GREY, "dash": "dash", "width": 2},
                 hovertemplate=f"best without dropout: {amount(best)}<extra></extra>",
                 **place,
             )
-        inside = points[points["panel"] == panel]
-        for wrapper in style.ordered(inside["wrapper"]):
-            rates = inside["rate"][inside["wrapper"] == wrapper]
+        for rank, wrapper in enumerate(wrappers):
+            own = points[points["wrapper"] == wrapper]
+            rates = own["rate"][own["panel"] == panel]
             trials = found.scored.loc[rates.index]
-            grid.add_scatter(
-                x=rates + aside.get(wrapper, 0.0),
-                y=trials[name],
-                mode="markers",
-                name=style.shown(wrapper),
-                legendgroup=style.shown(wrapper),
-                legendrank=ranks.index(wrapper),
-                showlegend=wrapper not in seen,
-                marker=style.markers(looks[wrapper], trials["state"]),
-                hovertext=style.hover_text(found, trials),
-                hoverinfo="text",
-                **place,
-            )
-            seen.add(wrapper)
+            if len(rates):
+                _add_trials(
+                    grid,
+                    found,
+                    trials,
+                    rates,
+                    trials[name],
+                    name=shown(wrapper),
+                    legendgroup=shown(wrapper),
+                    legendrank=rank,
+                    showlegend=panel == _ordered(own["panel"], _PLACEMENTS)[0],
+                    marker=_markers(looks(wrappers)[wrapper], trials["state"]),
+                    **place,
+                )
+    show_scores(grid, found.scored[name], found.objective)
+    for column in range(2, across + 1):
+        grid.update_yaxes(title=None, col=column)
+    grid.update_xaxes(rangemode="tozero", showticklabels=True)
+    return grid
+
+
+def _dropout_points(found: Found) -> pd.DataFrame:
+    """Returns a row for each layer with dropout of each trial, if its rate is known.
+
+    A learned rate is the mean of what the layer has learned by the best epoch. The metrics are named after
+    the layer only if several layers learn.
+    """
+    layers, scored = [], found.scored
+    for name, wrapper in zip(found.offered, found.wrappers, strict=True):
+        layer = name.removesuffix("wrapper")
+        learned = [
+            c for c in learned_rate_columns(scored) if c.startswith((layer, "learned_rate."))
+        ]
+        rates = [
+            found.columns.get(f"{layer}{each}") for each in ("rate", *(f"rate.{s}" for s in SITES))
+        ]
+        # A user-defined `rate` can be a word.
+        rates = [each for each in rates if each and scored[each].dtype.kind in "if"]
+        placement = found.columns.get(f"{layer}placement")
+        frame = pd.DataFrame({"wrapper": scored[wrapper], "panel": NOT_APPLICABLE})
+        if placement:
+            frame["panel"] = scored[placement].astype("string").fillna(NOT_APPLICABLE)
+        frame["panel"] = layer + frame["panel"]
+        frame["rate"] = scored[rates].mean(axis=1).astype("Float64")
+        at_best = scored[learned].mean(axis=1).astype("Float64")
+        frame["rate"] = frame["rate"].mask(frame["wrapper"].isin(_LEARNING), at_best)
+        layers.append(frame[frame["wrapper"].ne("none") & frame["rate"].notna()])
+    return pd.concat(layers) if layers else pd.DataFrame()
 
 
 def _importances(found: Found) -> go.Figure | None:
@@ -319,12 +454,12 @@ def _importances(found: Found) -> go.Figure | None:
         return None
     table = found.importances[::-1]
     shares = table["importance"]
-    drawing = style.figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
+    drawing = _figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
-        y=[style.shown(name) for name in shares.index],
+        y=[shown(name) for name in shares.index],
         orientation="h",
-        marker={"color": [style.BEST if each else style.GREY for each in table["above_chance"]]},
+        marker={"color": [BEST if each else GREY for each in table["above_chance"]]},
         text=[f"{share:.0%}" for share in shares],
         textposition="outside",
         cliponaxis=False,
@@ -345,57 +480,50 @@ def _parallel_coordinates(found: Found) -> go.Figure | None:
         return None
     # Which dropout, where, how much and when come first.
     names = sorted(found.varying, key=lambda n: n.split("/")[-1].split(".")[0] not in QUESTIONS)
-    # Plotly draws the largest colour last, so the best trial lies on top.
-    ranks = rows[found.objective.name].rank(ascending=found.objective.direction == "max", pct=True)
-    drawing = style.figure("Configurations and their score", height=500)
     columns = [_dimension(rows[name], name, name in found.logarithmic) for name in names]
     for goal in found.objectives:
         # For a loss the axis spreads the small values, for an accuracy the large ones.
-        wide = goal.direction == "min" and style.is_wide(rows[goal.name], span=6.0)
+        wide = goal.direction == "min" and _is_wide(rows[goal.name], span=6.0)
         columns.append(_dimension(rows[goal.name], goal.name, wide))
+    # Plotly draws the largest colour last, so the best trial lies on top.
+    ranks = rows[found.objective.name].rank(ascending=found.objective.direction == "max", pct=True)
+    scale = [[0.0, WORST], [0.5, "#a5a5a5"], [1.0, BEST]]
     longest = max(len(word) for word in columns[0]["ticktext"])
-    drawing.update_layout(margin={"t": 110, "l": 30 + 7 * longest, "r": 60, "b": 30})
-    drawing.add_parcoords(
-        dimensions=columns,
-        line={"color": ranks, "colorscale": style.SCALE, "cmin": 0.0, "cmax": 1.0},
-    )
+    margin = {"t": 110, "l": 30 + 7 * longest, "r": 60, "b": 30}
+    drawing = _figure("Configurations and their score", height=500, margin=margin)
+    line = {"color": ranks, "colorscale": scale, "cmin": 0.0, "cmax": 1.0}
+    drawing.add_parcoords(dimensions=columns, line=line)
     return drawing
 
 
 def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str, Any]:
     """Describes an axis of words or numbers; a missing value is below all others."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return _numbers(values.astype("Float64"), name, logarithmic)
-    texts = values.astype(object).fillna(NOT_APPLICABLE).astype(str)
-    order = TECHNIQUES if name.split("/")[-1] == "wrapper" else style.PLACEMENTS
-    words = sorted(style.ordered(texts, order), key=lambda word: word != NOT_APPLICABLE)
-    return {
-        "label": style.title(name),
-        "values": [words.index(text) for text in texts],
-        "tickvals": list(range(len(words))),
-        "ticktext": [style.shown(word) for word in words],
-        # An axis of one word needs some length too.
-        "range": [-0.3, max(len(words) - 0.7, 0.3)],
-    }
-
-
-def _numbers(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str, Any]:
-    numbers = values.dropna().to_numpy(dtype=float)
-    low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
-    few = sorted({float(number) for number in numbers})
-    ticks = few if 1 < len(few) <= _FEW else style.ticks(low, high, logarithmic)
+    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+        texts = values.astype(object).fillna(NOT_APPLICABLE).astype(str)
+        order = TECHNIQUES if name.split("/")[-1] == "wrapper" else _PLACEMENTS
+        words = _ordered(texts, [NOT_APPLICABLE, *order])
+        return {
+            "label": _title(name),
+            "values": [words.index(text) for text in texts],
+            "tickvals": list(range(len(words))),
+            "ticktext": [shown(word) for word in words],
+            # An axis of one word needs some length too.
+            "range": [-0.3, max(len(words) - 0.7, 0.3)],
+        }
+    numbers = sorted(set(values.dropna().astype(float))) or [0.0, 1.0]
+    low, high = numbers[0], numbers[-1]
+    ticks = _log_ticks(low, high) if logarithmic else np.linspace(low, high, 5).tolist()
+    if 1 < len(numbers) <= _FEW:
+        ticks = numbers
     place = math.log10 if logarithmic else float
-    bottom, top = place(min(low, ticks[0])), place(max(high, ticks[-1]))
+    bottom, top = place(low), place(high)
     below = bottom - 0.15 * ((top - bottom) or 1.0)
     missing = bool(values.isna().any())
     return {
-        "label": style.title(name, logarithmic),
+        "label": _title(name, logarithmic),
         "values": [below if pd.isna(value) else place(value) for value in values],
-        "tickvals": [*([below] if missing else []), *(place(tick) for tick in ticks)],
-        "ticktext": [
-            *([NOT_APPLICABLE] if missing else []),
-            *(setting(name, tick) for tick in ticks),
-        ],
+        "tickvals": [*[below][:missing], *(place(tick) for tick in ticks)],
+        "ticktext": [*[NOT_APPLICABLE][:missing], *(setting(name, tick) for tick in ticks)],
         "range": [below if missing else bottom, top if top > bottom else bottom + 1.0],
     }
 
@@ -405,48 +533,20 @@ def _pareto(found: Found) -> go.Figure | None:
     front, pairs = found.front, list(combinations(found.objectives, 2))
     if not pairs or front.empty:
         return None
-    drawing = style.figure("Pareto front", height=100 + 380 * len(pairs))
     grid = make_subplots(rows=len(pairs), cols=1, vertical_spacing=0.2 / len(pairs))
-    grid.update_layout(drawing.layout.to_plotly_json())
+    look = _figure("Pareto front", height=100 + 380 * len(pairs)).layout.to_plotly_json()
+    grid.layout.template = look.pop("template")
+    grid.update_layout(look)
     others = found.complete[~found.complete["trial_id"].isin(front["trial_id"])]
     for row, (across, up) in enumerate(pairs, start=1):
         for rows, name, colour, symbol, size in (
-            (others, "dominated", style.GREY, "circle", 7),
-            (front, "not dominated", style.BEST, "diamond", 12),
+            (others, "dominated", GREY, "circle", 7),
+            (front, "not dominated", BEST, "diamond", 12),
         ):
-            grid.add_scatter(
-                x=rows[across.name],
-                y=rows[up.name],
-                mode="markers",
-                name=name,
-                legendgroup=name,
-                showlegend=row == 1,
-                marker={"color": colour, "symbol": symbol, "size": size},
-                hovertext=style.hover_text(found, rows),
-                hoverinfo="text",
-                row=row,
-                col=1,
-            )
-        if len(found.objectives) == 2:
-            _add_border(grid, front, across, up)
-        grid.update_xaxes(**style.numbers(found.complete[across.name], across.name), row=row)
-        grid.update_yaxes(**style.numbers(found.complete[up.name], up.name), row=row)
+            look = {"marker": {"color": colour, "symbol": symbol, "size": size}, "name": name}
+            legend = {"legendgroup": name, "showlegend": row == 1}
+            values = rows[across.name], rows[up.name]
+            _add_trials(grid, found, rows, *values, **look, **legend, row=row, col=1)
+        grid.update_xaxes(**_axis(found.complete[across.name], across.name), row=row)
+        grid.update_yaxes(**_axis(found.complete[up.name], up.name), row=row)
     return grid
-
-
-def _add_border(
-    grid: go.Figure, front: pd.DataFrame, across: kt.Objective, up: kt.Objective
-) -> None:
-    """Draws the border of what is dominated: steps from one trial of the front to the next."""
-    rows = front.sort_values(across.name)
-    shape = "hv" if across.direction == "min" else "vh"
-    grid.add_scatter(
-        x=rows[across.name],
-        y=rows[up.name],
-        mode="lines",
-        line={"shape": shape, "color": style.BEST, "width": 1.5},
-        showlegend=False,
-        hoverinfo="skip",
-        row=1,
-        col=1,
-    )

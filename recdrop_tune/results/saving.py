@@ -57,39 +57,34 @@ def save_result(
     """
     if found.best is None:
         return None
-    best_id, best = found.ranking[0], found.best_values
+    best_id, best = found.ranking[0], found.values_of(found.ranking[0])
     trials = found.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
+    # What writes a piece; or returns its text.
     pieces: dict[str, Callable[[Path], object]] = {
-        "summary.md": lambda path: path.write_text(
-            as_markdown(outline(found, _TOP)), encoding="utf-8"
-        ),
-        "trials.csv": lambda path: _write_csv(trials, path),
+        "summary.md": lambda path: as_markdown(outline(found, _TOP)),
+        "trials.csv": lambda path: _as_csv(trials),
         # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
-        "trials.json": lambda path: trials.to_json(
-            path, orient="split", index=False, date_format="iso"
-        ),
-        "history.csv": lambda path: _write_csv(found.history, path),
-        "report.html": lambda path: path.write_text(
-            as_page(directory.name, full_outline(found)), encoding="utf-8"
-        ),
+        "trials.json": lambda path: trials.to_json(orient="split", index=False, date_format="iso"),
+        "history.csv": lambda path: _as_csv(found.history),
+        "report.html": lambda path: as_page(directory.name, full_outline(found)),
     }
-    if found.importances is not None:
-        shares = json.dumps(found.importances.to_dict("index"), indent=2) + "\n"
-        pieces["importances.json"] = lambda path: path.write_text(shares, encoding="utf-8")
-    if found.confirmation is not None:
-        table = found.confirmation.table
-        pieces["confirmation.csv"] = lambda path: _write_csv(table, path)
+    if (shares := found.importances) is not None:
+        pieces["importances.json"] = lambda path: json.dumps(shares.to_dict("index"), indent=2)
+    if (confirmation := found.confirmation) is not None:
+        pieces["confirmation.csv"] = lambda path: _as_csv(confirmation.table)
     if model is not None:
         best_model = _BestModel(model)
         pieces[MODEL] = best_model.save
-        pieces[MODEL_CARD] = lambda path: best_model.describe(path, best_id, best)
-        pieces[CODE] = lambda path: path.write_text(code(), encoding="utf-8")
+        pieces[MODEL_CARD] = lambda path: best_model.describe(best_id, best)
+        pieces[CODE] = lambda path: code()
     with _replaced(directory / RESULT) as folder:
         for name, write in pieces.items():
             if name in (MODEL_CARD, CODE) and not (folder / MODEL).exists():
                 continue
             try:
-                write(folder / name)
+                text = write(folder / name)
+                if isinstance(text, str):
+                    (folder / name).write_bytes(text.encode())
                 continue
             except _ABSENT:
                 pass
@@ -116,16 +111,10 @@ def save_result(
 
 
 class _BestModel:
-    """The best model as it is saved.
-
-    Args:
-        build: Builds it.
-    """
+    """The best model as it is saved."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self.build = build
-        self.model: Any = None
-        self.plain = False
 
     def save(self, path: Path) -> None:
         """Writes the model for inference, in stock Keras layers if possible; see `to_plain`."""
@@ -136,13 +125,14 @@ class _BestModel:
         if not isinstance(model, keras.Model):
             raise RecdropError("The best model is not a keras.Model.")
         try:
-            self.model, self.plain = to_plain(model), True
+            self.model: Any = to_plain(model)
+            self.plain = True
         except Exception:  # A user's layers may refuse in any way, and can still be saved.
             self.model, self.plain = model, not own_layers(model)
         self.model.save(path)
 
-    def describe(self, path: Path, trial_id: str, hyperparameters: dict[str, Any]) -> None:
-        """Writes what MLflow records of the model: its weights, inputs and outputs, and what loads it."""
+    def describe(self, trial_id: str, hyperparameters: dict[str, Any]) -> str:
+        """Returns what MLflow records of the model: its weights, inputs and outputs, and what loads it."""
         digest = hashlib.sha256()  # Two files of one model are not the same to the byte.
         for array in self.model.get_weights():
             digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
@@ -159,7 +149,7 @@ class _BestModel:
             # MLflow's own guess would take eight seconds.
             "requirements": [f"{name}=={number}" for name, number in versions.items()],
         }
-        path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        return json.dumps(card, indent=2)
 
 
 def _signature(model: Any) -> dict[str, Any] | None:
@@ -200,12 +190,11 @@ def _replaced(folder: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-    except BaseException:
+        if folder.exists():
+            folder.rename(earlier)
+        unfinished.rename(folder)
+    finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(earlier)
-    unfinished.rename(folder)
     shutil.rmtree(earlier, ignore_errors=True)
 
 
@@ -222,22 +211,21 @@ def _keep_model(directory: Path, folder: Path, trial_id: str) -> None:
                 shutil.copyfile(path, folder / path.name)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table, with a quote before text that a spreadsheet would run as a formula."""
+def _as_csv(table: pd.DataFrame) -> str:
+    """Writes a table as CSV, with a quote before text that a spreadsheet would run as a formula."""
 
     def escaped(value: Any) -> Any:
         # https://owasp.org/www-community/attacks/CSV_Injection
         return re.sub(r"^(?=[=+\-@\t\r])", "'", value) if isinstance(value, str) else value
 
-    table.astype(object).map(escaped).rename(columns=escaped).to_csv(path, index=False)
+    return table.astype(object).map(escaped).rename(columns=escaped).to_csv(index=False)
 
 
 def _numbers(found: Found) -> dict[str, float]:
     """Returns the numbers of the search as a whole, which MLflow shows next to its name."""
-    states = found.trials["state"]
-    numbers: dict[str, Any] = {"n_trials": len(states)}
-    for state in (COMPLETE, PRUNED, FAILED):
-        numbers[f"n_{state.lower()}"] = (states == state).sum()
+    counts = found.trials["state"].value_counts()
+    numbers: dict[str, Any] = {"n_trials": len(found.trials)}
+    numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in (COMPLETE, PRUNED, FAILED)}
     if found.confirmation is not None:
         numbers["confirmed"] = found.confirmation.best["mean"]
         if found.confirmation.dropping_id is not None:
@@ -246,6 +234,6 @@ def _numbers(found: Found) -> dict[str, float]:
             numbers |= {f"confirmed_{name}": row[name] for name in gains}
             test = "test_" if "test_gain" in row else ""
             numbers[f"confirmed_{test}gain"] = found.confirmation.gain
-    elif not found.by_wrapper.empty:
-        numbers |= {} if found.gain is None else {"gain": found.gain.stated}
+    elif found.gain is not None:
+        numbers["gain"] = found.gain.stated
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

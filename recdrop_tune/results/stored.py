@@ -6,7 +6,6 @@ All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,13 +18,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError, plain
 from recdrop_tune.events import SearchStarted
-from recdrop_tune.files import (
-    JOURNAL,
-    check_folder,
-    check_trial_ids,
-    inside,
-    trial_folder,
-)
+from recdrop_tune.files import JOURNAL, check_folder, check_trial_ids, inside, trial_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import settled, unnoted
@@ -55,35 +48,21 @@ class StoredSearch:
     last: SearchStarted
 
     def saved_model(self, trial_id: str) -> Any:
-        """Loads the model that was saved with the result.
-
-        Args:
-            trial_id: The trial that it must belong to.
-
-        Raises:
-            RecdropError: It is missing, or belongs to another trial because the search has resumed since.
-        """
-        path = Path(self.project_dir, RESULT, MODEL)
-        self._check_trial(path, trial_id, "model")
+        """Loads the model that was saved with the result; a `RecdropError` unless it is that of the trial."""
+        path = self._file_of(trial_id, MODEL, "model")
         return keras.models.load_model(path, safe_mode=True)
 
     def saved_code(self, trial_id: str) -> str:
-        """Reads the code that was saved with the best model.
-
-        Args:
-            trial_id: The trial that it must belong to.
-
-        Raises:
-            RecdropError: It is missing, or belongs to another trial because the search has resumed since.
-        """
-        path = inside(self.project_dir, f"{RESULT}/{CODE}", RESULT)
-        self._check_trial(path, trial_id, "source")
-        with _whole(path):
+        """Reads the code that was saved with the best model; see `saved_model`."""
+        path = self._file_of(trial_id, CODE, "source")
+        with _named(path):
             return plain(path.read_text(encoding="utf-8"))
 
-    def _check_trial(self, path: Path, trial_id: str, what: str) -> None:
-        """Raises if the saved model or its source is missing, or belongs to another trial."""
-        card = inside(self.project_dir, f"{RESULT}/{MODEL_CARD}", RESULT)
+    def _file_of(self, trial_id: str, name: str, what: str) -> Path:
+        """Returns a saved file of the best model, if it belongs to the trial: the search can have resumed."""
+        path, card = (
+            inside(self.project_dir, f"{RESULT}/{each}", RESULT) for each in (name, MODEL_CARD)
+        )
         saved = None
         # It does not exist, or is damaged.
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -95,6 +74,7 @@ class StoredSearch:
                 f'again with the same arguments and directory="{self.project_dir}": it trains nothing twice, '
                 f"and saves the {what} of the best trial."
             )
+        return path
 
 
 def stored_search(directory: Path) -> StoredSearch:
@@ -106,10 +86,8 @@ def stored_search(directory: Path) -> StoredSearch:
     Raises:
         ProjectError: The folder holds no search, a link that leads out, or a damaged file.
     """
-    if not directory.is_dir():
-        raise ProjectError(f"There is no folder `{directory}`.")
     check_folder(directory)
-    with _whole(directory / JOURNAL):
+    with _named(directory / JOURNAL):
         records = Records(Journal(directory / JOURNAL).read())
     last = records.search
     if last is None:
@@ -122,24 +100,28 @@ def stored_search(directory: Path) -> StoredSearch:
     # Without a seed Keras Tuner draws one from Python's generator.
     oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
     # Before the first trial there is no file yet.
-    if records.trials or os.path.lexists(directory / _ORACLE):
-        _fill(oracle, directory)
+    if records.trials or (directory / _ORACLE).exists():
+        try:
+            _fill(oracle, directory)
+        except ProjectError:  # Keras Tuner's own oracles write in place: the search can be running.
+            time.sleep(0.2)
+            _fill(oracle, directory)
     return StoredSearch(str(directory), oracle, records, last)
 
 
 def _fill(oracle: Any, directory: Path) -> None:
     """Fills an oracle with the saved trials."""
-    state, trials = _read(directory / _ORACLE), {}
-    with _whole(directory / _ORACLE):
-        folders = [trial_folder(directory, id, _ORACLE) for id in state["start_order"]]
-    known = {folder / "trial.json" for folder in folders}
-    for file in sorted(known.union(directory.glob("trial_*/trial.json"))):
-        saved = _read(file)
-        with _whole(file):
-            trial = kt.engine.trial.Trial.from_state(saved)
+    path, trials = directory / _ORACLE, {}
+    with _named(path):
+        state = _read(path)
+        noted = {trial_folder(directory, each, _ORACLE) for each in state["start_order"]}
+    files = {each / "trial.json" for each in noted}.union(directory.glob("trial_*/trial.json"))
+    for file in sorted(files):
+        with _named(file):
+            trial = kt.engine.trial.Trial.from_state(_read(file))
         trials[trial.trial_id] = trial
     check_trial_ids(directory, trials)
-    with _whole(directory / _ORACLE):
+    with _named(path):
         for trial_id in unnoted(state, trials):
             del trials[trial_id]
         order = settled(state, trials)["start_order"]
@@ -148,41 +130,24 @@ def _fill(oracle: Any, directory: Path) -> None:
 
 
 def _read(path: Path) -> Any:
-    """Reads a file of a search that can be running: Keras Tuner's own oracles write in place."""
-    with _whole(path):
-        try:
-            data = json.loads(path.read_bytes())
-        except ValueError:
-            time.sleep(0.2)
-            data = json.loads(path.read_bytes())
-    for name in _class_names(data):
-        if name not in _KNOWN:
-            raise _damaged(path, f"`{name}` is not a kind of hyperparameter")
+    return json.loads(path.read_bytes(), object_hook=_of_known_kind)
+
+
+def _of_known_kind(data: dict[str, Any]) -> dict[str, Any]:
+    kind = data.get("class_name", "Int")
+    if kind not in _KNOWN:
+        raise ValueError(f"`{kind}` is not a kind of hyperparameter")
     return data
 
 
-def _class_names(data: Any) -> Iterator[Any]:
-    if isinstance(data, dict):
-        if "class_name" in data:
-            yield data["class_name"] if isinstance(data["class_name"], str) else repr(data)
-        for value in data.values():
-            yield from _class_names(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _class_names(value)
-
-
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def _named(path: Path) -> Iterator[None]:
     """Converts read errors in the block to a `ProjectError` that names the file."""
     kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
     try:
         yield
     except kinds as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-
-
-def _damaged(path: Path, what: str) -> ProjectError:
-    return ProjectError(
-        f"`{path}` is damaged, or not a file of a search: {what}. The files in its `{RESULT}` are still good."
-    )
+        raise ProjectError(
+            f"`{path}` is damaged, or not a file of a search: {type(error).__name__}: {error}. The files in "
+            f"its `{RESULT}` are still good."
+        ) from error

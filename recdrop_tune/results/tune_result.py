@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import keras_tuner as kt
 import optuna
 import pandas as pd
 
@@ -15,20 +16,18 @@ from recdrop_tune import models, standing
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import FIT, Context
-from recdrop_tune.files import write_atomically
+from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import objectives, study_of, twin_trial
-from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.confirmation import CONFIRMED, Confirmation, confirmation_of
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import (
     history_frame,
     hyperparameter_columns,
-    objectives_named,
     offered_wrappers,
     pareto_front,
     trials_frame,
-    wrapper_columns,
 )
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
@@ -36,7 +35,7 @@ from recdrop_tune.results.plots import figures
 from recdrop_tune.results.render import as_html, as_page, as_text
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import readable
+from recdrop_tune.tuner import as_objective, load_weights, readable
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,11 +116,11 @@ class TuneResult:
             history=self.history,
             objectives=objectives(oracle.objective),
             columns=columns,
-            wrappers=wrapper_columns(oracle),
             logarithmic=frozenset(columns[name] for name in logarithmic),
             offered=offered_wrappers(oracle),
             confirmation=self.confirmation,
             importances_of=self.importances,
+            values_of=self._values,
             gain=search_gain(self.search.records, oracle),
             where=self._where(),
         )
@@ -150,8 +149,8 @@ class TuneResult:
         """One row an epoch, a column for each metric, in the order of starts.
 
         Columns: `trial_id`, `number`, `execution` (which training of the trial, from 0), `epoch` (from 0),
-        the metrics under Keras's names (`metric/<name>` if another column has the name), `seconds` (of the
-        epoch). A trial that was run again has its last run.
+        the metrics under Keras's names, `seconds` (of the epoch). A trial that was run again has its last
+        run.
         """
         return history_frame(self.search.records)
 
@@ -214,29 +213,29 @@ class TuneResult:
             The rows of `trials` that no other complete trial beats in all of them.
 
         Raises:
-            InvalidArgumentError: There is no such column, or its direction is unknown.
+            InvalidArgumentError: The direction of a metric is unknown.
 
         Example:
             >>> result.pareto_front("val_loss", "n_params")
         """
-        return pareto_front(self.trials, objectives_named(self.trials, metrics))
+        costs = {each: kt.Objective(each, "min") for each in ("seconds", "epochs", "n_params")}
+        named = [costs.get(each, each) if isinstance(each, str) else each for each in metrics]
+        return pareto_front(self.trials, [as_objective(each) for each in named])
 
     def importances(self) -> pd.DataFrame:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
 
-        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them. Constant hyperparameters
-        are left out.
+        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them.
 
         Returns:
-            A row for each key of the search space, the most important first. Columns: `importance`, shares
-            that sum to 1, and `above_chance`: whether it is larger than 95 % of those with shuffled
-            scores.
+            A row for each hyperparameter that is not constant, the most important first. Columns:
+            `importance`, shares that sum to 1, and `above_chance`: whether it is larger than 95 % of those
+            with shuffled scores.
 
         Raises:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.
         """
-        oracle = self.search.oracle
-        return importances(oracle, self.trials, objectives(oracle.objective))
+        return importances(self.search.oracle)
 
     @property
     def twin_gain(self) -> standing.Gain | None:
@@ -251,10 +250,9 @@ class TuneResult:
     def study(self) -> optuna.Study:
         """Makes an Optuna study of the trials, for Optuna's own plots, importances and dashboard.
 
-        It is a copy in memory. It has one Optuna trial for each trial, in the order of starts, whichever
-        tuner proposed it: the active hyperparameters that are not constant, the values of the objectives,
-        the epochs (for a single objective; those of the first training), the times, and the attributes
-        `keras_tuner_id` and, for pruned trials, `best_value`.
+        It is a copy in memory, whichever tuner proposed the trials, in the order of starts. The attribute
+        `keras_tuner_id` of each is its `trial_id`; with a single objective, it has the epochs of its first
+        training.
 
         Example:
             >>> optuna.visualization.plot_param_importances(result.study())
@@ -295,9 +293,8 @@ class TuneResult:
         """Draws the search.
 
         Returns:
-            Plotly figures, if their data exist: `gains` (of dropout, confirmed), `history` (the score of
-            each trial),
-            `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
+            Plotly figures, if their data exist: `gains` (of dropout, confirmed), `score_by_dropout` (by
+            wrapper, placement and rate), `history` (the score of each trial), `parallel_coordinates`,
             `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
 
         Example:
@@ -319,8 +316,6 @@ class TuneResult:
         """
         page, path = as_page(self.directory.name, full_outline(self.found)), Path(path)
         try:
-            if path.is_dir():
-                raise IsADirectoryError(f"{path} is a folder")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, page)
         except OSError as error:
@@ -350,8 +345,7 @@ class TuneResult:
     @property
     def best_hyperparameters(self) -> dict[str, Any]:
         """The active hyperparameters of the best trial."""
-        values = readable(self.best_trial.hyperparameters)
-        return {name: value for name, value in values.items() if value is not None}
+        return self._values(self.best_trial.trial_id)
 
     def best_model(self) -> Any:
         """Builds the best trial's model and loads the weights of its best epoch.
@@ -362,9 +356,8 @@ class TuneResult:
         of its confirmed trainings.
 
         A loaded result has the model that was saved at the end of the search: for inference, in stock Keras
-        layers if possible, with the same predictions. It needs neither the data nor the code that built it,
-        except for custom layers. Keras loads the file in its safe mode; still, load it only if you trust who
-        made the folder.
+        layers if possible, with the same predictions. Keras loads the file in its safe mode; still, load it
+        only if you trust who made the folder.
 
         Raises:
             RecdropError: No trial was completed, or a loaded result has no model of the best one.
@@ -374,15 +367,14 @@ class TuneResult:
     def best_models(self, n: int = 5) -> list[Any]:
         """Builds the models of the best complete trials, each with the weights of its best epoch.
 
-        The first is `best_model()`. After a confirmation the confirmed ones come first, the best mean first,
-        each with the weights of its best confirmed training.
+        After a confirmation the confirmed ones come first, the best mean first, each with the weights of its
+        best confirmed training.
 
         Args:
             n: The most models to build.
 
         Raises:
-            RecdropError: The weights of one of them were not kept (`Training(keep_checkpoints=...)`, by
-                default those of five trials); a loaded result has the best one only.
+            RecdropError: See `model_of`.
 
         Example:
             >>> predictions = [model.predict(x) for model in result.best_models(3)]
@@ -397,26 +389,27 @@ class TuneResult:
 
         Raises:
             InvalidArgumentError: There is no such trial, or it was not completed.
-            RecdropError: Its weights were not kept (`Training(keep_checkpoints=...)`); a loaded result has
-                the best one only.
+            RecdropError: Its weights were not kept (`Training(keep_checkpoints=...)`, by default those of
+                five trials); a loaded result has the best one only.
 
         Example:
             >>> plain = result.trials[result.trials["wrapper"] == "none"]
             >>> model = result.model_of(plain.iloc[0])
         """
-        order = self.search.oracle.start_order
+        order, ranking = self.search.oracle.start_order, self.found.ranking
+        known = {order.index(each): each for each in ranking if each in order}
+        known |= {each: each for each in ranking}
         wanted = getattr(trial, "trial_id", trial)
-        numbers = {trial_id: number for number, trial_id in enumerate(order)}
-        complete = (each for each in self.found.ranking if wanted in (each, numbers.get(each)))
-        if isinstance(wanted, bool) or (trial_id := next(complete, None)) is None:
+        if (trial_id := known.get(wanted)) is None:
             expected = "the id or the number of a complete trial, or its row of `trials`"
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is self.search:
             return self.search.saved_model(trial_id)
         trial, confirmed = self._trial(trial_id), self.confirmation
-        if confirmed is not None and trial_id in confirmed.ids:
-            return confirmed.model_of(trial, self.tuner)
-        return self.tuner.load_model(trial)
+        if confirmed is None or trial_id not in confirmed.ids:
+            return self.tuner.load_model(trial)
+        folder = trial_folder(self.directory / CONFIRMED, trial_id, JOURNAL)
+        return load_weights(folder, self.tuner.hypermodel.build(trial.hyperparameters))
 
     def _trial(self, trial_id: str) -> Any:
         """Returns a trial, or the twin of one as a trial."""
@@ -424,6 +417,14 @@ class TuneResult:
         if trial_id in trials:
             return trials[trial_id]
         return twin_trial(trials[trial_id.removesuffix("_twin")])
+
+    def _values(self, trial_id: str) -> dict[str, Any]:
+        """Returns the active hyperparameters of a trial, or of the twin of one."""
+        values = readable(self._trial(trial_id).hyperparameters)
+        names = hyperparameter_columns(
+            self.search.oracle
+        )  # Which dropout, where and how much first.
+        return {name: values[name] for name in names if values.get(name) is not None}
 
     def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:
         """Trains the best configuration anew on all data, for as many epochs as were best.
@@ -479,19 +480,14 @@ class TuneResult:
     def best_code(self) -> str:
         """Writes the best model as code to keep, without `tune` and its space.
 
-        A model that is a line of layers becomes a script with stock Keras layers and this package's
-        wrappers, which trains it as `refit` does; only callbacks of yours are missing. For any other model,
-        comments list the recurrent layers to change, followed by the calls of `compile` and `fit`. The code
-        is also saved in the project folder, as `result/best_model.py`.
-
-        Returns:
-            The source. `recdrop_tune.models.best_code` writes it for any compiled model.
+        It trains the model as `refit` does; only callbacks of yours are missing. The code is also saved in
+        the project folder, as `result/best_model.py`. For what it contains, see
+        `recdrop_tune.models.best_code`, which writes it for any compiled model.
 
         Raises:
             RecdropError: No trial was completed, or the folder of a loaded result has no such file.
 
         Example:
-            >>> print(result.best_code())
             >>> Path("model.py").write_text(result.best_code())
         """
         trial, info = self.best_trial, self.search.last.info

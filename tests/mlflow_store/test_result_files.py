@@ -125,9 +125,7 @@ def test_tables_hold_no_formulas(tmp_path, uri):
 
 def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path):
     columns = {f"c{i}": str(i) * 50 for i in range(100)}
-    found = planted_files.found
-    trials = found.trials.assign(**columns)
-    long = replace(found, trials=trials, columns={**found.columns, **{c: c for c in columns}})
+    long = replace(planted_files.found, values_of=lambda trial_id: columns)
     saved = save_result(long, tmp_path, None, str)
     whole = (tmp_path / "result" / "summary.md").read_text()
     assert len(saved.summary) <= NOTE_LENGTH < len(whole)

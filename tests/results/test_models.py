@@ -60,16 +60,13 @@ def test_the_best_models_are_those_of_the_first_rows(result):
     for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
         with pytest.raises(RecdropError, match=f"trial_{third}`.*`keep_checkpoints`"):
             ask()
+    for trial in ("99", 4, -1):
+        with pytest.raises(InvalidArgumentError, match="the number of a complete trial"):
+            result.model_of(trial)
     row = result.trials.iloc[1]
     trial = result.search.oracle.trials[row["trial_id"]]
     for named in (row, row["trial_id"], row["number"], [*result.trials.itertuples()][1], trial):
         assert loss_of(result.model_of(named)) == losses[1]
-
-
-@pytest.mark.parametrize("trial", ["99", 4, -1, True, None, [0], {"number": 0}], ids=str)
-def test_no_such_trial(result, trial):
-    with pytest.raises(InvalidArgumentError, match="the number of a complete trial"):
-        result.model_of(trial)
 
 
 def test_a_loaded_result_has_the_best_one(result, copied):

@@ -38,25 +38,29 @@ def state(model):
     return [each for each in model.variables if id(each) not in apart]
 
 
-@pytest.fixture(scope="module")
-def search(tmp_path_factory, new_store, running_eagerly):
+@pytest.fixture
+def search(tmp_path, planted_uri, running_eagerly):
     """Runs a small search."""
-    folder = tmp_path_factory.mktemp("refit")
-    tracking = rdt.MLflow(uri=new_store(folder))
 
-    def run(name, train, **given):
-        options = {"space": SPACE, "max_trials": 2, "epochs": 4, "seed": 0, "verbose": 0} | given
+    def run(train, **given):
+        options = {"space": SPACE, "max_trials": 2, "epochs": 3, "seed": 0, "verbose": 0} | given
+        places = {"directory": tmp_path / "p", "tracking": rdt.MLflow(uri=planted_uri)}
         with running_eagerly():
-            return tune(train, data(16), directory=folder / name, tracking=tracking, **options)
+            return tune(train, data(16), **places, **options)
 
     return run
 
 
 WEIGHTS = {0: 1.0, 1: 5.0}
 CASES = {
-    "arrays": ((X, Y), {}),
-    "schedule": ((X, Y), {"space": {**SPACE, "schedule": "linear"}, "batch_size": 6}),
-    "class weights": ((X, Y), {"training": rdt.Training(class_weight=WEIGHTS)}),
+    "schedule": (
+        (X, Y),
+        {
+            "space": {**SPACE, "schedule": "linear"},
+            "batch_size": 6,
+            "training": rdt.Training(class_weight=WEIGHTS),
+        },
+    ),
     "dataset": (batched, {"training": rdt.Training(class_weight="balanced")}),
     "PyDataset": (OneBatch, {}),
 }
@@ -66,7 +70,7 @@ CASES = {
 def test_the_code_does_the_same(search, case, running_eagerly):
     make, given = CASES[case]
     train = make if isinstance(make, tuple) else make()
-    result = search(case, train, **given)
+    result = search(train, **given)
     begun = Started()
     parts = train if isinstance(train, tuple) else (train,)
     with running_eagerly():
@@ -89,15 +93,12 @@ def test_the_code_does_the_same(search, case, running_eagerly):
 def test_arguments_of_fit_replace_those_of_the_search(search, running_eagerly):
     stops = [keras.callbacks.EarlyStopping("val_loss", patience=1), Started]
     training = rdt.Training(class_weight=WEIGHTS, early_stopping=1, callbacks=stops)
-    result = search("replaced", (X, Y), training=training)
+    result = search((X, Y), max_trials=1, epochs=1, training=training)
+    plain = {"class_weight": None}
+    given = ({}, plain, {**plain, "sample_weight": 1 + 4 * Y})
     with running_eagerly():
         weighted, plain, sampled = (
-            result.refit(X, Y, epochs=3, **given).get_weights()
-            for given in (
-                {},
-                {"class_weight": None},
-                {"class_weight": None, "sample_weight": 1 + 4 * Y},
-            )
+            result.refit(X, Y, epochs=2, **each).get_weights() for each in given
         )
     np.testing.assert_allclose(weighted[0], sampled[0], atol=1e-6)
     assert not np.allclose(weighted[0], plain[0], atol=1e-6)

@@ -1,15 +1,12 @@
-"""Tests for `recdrop_tune.results`, on two real searches."""
+"""The frame of trials: types, names, failures, and what it does not need."""
 
-import random
 import re
-import shlex
 import shutil
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
@@ -20,136 +17,24 @@ from recdrop_tune.search import tune
 from tests.planted_search import Planted, description, page, planted_result
 from tests.small_search import Failing, data
 
-SPACE = {
-    "units": 4,
-    "wrapper": ["none", "native", "recurrent", "lambda"],
-    "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
-    "learning_rate": {"min": 1e-3, "max": 1e-1, "log": True},
-}
 
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory, new_store):
-    return new_store(tmp_path_factory.mktemp("mlflow"))
-
-
-@pytest.fixture(scope="module")
-def result(uri, tmp_path_factory, running_eagerly):
-    folder = tmp_path_factory.mktemp("search")
-    with running_eagerly():
-        return tune(
-            data(32),
-            data(16),
-            space=SPACE,
-            max_trials=5,
-            epochs=2,
-            seed=0,
-            verbose=0,
-            tracking=rdt.MLflow("results", uri=uri),
-            directory=folder / "project",
-        )
-
-
-def test_one_typed_row_a_trial(result):
-    frame = result.trials
-    assert len(frame) == 5
+def test_one_typed_row_a_trial(planted):
+    frame = planted.trials
+    assert len(frame) == 30
     expected = {
-        "trial_id": "string",
-        "number": "Int64",
-        "state": "string",
-        "units": "Int64",
-        "wrapper": "string",
-        "placement": "string",
-        "rate": "Float64",
-        "learning_rate": "Float64",
-        "val_loss": "Float64",
-        "val_accuracy": "Float64",
-        "best_epoch": "Int64",
-        "epochs": "Int64",
-        "seconds": "Float64",
-        "n_params": "Int64",
-        "mlflow_run_id": "string",
+        **dict.fromkeys(("trial_id", "state", "wrapper", "placement", "mlflow_run_id"), "string"),
+        **dict.fromkeys(("number", "units", "best_epoch", "epochs", "n_params"), "Int64"),
+        **dict.fromkeys(("rate", "learning_rate", "val_loss", "loss", "seconds"), "Float64"),
     }
     assert {name: str(frame[name].dtype) for name in expected} == expected
-    assert set(frame["state"]) == {"COMPLETE"}
-    assert list(frame["epochs"]) == [2] * 5
-    assert frame["val_loss"].is_monotonic_increasing
+    complete = frame["state"] == "COMPLETE"
+    assert complete.sort_values(ascending=False, kind="stable").equals(complete)
+    assert frame["val_loss"][complete].is_monotonic_increasing
+    assert list(frame["epochs"][complete]) == [3] * complete.sum()
     without = frame["wrapper"] == "none"
     assert without.any()
     assert frame[without][["placement", "rate"]].isna().all(axis=None)
     assert frame[~without][["placement", "rate"]].notna().all(axis=None)
-
-
-def test_the_last_trial_is_the_twin_of_the_best_with_dropout(result):
-    ordered = result.trials.sort_values("number")
-    last, earlier = ordered.iloc[-1], ordered.iloc[:-1]
-    dropping = earlier[earlier["wrapper"] != "none"]
-    best = dropping.loc[dropping["val_loss"].idxmin()]
-    assert last["wrapper"] == "none"
-    assert last["learning_rate"] == best["learning_rate"]
-    gain = result.twin_gain
-    assert (gain.trial.trial_id, gain.twin.trial_id) == (best["trial_id"], last["trial_id"])
-    assert gain.value == pytest.approx(last["val_loss"] - best["val_loss"])
-
-
-def test_the_frame_is_what_mlflow_holds(result, uri):
-    client = MlflowClient(uri)
-    for row in result.trials.itertuples():
-        run = client.get_run(row.mlflow_run_id)
-        assert run.data.metrics["objective"] == pytest.approx(row.val_loss)
-        assert run.data.metrics["best_epoch"] == row.best_epoch
-        assert run.data.params["wrapper"] == row.wrapper
-        assert run.data.params["placement"] == ("n/a" if pd.isna(row.placement) else row.placement)
-        assert run.data.params["rate"] == ("0" if pd.isna(row.rate) else str(row.rate))
-        # A page shows the last value: that of the best epoch, whichever it was.
-        assert run.data.metrics["val_loss"] == pytest.approx(row.val_loss)
-        assert run.data.metrics["val_accuracy"] == pytest.approx(row.val_accuracy)
-        curve = client.get_metric_history(row.mlflow_run_id, "val_loss")
-        assert [point.step for point in curve] == [0, 1, 2][: 2 + (row.best_epoch == 0)]
-        assert curve[row.best_epoch].value == pytest.approx(row.val_loss)
-        accuracy = client.get_metric_history(row.mlflow_run_id, "val_accuracy")
-        assert accuracy[row.best_epoch].value == pytest.approx(row.val_accuracy)
-
-
-def test_the_best_trial_and_its_model(result):
-    row = result.trials.iloc[0]
-    assert result.best_trial.trial_id == row["trial_id"]
-    assert result.best_hyperparameters["wrapper"] == row["wrapper"]
-    assert None not in result.best_hyperparameters.values()
-    assert set(result.best_hyperparameters) <= {*SPACE, "placement"}
-    x, y = data(16)
-    loss, accuracy = result.best_model().evaluate(x, y, verbose=0)
-    assert loss == pytest.approx(row["val_loss"], rel=1e-5)
-    assert accuracy == pytest.approx(row["val_accuracy"])
-
-
-def test_the_best_model_leaves_the_random_state_alone(result):
-    drawn = []
-    for seed in (5, 6):
-        random.seed(seed)
-        np.random.seed(seed)
-        result.best_model()
-        drawn += [random.random(), np.random.random()]
-    assert len(set(drawn)) == 4
-
-
-def test_summary(result):
-    text = result.summary(top=3)
-    assert f"5 trials, 5 complete. Best val_loss: {result.best_trial.score:.4f}\n" in text
-    assert f"wrapper={result.best_hyperparameters['wrapper']}" in text
-    gain = result.twin_gain
-    assert "Best in the search: trial " in text
-    assert f"the same without dropout has {gain.twin_score:.4f}" in text
-    assert str(result.directory) in text
-    assert result.ui_command in text
-    [table] = [part.splitlines() for part in text.split("\n\n") if part.startswith("Best trials")]
-    assert len(table) == 5
-    assert "units" not in table[1]
-    words = shlex.split(result.ui_command)
-    assert words[-2:] == ["ui", str(result.directory.resolve())]
-    assert result.ui_url.startswith("http://127.0.0.1:5000/#/experiments/")
-    assert result.ui_url.endswith("orderByAsc=true")
-    assert result.experiment == "results"
 
 
 def build_named(hp):
@@ -169,17 +54,14 @@ def build_named(hp):
 
 
 @pytest.fixture(scope="module")
-def named(uri, tmp_path_factory, running_eagerly):
-    folder = tmp_path_factory.mktemp("named")
-    options = {
-        "epochs": 1,
-        "seed": 1,
-        "verbose": 0,
-        "tracking": rdt.MLflow(uri=uri),
-        "max_trials": 5,
+def named(planted_uri, tmp_path_factory, running_eagerly):
+    options = {"max_trials": 5, "epochs": 1, "seed": 1, "verbose": 0}
+    places = {
+        "directory": tmp_path_factory.mktemp("named"),
+        "tracking": rdt.MLflow(uri=planted_uri),
     }
     with running_eagerly():
-        return tune(data(), data(), model=build_named, directory=folder / "p", **options)
+        return tune(data(), data(), model=build_named, **places, **options)
 
 
 @pytest.mark.heavy
@@ -207,7 +89,7 @@ def test_hyperparameters_named_like_columns(named):
 
 
 @pytest.mark.heavy
-def test_failed_trials_are_rows_too(tmp_path, uri):
+def test_failed_trials_are_rows_too(tmp_path, planted_uri):
     def search(max_trials):
         return tune(
             data(),
@@ -218,7 +100,7 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
             seed=3,
             verbose=0,
             directory=tmp_path / "p",
-            tracking=rdt.MLflow(uri=uri),
+            tracking=rdt.MLflow(uri=planted_uri),
         )
 
     result = search(3)
