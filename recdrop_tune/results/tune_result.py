@@ -318,7 +318,7 @@ class TuneResult:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, page)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # "." has no name for a file.
             raise invalid_argument(
                 "path",
                 expected="a file that can be written",
