@@ -543,10 +543,19 @@ def _pareto(found: Found) -> go.Figure | None:
             (others, "dominated", GREY, "circle", 7),
             (front, "not dominated", BEST, "diamond", 12),
         ):
-            look = {"marker": {"color": colour, "symbol": symbol, "size": size}, "name": name}
-            legend = {"legendgroup": name, "showlegend": row == 1}
-            values = rows[across.name], rows[up.name]
-            _add_trials(grid, found, rows, *values, **look, **legend, row=row, col=1)
+            _add_trials(
+                grid,
+                found,
+                rows,
+                rows[across.name],
+                rows[up.name],
+                name=name,
+                legendgroup=name,
+                showlegend=row == 1,
+                marker={"color": colour, "symbol": symbol, "size": size},
+                row=row,
+                col=1,
+            )
         grid.update_xaxes(**_axis(found.complete[across.name], across.name), row=row)
         grid.update_yaxes(**_axis(found.complete[up.name], up.name), row=row)
     return grid
