@@ -161,9 +161,9 @@ def test_an_interrupted_confirmation_resumes(result, options):
     lines = journal.read_text().splitlines()
     kept = [line for line in lines if '"ConfirmationEnded"' not in line]
     confirmed = [line for line in lines if '"ConfirmationEnded"' in line]
-    # As if it had been killed after two trainings.
+    # As if it had been killed before its last two trainings.
     shutil.rmtree(options["directory"] / "result")
-    journal.write_text("\n".join([*kept, *confirmed[:2]]) + "\n")
+    journal.write_text("\n".join([*kept, *confirmed[:-2]]) + "\n")
     again = rdt.tune(data(), data(16), **options)
     assert len(again.confirmation.runs) == len(result.confirmation.runs)
     same = ["trial_id", "twin", "repeat", "seed", "val_loss", "test_loss"]

@@ -71,14 +71,13 @@ def test_every_form_of_data(options, make):
     assert result.best_model().output_shape == (None, 1)
 
 
-@pytest.mark.parametrize("tuner", ["optuna", "random"])
-def test_the_same_seed_gives_the_same_search(tmp_path, options, tuner):
+def test_the_same_seed_gives_the_same_search(tmp_path, options):
     frames = []
     for name, seed in (("a", 0), ("b", 0), ("c", None), ("d", None)):
         # The random state of Keras before the search must not matter.
         keras.utils.set_random_seed(ord(name))
         random.seed(1)  # Without a seed, one is drawn from Python's.
-        options |= {"directory": tmp_path / name, "tuner": tuner, "seed": seed}
+        options |= {"directory": tmp_path / name, "seed": seed}
         frames.append(proposals(rdt.tune(data(), data(), **options)))
     assert frames[0].equals(frames[1])
     assert frames[2].equals(frames[3])
