@@ -100,16 +100,6 @@ class Curves(kt.HyperModel):
         return history
 
 
-def pruning_curves():
-    """Five good trials, then a bad one, then a bad one that becomes good."""
-    good = [np.linspace(1.0, 0.1 + 0.01 * number, 8).tolist() for number in range(5)]
-    return [
-        *good,
-        [1.0 + 0.01 * epoch for epoch in range(8)],
-        [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04],
-    ]
-
-
 def tuned(directory, tracking, model=build, **options):
     """Runs a search of two trials of an epoch by `tune`, unless the options say otherwise."""
     usual = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}

@@ -1,6 +1,5 @@
 """The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
-from recdrop_tune.oracle.candidates import Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
     check_names,
@@ -18,7 +17,7 @@ from recdrop_tune.oracle.failures import (
     has_ended_by_failures,
 )
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
-from recdrop_tune.oracle.parameters import Parameter
+from recdrop_tune.oracle.parameters import Encoding, Parameter
 from recdrop_tune.oracle.proposals import (
     exhausted,
     fewer_than_trials,

@@ -24,7 +24,13 @@ from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import Failures
-from recdrop_tune.oracle.known_points import as_point, complete
+from recdrop_tune.oracle.known_points import (
+    WarmTrial,
+    as_point,
+    complete,
+    read_warm_trials,
+    warm_folders,
+)
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.proposals import (
     key,
@@ -51,7 +57,6 @@ from recdrop_tune.oracle.twins import (
     offers_none,
     twin_values,
 )
-from recdrop_tune.oracle.warm_start import WarmTrial, read_warm_trials, warm_folders
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10

@@ -11,9 +11,8 @@ import numpy as np
 from optuna.samplers import BruteForceSampler, GridSampler
 
 from recdrop_tune.catalog import TECHNIQUES, noise
-from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.conditions import is_active, parameters_of, plain, to_value, walk
-from recdrop_tune.oracle.parameters import Key, Values, combinations
+from recdrop_tune.oracle.parameters import Candidates, Encoding, Key, Values, combinations
 from recdrop_tune.oracle.study import as_optuna
 from recdrop_tune.oracle.twins import active_values, is_wrapper, offers_none
 from recdrop_tune.spaces import plain_names

@@ -21,8 +21,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.parameters import (
+    Candidates,
+    Encoding,
     Parameter,
     Values,
     check_space,

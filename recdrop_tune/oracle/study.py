@@ -29,10 +29,10 @@ from recdrop_tune.oracle.conditions import (
     plain,
     to_drawn,
 )
+from recdrop_tune.oracle.known_points import WarmTrial
 from recdrop_tune.oracle.samplers import DISCARDED, WARM, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
 from recdrop_tune.oracle.trial_files import ENDED
-from recdrop_tune.oracle.warm_start import WarmTrial
 
 ID, BEST = "keras_tuner_id", "best_value"
 """User attributes of Optuna's trials: Keras Tuner's id, and the best epoch of a trial that was pruned."""

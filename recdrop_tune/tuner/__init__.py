@@ -3,9 +3,10 @@
 from recdrop_tune.tuner.callbacks import copy_callbacks, is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
-from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import (
+    ReportsEpochs,
+    TrackedOracle,
     TrainingReporter,
     TrialReporter,
     describe_search,

@@ -12,7 +12,6 @@ from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import replacing, write_atomically
 from recdrop_tune.models import spare_rates
 from recdrop_tune.storage_errors import reserve
-from recdrop_tune.tuner.outcomes import is_out_of_memory
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -75,8 +74,6 @@ def load(folder: Path, model: Any) -> Any:
             model.load_weights(path)
     except Exception as error:
         # Keras raises many classes, for damaged files and for other models' weights.
-        if is_out_of_memory(error):
-            raise
         raise ProjectError(
             f"The weights of the trial in `{folder}` cannot be loaded: {type(error).__name__}: {error}. The "
             f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model has another structure now."

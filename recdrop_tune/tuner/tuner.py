@@ -306,22 +306,6 @@ class Tuner(kt.Tuner):
         """Builds a model and checks it; in a training it can be a reused one, as good as fresh."""
         return self._lend(partial(self._build_hypermodel, hp))
 
-    def _override_compile_args(self, model: Any) -> None:
-        """Compiles a model with the tuner's `optimizer`, `loss` and `metrics`, if there are any.
-
-        Keras Tuner's own method fails for a model that is not compiled.
-        """
-        given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
-        given = {name: value for name, value in given.items() if value}
-        if not given or model.compiled:
-            super()._override_compile_args(model)
-            return
-        if self.optimizer and not isinstance(self.optimizer, str):
-            # An optimizer that has trained a model belongs to it.
-            config = keras.optimizers.serialize(self.optimizer)
-            given["optimizer"] = keras.optimizers.deserialize(config)
-        model.compile(**given)
-
     def save_model(self, trial_id: str, model: Any, step: int = 0) -> None:
         """Saves the weights of a model, for subclasses with their own `run_trial`.
 

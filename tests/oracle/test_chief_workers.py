@@ -17,6 +17,8 @@ from tests.chief_search import EPOCHS, WORST, loss_of
 from tests.forks import Forks, runs
 from tests.tracked_events import image
 
+pytestmark = pytest.mark.heavy
+
 
 class Team:
     """A chief and its workers."""
@@ -88,7 +90,6 @@ def team(tmp_path, forks):
     made.close()
 
 
-@pytest.mark.heavy
 def test_workers_that_die_and_one_that_comes_back(team):
     team.start("chief")
     team.start("first", hangs=True)
@@ -136,7 +137,6 @@ def check_tracked(team, trials):
     assert len([event for event in history if isinstance(event, SearchStarted)]) == 1
 
 
-@pytest.mark.heavy
 def test_a_chief_that_dies_and_comes_back(team):
     team.start("chief")
     team.start("first")

@@ -7,7 +7,7 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.known_points import complete, within
+from recdrop_tune.oracle.known_points import complete
 from recdrop_tune.spaces import SearchSpace
 from tests.oracle.test_optuna_oracle import make_tuner, values
 from tests.planted_search import SPACE
@@ -31,16 +31,10 @@ def test_they_come_first(tmp_path):
     [
         (
             {"wraper": "none"},
-            r"`try_first`. Expected values of the hyperparameters cell, wrapper, rate, per_step. .*"
-            r"`wraper` is not among them. Did you mean `wrapper`\?$",
+            r"`try_first`.*`wraper` is not among them. Did you mean `wrapper`\?$",
         ),
-        (
-            {"wrapper": "none", "rate": 0.3},
-            r"`rate` is inactive with the other values",
-        ),
+        ({"wrapper": "none", "rate": 0.3}, r"`rate` is inactive with the other values"),
         ({"wrapper": "lambda", "rate": 0.33}, r"`rate` to be from 0.1 to 0.5, in steps of 0.1. "),
-        ({"wrapper": "lambda", "rate": 0.7}, r"`rate` to be from 0.1 to 0.5, "),
-        ({"wrapper": "lambda", "rate": "high"}, r"`rate` to be from 0.1 to 0.5, "),
         (
             {"wrapper": "lamda"},
             r"`wrapper` to be one of 'none', 'recurrent', 'lambda'. .* Did you mean `lambda`\?$",
@@ -103,51 +97,12 @@ def test_none_is_tried_twice_also_when_the_search_goes_on(tmp_path):
     assert found == [("lambda", 0.2), ("lambda", 0.3), ("none", None), ("lambda", 0.5)]
 
 
-def test_one_name_in_two_scopes():
-    """The range is that of the scope which is active, whichever was asked for last."""
-    hp = kt.HyperParameters()
-    hp.Choice("cell", ["lstm", "gru"])
-    with hp.conditional_scope("cell", ["lstm"]):
-        hp.Int("units", 8, 64)
-    with hp.conditional_scope("cell", ["gru"]):
-        hp.Int("units", 100, 200)
-    for point in ({"cell": "lstm", "units": 16}, {"cell": "gru", "units": 100}):
-        assert complete(hp.space, point) == within(hp.space, point) == point
-    wrong = {"cell": "lstm", "units": 100}
-    assert within(hp.space, wrong) is None
-    with pytest.raises(InvalidArgumentError, match="`units` to be a whole number from 8 to 64"):
-        complete(hp.space, wrong)
-
-
-class Finds(kt.HyperModel):
-    """A model that asks for one hyperparameter more where another one has some value."""
-
-    def build(self, hp):
-        if hp.Choice("kind", ["a", "b"]) == "b":
-            hp.Int("extra", 1, 9)
-
-
-class Scored(kt.Tuner):
-    """A tuner whose trials are built and all get the same score."""
-
-    def run_trial(self, trial, *args, **kwargs):
-        self.hypermodel.build(trial.hyperparameters)
-        self.oracle.update_space(trial.hyperparameters)
-        return {"score": 1.0}
-
-
-def scored(folder, max_trials, **options):
-    oracle = OptunaOracle(kt.Objective("score", "min"), max_trials, seed=0, **options)
-    oracle.verbose = 0
-    return Scored(oracle, Finds(), directory=folder, project_name="p")
-
-
 def test_a_wrong_one_in_the_middle_of_a_search_leaves_the_folder_usable(tmp_path):
-    tuner = scored(tmp_path, 1)
+    tuner = make_tuner(tmp_path, max_trials=1)
     tuner.search()
     with pytest.raises(InvalidArgumentError, match="`nope` is not among them"):
         tuner.oracle.enqueue({"nope": 1})
     tuner.oracle.save()
-    again = scored(tmp_path, 2)
+    again = make_tuner(tmp_path, max_trials=2)
     again.search()
     assert len(again.oracle.trials) == 2

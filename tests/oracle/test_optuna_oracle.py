@@ -1,6 +1,5 @@
 """Tests for `recdrop_tune.oracle`, with real Keras Tuner tuners and real Optuna studies."""
 
-import time
 from pathlib import Path
 
 import keras
@@ -12,7 +11,7 @@ from optuna.trial import TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.conditions import distribution, parents_first
+from recdrop_tune.oracle.conditions import parents_first
 
 
 def dropout_space() -> kt.HyperParameters:
@@ -26,25 +25,31 @@ def dropout_space() -> kt.HyperParameters:
     return hp
 
 
+def loss(hp: kt.HyperParameters) -> float:
+    """Best with a rate of 0.3, and slightly worse with `lambda`."""
+    return abs(hp.values.get("rate", 0.6) - 0.3) + 0.01 * (hp.values["wrapper"] == "lambda")
+
+
 class Formula(kt.Tuner):
     """A tuner whose trials are a formula: no model, so that hundreds of trials take a second."""
 
+    formula = staticmethod(loss)
+
     def run_trial(self, trial, *args, **kwargs):
-        hp = trial.hyperparameters
         if kwargs.get("fail"):
             raise kt.errors.FailedTrialError("as asked")
-        return abs((hp.get("rate") if "rate" in hp else 0.6) - 0.3) + 0.01 * (
-            hp.get("wrapper") == "lambda"
-        )
+        return self.formula(trial.hyperparameters)
 
 
-def make_tuner(directory: Path, space: kt.HyperParameters | None = None, **kwargs) -> Formula:
+def make_tuner(directory: Path, space=None, formula=loss, **kwargs) -> Formula:
     kwargs = {"max_trials": 12, "seed": 0, **kwargs}
     oracle = OptunaOracle(
         kt.Objective("score", "min"), hyperparameters=space or dropout_space(), **kwargs
     )
     oracle.verbose = 0
-    return Formula(oracle, directory=directory, project_name="project")
+    tuner = Formula(oracle, directory=directory, project_name="project")
+    tuner.formula = formula
+    return tuner
 
 
 def values(tuner: kt.Tuner) -> list[dict]:
@@ -86,34 +91,20 @@ def test_a_sampler_that_has_settled_gets_the_neighbours_of_what_it_wants(tmp_pat
     )
 
 
-def test_each_trial_is_told_to_optuna(searched):
-    told = {
-        trial.user_attrs["keras_tuner_id"]: trial
-        for trial in searched.oracle.study.trials
-        if trial.state == TrialState.COMPLETE
-    }
-    assert set(told) == set(searched.oracle.trials)
-    for id, trial in searched.oracle.trials.items():
-        assert told[id].value == trial.score
-        assert told[id].params["wrapper"] == trial.hyperparameters.values["wrapper"]
-        assert "cell" not in told[id].params
-    assert TrialState.RUNNING not in states(searched.oracle)
+def test_the_same_seed_proposes_the_same_trials_and_another_one_others(tmp_path, searched):
+    same, other = make_tuner(tmp_path / "a", seed=0), make_tuner(tmp_path / "b", seed=7)
+    same.search()
+    other.search()
+    assert values(same) == values(searched) != values(other)
+    # Optuna's Hyperband assigns brackets by the name of the study, whatever the folder is.
+    assert same.oracle.study.study_name == "search"
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-def test_the_same_seed_proposes_the_same_trials_and_another_one_others(tmp_path, searched, seed):
-    first, second = make_tuner(tmp_path / "a", seed=seed), make_tuner(tmp_path / "b", seed=seed)
-    first.search()
-    second.search()
-    assert first.oracle.seed == seed
-    assert values(first) == values(second)
-    assert (values(first) == values(searched)) == (seed == 0)
-
-
-def test_a_sampler_by_name_in_a_conditional_space(tmp_path):
-    tuner = make_tuner(tmp_path, sampler="qmc", max_trials=3)
-    tuner.search()
-    assert len(tuner.oracle.trials) == 3
+def test_a_grid_needs_steps(tmp_path):
+    hp = kt.HyperParameters()
+    hp.Float("learning_rate", 1e-4, 1e-2, sampling="log")
+    with pytest.raises(InvalidArgumentError, match=r"needs a `step`.*learning_rate"):
+        make_tuner(tmp_path, hp, sampler="grid").search()
 
 
 @pytest.mark.parametrize(
@@ -121,11 +112,9 @@ def test_a_sampler_by_name_in_a_conditional_space(tmp_path):
     [
         ({"timeout": 0}, "seconds, more than 0"),
         ({"sampler": "gradient"}, "`sampler`.*one of cmaes, gp.*'gradient'"),
+        ({"max_none_share": 25}, "`max_none_share`.*from 0 to 1"),
         # Keras Tuner takes any direction, and the study would minimize.
-        *(
-            ({"objective": ["loss", kt.Objective("x", direction)]}, "`direction`.*'min' or 'max'")
-            for direction in ("maximize", "MAX", "up", None)
-        ),
+        ({"objective": ["loss", kt.Objective("x", "maximize")]}, "`direction`.*'min' or 'max'"),
     ],
 )
 def test_what_is_refused(arguments, message):
@@ -135,47 +124,12 @@ def test_what_is_refused(arguments, message):
 
 def test_an_objective_is_a_name_with_a_direction():
     goal = {"name": "val_f1", "direction": "max"}
-    oracle = OptunaOracle(goal)
-    assert (oracle.objective.name, oracle.objective.direction) == ("val_f1", "max")
-    assert OptunaOracle({"name": "val_accuracy"}).objective.direction == "max"
+    assert OptunaOracle(goal).objective.direction == "max"
     several = OptunaOracle(["val_loss", goal]).objective.objectives
     assert [(each.name, each.direction) for each in several] == [
         ("val_loss", "min"),
         ("val_f1", "max"),
     ]
-
-
-def test_a_storage_is_opened_by_the_first_trial(tmp_path):
-    tuner = make_tuner(tmp_path, storage=f"sqlite:///{tmp_path}/studies.db")
-    assert not (tmp_path / "studies.db").exists()
-    tuner.oracle.create_trial("tuner0")
-    assert (tmp_path / "studies.db").exists()
-
-
-def test_the_time_in_which_a_storage_is_opened_does_not_count(tmp_path):
-    class Slow(optuna.storages.InMemoryStorage):
-        def create_new_study(self, *args, **kwargs):
-            time.sleep(1.0)
-            return super().create_new_study(*args, **kwargs)
-
-    tuner = make_tuner(tmp_path, storage=Slow(), timeout=1.0)
-    assert tuner.oracle.create_trial("t").status == "RUNNING"
-
-
-def test_a_study_without_a_storage_leaves_no_file(searched):
-    names = {path.name for path in Path(searched.project_dir).iterdir()}
-    assert {name for name in names if not name.startswith("trial_")} == {
-        "oracle.json",
-        "tuner0.json",
-    }
-
-
-def test_a_finite_space_ends_the_search_when_all_of_it_is_tried(tmp_path):
-    tuner = make_tuner(tmp_path, max_trials=100)
-    tuner.search()
-    # 1 without dropout, 5 rates for lambda, 5 rates x 2 for recurrent.
-    assert len(tuner.oracle.trials) == 16
-    assert TrialState.RUNNING not in states(tuner.oracle)
 
 
 def test_three_failures_in_a_row_leave_nothing_running(tmp_path):
@@ -215,7 +169,8 @@ def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
 
 def build(hp):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(hp.Int("units", 1, 9))])
-    model.compile(keras.optimizers.SGD(hp.Float("rate", 1e-4, 1e-2, sampling="log")), "mse")
+    optimizer = keras.optimizers.SGD(hp.Float("rate", 1e-4, 1e-2, sampling="log"))
+    model.compile(optimizer, "mse", run_eagerly=True)
     return model
 
 
@@ -240,6 +195,7 @@ def test_children_are_drawn_after_their_parents():
     [
         (lambda hp: hp.Int("x", 1, 10, step=4), {1, 5, 9}),
         (lambda hp: hp.Int("x", 2, 33, step=2, sampling="log"), {2, 4, 8, 16, 32}),
+        (lambda hp: hp.Int("x", 1, 4, sampling="log"), {1, 2, 3, 4}),
         (lambda hp: hp.Float("x", 0.1, 10, step=10, sampling="log"), {0.1, 1.0, 10.0}),
         (lambda hp: hp.Float("x", 0.0, 0.7, step=0.3), {0.0, 0.3, 0.6}),
         (lambda hp: hp.Boolean("x"), {True, False}),
@@ -251,7 +207,7 @@ def test_every_kind_of_hyperparameter(tmp_path, declare, expected):
     declare(hp)
     oracle = OptunaOracle("val_loss", hyperparameters=hp, storage=optuna.storages.InMemoryStorage())
     oracle._set_project_dir(str(tmp_path), "p")
-    found = {oracle.populate_space(str(n))["values"]["x"] for n in range(40)}
+    found = {oracle.populate_space(str(n))["values"]["x"] for n in range(12)}
     assert found == expected
 
 
@@ -266,9 +222,3 @@ def test_ranges_without_a_step(tmp_path, sampling):
     assert all(1e-3 <= x <= 1.0 for x in found)
     middle = {"linear": 0.5, "log": 0.03, "reverse_log": 0.97}[sampling]
     assert np.median(found) == pytest.approx(middle, rel=1.0)
-
-
-def test_whole_ranges_in_logarithmic_steps_are_one_distribution():
-    hp = kt.HyperParameters()
-    hp.Int("x", 1, 100, sampling="log")
-    assert distribution(hp.space[0]) == optuna.distributions.IntDistribution(1, 100, log=True)

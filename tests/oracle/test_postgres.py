@@ -8,7 +8,6 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 import recdrop_tune as rdt
-from tests.oracle.test_optuna_oracle import make_tuner, states
 from tests.postgres import running_server
 from tests.small_search import build, data
 
@@ -61,12 +60,3 @@ def test_a_search_goes_on_in_postgresql(options, url, tmp_path):
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 5
     assert not any(password.encode() in path.read_bytes() for path in written)
-
-
-def test_a_trial_left_running_by_a_crash_is_settled(tmp_path, url):
-    named = {"storage": url, "study_name": "crashed"}
-    crashed = make_tuner(tmp_path, **named)
-    crashed.oracle.create_trial("tuner0")
-    again = make_tuner(tmp_path, max_trials=2, **named)
-    again.search()
-    assert states(again.oracle) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]

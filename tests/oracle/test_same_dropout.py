@@ -7,9 +7,8 @@ import pytest
 from recdrop_tune import ExistingModel, SequenceClassifier, SequenceTagger, dropout_rnn, standing
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle, exhausted, other_names, tried_of_all
-from recdrop_tune.records import Records
+from tests.oracle.test_optuna_oracle import Formula
 
-OBJECTIVE = kt.Objective("score", "min")
 EVERY = {
     "units": 2,
     "wrapper": ["none", "native", "recurrent", "variational", "time_distributed", "lambda"],
@@ -18,17 +17,12 @@ EVERY = {
 OPTIONS = {"per_step": [True, False], "function": ["bernoulli", "gaussian"]}
 
 
-class Formula(kt.Tuner):
-    """A tuner whose trials are a formula of their rate."""
-
-    def run_trial(self, trial, *args, **kwargs):
-        return abs(trial.hyperparameters.values.get("rate", 0.5) - 0.2)
-
-
 def make(folder, hypermodel, trials=99, **options):
-    oracle = OptunaOracle(OBJECTIVE, trials, seed=0, **options)
+    oracle = OptunaOracle(kt.Objective("score", "min"), trials, seed=0, **options)
     oracle.verbose = 0
-    return Formula(oracle, hypermodel, directory=folder)
+    tuner = Formula(oracle, hypermodel, directory=folder)
+    tuner.formula = lambda hp: abs(hp.values.get("rate", 0.5) - 0.2)
+    return tuner
 
 
 def classifier(**more):
@@ -70,7 +64,6 @@ STEPS = ["recurrent", "time_distributed", "lambda"]
     [
         (classifier(), "input", STEPS),
         (classifier(), "input", ["native", "variational"]),
-        (classifier(), "input+output", STEPS),
         (classifier(), "output", ["recurrent", "variational", "time_distributed", "lambda"]),
         (classifier(bidirectional=True), "output", [*STEPS[:1], "variational", *STEPS[1:]]),
         (classifier(layers=2), "output", STEPS),
@@ -79,7 +72,6 @@ STEPS = ["recurrent", "time_distributed", "lambda"]
         (existing(True, False), "output", STEPS),
         (stack, "output", STEPS),
         (classifier(), "input+recurrent", ["native"]),
-        (classifier(), "input+recurrent", ["variational"]),
         (classifier(), "input+recurrent", ["recurrent"]),
         (classifier(**OPTIONS), "input", STEPS),
     ],
@@ -125,7 +117,7 @@ def test_wrappers_of_a_user_can_be_anything(tmp_path):
     assert len(tuner.oracle.trials) == 5
 
 
-@pytest.mark.parametrize("sampler", ["surrogate", "tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", ["surrogate", "tpe", "grid"])
 def test_a_dropout_with_two_names_is_tried_once(tmp_path, sampler):
     space = {"wrapper": ["none", "recurrent", "time_distributed"], "placement": ["input", "output"]}
     # Rates of the input, and those of the output for either name; and none.
@@ -140,13 +132,12 @@ def test_a_dropout_with_two_names_is_tried_once(tmp_path, sampler):
     assert tried_of_all(resumed.oracle) == exhausted(resumed.oracle) == (5, 5)
 
 
-def test_the_records_have_the_other_names(tmp_path):
+def test_the_records_have_the_other_names(tmp_path, planted_uri):
     space = {"wrapper": ["none", "recurrent", "time_distributed"], "placement": ["input"]}
     tuner = make(tmp_path, classifier(**space))
-    with track(tuner, experiment="e", tracking_uri=f"sqlite:///{tmp_path}/m.db") as tracking:
+    with track(tuner, experiment="other names", tracking_uri=planted_uri) as tracking:
         tuner.search()
     records = tracking.records
-    assert isinstance(records, Records)
     assert len(records.trials) == 3
     table = standing.by_wrapper(records, {"wrapper": space["wrapper"]}).set_index("wrapper")
     assert table["best"].to_dict() == pytest.approx(

@@ -21,7 +21,7 @@ from recdrop_tune.results import TuneResult
 from recdrop_tune.terminal import Progress
 from recdrop_tune.tuner.outcomes import TrialPrunedError
 from tests.planted_search import description, page
-from tests.small_search import Curves, data, pruning_curves
+from tests.small_search import Curves, data
 from tests.tracked_events import image
 
 
@@ -31,8 +31,8 @@ def outcome(result):
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(planted_uri):
+    return planted_uri
 
 
 def search(
@@ -64,26 +64,29 @@ def run_of(result, uri, number=0):
     return MlflowClient(uri).get_run(row["mlflow_run_id"])
 
 
+FOLDS = {"cv": 2}
+REPEATED = {"cv": 2, "executions_per_trial": 2}
+ONE_SHORT = [[0.5, 0.3], *([0.5, 0.5, 0.5, last] for last in (0.1, 0.2, 0.2))]
+
+
 @pytest.mark.parametrize(
-    ("curves", "direction", "how", "fit", "expected", "best_epoch"),
+    ("curves", "direction", "how", "fit", "best_epoch", "values"),
     [
-        ([[0.5, 0.2, 0.4]], "max", {}, {}, 0.5, 0),
-        ([[0.5, 0.1, 0.9], [0.5, 0.7, 0.3]], "min", {"executions_per_trial": 2}, {}, 0.4, 1),
-        ([[0.5, 0.3], [0.5, 0.5, 0.5, 0.1]], "min", {"executions_per_trial": 2}, {}, 0.2, 3),
-        ([[0.1, 0.6, 0.2], [0.4, 0.3, 0.2]], "max", {"cv": 2}, {}, 0.45, 1),
-        ([[None, 0.5, None, 0.7, None]], "min", {}, {"validation_freq": 2}, 0.5, 1),
-        ([[math.nan, 0.5, 0.6]], "min", {}, {}, 0.5, 1),
+        ([[None, math.nan, None, 0.5, None, 0.4]], "max", {}, {"validation_freq": 2}, 3, [0.5]),
+        ([[0.1, 0.6, 0.2], [0.4, 0.3, 0.2]], "max", FOLDS, {}, 1, [0.6, 0.3]),
+        (ONE_SHORT, "min", REPEATED, {}, 3, [0.3, 0.1, 0.2, 0.2]),
     ],
-    ids=["max", "executions", "a short one", "cv and max", "validation_freq", "nan"],
+    ids=["NaN and validation_freq", "folds", "repeated folds"],
 )
 def test_a_trial_has_one_number(
-    tmp_path, uri, request, curves, direction, how, fit, expected, best_epoch
+    tmp_path, uri, request, curves, direction, how, fit, best_epoch, values
 ):
     objective = kt.Objective("val_loss", direction)
     folder = tmp_path / re.sub(r"\W", "-", request.node.callspec.id)
     result, printed = search(folder, uri, Curves(*curves), objective, fit=fit, **how)
     row, run = result.trials.iloc[0], run_of(result, uri)
     (told,) = result.tuner.oracle.study.trials
+    expected = statistics.mean(values)
     numbers = {
         "frame": row["val_loss"],
         "MLflow": run.data.metrics["objective"],
@@ -96,7 +99,29 @@ def test_a_trial_has_one_number(
     assert row["best_epoch"] == run.data.metrics["best_epoch"] == best_epoch
     # All metrics are those of one epoch.
     assert run.data.metrics["loss"] == pytest.approx(row["loss"])
+    check_spread(result, run, how, values)
     check_loaded(result)
+
+
+def check_spread(result, run, how, values):
+    """Checks the standard deviation over the trainings, which one training does not have."""
+    loaded = TuneResult.load(result.directory)
+    texts = [result.summary(), loaded.summary(), description(result), outcome(result)]
+    if not how:
+        assert "val_loss_std" not in result.trials
+        assert "objective_std" not in run.data.metrics
+        assert not any("±" in text or "best fold" in text for text in texts)
+        return
+    std, kind = statistics.stdev(values), "fold" if how == FOLDS else "training"
+    assert result.trials["val_loss_std"][0] == pytest.approx(std)
+    assert run.data.metrics["objective_std"] == pytest.approx(std)
+    for text in texts:
+        assert f"± {std:.4f} over {len(values)} {kind}s" in text
+    for text in texts[:3]:
+        assert f"The best model has the weights of its best {kind}" in text
+    assert ("not trained on all data" in texts[0]) == (kind == "fold")
+    parent = MlflowClient(result.tracking_uri).get_run(result.tracking.mlflow.parent_run_id)
+    assert {name: parent.data.params[name] for name in how} == {k: str(v) for k, v in how.items()}
 
 
 def check_loaded(result):
@@ -119,80 +144,39 @@ def test_the_best_epoch_is_written_last(tmp_path, uri):
     assert result.history["epoch"].tolist() == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("how", [{"cv": 3}, {"executions_per_trial": 3}, {}], ids=str)
-def test_the_spread_over_trainings(tmp_path, uri, request, how):
-    values = (0.3, 0.5, 0.7)
-    curves = Curves(*([0.9, value] for value in (values if how else values[1:2])))
-    folder = tmp_path / f"spread-{len(request.node.callspec.id)}"
-    result, _ = search(folder, uri, curves, **how)
-    metrics = run_of(result, uri).data.metrics
-    texts = [
-        result.summary(),
-        TuneResult.load(result.directory).summary(),
-        description(result),
-        outcome(result),
-    ]
-    if not how:
-        assert "val_loss_std" not in result.trials
-        assert "objective_std" not in metrics
-        assert not any("±" in text or "best fold" in text for text in texts)
-        return
-    std = statistics.stdev(values)
-    assert result.trials["val_loss_std"][0] == metrics["objective_std"] == pytest.approx(std)
-    columns = list(result.trials)
-    assert columns.index("val_loss_std") == columns.index("val_loss") + 1
-    kind = "fold" if "cv" in how else "training"
-    for text in texts:
-        assert f"± {std:.4f} over 3 {kind}s" in text
-    for text in texts[:3]:
-        assert f"The best model has the weights of its best {kind}" in text
-    assert ("not trained on all data" in texts[0]) == ("cv" in how)
-    parent = MlflowClient(uri).get_run(result.tracking.mlflow.parent_run_id)
-    ((name, value),) = how.items()
-    assert parent.data.params[name] == str(value)
+CURVES = [
+    *(np.linspace(1.0, end, 6).tolist() for end in (0.1, 0.11, 0.12)),
+    [0.05, 1.0, 1.0, 1.0, 1.0, 1.0],  # Better than every complete one, and pruned all the same.
+]
 
 
-def test_repeated_folds_are_trainings(tmp_path, uri):
-    curves = Curves(*([value] for value in (0.1, 0.2, 0.3, 0.4)))
-    result, _ = search(tmp_path / "both", uri, curves, cv=2, executions_per_trial=2)
-    assert "over 4 trainings" in result.summary()
+class StopsWorse(BasePruner):
+    """Stops every trial but the first two after three epochs."""
+
+    def prune(self, study, trial):
+        return trial.number >= 2 and trial.last_step >= 2
 
 
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory, uri):
-    """Two complete trials, then five that were stopped after five epochs of eight."""
+    """Two complete trials, then two that were stopped after three epochs of six."""
     folder = tmp_path_factory.mktemp("pruned")
-    curves = pruning_curves()
-    curves[5] = [0.05, *curves[5][1:]]  # Better than every complete one, and pruned all the same.
-    pruner = StopsWorse(4, 2)
-    return search(folder, uri, Curves(*curves), max_trials=7, pruner=pruner)
+    return search(folder, uri, Curves(*CURVES), max_trials=4, pruner=StopsWorse())
 
 
-class StopsWorse(BasePruner):
-    """Stops every trial but the first ones after an epoch."""
-
-    def __init__(self, epoch, first=0):
-        self.epoch, self.first = epoch, first
-
-    def prune(self, study, trial):
-        return trial.number >= self.first and trial.last_step >= self.epoch
-
-
-@pytest.mark.heavy
 def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
     result, printed = pruned
     frame = result.trials
-    assert frame["state"].tolist() == ["COMPLETE"] * 2 + ["PRUNED"] * 5
+    assert frame["state"].tolist() == ["COMPLETE"] * 2 + ["PRUNED"] * 2
     for state in ("COMPLETE", "PRUNED"):
         assert frame[frame["state"] == state]["val_loss"].is_monotonic_increasing
     lines = [line for line in printed.splitlines() if line.startswith("trial ")]
     told = result.tuner.oracle.study.trials
     for row in frame[frame["state"] == "PRUNED"].itertuples():
-        curve = pruning_curves()[row.number][:5]
-        curve = [0.05, *curve[1:]] if row.number == 5 else curve
+        curve = CURVES[row.number][:3]
         assert row.val_loss == pytest.approx(min(curve))
         assert row.best_epoch == int(np.argmin(curve))
-        assert row.epochs == 5
+        assert row.epochs == 3
         run = run_of(result, uri, row.number)
         assert "objective" not in run.data.metrics
         assert run.data.metrics["objective_at_prune"] == pytest.approx(row.val_loss)
@@ -202,7 +186,7 @@ def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
         assert told[row.number].user_attrs["best_value"] == pytest.approx(row.val_loss)
         # By Optuna's own rule it is the last epoch's.
         assert told[row.number].value == pytest.approx(curve[-1])
-        assert f"pruned after 5 epochs at val_loss {row.val_loss:.4f}" in lines[row.number]
+        assert f"pruned after 3 epochs at val_loss {row.val_loss:.4f}" in lines[row.number]
     assert all("best_value" not in each.user_attrs for each in told[:2])
     events = Journal(result.tracking.journal_path).read()
     ended = [event for event in events if isinstance(event, TrialEnded)]
@@ -230,33 +214,10 @@ def test_a_pruned_trial_is_never_the_best(pruned, uri):
     assert [point.step for point in curve] == [0, 1]
 
 
-def test_pruned_trials_are_hollow_at_what_they_reached(pruned):
+def test_pruned_trials_are_written_afterwards_as_they_were(pruned, uri, tmp_path, new_store):
     result, _ = pruned
-    figures = result.plots()
-    drawn = {
-        (x, y): symbol.endswith("-open")
-        for trace in figures["history"].data
-        if trace.mode == "markers"
-        for x, y, symbol in zip(trace.x, trace.y, trace.marker.symbol, strict=True)
-    }
-    assert drawn == {
-        (row.number, row.val_loss): row.state == "PRUNED" for row in result.trials.itertuples()
-    }
-    hollow = [
-        y
-        for trace in figures["score_by_dropout"].data
-        if trace.mode == "markers"
-        for y, symbol in zip(trace.y, trace.marker.symbol, strict=True)
-        if symbol.endswith("-open")
-    ]
-    dropping = result.trials[result.trials["wrapper"] != "none"]
-    assert sorted(hollow) == sorted(dropping["val_loss"][dropping["state"] == "PRUNED"])
-
-
-def test_pruned_trials_are_written_afterwards_as_they_were(pruned, uri, tmp_path):
-    result, _ = pruned
-    there = f"sqlite:///{tmp_path}/mlflow.db"
-    assert rdt.sync(result.directory, there).written == 7
+    there = new_store(tmp_path)
+    assert rdt.sync(result.directory, there).written == 4
     experiment = result.experiment
     assert image(there, experiment, artifacts=False) == image(uri, experiment, artifacts=False)
 

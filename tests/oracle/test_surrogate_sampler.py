@@ -54,21 +54,13 @@ def proposed(study):
     return [trial.params for trial in study.trials]
 
 
-@pytest.fixture(scope="module")
-def random_best():
-    return [
-        searched(optuna.samplers.RandomSampler(seed=seed), trials=30).best_value
-        for seed in range(10)
-    ]
-
-
-@pytest.mark.parametrize(
-    "space", [None, pytest.param(SPACE, marks=pytest.mark.heavy)], ids=["inferred", "given"]
-)
-def test_it_beats_random_search_by_more_than_chance(random_best, space):
-    ours = [searched(SurrogateSampler(seed, space), trials=30).best_value for seed in range(10)]
+def test_it_beats_random_search_by_more_than_chance():
+    random, ours = (
+        [searched(kind(seed=seed), trials=30).best_value for seed in range(10)]
+        for kind in (optuna.samplers.RandomSampler, SurrogateSampler)
+    )
     # The values are squares: a factor between them says more than a difference.
-    gains = np.log(random_best) - np.log(ours)
+    gains = np.log(random) - np.log(ours)
     half = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
     assert gains.mean() - half > 0
 
@@ -228,12 +220,12 @@ def test_conditions_are_inferred_from_trials(configurations, conditions):
     assert set(when) == {name for params in configurations for name in params}
 
 
-def test_a_condition_on_a_continuous_range_does_not_stop_a_search():
+def test_neither_a_condition_on_a_continuous_range_nor_a_range_that_changes_stops_a_search():
     def objective(trial):
-        x = trial.suggest_float("x", 0, 1)
+        x = trial.suggest_float("x", 0, 1 + trial.number % 3)
         return x + (trial.suggest_float("rate", 0, 1) if x > 0.5 else 0)
 
-    assert searched(SurrogateSampler(0), objective, 15).best_value < 0.1
+    assert searched(SurrogateSampler(0), objective, 20).best_value < 0.1
 
 
 @pytest.mark.parametrize(
@@ -249,7 +241,7 @@ def test_a_condition_on_a_continuous_range_does_not_stop_a_search():
 )
 def test_every_kind_of_distribution(distribution, expected):
     study = optuna.create_study(sampler=SurrogateSampler(0))
-    for number in range(40):
+    for number in range(12):
         asked = study.ask({"p": distribution})
         study.tell(asked, float(number))
     assert {trial.params["p"] for trial in study.trials} == expected
@@ -265,14 +257,6 @@ def test_ranges_without_a_step(log):
     places = [whole.at(place) for place in np.linspace(0, 1, 1000, endpoint=False)]
     assert (min(places), max(places)) == (1, 100)
     assert np.median(places) == pytest.approx(10, abs=3)
-
-
-def test_ranges_may_change():
-    def objective(trial):
-        return trial.suggest_float("x", 0, 1 + trial.number % 3)
-
-    study = searched(SurrogateSampler(0), objective, 20)
-    assert study.best_value < 0.1
 
 
 def test_a_pruned_trial_counts_with_an_estimate_of_its_final_value():
@@ -311,7 +295,6 @@ def test_only_so_many_trials_are_fitted():
     ("make", "message"),
     [
         (lambda: SurrogateSampler(-1), r"`seed`.*from 0 to .*seed=-1"),
-        (lambda: SurrogateSampler(1.5), r"`seed`.*seed=1\.5"),
         (lambda: SurrogateSampler(0, SPACE[:1]), r"`space`.*\['rate'\].*Add 'wrapper'"),
     ],
 )

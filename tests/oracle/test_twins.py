@@ -4,13 +4,11 @@ import tempfile
 import time
 
 import keras_tuner as kt
-import pytest
 
 from recdrop_tune.oracle import (
     OptunaOracle,
     active_values,
     has_dropout,
-    is_wrapper,
     offers_none,
     twin_among,
     twin_of,
@@ -18,7 +16,6 @@ from recdrop_tune.oracle import (
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import readable, trial_seed
 from recdrop_tune.tuner.trainings import seed_values
-from tests.planted_search import SPACE, Planted, planted_result
 
 FULL = SearchSpace.load(
     {
@@ -95,9 +92,8 @@ def test_a_twin_has_the_same_decays():
     assert space.sample(sampled(space, **DROPPING, **given), embedding=True).decays == given
 
 
-@pytest.mark.parametrize("wrapper", ["recurrent", ["recurrent", "zoneout"]])
-def test_a_space_without_none_has_twins_outside_of_it(wrapper):
-    space = SearchSpace(units=8, wrapper=wrapper, rate=0.3, placement="recurrent")
+def test_a_space_without_none_has_twins_outside_of_it():
+    space = SearchSpace(units=8, wrapper="recurrent", rate=0.3, placement="recurrent")
     hp = sampled(space, units=8, wrapper="recurrent", placement="recurrent", rate=0.3)
     assert not offers_none(hp.space)
     assert space.sample(twin_of(hp)).wrapper == "none"
@@ -115,56 +111,21 @@ def test_each_layer_with_a_wrapper_of_its_own_loses_it():
 
 
 def test_a_search_without_dropout_has_no_twins():
+    """Also if a hyperparameter has the name of a wrapper."""
     hp = kt.HyperParameters()
     hp.Choice("units", [8, 16])
+    hp.Choice("wrapper", ["bidirectional", "plain"])
+    hp.Boolean("other/wrapper")
+    assert not has_dropout(hp)
     assert twin_of(hp) is None
     assert not offers_none(hp.space)
     assert seed_values(hp) == hp.values
-
-
-def test_another_hyperparameter_of_that_name_is_no_dropout():
-    hp = kt.HyperParameters()
-    hp.Choice("wrapper", ["bidirectional", "plain"])
-    hp.Boolean("other/wrapper")
-    assert not any(map(is_wrapper, hp.space))
-    assert not has_dropout(hp)
-    assert twin_of(hp) is None
 
 
 def test_a_trial_and_its_twin_have_the_same_seed_and_others_have_not():
     hp, other = sampled(FULL, **DROPPING), sampled(FULL, **{**DROPPING, "learning_rate": 0.001})
     seeds = [trial_seed(0, seed_values(each)) for each in (hp, twin_of(hp), other)]
     assert seeds[0] == seeds[1] != seeds[2]
-
-
-def best_with_dropout(result):
-    trials = result.trials
-    return trials[(trials["wrapper"] != "none") & (trials["state"] == "COMPLETE")].iloc[0]
-
-
-def test_the_last_trial_is_the_twin_of_the_best_with_dropout(tmp_path):
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0, twin_last=True)
-    result = planted_result(
-        oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Planted(failing="")
-    )
-    assert len(result.trials) == 9
-    last = oracle.trials[oracle.start_order[-1]]
-    best = best_with_dropout(result)
-    assert not has_dropout(last.hyperparameters)
-    for name in ("units", "learning_rate"):
-        assert last.hyperparameters.values[name] == best[name]
-    gain = result.twin_gain
-    assert (gain.trial.trial_id, gain.twin.trial_id) == (best["trial_id"], last.trial_id)
-    assert gain.value == pytest.approx(gain.twin_score - gain.score)
-
-
-def test_a_search_without_none_gets_no_twin(tmp_path):
-    planted = Planted({**SPACE, "wrapper": ["recurrent", "zoneout"]}, failing="")
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 4, seed=0, twin_last=True)
-    result = planted_result(oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", planted)
-    assert "none" not in set(result.trials["wrapper"])
-    assert result.twin_gain is None
-    assert "the space does not offer `none`" in result.summary()
 
 
 def opened(folder, max_trials, **options):
@@ -214,6 +175,8 @@ def test_when_the_time_is_up_the_twin_is_tried_and_nothing_else(tmp_path):
     assert not has_dropout(twin.hyperparameters)
     finish(oracle, twin, 0.6)
     assert oracle.create_trial("a").status == "STOPPED"
+    # The time is that of a session.
+    assert opened(tmp_path, 100, timeout=100).create_trial("a").status == "RUNNING"
 
 
 def finish(oracle, trial, score):

@@ -10,8 +10,6 @@ from recdrop_tune.oracle import OptunaOracle, Workers, has_ended_by_failures
 from tests.small_search import build
 
 ORACLES = {
-    "random": lambda **more: kt.oracles.RandomSearchOracle("val_loss", 4, seed=1, **more),
-    "bayesian": lambda **more: kt.oracles.BayesianOptimizationOracle("val_loss", 4, seed=1, **more),
     "hyperband": lambda **more: kt.oracles.HyperbandOracle("val_loss", 4, seed=1, **more),
     "grid": lambda **more: kt.oracles.GridSearchOracle("val_loss", 4, seed=1, **more),
     "optuna": lambda **more: OptunaOracle("val_loss", 4, seed=1, **more),

@@ -11,7 +11,6 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import keras_tuner as kt
 import pytest
 import ray
 
@@ -21,7 +20,6 @@ from recdrop_tune.scratch import IN_USE, ScratchFolder
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
 from tests.ray_searches import (
-    EPOCHS,
     Faulty,
     Mishap,
     attempts,
@@ -33,7 +31,6 @@ from tests.ray_searches import (
     some_events,
     wait_for,
 )
-from tests.small_search import data
 
 pytestmark = pytest.mark.heavy
 
@@ -157,26 +154,6 @@ def test_the_oracle_is_killed_and_a_task_of_the_confirmation(tmp_path):
     done = [(each.trial_id, each.repeat) for each in result.tracking.records.confirmations]
     assert all(each.score is not None for each in result.tracking.records.confirmations)
     assert len(done) == len(set(done)) == 2 * len({trial for trial, _ in done}) > 0
-
-
-def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
-    """Keras Tuner's oracle would forget its place in the grid."""
-
-    def make_tuner():
-        hypermodel = Faulty(seconds=0.5)
-        return kt.GridSearch(
-            hypermodel, "val_loss", max_trials=6, directory=tmp_path, project_name="project"
-        )
-
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tuner = rdt.distribute(make_tuner, workers=2, tracking=rdt.MLflow(uri=uri), verbose=0)
-    with killing_the_oracle(tmp_path / "project"):
-        tuner.search(*data(), validation_data=data(), epochs=EPOCHS)
-    frame = tuner.result.trials
-    assert len(frame) == 6
-    assert set(frame["state"]) == {"COMPLETE"}
-    assert not frame[["wrapper", "placement", "rate"]].astype(str).duplicated().any()
-    assert set(attempts(tmp_path / "project").values()) == {1}
 
 
 def test_the_driver_is_ended_three_times(tmp_path):

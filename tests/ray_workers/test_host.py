@@ -57,12 +57,10 @@ def test_a_connection_that_the_head_aborts_is_tried_again(deaths, monkeypatch):
 @pytest.mark.parametrize(
     ("workers", "cluster", "share"),
     [
-        (rdt.Workers(4), 2.0, 0.5),
         (rdt.Workers(1), 2.0, 1.0),
         (rdt.Workers(3), 1.0, 0.3333),
         # A share is of one GPU: two of three workers share one.
         (rdt.Workers(3), 2.0, 0.5),
-        (rdt.Workers(7), 4.0, 0.5),
         (rdt.Workers(2), 0.0, 0.0),
         (rdt.Workers(4, gpus=0.25), 2.0, 0.25),
     ],

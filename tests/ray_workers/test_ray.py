@@ -68,10 +68,6 @@ def test_workers_use_known_configurations_and_other_searches(search, tmp_path):
     rows = result.trials[list(known)].to_dict("records")
     assert rows.count(known) == 1
     assert len(warm(result.tuner.oracle)) == 3
-    more = search("new", tuner=tuner, max_trials=6, epochs=1)
-    assert more.trials[list(known)].to_dict("records").count(known) == 1
-    assert len(more.trials) == 6
-    assert len(more.tuner.oracle.study.trials) == 9
 
 
 def forest(hp):
@@ -90,6 +86,8 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
         "confirm": rdt.Confirm(1, seeds=2, max_seeds=2),
         "max_trials": 3,
         "epochs": 1,
+        "train": batches,
+        "validation": batches,
     }
     alone = search("alone", workers=None, **same)
     capfd.readouterr()
@@ -117,13 +115,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     words = [line.split()[0] for line in printed.splitlines()]
     assert words[:5] == ["Folder:", "trial", "Going", "trial", "trial"]
     # One process resumes the search of several.
-    more = search(
-        "together",
-        max_trials=4,
-        epochs=1,
-        workers=None,
-        tuner=rdt.Optuna(sampler="random", pruner="none"),
-    )
+    more = search("together", workers=None, **{**same, "max_trials": 4, "confirm": None})
     assert len(more.trials) == 4
 
 
@@ -159,18 +151,6 @@ def test_data_are_sent_once(search, tmp_path):
     names = [path.name.split()[0] for path in folder.iterdir()]
     assert names.count("sent") == 1
     assert names.count("received") == 3  # The oracle's process and two workers.
-
-
-@pytest.mark.heavy
-def test_hyperband_on_data_by_a_function(search):
-    """Hyperband judges each trial by those of the other worker."""
-    data_by_functions = {"train": batches, "validation": batches}
-    result = search(tuner="hyperband", epochs=4, max_trials=6, **data_by_functions)
-    assert len(result.trials) == 6
-    assert set(result.trials["state"]) <= {"COMPLETE", "PRUNED"}
-    result.best_model()
-    alone = search("alone", max_trials=2, workers=None, **data_by_functions)
-    assert len(alone.trials) == 2
 
 
 def own_model():
@@ -423,17 +403,10 @@ def test_slurm_script():
 
 
 def test_kubernetes_manifest():
-    volume, job = yaml.safe_load_all((EXAMPLES / "ray_cluster.yaml").read_text())
-    assert (volume["kind"], job["kind"]) == ("PersistentVolumeClaim", "RayJob")
-    spec = job["spec"]
-    options = [word for word in spec["entrypoint"].split() if word.startswith("--")]
+    _, job = yaml.safe_load_all((EXAMPLES / "ray_cluster.yaml").read_text())
+    options = [word for word in job["spec"]["entrypoint"].split() if word.startswith("--")]
     known = (EXAMPLES / "ray_cluster.py").read_text()
     assert all(f'"{option}"' in known for option in options)
-    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
-    mounted = {mount["name"] for mount in head["containers"][0]["volumeMounts"]}
-    assert mounted == {each["name"] for each in head["volumes"]}
-    claims = [each["persistentVolumeClaim"]["claimName"] for each in head["volumes"][:1]]
-    assert claims == [volume["metadata"]["name"]]
 
 
 @contextlib.contextmanager

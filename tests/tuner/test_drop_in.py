@@ -6,10 +6,6 @@ see the data in order, so that both tuners reach the same numbers.
 
 import inspect
 import itertools
-import os
-import signal
-import subprocess
-import sys
 
 import keras
 import keras_tuner as kt
@@ -17,7 +13,6 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
-from tests import ROOT
 
 pytestmark = [
     # A model that has not been trained has no slots for the optimizer's state yet, which Keras says.
@@ -31,14 +26,9 @@ Y = X.sum(1, keepdims=True)
 FIT = {"validation_data": (X, Y), "epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
 
 
-def bare(hp):
+def build(hp, run_eagerly=True):
     rate = hp.Choice("learning_rate", [0.001, 0.01, 0.1, 1.0])
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
-    return model, rate
-
-
-def build(hp, run_eagerly=True):
-    model, rate = bare(hp)
     model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=run_eagerly)
     return model
 
@@ -46,10 +36,6 @@ def build(hp, run_eagerly=True):
 def traced(hp):
     """All other models run eagerly: tracing takes longer than such a training."""
     return build(hp, run_eagerly=False)
-
-
-def not_compiled(hp):
-    return bare(hp)[0]
 
 
 def oracle(max_trials=2, objective="val_loss", **kwargs):
@@ -128,22 +114,12 @@ def fit_with_a_batch_size(self, hp, model, *args, **kwargs):
     return model.fit(*args, **{**kwargs, "batch_size": hp.Choice("batch_size", [4, 8])})
 
 
-def fit_and_return_a_number(self, hp, model, *args, **kwargs):
-    model.fit(*args, **kwargs)
-    return hp["learning_rate"] * 2
-
-
 def fit_and_return_metrics(self, hp, model, *args, **kwargs):
     return {"score": min(model.fit(*args, **kwargs).history["val_loss"]), "of": 3}
 
 
 def fit_and_return_a_list(self, hp, model, *args, **kwargs):
     return [hp["learning_rate"], {"score": 1.0, "more": 2.0}, np.float32(3.0)]
-
-
-def fit_in_two_parts(self, hp, model, *args, **kwargs):
-    model.fit(*args, **kwargs)
-    return model.fit(*args, **kwargs)
 
 
 def fit_one_epoch_after_the_other(self, hp, model, *args, epochs, **kwargs):
@@ -171,10 +147,8 @@ def return_the_rate(self, hp, *args, **kwargs):
 
 SCRIPTS |= {
     "a_hypermodel_with_a_fit": fits(fit_with_a_batch_size),
-    "a_fit_that_returns_a_number": fits(fit_and_return_a_number, objective=score()),
     "a_fit_that_returns_metrics": fits(fit_and_return_metrics, objective=score()),
     "a_fit_that_returns_a_list": fits(fit_and_return_a_list, objective=score()),
-    "a_fit_in_two_parts": fits(fit_in_two_parts),
     "a_fit_of_one_epoch_after_the_other": fits(fit_one_epoch_after_the_other),
     "a_model_with_attributes": fits(fit_by_the_attribute, build_with_an_attribute, max_trials=4),
     "a_fit_that_never_builds_the_model": fits(return_the_rate, build_without_shapes),
@@ -224,11 +198,9 @@ def a_training_loop(kind, where):
 def a_black_box(kind, where):
     class Own(kind):
         def run_trial(self, trial, *args, **kwargs):
-            x = trial.hyperparameters.Float("x", -1.0, 1.0)
-            return x * x + 1
+            return trial.hyperparameters.Float("x", -1.0, 1.0) ** 2
 
-    tuner = Own(oracle(), **where)
-    return [run(tuner), tuner.get_best_hyperparameters()[0].values]
+    return run(Own(oracle(), **where))
 
 
 def runs(method, name="run_trial"):
@@ -271,6 +243,11 @@ def fit_and_report(self, trial, x, y, above, **kwargs):
     self.oracle.update_trial(trial.trial_id, {"val_loss": history.history["val_loss"][-1]})
 
 
+def fit_with_weights(self, trial, *args, above, **kwargs):
+    weight = trial.hyperparameters.Choice("weight", [1.0, 2.0])
+    return above(trial, *args, sample_weight=np.full(len(X), weight), **kwargs)
+
+
 def fit_with_folds(self, trial, x, y, above, **kwargs):
     kwargs.pop("validation_data")
     losses = []
@@ -288,7 +265,7 @@ SCRIPTS |= {
     "a_run_trial_that_fits_by_itself": runs(fit_alone),
     "a_run_trial_that_reports_by_itself": runs(fit_and_report),
     "a_build_and_fit_model_with_folds": runs(fit_with_folds, "_build_and_fit_model"),
-    "a_build_and_fit_model_from_scratch": runs(fit_alone, "_build_and_fit_model"),
+    "a_build_and_fit_model_that_prepares_the_data": runs(fit_with_weights, "_build_and_fit_model"),
 }
 
 
@@ -301,18 +278,6 @@ def a_run_trial_that_forgets_to_return(kind, where):
     with pytest.raises(kt.errors.FatalTypeError) as caught:
         search(Own(oracle(), build, **where))
     return str(caught.value).partition("metrics? ")[0]
-
-
-@script
-def a_build_and_fit_model_that_prepares_the_data(kind, where):
-    class Own(kind):
-        def _build_and_fit_model(self, trial, *args, **kwargs):
-            hp = trial.hyperparameters
-            kwargs["sample_weight"] = np.full(len(X), hp.Choice("weight", [1.0, 2.0]))
-            return super()._build_and_fit_model(trial, *args, **kwargs)
-
-    tuner = Own(oracle(), build, **where)
-    return [search(tuner), weights_of(tuner.get_best_models()[0])]
 
 
 @script
@@ -336,38 +301,21 @@ def a_model_that_is_none(kind, where):
 
 
 @script
-def no_hypermodel(kind, where):
-    with pytest.raises(ValueError, match="hypermodel"):
-        kind(oracle(), **where)
+def callbacks(kind, where):
+    """Each training has copies of them, which know each other."""
 
-
-@script
-def arguments_that_do_not_exist(kind, where):
-    with pytest.raises(ValueError, match="Unrecognized arguments"):
-        kind(oracle(), build, epochs=3, **where)
-
-
-@script
-def early_stopping(kind, where):
-    stop = keras.callbacks.EarlyStopping("val_loss", min_delta=10.0, patience=1)
-    tuner = kind(oracle(), build, **where)
-    found = search(tuner, callbacks=[stop], epochs=9)
-    return [found, stop.stopped_epoch]
-
-
-@script
-def callbacks_that_know_each_other(kind, where):
     class Asks(keras.callbacks.Callback):
         def __init__(self, other):
             super().__init__()
             self.other = other
 
         def on_train_end(self, logs=None):
-            found.append(self.other.best)
+            seen.append(self.other.best)
 
-    found, stop = [], keras.callbacks.EarlyStopping("val_loss")
-    search(kind(oracle(), build, **where), callbacks=[stop, Asks(stop)])
-    return found
+    stop = keras.callbacks.EarlyStopping("val_loss", min_delta=10.0, patience=1)
+    seen = []
+    found = search(kind(oracle(), build, **where), callbacks=[stop, Asks(stop)], epochs=9)
+    return [found, seen, stop.stopped_epoch]
 
 
 @script
@@ -398,6 +346,25 @@ def the_hooks_of_a_tuner(kind, where):
 
 
 @script
+def a_distribution_strategy(kind, where):
+    """Without a training: TensorFlow (2.21) has died in one of a segmentation fault."""
+    tf = pytest.importorskip("tensorflow")
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            model = build(hp)
+            model.strategy = tf.distribute.get_strategy()
+            return model
+
+        def fit(self, hp, model, *args, **kwargs):
+            assert model.strategy is strategy
+            return hp["learning_rate"]
+
+    return search(kind(oracle(), Own(), distribution_strategy=strategy, **where))
+
+
+@script
 def several_executions(kind, where):
     return search(kind(oracle(2), build, executions_per_trial=2, **where))
 
@@ -419,29 +386,6 @@ def a_search_goes_on_and_begins_anew(kind, where):
     other = kind(oracle(9), build, **where)
     other.reload()
     return [*found, trials_of(other), other.remaining_trials]
-
-
-@script
-def a_tuner_with_an_id(kind, where):
-    tuner = kind(oracle(1), build, tuner_id="mine", **where)
-    search(tuner)
-    return [tuner.tuner_id, (where["directory"] / "p" / "mine.json").exists()]
-
-
-@script
-def hyperparameters_given_before(kind, where):
-    hp = kt.HyperParameters()
-    hp.Choice("learning_rate", [0.5, 0.25, 0.125])
-    tuner = kind(oracle(hyperparameters=hp, tune_new_entries=False), build, **where)
-
-    def more(hp):
-        hp.Int("units", 1, 9)
-        return build(hp)
-
-    other = {**where, "project_name": "other"}
-    with pytest.raises(RuntimeError, match="allow_new_entries"):
-        kind(oracle(hyperparameters=hp, allow_new_entries=False), more, **other)
-    return search(tuner)
 
 
 def failing(number):
@@ -469,28 +413,6 @@ def failures_in_a_row(kind, where):
     return ["ValueError: a bug" in str(caught.value), trials_of(tuner)]
 
 
-@script
-def a_trial_that_is_failed_on_purpose(kind, where):
-    def small(hp):
-        if hp.Choice("learning_rate", [0.1, 0.01]) == 0.1:
-            raise kt.errors.FailedTrialError("not this one")
-        return build(hp)
-
-    def declared(hp):
-        return small(hp) if next(calls) else build(hp)
-
-    calls = itertools.count()
-    tuner = kind(oracle(2, max_retries_per_trial=3), declared, **where)
-    return search(tuner)
-
-
-@script
-def a_distribution_strategy(kind, where):
-    tf = pytest.importorskip("tensorflow")
-    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-    return search(kind(oracle(2), build, distribution_strategy=strategy, **where))
-
-
 def same(one, other):
     """Returns whether two results are the same, numbers up to rounding."""
     if isinstance(one, list | tuple):
@@ -502,43 +424,19 @@ def same(one, other):
     return one == other
 
 
-ALONE = "RECDROP_ALONE"
-"""Set in the process that runs one test alone."""
-
-LONG = (
+HEAVY = (
     "a_build_and_fit_model_with_folds",
-    "a_distribution_strategy",
     "a_search_goes_on_and_begins_anew",
     "several_executions",
     "tensorboard",
 )
 
 
-def alone(name):
-    """Runs a case in a separate process.
-
-    TensorFlow (2.21) has died there twice, of a segmentation fault at the end of an iterator, on a
-    machine with much other work, and never in 350 runs of the script, half of them with Keras Tuner's tuner.
-    """
-    this = f"{__file__}::test_the_same_comes_out_as_with_keras_tuner[{name}]"
-    options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "heavy"]
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, *options, this], cwd=ROOT, env={**os.environ, ALONE: "1"}
-        )
-        if done.returncode != -signal.SIGSEGV:
-            break
-    done.check_returncode()
-
-
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.heavy if name in LONG else ()) for name in SCRIPTS],
+    [pytest.param(name, marks=pytest.mark.heavy if name in HEAVY else ()) for name in SCRIPTS],
 )
 def test_the_same_comes_out_as_with_keras_tuner(tmp_path, capsys, name):
-    if name == "a_distribution_strategy" and ALONE not in os.environ:
-        alone(name)
-        return
     found, printed = [], []
     for kind in (kt.Tuner, rdt.Tuner):
         where = {"directory": tmp_path / kind.__module__, "project_name": "p"}
@@ -546,19 +444,7 @@ def test_the_same_comes_out_as_with_keras_tuner(tmp_path, capsys, name):
         printed.append(capsys.readouterr().out.replace(str(where["directory"]), "DIRECTORY"))
     stock, ours = found
     assert same(stock, ours), f"{stock}\n{ours}"
-    assert printed[0] == printed[1] or name not in ("a_build_function",)
-
-
-def test_a_model_that_is_not_compiled_is_compiled_by_the_tuner(tmp_path):
-    """Keras Tuner says that it does, and fails: with Keras 3 such a model has no optimizer to read."""
-    given = {"optimizer": keras.optimizers.SGD(0.1), "loss": "mse", "metrics": ["mae"]}
-    tuner = rdt.Tuner(oracle(), not_compiled, directory=tmp_path, seed=0, **given)
-    assert [each[1] for each in search(tuner)] == ["COMPLETED"] * 2
-    assert all(trial.metrics.exists("val_mae") for trial in tuner.oracle.trials.values())
-    model = tuner.get_best_models()[0]
-    loss, _ = model.evaluate(X, Y, verbose=0)
-    assert loss == pytest.approx(tuner.oracle.get_best_trials()[0].score)
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+    assert printed[0] == printed[1] or name != "a_build_function"
 
 
 def test_a_run_trial_may_save_its_model(tmp_path):
@@ -588,12 +474,3 @@ def test_keras_tuner_has_the_methods_that_are_overridden_here():
     ):
         theirs, ours = (inspect.signature(getattr(each, name)) for each in (kt.Tuner, rdt.Tuner))
         assert list(theirs.parameters) == list(ours.parameters), name
-    names = list(inspect.signature(kt.Tuner.__init__).parameters)[3:9]
-    assert names == [
-        "max_model_size",
-        "optimizer",
-        "loss",
-        "metrics",
-        "distribution_strategy",
-        "directory",
-    ]

@@ -10,7 +10,7 @@ from recdrop_tune.events import EpochEnded, ModelBuilt, SearchStarted, TrialEnde
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.tuner.hooks import kernels_of
+from recdrop_tune.tuner.recording import kernels_of
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import data
 
@@ -37,8 +37,6 @@ def wrapped(**options):
         ([keras.layers.Flatten()], None),
         ([LSTM(2, return_sequences=True), keras.layers.GRU(2)], HERE),
         ([LSTM(2, recurrent_dropout=0.1)], "loop"),
-        ([keras.layers.SimpleRNN(2)], "loop"),
-        ([wrapped()], FUSED),
         ([wrapped(return_sequences=True), LSTM(2, activation="relu")], f"{FUSED}+loop"),
     ],
 )

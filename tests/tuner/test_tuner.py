@@ -12,10 +12,9 @@ from sklearn.model_selection import TimeSeriesSplit
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.tuner import GroupedFolds, retrain
-from recdrop_tune.tuner import checkpoints as _checkpoints
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
 from recdrop_tune.tuner.trainings import folds
-from tests.small_search import Curves, build, data, pruning_curves
+from tests.small_search import Curves, build, data
 
 
 def oracle(max_trials=2, objective="val_loss", **kwargs):
@@ -132,14 +131,12 @@ def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
     assert len(tuner.oracle.trials) == 5
 
 
-@pytest.mark.parametrize(
-    ("pruner", "stopped"),
-    # By default the first two are complete in any case; each other one is the worst of those that got so far.
-    [(None, {2, 3, 4, 5, 6}), ("patient_median", {5})],
-)
-def test_a_trial_that_promises_nothing_is_stopped_after_its_warm_up(tmp_path, pruner, stopped):
-    curves = Curves(*pruning_curves())
-    own = oracle(7, pruner=rdt.oracle.make_pruner(pruner, warm_up=4))
+def test_a_trial_that_promises_nothing_is_stopped_after_its_warm_up(tmp_path):
+    # The first two are complete in any case; each other one is the worst of those that got so far, also
+    # one that would be the best in the end.
+    good = [np.linspace(1.0, end, 8).tolist() for end in (0.1, 0.11, 0.12)]
+    curves, stopped = Curves(*good, [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04]), {2, 3}
+    own = oracle(4, pruner=rdt.oracle.make_pruner(None, warm_up=4))
     tuner = search(tmp_path, curves, own)
     told = [each.state.name for each in tuner.oracle.study.trials]
     for number, epochs in enumerate(curves.epochs):
@@ -147,7 +144,7 @@ def test_a_trial_that_promises_nothing_is_stopped_after_its_warm_up(tmp_path, pr
         assert 4 < epochs < 8 if early else epochs == 8
         assert trial_of(tuner, number).status == ("STOPPED" if early else "COMPLETED")
         assert told[number] == ("PRUNED" if early else "COMPLETE")
-    best = {each.trial_id for each in tuner.oracle.get_best_trials(7 - len(stopped))}
+    best = {each.trial_id for each in tuner.oracle.get_best_trials(2)}
     assert best.isdisjoint(trial_of(tuner, number).trial_id for number in stopped)
 
 
@@ -158,9 +155,6 @@ def test_a_trial_that_promises_nothing_is_stopped_after_its_warm_up(tmp_path, pr
         (5, 8, True),  # Two are left.
         (35, 40, False),  # Four are left: a tenth.
         (36, 40, True),
-        (89, 100, False),
-        (90, 100, True),
-        (0, 1, True),
         (3, None, False),
     ],
 )
@@ -181,24 +175,12 @@ class Impatient(kt.oracles.RandomSearchOracle):
         return trial
 
 
-@pytest.mark.parametrize(
-    ("epoch", "trained", "status"), [(2, 3, "STOPPED"), (3, 6, "COMPLETED"), (5, 6, "COMPLETED")]
-)
+@pytest.mark.parametrize(("epoch", "trained", "status"), [(2, 3, "STOPPED"), (3, 6, "COMPLETED")])
 def test_any_oracle_can_stop_a_trial(tmp_path, epoch, trained, status):
     curves = Curves([0.5, 0.4, 0.45, 0.3, 0.2, 0.1])
     tuner = search(tmp_path, curves, Impatient(epoch))
     assert curves.epochs == [trained]
     assert trial_of(tuner).status == status
-
-
-@pytest.mark.heavy
-def test_a_plain_keras_tuner_is_never_stopped(tmp_path):
-    own = oracle(4, pruner=rdt.oracle.make_pruner(None, warm_up=4))  # It would stop the third one.
-    tuner = kt.Tuner(own, Curves(*pruning_curves()), directory=tmp_path, project_name="p")
-    x, y = data()
-    tuner.search(x, y, validation_data=(x, y), batch_size=8, verbose=0)
-    assert {trial.status for trial in own.trials.values()} == {"COMPLETED"}
-    assert {each.state.name for each in own.study.trials} == {"COMPLETE"}
 
 
 def test_executions_start_from_other_weights_and_the_same_seed_repeats_them(tmp_path):
@@ -225,22 +207,9 @@ def test_cross_validation_trains_once_a_fold(tmp_path, cv):
     assert len(trial_of(tuner).metrics.get_history("val_loss")[0].value) == 3
 
 
-def test_cross_validation_takes_positional_arguments_of_fit(tmp_path):
-    def fit(model, **kwargs):
-        given.append([kwargs.get(name) for name in ("batch_size", "epochs", "verbose")])
-        return model.fit(**kwargs)
-
-    given = []
-    tuner = rdt.Tuner(oracle(1), model_with(fit), directory=tmp_path, seed=0, cv=2)
-    tuner.oracle.verbose = 0
-    tuner.search(*data(), 6, 2, 0)
-    assert given == [[6, 2, 0]] * 2
-
-
 @pytest.mark.parametrize(
     ("cv", "fit", "message"),
     [
-        (1, {}, "number of folds of at least 2"),
         (2, {"validation_data": data()}, "takes them from the training data"),
         (25, {}, "`cv`. Expected at most 24 folds, the number of samples. Received: cv=25"),
     ],
@@ -309,7 +278,7 @@ class Remembers(Curves):
         return super().fit(hp, model, *args, callbacks=[See(), *callbacks], **kwargs)
 
 
-@pytest.mark.parametrize("how", [{"executions_per_trial": 2}, {"cv": 2}, {}], ids=str)
+@pytest.mark.parametrize("how", [{"cv": 2}, {}], ids=str)
 def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how):
     curves = [[0.5, 0.4], [0.5, 0.1, 0.3]] if how else [[0.5, 0.1, 0.3]]
     hypermodel = Remembers(*curves)
@@ -338,9 +307,8 @@ class Stages(Remembers):
         (lambda histories: histories[1], 0.4, 3, 3),
         (lambda histories: histories[0], 0.1, 0, 1),
         (lambda histories: histories, 0.25, 0, 1),
-        (lambda histories: 0.3, 0.3, 0, 1),
     ],
-    ids=["last", "first", "both", "number"],
+    ids=["last", "first", "both"],
 )
 def test_what_is_returned_after_several_fits_of_a_training_counts(
     tmp_path, returned, score, best, epochs
@@ -451,11 +419,9 @@ def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
         search(tmp_path / "c", callbacks=[lambda: "nothing"])
 
 
-@pytest.mark.parametrize("wrong", [[3], "EarlyStopping"])
-def test_a_wrong_callback_is_refused_before_the_first_trial(tmp_path, wrong):
-    words = f"`callbacks`. Expected keras.callbacks.Callback objects.* callbacks={wrong!r}"
-    with pytest.raises(InvalidArgumentError, match=words.replace("[", r"\[")):
-        search(tmp_path, callbacks=wrong)
+def test_a_wrong_callback_is_refused_before_the_first_trial(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"`callbacks`.*'EarlyStopping'"):
+        search(tmp_path, callbacks="EarlyStopping")
     assert not list(tmp_path.glob("p/trial_*"))
 
 
@@ -488,28 +454,20 @@ def test_a_folder_keeps_its_objective(tmp_path):
 
 
 def test_a_folder_keeps_its_ranges_and_says_so(tmp_path, recwarn):
-    def with_share(highest, kind="lstm"):
+    def with_share(highest, new="a"):
         def searched(hp):
-            # The range of one that was given overrides it; what is new is added.
-            hp.Float("share", 0.0, highest), hp.Choice("cell", ["gru", kind])
-            hp.Int(f"units_{kind}", 1, 9)
+            hp.Float("share", 0.0, highest)
+            hp.Int(new, 1, 9)  # New ones are added.
             return build(hp)
 
         return searched
 
-    def given(**kwargs):
-        space = kt.HyperParameters()
-        space.Choice("cell", ["gru", "lstm"])
-        return oracle(hyperparameters=space, **kwargs)
-
-    search(tmp_path, with_share(0.5), given(max_trials=1))
-    search(tmp_path, with_share(0.5, "rnn"), given(max_trials=2))
+    search(tmp_path, with_share(0.5), oracle(1))
+    search(tmp_path, with_share(0.5, "b"), oracle(2))
     assert not [each for each in recwarn if "space" in str(each.message)]
-    tuner = rdt.Tuner(given(max_trials=3), with_share(0.8), directory=tmp_path, project_name="p")
-    words = r"resumes .*began with.*\n  share.max_value: 0.5 there, 0.8 now\n.*project_name"
-    with pytest.warns(UserWarning, match=f"(?s){words}") as told:
-        tuner.search(*data(), epochs=1, validation_data=data(), verbose=0)
-    assert told[0].filename == __file__
+    words = r"(?s)resumes .*began with.*\n  share.max_value: 0.5 there, 0.8 now\n.*project_name"
+    with pytest.warns(UserWarning, match=words):
+        tuner = search(tmp_path, with_share(0.8), oracle(3))
     assert len(tuner.oracle.trials) == 3
 
 
@@ -558,12 +516,12 @@ def test_a_fit_that_returns_nothing_useful_ends_the_search(tmp_path, returned, m
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("keep_checkpoints", 0), ("reuse_models", -1), ("reuse_models", True), ("oracle", "optuna")],
+    [("keep_checkpoints", 0), ("reuse_models", -1), ("oracle", "optuna"), ("hypermodel", None)],
 )
 def test_invalid_arguments_are_refused(tmp_path, argument, value):
-    given = {"oracle": oracle(), argument: value}
+    given = {"oracle": oracle(), "hypermodel": build, argument: value}
     with pytest.raises(InvalidArgumentError, match=f"`{argument}`"):
-        rdt.Tuner(hypermodel=build, directory=tmp_path, **given)
+        rdt.Tuner(directory=tmp_path, **given)
 
 
 def of_two_kinds(hp):
@@ -602,15 +560,3 @@ def test_a_policy_of_dtypes_stays(tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(policies) == {"mixed_bfloat16"}
-
-
-def test_memory_that_runs_out_while_weights_are_loaded_is_no_damage(tmp_path):
-    class Large(keras.Model):
-        def load_weights(self, path):
-            raise MemoryError
-
-    (tmp_path / _checkpoints.WEIGHTS).touch()
-    model = Large()
-    model.built = True
-    with pytest.raises(MemoryError):
-        _checkpoints.load(tmp_path, model)

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from tests import ROOT
+from tests.small_search import data
 
 SPACE = {
     "cell": "gru",
@@ -20,25 +21,6 @@ SPACE = {
     "placement": ["recurrent", "input+recurrent"],
     "rate": {"min": 0.1, "max": 0.5, "step": 0.2},
 }
-TUNERS = {
-    "random": lambda model, **where: kt.RandomSearch(
-        model, objective="val_loss", max_trials=2, seed=1, **where
-    ),
-    "grid": lambda model, **where: kt.GridSearch(
-        model, objective="val_loss", max_trials=2, seed=1, **where
-    ),
-    "bayesian": lambda model, **where: kt.BayesianOptimization(
-        model, objective="val_loss", max_trials=2, num_initial_points=1, seed=1, **where
-    ),
-    "hyperband": lambda model, **where: kt.Hyperband(
-        model, objective="val_loss", max_epochs=2, factor=2, seed=1, **where
-    ),
-}
-
-
-def sequences(samples=24):
-    x = np.random.default_rng(0).normal(size=(samples, 5, 3)).astype("float32")
-    return x, (x.sum((1, 2)) > 0).astype("int64")
 
 
 def head(hp, sequence):
@@ -47,6 +29,7 @@ def head(hp, sequence):
     model.compile(
         keras.optimizers.SGD(hp.Float("learning_rate", 0.01, 0.1, sampling="log")),
         "sparse_categorical_crossentropy",
+        run_eagerly=True,  # Tracing would take longer than the trainings.
     )
     return model
 
@@ -68,51 +51,42 @@ class Own(kt.HyperModel):
         return model.fit(*args, batch_size=hp.Choice("batch_size", [8, 12]), **kwargs)
 
 
-def classifier():
-    return rdt.SequenceClassifier.from_data(sequences(), space=SPACE)
+def bayesian(**where):
+    model = rdt.SequenceClassifier.from_data(data(), space=SPACE)
+    return kt.BayesianOptimization(
+        model, "val_loss", max_trials=2, num_initial_points=1, seed=1, **where
+    )
 
 
-MODELS = {"classifier": classifier, "build": lambda: build, "own": Own}
+def grid(**where):
+    return kt.GridSearch(build, "val_loss", max_trials=2, seed=1, **where)
+
+
+def hyperband(**where):
+    """A bracket of 2 trials, the better of which resumes, and one of 2."""
+    return kt.Hyperband(Own(), "val_loss", max_epochs=2, factor=2, seed=1, **where)
+
+
 # A model that has not been trained has no slots for Adam's state yet, which Keras says; here it is an error.
 ADAM = "ignore:Skipping variable loading for optimizer"
 
 
 @pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ("classifier", "bayesian"),
-        ("build", "grid"),
-        pytest.param("own", "random", marks=pytest.mark.heavy),
-        *(pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in MODELS),
-        pytest.param("build", "bayesian", marks=pytest.mark.full),
-        pytest.param("build", "random", marks=pytest.mark.full),
-        pytest.param("classifier", "grid", marks=pytest.mark.full),
-        pytest.param("classifier", "random", marks=pytest.mark.full),
-    ],
+    ("make", "number"),
+    [(bayesian, 2), (grid, 2), pytest.param(hyperband, 5, marks=pytest.mark.heavy)],
 )
-def test_stock_tuners(tmp_path, model, name):
-    tuner = TUNERS[name](MODELS[model](), directory=tmp_path, project_name="p")
-    x, y = sequences()
+def test_stock_tuners(tmp_path, make, number):
+    tuner = make(directory=tmp_path, project_name="p")
+    x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
     trials = tuner.oracle.trials.values()
     assert {trial.status for trial in trials} == {"COMPLETED"}
-    # Hyperband: a bracket of 2 trials, the better of which resumes, and one of 2.
-    assert len(trials) == (2 if name != "hyperband" else 5)
+    assert len(trials) == number
     values = [trial.hyperparameters.values for trial in trials]
     assert len({str(each) for each in values}) == len(values)
     loss = tuner.get_best_models()[0].evaluate(x, y, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(loss, tuner.oracle.get_best_trials()[0].score, rtol=1e-5)
-
-
-def test_a_stock_search_goes_on_in_its_folder(tmp_path):
-    x, y = sequences()
-    for max_trials in (1, 2):
-        tuner = kt.RandomSearch(
-            build, "val_loss", max_trials, seed=1, directory=tmp_path, project_name="p"
-        )
-        tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
-    assert len(tuner.oracle.trials) == 2
 
 
 @pytest.mark.heavy
