@@ -130,20 +130,6 @@ def check_loaded(result):
     pd.testing.assert_frame_equal(loaded, result.trials.drop(columns="mlflow_run_id"))
 
 
-def test_the_best_epoch_is_written_last(tmp_path, uri):
-    result, _ = search(tmp_path / "steps", uri, Curves([0.5, 0.2], [0.2, 0.5]), max_trials=2)
-    client = MlflowClient(uri)
-
-    def curve(number):
-        run_id = run_of(result, uri, number).info.run_id
-        return [(p.step, p.value) for p in client.get_metric_history(run_id, "val_loss")]
-
-    assert curve(0) == [(0, 0.5), (1, 0.2)]
-    assert curve(1) == [(0, 0.2), (1, 0.5), (2, 0.2)]
-    # The frames read the journal, which has each epoch once.
-    assert result.history["epoch"].tolist() == [0, 1, 0, 1]
-
-
 CURVES = [
     *(np.linspace(1.0, end, 6).tolist() for end in (0.1, 0.11, 0.12)),
     [0.05, 1.0, 1.0, 1.0, 1.0, 1.0],  # Better than every complete one, and pruned all the same.

@@ -86,8 +86,6 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
         "confirm": rdt.Confirm(1, seeds=2, max_seeds=2),
         "max_trials": 3,
         "epochs": 1,
-        "train": batches,
-        "validation": batches,
     }
     alone = search("alone", workers=None, **same)
     capfd.readouterr()
@@ -115,7 +113,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     words = [line.split()[0] for line in printed.splitlines()]
     assert words[:5] == ["Folder:", "trial", "Going", "trial", "trial"]
     # One process resumes the search of several.
-    more = search("together", workers=None, **{**same, "max_trials": 4, "confirm": None})
+    more = search("together", workers=None, max_trials=4, epochs=1, tuner=same["tuner"])
     assert len(more.trials) == 4
 
 
@@ -231,10 +229,12 @@ class Surroundings(keras.callbacks.Callback):
 
 @pytest.mark.heavy
 def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch):
+    """Also for data by a function, which each process calls."""
     monkeypatch.chdir(tmp_path)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        result = search(training=rdt.Training(callbacks=Surroundings(tmp_path)), max_trials=2)
+        training = rdt.Training(callbacks=Surroundings(tmp_path))
+        result = search(train=batches, validation=batches, training=training, max_trials=2)
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(result.trials["state"]) == {"COMPLETE"}
