@@ -142,7 +142,8 @@ def test_no_round_follows_when_it_is_cancelled():
     assert tasks.over
 
 
-def test_keras_tuners_grid_search_keeps_its_place(tmp_path):
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_keras_tuners_grid_search_keeps_its_place(tmp_path, has_ended):
     """Its oracle does not save it."""
 
     def oracle():
@@ -162,13 +163,16 @@ def test_keras_tuners_grid_search_keeps_its_place(tmp_path):
     first = Workers(oracle())
     end(first, first.create_trial("one"))
     running = first.create_trial("two")
+    if has_ended:
+        end(first, running)
     again = oracle()
     again.reload()
     again = Workers(again)
     again.take_back()
     while (trial := again.create_trial("one")).status == "RUNNING":
         end(again, trial)
-    end(again, running)
+    if not has_ended:
+        end(again, running)
     while (trial := again.create_trial("one")).status == "RUNNING":
         end(again, trial)
     tried = [tuple(trial.hyperparameters.values.values()) for trial in again.trials.values()]
