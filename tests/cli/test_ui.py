@@ -111,7 +111,7 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
     with mlflow_server(tmp_path) as server:
         code, output = run(place / "recdrop_runs" / "speech", "--tracking-uri", server.uri)
         assert code == 1
-        assert output.startswith(f"Error: {server.uri} has no run of this search.")
+        assert output.startswith(f"Error: {server.uri} has no run of this search: ")
         newest = search(tmp_path, server.uri, "newer")
         code, output = run(tmp_path / "newer")
         assert code == 0
