@@ -9,7 +9,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import LearnedRates, fit, learned_rates, pass_masks, renew
 from recdrop_tune.wrappers import ConcreteDropoutWrapper, LockedDropout, wrap
-from tests.backends import JIT_COMPILE, array, on_tensorflow
+from tests.backends import BACKEND, JIT_COMPILE, array, on_tensorflow
 
 LSTM = keras.layers.LSTM
 X = np.random.default_rng(0).normal(size=(24, 5, 3)).astype("float32")
@@ -25,7 +25,8 @@ def classifier(samples=None, sequences=False, rate=0.2, eager=True, **options):
     made = keras.Sequential([keras.Input((5, 3)), wrapped, head])
     loss = "sparse_categorical_crossentropy"
     made.compile(keras.optimizers.Adam(0.05), loss, jit_compile=JIT_COMPILE[0])
-    made.run_eagerly = eager  # Most of these trainings are shorter than tracing one.
+    # Most of these trainings are shorter than tracing one, but JAX would compile each op by itself.
+    made.run_eagerly = eager and BACKEND != "jax"
     return made
 
 
@@ -275,7 +276,7 @@ def test_rates_have_no_weight_decay(excluded):
     if excluded:  # The user's exclusions stay.
         optimizer.exclude_from_weight_decay(var_list=[model.layers[1].bias])
     model.compile(optimizer, "mse", jit_compile=JIT_COMPILE[0])
-    model.run_eagerly = True
+    model.run_eagerly = BACKEND != "jax"
     model.set_weights([array(each) * (each.shape == ()) for each in model.weights])
     fit(model, X * 0, np.full((24, 2), 0.5), epochs=3, batch_size=24, verbose=0)
     moved = max(abs(rate - 0.05) for rate in model.layers[0].learned_rates.values())
