@@ -220,12 +220,12 @@ def _answer(found: Found) -> str:
     number = found.trainings(gain.trial.trial_id)
     each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
     if gain.value <= 0 or gain.value < gain.spread:
-        return f"{best}; {twin}. No gain in {each}; `confirm=3` tells whether that holds."
+        return f"{best}; {twin}. No gain in {each}; `confirm=3` checks whether that holds."
     luck = f"This gain, {amount(gain.value)}, is from {each}, and the best of many trials looks too good"
     if not math.isnan(gain.expected):
         again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
-    return f"{best}; {twin}. {luck}. `confirm=3` tells."
+    return f"{best}; {twin}. {luck}. `confirm=3` checks this."
 
 
 def _data(found: Found) -> Iterator[str]:

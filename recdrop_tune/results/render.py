@@ -18,6 +18,9 @@ from recdrop_tune.mlflow_store import harmless, markdown_table
 from recdrop_tune.results.frames import shown
 from recdrop_tune.results.outline import Section
 
+_NUMBER = r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?( [±(].*)?$"
+"""A number, its spread or its interval; not a version or a date."""
+
 
 def as_text(sections: Iterable[Section]) -> str:
     """Writes sections for a terminal."""
@@ -68,6 +71,12 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(words, dtype=object)
 
 
+def _sides(cells: pd.DataFrame) -> list[str]:
+    """Returns an attribute for each column: those of numbers are aligned on the right."""
+    numbers = cells.apply(lambda column: column.str.match(_NUMBER).sum() * 2 > column.ne("-").sum())
+    return [Markup(' align="right"') if each else "" for each in numbers]
+
+
 def _prose(text: str) -> Markup:
     """Escapes a text, and writes what stands between backticks as code."""
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(plain(text)))))
@@ -91,6 +100,7 @@ _ENVIRONMENT.filters |= {
     "figure": _figure,
     "plain": plain,
     "prose": _prose,
+    "sides": _sides,
 }
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False}
 _SECTIONS = _ENVIRONMENT.from_string(
@@ -108,11 +118,12 @@ _SECTIONS = _ENVIRONMENT.from_string(
 {% endif %}
 {% if each.table is not none %}
 {% set cells = each.table | cells %}
+{% set sides = cells | sides %}
 <div class="scroll"><table><thead><tr>
-{%- for name in cells %}<th>{{ name | string | plain }}</th>{% endfor -%}
+{%- for name in cells %}<th{{ sides[loop.index0] }}>{{ name | string | plain }}</th>{% endfor -%}
 </tr></thead><tbody>
 {% for row in cells.itertuples(index=False) %}
-<tr>{% for cell in row %}<td>{{ cell | plain }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td{{ sides[loop.index0] }}>{{ cell | plain }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}

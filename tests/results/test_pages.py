@@ -93,7 +93,7 @@ def test_text_markdown_and_html_say_the_same(planted):
             0.2,
             "Best in the search: trial 1 (zoneout, rate 0.1), val_loss 1.5000; the same without dropout has "
             "2.0000 (trial 0). This gain, 0.5000, is from one training each, and the best of many trials "
-            "looks too good: with other seeds expect about 0.2000. `confirm=3` tells.",
+            "looks too good: with other seeds expect about 0.2000. `confirm=3` checks this.",
         ),
         ([(NONE, 2.0), (SOME, 1.5)], -0.2, "expect none."),
         ([(NONE, 2.0), (SOME, 1.5)], math.nan, "looks too good. `confirm=3`"),
@@ -177,6 +177,9 @@ def test_the_report_has_a_section_for_everything(planted, text, read):
 def test_the_report_has_every_trial_and_why_it_failed(planted, text):
     trials = section(text, "Trials")
     heads = re.findall(r"<th\b[^>]*>(.*?)</th>", trials)
+    right = set(re.findall(r'<th align="right">(.*?)</th>', trials))
+    assert right == {*heads} - {"state", "wrapper", "placement"}
+    assert trials.count('<td align="right">') == len(right) * len(planted.trials)
     assert heads[:3] == ["number", "state", "wrapper"]
     scores = [row[heads.index("val_loss")] for row in rows(trials)]
     complete = planted.trials["state"] == "COMPLETE"
