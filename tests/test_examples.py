@@ -70,7 +70,7 @@ def test_each_example_is_run():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*TINY, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("script", [*TINY, *ELSEWHERE])
+@pytest.mark.parametrize("script", sorted([*TINY, *ELSEWHERE]))
 def test_each_example_says_how_long_it_takes(script):
     text = (EXAMPLES / script).read_text(encoding="utf-8")
     assert "Takes " in text

@@ -130,6 +130,7 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
         ),
         (f"http://ann:secret@127.0.0.1:{free_port()}", "Error: http://***@127.0.0.1"),
     ],
+    ids=["folder", "missing", "damaged", "server"],  # Each process has another free port.
 )
 def test_stores_without_pages(place, tracking, tmp_path, monkeypatch, uri, message):
     monkeypatch.chdir(tmp_path)

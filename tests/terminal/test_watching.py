@@ -47,6 +47,7 @@ STOPPED_BY_REQUEST = NoMoreTrials(reason=STOPPED)
         ([ended("FAILED")], "failed", "has failed"),
         ([], "died", f"has died: its process is gone and could not report its end {PROCESS}"),
     ],
+    ids=["ended", "stopped", "interrupted", "failed", "died"],
 )
 def test_a_search_that_is_not_running(tmp_path, last, state, words):
     journaled(tmp_path, started(**HERE), *trial(0), *last)
