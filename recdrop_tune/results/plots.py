@@ -371,7 +371,7 @@ def _score_by_dropout(found: Found) -> go.Figure | None:
         subplot_titles=[shown(panel) for panel in panels],
         shared_yaxes="all",
         shared_xaxes="all",
-        x_title="rate: share dropped (mean of the sites; learned rates at the best epoch)",
+        x_title="rate: share dropped",
         vertical_spacing=0.28 / down,
         horizontal_spacing=0.03,
     )
