@@ -1,4 +1,4 @@
-"""What is known before a search: configurations to try first, and the trials of other searches."""
+"""Knowledge from before a search: configurations to try first, and trials of other searches."""
 
 from __future__ import annotations
 

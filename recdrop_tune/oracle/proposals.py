@@ -135,7 +135,7 @@ def nearest_untried(
         offered = [offered[number] for number in random.permutation(len(offered))]
     distances = np.abs(encoding(offered) - encoding([point])).sum(axis=1)
     ordered = [offered[number] for number in np.argsort(distances, kind="stable")]
-    ordered.sort(key=refuses)  # What is refused comes last.
+    ordered.sort(key=refuses)  # Refused points come last.
     tried = keys_of_trials(oracle)
     nearest = next((each for each in ordered if key_of_drawn(oracle, each) not in tried), None)
     if nearest is None:

@@ -178,7 +178,7 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
     """Returns the configurations that a further round should train.
 
-    These are the pairs whose outcome is not known. There are none once a dropout is known to help.
+    These are the pairs whose outcome is not known, or no pairs once a dropout is known to help.
 
     Args:
         oracle: The oracle of the search.

@@ -99,7 +99,7 @@ def stored_search(directory: Path) -> StoredSearch:
     goal = [kt.Objective(name, direction) for name, direction in goals.items()]
     # Without a seed Keras Tuner draws one from Python's generator.
     oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
-    # Before the first trial there is no file yet.
+    # The first trial creates the file.
     if records.trials or (directory / _ORACLE).exists():
         try:
             _fill(oracle, directory)

@@ -31,16 +31,29 @@ if TYPE_CHECKING:
     from recdrop_tune.search.tuner_tracking import track
     from recdrop_tune.search.tuning import run_search, tune
 
-_NAMES = {
-    "distributed": "Distributed distribute",
-    "hypermodel_of": "ObjectiveNotReportedError",
-    "references": "UserCodeError call",
-    "settings": "CLASSES Confirm MLflow Optuna Reference SearchConfig Task Training Workers "
-    "checked_values known_names names_of settings_class",
-    "tuner_tracking": "track",
-    "tuning": "run_search tune",
+_HOME = {
+    "CLASSES": "settings",
+    "Confirm": "settings",
+    "Distributed": "distributed",
+    "MLflow": "settings",
+    "ObjectiveNotReportedError": "hypermodel_of",
+    "Optuna": "settings",
+    "Reference": "settings",
+    "SearchConfig": "settings",
+    "Task": "settings",
+    "Training": "settings",
+    "UserCodeError": "references",
+    "Workers": "settings",
+    "call": "references",
+    "checked_values": "settings",
+    "distribute": "distributed",
+    "known_names": "settings",
+    "names_of": "settings",
+    "run_search": "tuning",
+    "settings_class": "settings",
+    "track": "tuner_tracking",
+    "tune": "tuning",
 }
-_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "CLASSES",
