@@ -24,6 +24,7 @@ benchmarks/results/.
 """
 
 import argparse
+import gc
 import json
 import math
 import multiprocessing
@@ -59,13 +60,20 @@ TARGETS = {
 """What should come out. All intervals should hold together in at least 95 % of the searches."""
 
 
-def search(name, number, arguments):
-    """Runs a search and its confirmation; returns what they found, and what is true."""
-    import recdrop_tune as rdt
+def prepare():
+    """Prepares a process for searches."""
     from recdrop_tune.search import tuner_tracking
 
     # The report at the end of a search takes as long as the search; it is not read here.
     tuner_tracking.save_result = lambda *_: None
+    # Otherwise the collections of garbage between searches walk through all of TensorFlow.
+    gc.freeze()
+
+
+def search(name, number, arguments):
+    """Runs a search and its confirmation; returns what they found, and what is true."""
+    import recdrop_tune as rdt
+
     problem = _planted.problems()[name]
     data = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
     started = time.perf_counter()
@@ -139,7 +147,8 @@ def run(names, arguments):
     # A process each time would import TensorFlow each time; forked ones would share its threads.
     context = multiprocessing.get_context("spawn")
     print(HEADER if arguments.confirm else "", flush=True)
-    with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool, path.open("a") as lines:
+    pool = ProcessPoolExecutor(arguments.jobs, mp_context=context, initializer=prepare)
+    with pool, path.open("a") as lines:
         for name in names:
             wanted = range(arguments.searches)
             left = [number for number in wanted if (name, number) not in held]
