@@ -148,10 +148,11 @@ class Gain:
         return self.value if math.isnan(self.expected) else self.expected
 
     def __str__(self) -> str:
-        # Trainings of one configuration differ by as much as the spread.
-        if abs(self.value) < self.spread or not self.value:
+        if not self.value:
             return "no gain"
-        return f"gain {amount(self.value)}"
+        # Trainings of one configuration differ by as much.
+        small = abs(self.value) < self.spread
+        return f"gain {amount(self.value)}" + f" (spread {amount(self.spread)})" * small
 
 
 def gain(

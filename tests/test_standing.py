@@ -104,11 +104,11 @@ def test_the_gain_is_over_the_twin(direction, gain):
         (1.5, (None, None), "gain 0.5000"),
         (2.5, (None, None), "gain -0.5000"),
         (2.0, (None, None), "no gain"),
-        (1.5, (0.6, 0.8), "no gain"),  # Below the root mean square of the spreads, 0.71.
+        (1.5, (0.6, 0.8), "gain 0.5000 (spread 0.7071)"),  # The root mean square.
         (1.5, (0.1, 0.6), "gain 0.5000"),
     ],
 )
-def test_a_gain_below_the_spread_of_trainings_is_none(score, spreads, words):
+def test_a_gain_below_the_spread_of_trainings_is_shown_with_it(score, spreads, words):
     trials = (NONE, 2.0, "COMPLETE", spreads[0]), (SOME, score, "COMPLETE", spreads[1])
     assert str(standing.gain(records(*trials))) == words
 

@@ -219,9 +219,12 @@ def _answer(found: Found) -> str:
     twin = f"the same without dropout has {amount(gain.twin_score)} (trial {gain.twin.number})"
     number = found.trainings(gain.trial.trial_id)
     each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
-    if gain.value <= 0 or gain.value < gain.spread:
+    if gain.value <= 0:
         return f"{best}; {twin}. No gain in {each}; `confirm=3` checks whether that holds."
-    luck = f"This gain, {amount(gain.value)}, is from {each}, and the best of many trials looks too good"
+    luck = f"This gain, {amount(gain.value)}, is from {each}"
+    if gain.value < gain.spread:
+        luck += f", whose scores differ by more (standard deviation {amount(gain.spread)})"
+    luck += ", and the best of many trials looks too good"
     if not math.isnan(gain.expected):
         again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"

@@ -102,10 +102,11 @@ def test_text_markdown_and_html_say_the_same(planted):
             0.2,
             "The best trial in the search has no dropout. Best with dro",
         ),
+        ([(NONE, 1.5), (SOME, 1.5)], 0.0, "No gain in one training each"),
         (
             [(NONE, 1.6, "COMPLETE", 0.2), (SOME, 1.5, "COMPLETE", 0.2)],
             0.05,
-            "No gain in one training each",  # Less than trainings of one configuration differ by.
+            "whose scores differ by more (standard deviation 0.2000), and the best of many",
         ),
     ],
 )
