@@ -1,7 +1,7 @@
 """Takes the pictures in docs/images: a search of 30 trials on the digits, and MLflow's pages on it.
 
-And the picture of the search in the README, whose lines it runs. Needs Debian's Chromium, and some five
-minutes on 2 CPU cores. Run it, from the repository's root, with
+And those of the searches in the README and in docs/search.md, whose lines it runs. Needs Debian's Chromium,
+and some ten minutes on 2 CPU cores. Run it, from the repository's root, with
 
     python -m docs.screenshots
 
@@ -10,6 +10,7 @@ A search that is in `--folder` already is used again.
 
 import argparse
 import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +84,25 @@ def take_pictures(
     save(browser, out / "report.png")
 
 
-def picture_of_the_readme(browser: Browser, folder: Path, out: Path) -> None:
-    """Runs the README's first lines, and saves the scores by wrapper, placement and rate."""
-    names: dict[str, Any] = {}
-    with contextlib.chdir(folder):
-        run(next(blocks("README.md", "python")), names)  # The others are searches of their own.
-    figure = names["result"].plots()["score_by_dropout"]
-    figure.update_layout(width=1000, height=420)
-    page = folder / "score_by_dropout.html"
-    figure.write_html(page, config={"displayModeBar": False})
-    browser.open(page.as_uri())
-    plot = browser.find(".js-plotly-plot .main-svg")
-    plot.find_element(By.XPATH, "..").screenshot(str(out / "score_by_dropout.png"))
-    smaller(out / "score_by_dropout.png")
+def pictures_of_pages(browser: Browser, folder: Path, out: Path) -> None:
+    """Runs the first lines of two pages, whose output they show, and saves a figure of each."""
+    for page, name in (("README.md", "score_by_dropout"), ("docs/search.md", "gains")):
+        names: dict[str, Any] = {}
+        with contextlib.chdir(folder):
+            run(next(blocks(page, "python")), names)  # The others are searches of their own.
+        picture(browser, names["result"].plots()[name], out / f"{name}.png")
+
+
+def picture(browser: Browser, figure: Any, path: Path) -> None:
+    """Saves a figure."""
+    figure.update_layout(width=1000, height=min(figure.layout.height, 420))
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "figure.html"
+        figure.write_html(page, config={"displayModeBar": False})
+        browser.open(page.as_uri())
+        plot = browser.find(".js-plotly-plot .main-svg")
+        plot.find_element(By.XPATH, "..").screenshot(str(path))
+    smaller(path)
 
 
 def save(browser: Browser, path: Path) -> None:
@@ -125,7 +132,7 @@ def main() -> None:
         result = search(server, folder, arguments.trials, arguments.epochs)
         with running_browser(1500, 1180) as browser:
             take_pictures(browser, server, result, arguments.out)
-            picture_of_the_readme(browser, folder, arguments.out)
+            pictures_of_pages(browser, folder, arguments.out)
 
 
 if __name__ == "__main__":

@@ -121,3 +121,11 @@ def test_notebook(name, tmp_path, monkeypatch):
     kinds = [set(output.get("data", ())) for cell in cells for output in cell.outputs]
     assert sum("text/html" in kind for kind in kinds) >= 3
     assert f"`{name}`" in (ROOT / "docs/examples.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_page_of_a_notebook_has_its_cells(name):
+    """`python -m docs.tutorials` writes it."""
+    page = (ROOT / "docs/tutorials" / name).with_suffix(".md").read_text(encoding="utf-8")
+    cells = nbformat.read(EXAMPLES / name, as_version=4).cells[1:]
+    assert all(cell.source in page for cell in cells)

@@ -27,7 +27,6 @@ ORDER = [
     "yaml_file",
     "addresses",
     "storage_errors",
-    "paths",
     "files",
     "catalog",
     "events",

@@ -1,8 +1,7 @@
-"""What reads well on GitHub reads well in the site too.
+"""The version in the footer; and what reads well on GitHub reads well in the site too.
 
 Links out of `docs/`: on GitHub `../examples/quickstart.py` is the file in the repository; the site holds
 a copy of it in `files/`. A link to a folder becomes plain text, for a site without a server cannot list one.
-
 """
 
 import posixpath
@@ -14,6 +13,14 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+
+
+def on_config(config: Any) -> Any:
+    """Puts the version into the footer."""
+    source = (ROOT / "recdrop_tune/__init__.py").read_text(encoding="utf-8")
+    version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
+    config.copyright = f"recdrop-tune {version and version[1]}"
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:
