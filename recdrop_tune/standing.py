@@ -197,7 +197,7 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
 
     Returns:
         Columns: `layer` (empty if all layers share one wrapper), `wrapper`, `trials`, `complete`, `best`
-        (score of the best complete trial), `gain` (of the best complete trial with a complete twin),
+        (score of the best complete trial), `gain` (of that trial, if its twin is complete too),
         `state` (`"complete"`, `"only stopped early"`, `"not finished"`, `"failed"` or `"never tried"`).
     """
     import pandas as pd
@@ -211,7 +211,7 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
             if wrapper in (each.active.get(name), *each.also.get(name, ()))
         ]
         complete = [each for each in order if each in trials]
-        gains = (gain(records, trial=each) for each in complete if wrapper != NONE)
+        worth = gain(records, trial=complete[0]) if complete and wrapper != NONE else None
         states = {each.state for each in trials}
         state = next((word for state, word in words.items() if state in states), "failed")
         rows.append(
@@ -221,7 +221,7 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
                 "trials": len(trials),
                 "complete": len(complete),
                 "best": complete[0].score if complete else None,
-                "gain": next((each.value for each in gains if each), None),
+                "gain": None if worth is None else worth.value,
                 "state": state if trials else "never tried",
             }
         )
@@ -297,8 +297,8 @@ def few_with_dropout(records: Records) -> str | None:
     if whole or not 0 < dropping < 2 * searched:
         return None
     return (
-        f"Only {dropping} of {len(trials)} trials had dropout, which is few for {searched} hyperparameters: "
-        "with more trials, the search finds better ones."
+        f"Few trials had dropout ({dropping} of {len(trials)}) for {searched} hyperparameters: with more "
+        "trials, the search finds better ones."
     )
 
 

@@ -172,8 +172,8 @@ def test_more_epochs_are_advised_if_the_best_trials_ended_at_their_best(ends, op
 @pytest.mark.parametrize(
     ("dropping", "state", "configurations", "words"),
     [
-        (2, "COMPLETE", None, "Only 2 of 5 trials had dropout, which is few for 3 hyperparameters"),
-        (5, "PRUNED", None, "Only 5 of 8 trials"),
+        (2, "COMPLETE", None, "Few trials had dropout (2 of 5) for 3 hyperparameters"),
+        (5, "PRUNED", None, "Few trials had dropout (5 of 8)"),
         (6, "COMPLETE", None, None),
         (2, "COMPLETE", 5, None),  # All of a small space.
     ],

@@ -71,7 +71,8 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
     if not isinstance(config, str):
         raise click.ClickException(
             f"The search in {found.folder} was started in Python: its folder does not say where its data and "
-            "its model are. Call `result.confirm(3)` there."
+            "its model are. In Python, `tune` with the same arguments and `directory` gives its result, and "
+            "`result.confirm(3)` confirms it."
         )
     given: dict[str, Any] = {"directory": str(found.folder), "overwrite": False}
     given |= {

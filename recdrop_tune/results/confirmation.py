@@ -142,6 +142,8 @@ class Confirmation:
                 ]
             elif not re.search(r"(_low|_high|std)$", name) and (name != "failed" or column.any()):
                 words[name] = [shown(each) for each in column]
+        if "outcome" in words:  # It judges the gains before it: on the test data, if there are any.
+            words["outcome"] = words.pop("outcome")
         return pd.DataFrame(words)
 
     def text(self) -> str:
@@ -455,7 +457,8 @@ def _sentences(judged: Judgement, several: bool) -> str:
         proof = f"{runs}, which proves nothing"
     else:
         proof = (
-            f"95 % interval {amount(gain.low)} to {amount(gain.high)}, {gain.trainings} fresh seeds"
+            f"95 % interval of the gain {amount(gain.low)} to {amount(gain.high)}, {gain.trainings} "
+            "fresh seeds"
         )
     begins = {
         HELPED: "Dropout helped",

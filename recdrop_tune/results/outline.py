@@ -176,8 +176,13 @@ def _outcome(found: Found) -> Iterator[str]:
         fold = found.training_word == "fold"
         part = ", which was not trained on all data" if fold else ""
         yield f"The best model has the weights of its best {found.training_word}{part}."
-    if (longer := standing.train_longer(records)) is not None:
-        yield longer
+    advice = (
+        standing.train_longer(records),
+        standing.same_dropouts(records),
+        standing.never_tried(found.by_wrapper),
+        standing.few_with_dropout(records),
+    )
+    yield from filter(None, advice)
     if len(records.backends) > 1:  # One seed gives other numbers there.
         yield f"Run on several backends: {', then '.join(records.backends)}."
     yield from _data(found)
@@ -190,12 +195,14 @@ def _nothing_learned(found: Found) -> Iterator[str]:
         return
     constant, error = context.constant[name], context.standard_error[name]
     confirmed, sign = found.confirmation, 1 if found.objective.direction == "min" else -1
-    score = found.best[name] if confirmed is None else confirmed.best["mean"]
+    what, score = "the best trial", found.best[name]
+    if confirmed is not None:
+        what, score = "the mean of the chosen configuration", confirmed.best["mean"]
     if sign * (constant - score) <= _LUCK * error:
         yield (
-            f"Warning: the best trial ({name} {amount(score)}) is not clearly better than always "
-            f"predicting {context.predicts[name]} ({amount(constant)}, standard error {amount(error)}). "
-            "Train for more epochs, try other learning rates, or look at the data."
+            f"Warning: {what} ({name} {amount(score)}) is not clearly better than always predicting "
+            f"{context.predicts[name]} ({amount(constant)}, standard error {amount(error)}). Train for "
+            "more epochs, try other learning rates, or look at the data."
         )
 
 
@@ -223,8 +230,8 @@ def _answer(found: Found) -> str:
         return f"{best}; {twin}. No gain in {each}; `confirm=3` checks whether that holds."
     luck = f"This gain, {amount(gain.value)}, is from {each}"
     if gain.value < gain.spread:
-        luck += f", whose scores differ by more (standard deviation {amount(gain.spread)})"
-    luck += ", and the best of many trials looks too good"
+        luck += f", whose scores vary more (standard deviation {amount(gain.spread)})"
+    luck += ". The best of many trials is partly lucky"
     if not math.isnan(gain.expected):
         again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
@@ -262,14 +269,8 @@ def _dropout(found: Found) -> Iterator[Section]:
     table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], gained))
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
-    advice = [
-        standing.same_dropouts(found.records),
-        standing.never_tried(found.by_wrapper),
-        standing.few_with_dropout(found.records),
-    ]
-    note = "`gain` is that of its best trial whose twin was trained too."
-    lines = [each for each in advice if each]
-    yield Section("Best of each wrapper in the search", lines, note, table)
+    note = "`gain` is over the same settings without dropout, if both were trained to the end."
+    yield Section("Best of each wrapper in the search", [], note, table)
 
 
 def _written(scores: pd.Series[Any], write: Callable[[float], str] = amount) -> pd.Series[Any]:

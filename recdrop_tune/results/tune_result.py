@@ -189,8 +189,8 @@ class TuneResult:
         """One row for each wrapper of the space, best first.
 
         Columns: `layer` (if layers have their own wrappers), `wrapper`, `trials`, `complete`, `best` (the
-        best score), `gain` (of its best trial whose twin was completed too, over that twin), `state`, such
-        as `"never tried"`.
+        best score), `gain` (of that trial over its twin, if that was completed too), `state`, such as
+        `"never tried"`.
         """
         return self.found.by_wrapper
 

@@ -43,7 +43,8 @@ def check_data(
 ) -> None:
     """Raises if data do not suit a model.
 
-    The model predicts a few samples of each part and its loss scores them, so Keras says what does not fit.
+    The model predicts a few samples of each part, and its loss and metrics score them, so Keras says what
+    does not fit.
     A model with its own training step may do anything with the data and is not run. Checked here is only
     what Keras lets pass: NaN, labels without an output (on some backends), targets that are repeated until
     they have the shape of the output, and datasets without an end.
@@ -68,6 +69,7 @@ def check_data(
                 keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False
             )
             computed = model.compute_loss(x, y, predicted, weight, training=False)
+            model.compute_metrics(x, y, predicted, weight)
             loss = float(keras.ops.convert_to_numpy(computed))
         except Exception as error:  # From Keras, the backend or user-defined layers.
             # Keras makes part of its messages bold.

@@ -72,7 +72,7 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
 
 
 def untried_lines(oracle: Any) -> list[str]:
-    """Returns a line if `max_trials` is too small to try all first configurations.
+    """Returns a line if `max_trials` may be too small to try all first configurations.
 
     Args:
         oracle: The oracle, after `enqueue_first_trials` and before its first trial.
@@ -85,8 +85,8 @@ def untried_lines(oracle: Any) -> list[str]:
     needed = len(oracle.trials) + waiting + twin
     if not waiting or needed <= limit:
         return []
-    what = "every wrapper (and what `try_first` names) once"
-    return [f"max_trials={limit} is too small to try {what}: that takes {needed} trials."]
+    what = "the first configurations, with each wrapper once, and the twin of the best one"
+    return [f"max_trials={limit} may be too small: {what} take up to {needed} trials."]
 
 
 class _Spread:

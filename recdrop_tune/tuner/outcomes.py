@@ -53,8 +53,8 @@ def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
         if found[str(name)] is None and str(name) not in _warned:
             _warned.add(str(name))
             warnings.warn(
-                f"The metric `{name}` is left out: it is not a number but a `{type(value).__name__}`. To "
-                "record it, let the callback that logs it log one number per epoch.",
+                f"The metric `{name}` is left out: it is not a number but a `{type(value).__name__}`. Log "
+                'one number per epoch, as keras.metrics.F1Score("macro") does.',
                 stacklevel=2,
             )
     return {name: value for name, value in found.items() if value is not None}

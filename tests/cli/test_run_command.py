@@ -385,7 +385,7 @@ def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
 def test_a_search_in_python_is_confirmed_there(tmp_path):
     journaled(tmp_path, started(), *trial(0), ended())
     done = CliRunner().invoke(main, ["confirm", str(tmp_path)])
-    assert (done.exit_code, "Call `result.confirm(3)`" in done.output) == (1, True)
+    assert (done.exit_code, "`result.confirm(3)` confirms it" in done.output) == (1, True)
 
 
 @pytest.mark.heavy

@@ -92,11 +92,11 @@ def test_text_markdown_and_html_say_the_same(planted):
             [(NONE, 2.0), (SOME, 1.5)],
             0.2,
             "Best in the search: trial 1 (zoneout, rate 0.1), val_loss 1.5000; the same without dropout has "
-            "2.0000 (trial 0). This gain, 0.5000, is from one training each, and the best of many trials "
-            "looks too good: with other seeds expect about 0.2000. `confirm=3` checks this.",
+            "2.0000 (trial 0). This gain, 0.5000, is from one training each. The best of many trials is "
+            "partly lucky: with other seeds expect about 0.2000. `confirm=3` checks this.",
         ),
         ([(NONE, 2.0), (SOME, 1.5)], -0.2, "expect none."),
-        ([(NONE, 2.0), (SOME, 1.5)], math.nan, "looks too good. `confirm=3`"),
+        ([(NONE, 2.0), (SOME, 1.5)], math.nan, "partly lucky. `confirm=3`"),
         (
             [(NONE, 1.0), (SOME, 1.5)],
             0.2,
@@ -106,7 +106,7 @@ def test_text_markdown_and_html_say_the_same(planted):
         (
             [(NONE, 1.6, "COMPLETE", 0.2), (SOME, 1.5, "COMPLETE", 0.2)],
             0.05,
-            "whose scores differ by more (standard deviation 0.2000), and the best of many",
+            "whose scores vary more (standard deviation 0.2000). The best of many",
         ),
     ],
 )

@@ -330,7 +330,7 @@ FAILED = SCORES.assign(a=[0.20, math.inf, 0.18, math.inf, 0.24])
             judged(),
             "helped",
             r"^Dropout helped: trial 1 \(zoneout\) is about 0\.02\d\d better in val_loss than the same "
-            r"without dropout \(95 % interval 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
+            r"without dropout \(95 % interval of the gain 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
             r"It is not known of trial 2 \(native\)\.$",
         ),
         (

@@ -232,8 +232,8 @@ def test_a_search_that_finds_nothing_warns(random_labels):
     assert context.words.endswith("positive, 200 sequences of 6 steps, 2 features")
     best = random_labels.confirmation.table["mean"].iloc[0]
     warning = (
-        f"Warning: the best trial (val_loss {best:.4f}) is not clearly better than always predicting "
-        "the class frequencies of the training data "
+        f"Warning: the mean of the chosen configuration (val_loss {best:.4f}) is not clearly better than "
+        "always predicting the class frequencies of the training data "
         f"({context.constant['val_loss']:.4f}, standard error {context.standard_error['val_loss']:.4f})"
     )
     written = [random_labels.directory / "result" / name for name in ("summary.md", "report.html")]

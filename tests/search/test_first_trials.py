@@ -104,7 +104,7 @@ def test_too_few_trials_are_reported_before_the_search(tmp_path, trials, twin, w
     oracle, _ = oracle_of(tmp_path, space, trials=trials, twin_last=twin)
     enqueue_first_trials(oracle)
     lines = untried_lines(oracle)
-    assert [f"takes {needed} trials" in line for line in lines] == [True] * (needed is not None)
+    assert [f"up to {needed} trials" in line for line in lines] == [True] * (needed is not None)
 
 
 KNOWN = [
@@ -138,7 +138,7 @@ def test_known_points_come_after_the_baselines_and_once(tmp_path, capsys):
     first = search(tmp_path / "p", 4, KNOWN)
     assert [wrapper for wrapper, _ in first[:3]] == ["none", "recurrent", "lambda"]
     assert first[3] == ("recurrent", 0.4)
-    assert "max_trials=4 is too small" in capsys.readouterr().out
+    assert "max_trials=4 may be too small" in capsys.readouterr().out
     longer = search(tmp_path / "p", 7, KNOWN)
     assert longer[:4] == first
     assert longer[4] == ("lambda", 0.4)
