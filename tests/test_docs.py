@@ -23,6 +23,10 @@ from recdrop_tune.spaces import SearchSpace
 from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
 _SEARCHING = (
+    "api/results",
+    "api/search",
+    "api/tracking",
+    "api/tuner",
     "choose-a-dropout",
     "confirm",
     "existing-model",
