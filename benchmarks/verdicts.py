@@ -44,6 +44,8 @@ import _planted
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "verdicts.json"
+BATCH = 200
+"""Searches by the same processes. After hundreds of them, a process takes twice as long for one."""
 OUTCOMES = ("helped", "hurt", "no difference", "not known")
 FALSE = "helped at most 2.5 %"
 TARGETS = {
@@ -144,24 +146,17 @@ def run(names, arguments):
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
     held = {(row["problem"], row["number"]): row for row in map(json.loads, lines)}
-    # A process each time would import TensorFlow each time; forked ones would share its threads.
-    context = multiprocessing.get_context("spawn")
     print(HEADER if arguments.confirm else "", flush=True)
-    # After hundreds of searches a process takes twice as long for one.
-    options = {"mp_context": context, "initializer": prepare, "max_tasks_per_child": 100}
-    pool = ProcessPoolExecutor(arguments.jobs, **options)
-    with pool, path.open("a") as lines:
+    with path.open("a") as lines:
         for name in names:
             wanted = range(arguments.searches)
             left = [number for number in wanted if (name, number) not in held]
-            futures = [pool.submit(search, name, number, arguments) for number in left]
-            for done, future in enumerate(as_completed(futures), 1):
-                row = future.result()
-                held[name, row["number"]] = row
-                lines.write(json.dumps(row) + "\n")
-                lines.flush()
-                if done % 20 == 0:
-                    print(f"  {name}: {done} of {len(left)}", flush=True)
+            for at in range(0, len(left), BATCH):
+                for row in searched(name, left[at : at + BATCH], arguments):
+                    held[name, row["number"]] = row
+                    lines.write(json.dumps(row) + "\n")
+                    lines.flush()
+                print(f"  {name}: {min(at + BATCH, len(left))} of {len(left)}", flush=True)
             rows = [held[name, number] for number in wanted]
             if arguments.confirm:
                 counted = count(name, rows)
@@ -171,6 +166,15 @@ def run(names, arguments):
                 counted = {"problem": name, "trials": arguments.trials, **flattery(rows)}
                 print(json.dumps(counted), flush=True)
                 keep(arguments, counted, "unconfirmed")
+
+
+def searched(name, numbers, arguments):
+    """Runs searches in new processes; yields what each found."""
+    # Forked processes would share TensorFlow's threads.
+    options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": prepare}
+    with ProcessPoolExecutor(arguments.jobs, **options) as pool:
+        futures = [pool.submit(search, name, number, arguments) for number in numbers]
+        yield from (future.result() for future in as_completed(futures))
 
 
 def flattery(rows):
