@@ -275,7 +275,7 @@ def never_tried(table: pd.DataFrame) -> str | None:
 
 
 def same_dropouts(records: Records) -> str | None:
-    """Names the dropouts that the trials had under several names; `None` if there are none."""
+    """Names the dropouts that the trials had under several names, or returns `None`."""
     words: dict[str, None] = {}
     for each in records.trials.values():
         for name, others in each.also.items():

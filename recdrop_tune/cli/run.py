@@ -57,8 +57,8 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
     """Trains the best configurations of a search again, each with fresh seeds.
 
     DIR is the project folder of a search by `recdrop-tune run`; by default the newest one in recdrop_runs.
-    The YAML file of the search is read again, with its `confirm`; options replace parts of that. What an
-    earlier confirmation trained is not repeated. The functions that the file names are run.
+    The YAML file of the search is read again, with its `confirm`; options replace parts of that.
+    Trainings of an earlier confirmation are not repeated. The functions that the file names are run.
     """
     from recdrop_tune.cli.config import read_config
     from recdrop_tune.credentials import HIDDEN

@@ -98,7 +98,7 @@ def full_outline(found: Found) -> list[Section]:
         sections.append(Section("Trials on the Pareto front", note=note, table=front))
     sections += _dropout(found)
     sections += drawn.values()
-    note = "Best first. Click a column to sort by it. What is the same in all trials is among the settings."
+    note = "Best first. Click a column to sort by it. Values that all trials share are among the settings."
     trials = _rounded(found, frame.drop(columns=hidden))
     sections.append(Section("Trials", note=note, table=trials))
     # Pruned trials may have messages too.

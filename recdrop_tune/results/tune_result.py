@@ -203,7 +203,7 @@ class TuneResult:
         return self.found.front
 
     def pareto_front(self, *metrics: Any) -> pd.DataFrame:
-        """Trades columns of `trials` off against each other, whatever the search optimized.
+        """Finds the Pareto front of any columns of `trials`, not only of the objectives.
 
         Args:
             *metrics: Metrics, `seconds`, `epochs` or `n_params`; a `keras_tuner.Objective` if the
@@ -430,8 +430,8 @@ class TuneResult:
         """Trains the best configuration anew on all data, for as many epochs as were best.
 
         That is `best_epoch + 1` epochs; after a confirmation the median over its trainings. Batch size, class
-        weights, callbacks and seed are those of the search, without early stopping and without those that
-        monitor validation data, of which there are none.
+        weights, callbacks and seed are those of the search, except for early stopping and for callbacks that
+        monitor validation data.
 
         Args:
             x: The samples in a form that `tune` takes, or a dataset.

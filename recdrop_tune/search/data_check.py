@@ -44,10 +44,9 @@ def check_data(
     """Raises if data do not suit a model.
 
     The model predicts a few samples of each part, and its loss and metrics score them, so Keras says what
-    does not fit.
-    A model with its own training step may do anything with the data and is not run. Checked here is only
-    what Keras lets pass: NaN, labels without an output (on some backends), targets that are repeated until
-    they have the shape of the output, and datasets without an end.
+    does not fit. A model with its own training step may do anything with the data and is not run. Checked
+    here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that are
+    repeated until they have the shape of the output, and datasets without an end.
 
     Args:
         made: The data by `"training"`, `"validation"` and `"test"`.
