@@ -3,6 +3,7 @@
 import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras_tuner as kt
@@ -12,6 +13,8 @@ from _peers import PEERS
 from scipy.stats import binom
 
 from recdrop_tune.oracle import OptunaOracle, make_pruner
+from recdrop_tune.oracle.learning_curves import rungs
+from recdrop_tune.oracle.trial_files import state_path
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner.reports import is_nearly_over
@@ -40,7 +43,9 @@ class Unsaved:
 
 
 class OursUnsaved(Unsaved, OptunaOracle):
-    """Ours, without its files."""
+    """Ours, without its files, and without an end before it has found what it was to find."""
+
+    worth = 0.0
 
 
 class RandomSearchUnsaved(Unsaved, kt.oracles.RandomSearchOracle):
@@ -80,24 +85,29 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
     """
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
-    made = make_pruner(pruner, warm_up=at_least or warm_up(epochs))
+    made = pruner and make_pruner(pruner, warm_up=at_least or warm_up(epochs))
     storage = optuna.storages.InMemoryStorage()
-    return OursUnsaved(_OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed)
+    oracle = OursUnsaved(
+        _OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed
+    )
+    oracle.rungs = rungs(epochs) if pruner is None and sampler is None else []
+    return oracle
 
 
 _JOINT = {"multivariate": True, "group": True, "constant_liar": True}
 VARIANTS = {
+    "pruner halving": {"pruner": "halving"},
     "pruner none": {"pruner": "none"},
-    "pruner halving from 5": {"at_least": 5},
-    "pruner halving from 10": {"at_least": 10},
-    "pruner halving from 20": {"at_least": 20},
+    "pruner halving from 5": {"pruner": "halving", "at_least": 5},
+    "pruner halving from 10": {"pruner": "halving", "at_least": 10},
+    "pruner halving from 20": {"pruner": "halving", "at_least": 20},
     "pruner patient_median": {"pruner": "patient_median"},
     "pruner median": {"pruner": "median"},
     "pruner median from 5": {"pruner": "median", "at_least": 5},
     "pruner percentile": {"pruner": "percentile"},
     "pruner asha": {"pruner": "asha"},
     "pruner hyperband": {"pruner": "hyperband"},
-    "sampler tpe": {"sampler": "tpe"},
+    "sampler tpe": {"sampler": "tpe", "pruner": "halving"},
     "sampler tpe, pruner none": {"sampler": "tpe", "pruner": "none"},
     "sampler tpe, pruner patient_median": {"sampler": "tpe", "pruner": "patient_median"},
     "sampler tpe, univariate": {"sampler": {"multivariate": False, "constant_liar": True}},
@@ -139,7 +149,7 @@ def replay(oracle, table, space, thresholds, note=None):
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
     """
-    space, found = SearchSpace.load(space), {}
+    space, found, at = SearchSpace.load(space), {}, {}
     epochs = trials = pruned = 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # With few points, the fitted length scale can be at the end of its range.
@@ -152,7 +162,16 @@ def replay(oracle, table, space, thresholds, note=None):
             if trial.status != "RUNNING":
                 break
             sample = space.sample(trial.hyperparameters)
-            spent, score, stopped = _run(oracle, trial, table.curve(sample))
+            spent, score, stopped = _run(oracle, trial, table.curve(sample), at)
+            if trial.trial_id in at:  # It has paused.
+                epochs, trial.status = epochs + spent, "PAUSED"
+                state = state_path(
+                    Path(folder, "untitled_project", f"trial_{trial.trial_id}"), at[trial.trial_id]
+                )
+                state.parent.mkdir(parents=True, exist_ok=True)
+                state.touch()
+                oracle.end_trial(trial)
+                continue
             if note is not None:
                 note(Replayed(sample, stopped))
             epochs, trials, pruned = epochs + spent, trials + 1, pruned + stopped
@@ -164,10 +183,10 @@ def replay(oracle, table, space, thresholds, note=None):
     return [found.get(goal) for goal in thresholds]
 
 
-def _run(oracle, trial, curve):
+def _run(oracle, trial, curve, at):
     """Reports a trial's epochs as a tuner would; returns how many, the best, and whether it was stopped.
 
-    A trial of Hyperband resumes where its earlier round ended.
+    A trial of Hyperband resumes where its earlier round ended. Where a trial of ours has paused is in `at`.
     """
     values = trial.hyperparameters.values
     first, last = values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", len(curve))
@@ -176,11 +195,15 @@ def _run(oracle, trial, curve):
         best = int(np.argmin(curve[first:last]))
         oracle.update_trial(trial.trial_id, {"val_loss": curve[first + best]}, step=best)
         return last - first, curve[first + best], False
-    for epoch, value in enumerate(curve):
-        answer = oracle.update_trial(trial.trial_id, {"val_loss": value}, step=epoch)
+    first = at.pop(trial.trial_id, 0)
+    for epoch in range(first, len(curve)):
+        answer = oracle.update_trial(trial.trial_id, {"val_loss": curve[epoch]}, step=epoch)
+        if answer.status == "PAUSED":
+            at[trial.trial_id] = epoch + 1
+            return epoch + 1 - first, None, False
         if answer.status == "STOPPED" and not is_nearly_over(epoch, len(curve)):
-            return epoch + 1, min(curve[: epoch + 1]), True
-    return len(curve), min(curve), False
+            return epoch + 1 - first, min(curve[: epoch + 1]), True
+    return len(curve) - first, min(curve), False
 
 
 def far_seed(turn):

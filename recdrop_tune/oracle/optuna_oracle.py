@@ -6,8 +6,8 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -33,6 +33,7 @@ from recdrop_tune.oracle.known_points import (
 )
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.proposals import (
+    as_drawn,
     key,
     key_of_drawn,
     keys_of_trials,
@@ -43,17 +44,19 @@ from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import (
     BLIND,
     DISCARDED,
+    STARTUP_TRIALS,
     SurrogateSampler,
     make_sampler,
     nothing,
     quiet_optuna,
 )
 from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
-from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
+from recdrop_tune.oracle.trial_files import PAUSED, paused_epoch, restore, save_state, save_trial
 from recdrop_tune.oracle.twins import (
     active_values,
     best_with_dropout,
     due_twin,
+    needed,
     offers_none,
     twin_values,
 )
@@ -120,6 +123,9 @@ class OptunaOracle(kt.Oracle):
 
     objective: Any
 
+    worth = 0.001
+    """A search with pauses ends when no training is expected to gain more than this part of the best loss."""
+
     def __init__(
         self,
         objective: Any = None,
@@ -155,6 +161,7 @@ class OptunaOracle(kt.Oracle):
                 several = len(scores.objectives(self.objective)) > 1
                 sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
+        self._pauses = pruner is None
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -173,6 +180,7 @@ class OptunaOracle(kt.Oracle):
         self.max_none_share = max_none_share
         self.timeout = check_seconds("timeout", timeout)
         self.worker_timeout = check_seconds("worker_timeout", worker_timeout)
+        self.rungs: list[int] = []
         self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
         self._waiting = [as_point(point) for point in try_first]
@@ -186,6 +194,13 @@ class OptunaOracle(kt.Oracle):
         self._attempts: dict[str, optuna.Trial] = {}  # The running trials, by Keras Tuner's id.
         self._reported: dict[str, set[int]] = {}
         self._twins: set[str] = set()
+        self._chosen: Values | None = None  # By `_next`, for the next trial.
+        self._is_settled = False
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether trials can pause: the sampler predicts learning curves, and no pruner was asked for."""
+        return self._pauses and isinstance(self.study.sampler, SurrogateSampler)
 
     @property
     def study(self) -> optuna.Study:
@@ -204,8 +219,9 @@ class OptunaOracle(kt.Oracle):
             self.read_warm_start()
             self._study = open_study(self, self._warm[0] if self._warm else ())
             # Workers that outlived the oracle's process still report to their trials.
-            for trial in self.ongoing_trials.values():
-                self._continue_attempt(trial.trial_id)
+            for trial in self.trials.values():
+                if trial.status == PAUSED or trial in self.ongoing_trials.values():
+                    self._continue_attempt(trial.trial_id)
         return self._study
 
     def read_warm_start(self, folder: str | PathLike[str] | None = None) -> list[str]:
@@ -284,25 +300,30 @@ class OptunaOracle(kt.Oracle):
                 self._deadline = time.monotonic() + self.timeout
             # Several processes can train one trial together, under one id.
             shared = self.multi_worker and tuner_id in self.ongoing_trials
-            known = len(self.trials)
+            known, going_on = len(self.trials), None
+            if self.rungs and not self._retry_queue and tuner_id not in self.ongoing_trials:
+                going_on = self._next()
+                if going_on is not None:
+                    self._retry_queue.append(going_on)
             trial = super().create_trial(tuner_id)
             # Keras Tuner's lock stays taken after an exception, so it is raised here.
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
             if trial.status == "RUNNING" and len(self.trials) == known and not shared:
-                scores.forget_metrics(trial)
-                self._save_trial(trial)  # Or a crash brings back what it had reported.
-                self._restart(trial)
+                # Or a crash brings back what it had reported.
+                first = paused_epoch(Path(self._get_trial_dir(trial.trial_id)))
+                if scores.forget_metrics(trial, first) or trial.trial_id != going_on:
+                    self._save_trial(trial)
+                    self._restart(trial)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
         values = None
         try:
-            over = self._deadline is not None and time.monotonic() >= self._deadline
-            last = self.max_trials is not None and len(self.trials) == self.max_trials - 1
-            if self.twin_last and (last or over) and offers_none(self.hyperparameters.space):
+            over = self._is_over() or self._is_settled
+            if self.twin_last and (over or self._is_full()):
                 if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": "IDLE"}
                 values = due_twin(self)
@@ -315,6 +336,65 @@ class OptunaOracle(kt.Oracle):
             self._failure = failure
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
+    def _is_over(self) -> bool:
+        """Returns whether the time is up."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _is_full(self) -> bool:
+        """Returns whether no more trials can begin, but for the twin at the end."""
+        twin = self.twin_last and offers_none(self.hyperparameters.space)
+        return self.max_trials is not None and len(self.trials) >= self.max_trials - twin
+
+    def _next(self) -> str | None:
+        """Returns the paused trial that goes on next; None if another one begins, or the search is over.
+
+        What the answer rests on is trained to its end: the baseline without dropout, and the twin of the
+        best.
+        """
+        self._chosen, self._is_settled = None, False
+        paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
+        going_on = next((each.trial_id for each in paused if each.trial_id in self._twins), None)
+        if not paused or going_on is not None:
+            return None if going_on is None else str(going_on)
+        complete = any(trial.status == "COMPLETED" for trial in self.trials.values())
+        if not self._is_over():
+            full = self._is_full()
+            if not full and (self.points_to_try() or len(self.trials) < STARTUP_TRIALS):
+                return None
+            numbers = {self._attempts[each.trial_id].number: str(each.trial_id) for each in paused}
+            with self._asking() as sampler:
+                for gain, drawn, number in sampler.rank(self.study, numbers, self.rungs[-1]):
+                    if complete and gain < self.worth:
+                        break
+                    if number is not None:
+                        return numbers[number]
+                    if drawn is not None and not full:
+                        self._chosen = as_drawn(self, drawn)
+                        return None
+        if self.ongoing_trials:  # One of them may be what is needed.
+            return None
+        self._is_settled = True
+        going_on = needed(self, paused)
+        if going_on is not None:
+            self._twins.add(going_on)
+        return going_on
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        """Tells the sampler what is in the space, and what is refused; yields the sampler."""
+        space, sampler = self.hyperparameters.space, self.study.sampler
+        if not isinstance(sampler, SurrogateSampler):
+            yield sampler
+            return
+        refuses, tried = limits(self), keys_of_trials(self)
+        # A model can add to it while the search runs.
+        sampler.space = parameters_of(space)
+        sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
+        try:
+            yield sampler
+        finally:
+            sampler.refuses = nothing
+
     def _propose(self, trial_id: str) -> Values | None:
         space, tried = self.hyperparameters.space, keys_of_trials(self)
         check_names(space)
@@ -323,13 +403,10 @@ class OptunaOracle(kt.Oracle):
             self._waiting.pop(0)
             if key(self, values) not in tried:
                 return self._begin(trial_id, values)
+        if self._chosen is not None:
+            return self._begin(trial_id, self._chosen)
         study, refuses = self.study, limits(self)
-        sampler = study.sampler
-        if isinstance(sampler, SurrogateSampler):
-            # A model can add to it while the search runs.
-            sampler.space = parameters_of(space)
-            sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
-        try:
+        with self._asking():
             for _ in range(_ASKS):
                 asked = study.ask()
                 values = walk(space, partial(suggest, asked))
@@ -345,9 +422,6 @@ class OptunaOracle(kt.Oracle):
                     study.tell(asked, state=TrialState.FAIL)
                 if not new:
                     break
-        finally:
-            if isinstance(sampler, SurrogateSampler):
-                sampler.refuses = nothing
         untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
 
@@ -355,7 +429,7 @@ class OptunaOracle(kt.Oracle):
         """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.
 
         Returns:
-            The trial; a copy with the status `STOPPED` if it is to be stopped.
+            The trial; a copy with the status `STOPPED` if it is to be stopped, or `PAUSED` if it is to pause.
         """
         with self._lock:
             if isinstance(self.objective, scores.SeveralObjectives):
@@ -368,8 +442,14 @@ class OptunaOracle(kt.Oracle):
             # With several trainings, only the first one's epochs are reported.
             if step in self._reported[trial_id] or not math.isfinite(value):
                 return trial
+            earlier = max(self._reported[trial_id], default=-1)
             self._reported[trial_id].add(step)
             attempt.report(value, step)
+            if self.rungs:
+                if any(earlier + 1 < rung <= step + 1 for rung in self.rungs[:-1]):
+                    trial = copy.copy(trial)
+                    trial.status = PAUSED
+                return trial
             # If dropout helps much, a twin that is stopped would hide it.
             if attempt.should_prune() and trial_id not in self._twins:
                 trial = copy.copy(trial)
@@ -387,6 +467,9 @@ class OptunaOracle(kt.Oracle):
             TooManyFailuresError: Too many trials failed in a row.
         """
         with self._lock:
+            if trial.status == PAUSED:
+                self._pause(trial)
+                return
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)
@@ -401,6 +484,16 @@ class OptunaOracle(kt.Oracle):
                     ending = outcome(ended, self.objective)
                     self.study.tell(attempt.number, skip_if_finished=True, **ending)
             self._failures.note(ended)
+
+    def _pause(self, paused: Any) -> None:
+        trial = self.trials[paused.trial_id]
+        trial.status = PAUSED
+        self.update_space(paused.hyperparameters)
+        self._save_trial(trial)
+        for tuner_id, ongoing in list(self.ongoing_trials.items()):
+            if ongoing.trial_id == trial.trial_id:
+                del self.ongoing_trials[tuner_id]
+        self.save()
 
     def save(self) -> None:
         """Saves the state of the oracle, all of it or nothing."""

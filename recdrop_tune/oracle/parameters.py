@@ -348,11 +348,14 @@ class Encoding:
 
     Attributes:
         size: The number of parameters that are not fixed.
+        owners: The parameter of each coordinate, numbered from 0.
     """
 
     def __init__(self, space: Iterable[Parameter]) -> None:
         self._free = {each.name: each for each in space if not each.is_fixed}
         self.size = len(self._free)
+        widths = [len(_columns(each, [])) for each in self._free.values()]
+        self.owners = np.repeat(np.arange(len(widths)), widths)
 
     def __call__(self, configurations: Iterable[Values]) -> Points:
         """Returns a point for each configuration."""

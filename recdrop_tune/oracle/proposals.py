@@ -53,6 +53,11 @@ def keys_of_trials(oracle: Any) -> set[Key]:
     return {key(oracle, trial.hyperparameters.values) for trial in oracle.trials.values()}
 
 
+def as_drawn(oracle: Any, drawn: Values) -> Values:
+    """Returns the values of a configuration as Optuna draws it."""
+    return walk(oracle.hyperparameters.space, lambda hp: to_value(hp, drawn[hp.name]))
+
+
 def key_of_drawn(oracle: Any, drawn: Values) -> Key:
     """Returns the `key` of a configuration as Optuna draws it."""
     space = oracle.hyperparameters.space
@@ -140,7 +145,7 @@ def nearest_untried(
     nearest = next((each for each in ordered if key_of_drawn(oracle, each) not in tried), None)
     if nearest is None:
         return None
-    return walk(space, lambda hp: to_value(hp, nearest[hp.name]))
+    return as_drawn(oracle, nearest)
 
 
 def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | None:

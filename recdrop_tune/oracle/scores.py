@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from statistics import median
 from typing import Any
 
 import keras_tuner as kt
-from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.oracle.parameters import Key, key_of
+from recdrop_tune.oracle.trial_files import PAUSED
 
 
 def objectives(objective: Any) -> list[Any]:
@@ -97,13 +93,13 @@ class Reached:
 
 
 def reached(trial: Any, objective: Any) -> Reached:
-    """Returns the best epoch of a complete or pruned trial; an empty `Reached` for other trials."""
+    """Returns the best epoch of a complete, pruned or paused trial; an empty `Reached` for other trials."""
     first = objectives(objective)[0]
     complete = trial.status == "COMPLETED"
     if complete:
         step = None if trial.best_step is None else int(trial.best_step)
     else:
-        step = best_step(trial, first) if trial.status == "STOPPED" else None
+        step = best_step(trial, first) if trial.status in ("STOPPED", PAUSED) else None
     if step is None and not complete:
         return Reached()
     metrics = metrics_at(trial, step)
@@ -115,9 +111,25 @@ def reached(trial: Any, objective: Any) -> Reached:
     return Reached(step, value, metrics, std)
 
 
-def forget_metrics(trial: Any) -> None:
-    """Deletes the reported metrics of a trial, for another attempt."""
-    trial.metrics = type(trial.metrics)()
+def forget_metrics(trial: Any, first: int = 0) -> bool:
+    """Deletes the reported metrics of a trial from an epoch on, for another attempt.
+
+    Args:
+        trial: A Keras Tuner trial.
+        first: The first epoch that is deleted.
+
+    Returns:
+        Whether there were any.
+    """
+    if not first:
+        had, trial.metrics = bool(trial.metrics.metrics), type(trial.metrics)()
+        return had
+    had = False
+    for history in trial.metrics.metrics.values():
+        kept = [each for each in history.get_history() if each.step < first]
+        had |= len(kept) < len(history.get_history())
+        history.set_history(kept)
+    return had
 
 
 def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
@@ -214,73 +226,3 @@ def check_directions(goals: Sequence[Any]) -> None:
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
-
-
-@dataclass(frozen=True)
-class EndedTrial:
-    """A trial that has ended; lower values are better in every study.
-
-    Attributes:
-        key: Its configuration.
-        state: Its final state.
-        value: Its value; the best value of a pruned trial, and infinity for a trial without values.
-        steps: The reported steps.
-        bests: The best value until each step.
-    """
-
-    key: Key
-    state: TrialState
-    value: float
-    steps: list[int]
-    bests: list[float]
-
-
-def read_ended_trial(trial: FrozenTrial, sign: float) -> EndedTrial:
-    """Reads a trial that has ended.
-
-    Args:
-        trial: The trial.
-        sign: 1 if the study minimizes, -1 if it maximizes.
-    """
-    reported = {step: sign * value for step, value in trial.intermediate_values.items()}
-    steps = sorted(step for step, value in reported.items() if math.isfinite(value))
-    bests = list(accumulate((reported[step] for step in steps), min))
-    value = math.inf
-    if trial.state == TrialState.COMPLETE and trial.value is not None:
-        value = sign * trial.value
-    elif trial.state == TrialState.PRUNED and bests:
-        value = bests[-1]
-    return EndedTrial(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
-
-
-def estimate_values(ended: Mapping[int, EndedTrial]) -> dict[int, float]:
-    """Estimates the final values of trials, by their numbers; lower is better.
-
-    A complete trial has its value. A pruned one has its best value less the median gain of the complete
-    trials from its last step on. A failed one is the worst, or left out if another trial of the same
-    configuration did not fail.
-    """
-    again = {each.key for each in ended.values() if each.state != TrialState.FAIL}
-    complete = [each for each in ended.values() if each.state == TrialState.COMPLETE]
-    gains: dict[int, float] = {}
-    found = {}
-    for number, each in ended.items():
-        if each.state == TrialState.FAIL and each.key in again:
-            continue
-        found[number] = each.value
-        if each.state == TrialState.PRUNED and each.steps:
-            step = each.steps[-1]
-            if step not in gains:
-                gains[step] = _gain(complete, step)
-            found[number] -= gains[step]
-    return found
-
-
-def _gain(complete: Iterable[EndedTrial], step: int) -> float:
-    """Returns the median gain of complete trials after a step."""
-    seen = [
-        each.bests[bisect_right(each.steps, step) - 1] - each.value
-        for each in complete
-        if each.steps and each.steps[0] <= step and math.isfinite(each.value)
-    ]
-    return median(seen) if seen else 0.0

@@ -7,6 +7,7 @@ is missing in the state, or one that has ended although the state has it under w
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ from recdrop_tune.files import check_trial_ids, trial_folder, write_atomically
 
 ENDED = ("COMPLETED", "FAILED", "STOPPED")
 """Keras Tuner's statuses of trials that have ended."""
+
+PAUSED = "PAUSED"
+"""The status of a trial that can go on where its training has paused; none of Keras Tuner's."""
+
+RESTING = (*ENDED, PAUSED)
+"""The statuses of trials that nobody has to train."""
 
 RESTORE = (
     "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
@@ -114,7 +121,7 @@ def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
         trials: The trials by id.
     """
     noted = set(state["start_order"])
-    return [id for id, trial in trials.items() if id not in noted and trial.status not in ENDED]
+    return [id for id, trial in trials.items() if id not in noted and trial.status not in RESTING]
 
 
 def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
@@ -125,16 +132,17 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
         trials: The trials by id, each saved before the state.
 
     Returns:
-        The state in which every trial that has not ended is either under way or waits to be run again.
+        The state in which each trial that has neither ended nor paused is under way or waits to run again.
     """
     ended = {id for id, trial in trials.items() if trial.status in ENDED}
+    resting = ended | {id for id, trial in trials.items() if trial.status == PAUSED}
     ongoing = {
         tuner: id
         for tuner, id in state["ongoing_trials"].items()
-        if id in trials and id not in ended
+        if id in trials and id not in resting
     }
-    waiting = [id for id in state["retry_queue"] if id in trials and id not in ended]
-    lost = sorted(set(trials) - ended - set(ongoing.values()) - set(waiting))
+    waiting = [id for id in state["retry_queue"] if id in trials and id not in resting]
+    lost = sorted(set(trials) - resting - set(ongoing.values()) - set(waiting))
     in_end_order = [id for id in state["end_order"] if id in ended or id not in trials]
     return {
         **state,
@@ -143,6 +151,33 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
         "start_order": [*state["start_order"], *sorted(set(trials) - set(state["start_order"]))],
         "end_order": [*in_end_order, *sorted(ended - set(in_end_order))],
     }
+
+
+_STATE = "paused-{}.pickle"
+"""The file of a paused training in the folder of its trial: with the number of its epochs so far."""
+
+
+def state_path(folder: Path, epoch: int) -> Path:
+    """Returns the file of the trainings of a trial that have paused after a number of epochs."""
+    return folder / _STATE.format(epoch)
+
+
+def paused_epoch(folder: Path) -> int:
+    """Returns the number of epochs after which the trainings of a trial have paused; 0 if they have not.
+
+    Args:
+        folder: The trial's folder.
+    """
+    names = (path.stem.removeprefix("paused-") for path in folder.glob(_STATE.format("*")))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def drop_states(folder: Path, before: float = math.inf) -> None:
+    """Deletes the files of paused trainings, or those with fewer epochs."""
+    for path in folder.glob(_STATE.format("*")):
+        name = path.stem.removeprefix("paused-")
+        if name.isdecimal() and int(name) < before:
+            path.unlink(missing_ok=True)
 
 
 # `_save_trial`, `_get_oracle_fname`, `_get_trial_dir`, `_project_dir` and `_retry_queue` are Keras Tuner's,
@@ -162,8 +197,14 @@ def save_trial(oracle: Any, trial: Any) -> None:
     power cut their trial is trained anew.
     """
     path = Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json"
-    durable = trial.status in ENDED or not path.exists()
+    durable = trial.status in RESTING or not path.exists()
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
+
+
+def _reported(trial: Any) -> int:
+    """Returns how many epochs a trial has reported."""
+    histories = (each.get_history() for each in trial.metrics.metrics.values())
+    return max((int(each.step) + 1 for history in histories for each in history), default=0)
 
 
 def restore(oracle: Any) -> None:
@@ -186,6 +227,11 @@ def restore(oracle: Any) -> None:
                 raise ProjectError(f"`{missing}` is missing. {RESTORE}")
         lost = unnoted(state, trials)
         oracle.trials = {id: trial for id, trial in trials.items() if id not in lost}
+        for trial in oracle.trials.values():
+            # Killed after its state was written, and before it was noted as paused.
+            paused = paused_epoch(Path(oracle._get_trial_dir(trial.trial_id)))
+            if paused and trial.status not in RESTING and _reported(trial) == paused:
+                trial.status = PAUSED
         oracle.set_state(settled(state, oracle.trials))
     for trial_id in lost:
         Path(oracle._get_trial_dir(trial_id), "trial.json").unlink(missing_ok=True)

@@ -169,3 +169,28 @@ def ranked(oracle: Any) -> list[Any]:
     """Lists the complete trials of an oracle, best first by its first objective."""
     best = oracle.get_best_trials(len(oracle.trials))
     return [trial for trial in best if trial.status == "COMPLETED"]
+
+
+def needed(oracle: Any, paused: Sequence[Any]) -> str | None:
+    """Returns the paused trial without which there is no answer.
+
+    Args:
+        oracle: The oracle.
+        paused: The trials that have paused.
+
+    Returns:
+        The baseline, which is the first trial without dropout, if no other one without dropout is complete;
+        or the twin of the best configuration with dropout; else None.
+    """
+    space = oracle.hyperparameters.space
+    if not offers_none(space):
+        return None
+    complete = ranked(oracle)
+    if all(has_dropout(trial.hyperparameters) for trial in complete):
+        for trial in paused:
+            if not has_dropout(trial.hyperparameters):
+                return str(trial.trial_id)
+    best = next((each for each in complete if has_dropout(each.hyperparameters)), None)
+    values = None if best is None else twin_values(space, best.hyperparameters.values)
+    twins = (each for each in paused if active_values(each.hyperparameters) == values)
+    return next((str(each.trial_id) for each in twins), None)

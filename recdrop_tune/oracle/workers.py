@@ -90,7 +90,8 @@ class Workers:
             else:
                 oracle.tuner_ids.discard(tuner_id)
                 trial = kt.engine.trial.Trial(oracle.get_space(), trial_id="", status="STOPPED")
-            if trial.trial_id in known and trial.metrics.metrics and not shared:
+            again = trial.trial_id in known and trial.metrics.metrics and not shared
+            if again and not isinstance(oracle, OptunaOracle):
                 forget_metrics(trial)
                 oracle._save_trial(trial)  # Or a crash brings back what it had reported.
             if trial.status == "STOPPED" and oracle.ongoing_trials:
