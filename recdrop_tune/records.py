@@ -47,7 +47,8 @@ class TrialRecord:
         repeats: The epochs of its further trainings, if it is trained more than once.
         parameters: Number of parameters of its model.
         kernel: The kernels that its recurrent layers train on; `None` without such layers.
-        ended: Its end; `None` before.
+        ended: Its end, or its last pause; `None` before, and when it has gone on.
+        earlier_seconds: How long it took before its last pause.
     """
 
     trial_id: str
@@ -61,6 +62,14 @@ class TrialRecord:
     kernel: str | None = None
     ended: TrialEnded | None = None
     also: dict[str, list[str]] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
+
+    def go_on(self, epoch: int) -> None:
+        """Lets it go on at an epoch after a pause, or after the crash of a process."""
+        self.earlier_seconds = (self.seconds or 0.0) if self.ended else self.earlier_seconds
+        self.epochs = [each for each in self.epochs if each.epoch < epoch]
+        self.repeats = [each for each in self.repeats if each.epoch < epoch]
+        self.ended = None
 
     @property
     def state(self) -> str:
@@ -90,7 +99,7 @@ class TrialRecord:
         if self.ended is None:
             return None
         if self.ended.seconds is not None:
-            return self.ended.seconds
+            return self.earlier_seconds + self.ended.seconds
         return max(0.0, self.ended.time - self.started)  # The clock can have been set back.
 
     @property
@@ -202,9 +211,14 @@ class Records:
                 self.ended, self._running = event, {}
             case TrialStarted(trial_id=id):
                 self.result = None
-                # A trial that runs again (a retry, a crash) starts over.
-                about = event.hyperparameters, event.fixed
-                self.trials[id] = TrialRecord(id, event.number, event.time, *about, also=event.also)
+                if event.initial_epoch and id in self.trials:
+                    self.trials[id].go_on(event.initial_epoch)
+                else:
+                    # A trial that runs again (a retry, a crash) starts over.
+                    about = event.hyperparameters, event.fixed
+                    self.trials[id] = TrialRecord(
+                        id, event.number, event.time, *about, also=event.also
+                    )
                 self._running[id] = None
                 self._add_backend()
             case ModelBuilt(trial_id=id) if id in self.trials:

@@ -34,7 +34,7 @@ def searches(directories: tuple[Path, ...]) -> None:
 
 def _table(frame: pd.DataFrame) -> str:
     """Writes the searches without empty columns. The longest column comes last."""
-    states = ["complete", "pruned", "failed"]
+    states = ["complete", "paused", "pruned", "failed"]
     table = frame.assign(
         trials=[_counted(*row) for row in frame[["trials", *states]].itertuples(index=False)],
         seconds=[_duration(seconds) for seconds in frame["seconds"]],
@@ -46,14 +46,15 @@ def _table(frame: pd.DataFrame) -> str:
     return str(shown.to_string(index=False))
 
 
-def _counted(trials: int, complete: int, pruned: int, failed: int) -> str:
+def _counted(trials: int, complete: int, paused: int, pruned: int, failed: int) -> str:
     """Writes how many trials there are, and how many are not complete.
 
     Example:
-        >>> _counted(30, 22, 6, 2)
-        '30 (6 pruned, 2 failed)'
+        >>> _counted(30, 8, 20, 0, 2)
+        '30 (20 paused, 2 failed)'
     """
-    others = {"pruned": pruned, "failed": failed, "unfinished": trials - complete - pruned - failed}
+    others = {"paused": paused, "pruned": pruned, "failed": failed}
+    others["unfinished"] = trials - complete - sum(others.values())
     words = ", ".join(f"{number} {state}" for state, number in others.items() if number)
     return f"{trials} ({words})" if words else str(trials)
 

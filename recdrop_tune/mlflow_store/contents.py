@@ -20,6 +20,7 @@ from recdrop_tune.tuner import MILLISECONDS
 _STATUS = {
     events.COMPLETE: "FINISHED",
     events.PRUNED: "FINISHED",  # As planned; MLflow shows the others as failures.
+    events.PAUSED: "FINISHED",  # At the end of the search.
     events.FAILED: "FAILED",
     events.RETRY: "FAILED",
     events.INTERRUPTED: "KILLED",
@@ -122,7 +123,7 @@ class SearchContents:
 
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
-        if isinstance(event, events.TrialStarted):
+        if isinstance(event, events.TrialStarted) and not self._goes_on(event):
             self._supersede(event.trial_id)
         self.records.on_event(event)
         self.is_description_new |= isinstance(event, _DESCRIBED)
@@ -130,6 +131,8 @@ class SearchContents:
             case events.SearchStarted():
                 self._interrupt_trials(None)  # The earlier session was killed.
                 self._begin(event)
+            case events.TrialStarted() if self._goes_on(event):
+                self._go_on(self.latest[event.trial_id])
             case events.TrialStarted():
                 self._begin_trial(event)
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
@@ -144,11 +147,13 @@ class SearchContents:
                 self.result, self.is_result_new, self.summary = event, True, event.summary
             case events.SearchEnded():
                 self._interrupt_trials(event.time)
+                self._end_paused()
                 self._end(event.status, event.time)
 
     def mark_over(self, when: float) -> None:
         """Ends the search, and the trials without an end, at the time of its last event."""
         self._interrupt_trials(None)
+        self._end_paused()
         if self.run.end is None:
             self._end("KILLED", when)
             self.is_description_new = True
@@ -213,6 +218,9 @@ class SearchContents:
                 # A chart would show the last epoch's time of a step. It is a number of the whole trial.
                 metrics = {f"{prefix}{k}": event.metrics[k] for k in names if k != MILLISECONDS}
                 run.points += points(metrics, event.epoch, event.time)
+            case events.TrialEnded(status=events.PAUSED):
+                self.under_way.pop(event.trial_id, None)
+                run.tags["recdrop.state"] = event.status
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
                 record = self.records.trials[event.trial_id]
@@ -225,6 +233,23 @@ class SearchContents:
                     best = event.score if self._best is None else better(self._best, event.score)
                     self._best, name = best, f"best_{self.search.objective}"
                     self.run.points += points({name: best}, record.number, event.time)
+
+    def _goes_on(self, event: events.TrialStarted) -> bool:
+        return event.initial_epoch > 0 and event.trial_id in self.latest
+
+    def _go_on(self, run: Contents) -> None:
+        """Continues the run of a trial after a pause, or after the crash of a process."""
+        run.tags["recdrop.state"], run.end = "RUNNING", None
+        self.under_way[run.trial_id] = self.changed[run.key] = run
+
+    def _end_paused(self) -> None:
+        """Ends the runs of the trials that have paused when the search ends."""
+        for record in self.records.trials.values():
+            run, ended = self.latest.get(record.trial_id), record.ended
+            if run is not None and ended is not None and record.state == events.PAUSED:
+                run.points += _end_points(record, ended)
+                run.end = (_STATUS[events.PAUSED], record.ended_at or ended.time)
+                self.changed[run.key] = run
 
     def _supersede(self, trial_id: str) -> None:
         earlier = self.latest.get(trial_id)
@@ -291,8 +316,9 @@ def points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
 
 def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
     """Returns the metrics of a whole trial, under names that are the same in every search."""
-    # Tables sort by `objective`, and the score of a pruned trial is not comparable.
-    name = "objective_at_prune" if end.status == events.PRUNED else "objective"
+    # Tables sort by `objective`, and the score of a pruned or paused trial is not comparable.
+    early = {events.PRUNED: "objective_at_prune", events.PAUSED: "objective_at_pause"}
+    name = early.get(end.status, "objective")
     numbers = {
         name: end.score,
         "objective_std": end.std,

@@ -47,7 +47,7 @@ _FLUSH_SECONDS = 60.0
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 """Seconds until a failed writer is called again, doubled after each further failure."""
 
-_ENDED = ("COMPLETED", "STOPPED", "FAILED")
+_ENDED = ("COMPLETED", "STOPPED", "PAUSED", "FAILED")
 
 
 class Tracking:
@@ -284,6 +284,8 @@ class Tracking:
                     reason=events.EXHAUSTED, configurations=configurations, tried=tried
                 )
             )
+        elif self.records.no_more is None and getattr(self._oracle, "is_settled", False):
+            self._dispatcher.emit(events.NoMoreTrials(reason=events.SETTLED))
         if not self.stays_open:
             self.close()
 

@@ -200,7 +200,13 @@ class OptunaOracle(kt.Oracle):
     @property
     def can_pause(self) -> bool:
         """Whether trials can pause: the sampler predicts learning curves, and no pruner was asked for."""
-        return self._pauses and isinstance(self.study.sampler, SurrogateSampler)
+        surrogate = self.sampler == "surrogate" or isinstance(self.sampler, SurrogateSampler)
+        return self._pauses and surrogate
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether trials have paused, and none of them is worth going on with."""
+        return self._is_settled
 
     @property
     def study(self) -> optuna.Study:

@@ -125,10 +125,12 @@ def forget_metrics(trial: Any, first: int = 0) -> bool:
         had, trial.metrics = bool(trial.metrics.metrics), type(trial.metrics)()
         return had
     had = False
-    for history in trial.metrics.metrics.values():
+    for name, history in trial.metrics.metrics.items():
         kept = [each for each in history.get_history() if each.step < first]
-        had |= len(kept) < len(history.get_history())
-        history.set_history(kept)
+        if len(kept) < len(history.get_history()):
+            had = True
+            trial.metrics.metrics[name] = type(history)(history.direction)
+            trial.metrics.metrics[name].set_history(kept)
     return had
 
 

@@ -19,7 +19,7 @@ from recdrop_tune.tuner import readable
 
 # The trials: the oracle's values joined with the journal's.
 
-_RANKS = {"COMPLETE": 0, "PRUNED": 1}
+_RANKS = {"COMPLETE": 0, "PRUNED": 1, "PAUSED": 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
     "best_epoch": "Int64",
@@ -64,9 +64,10 @@ def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
 
 
 def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
-    """Returns one row a trial: the complete ones best first, then the pruned ones best first, then the rest.
+    """Returns one row a trial: the complete ones best first, then the pruned and paused ones, then the rest.
 
-    A pruned trial has the values of its best epoch, so anything that ranks trials must look at the state.
+    A pruned or paused trial has the values of its best epoch, so anything that ranks trials must look at the
+    state.
 
     Args:
         oracle: The oracle of the search.

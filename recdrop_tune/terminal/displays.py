@@ -108,6 +108,9 @@ class Progress:
                     result += f" ({': '.join(filter(None, (best_score, about)))})"
             case events.PRUNED:
                 result, style = " at ".join(filter(None, (f"pruned {epochs}", score))), "yellow"
+            case events.PAUSED:
+                last = status.epoch_words(records, record.epochs[-1]) if record.epochs else epochs
+                result, style = " at ".join(filter(None, (f"paused after {last}", score))), "dim"
             case events.INTERRUPTED:
                 result, style = f"interrupted {epochs}", "yellow"
             case _:

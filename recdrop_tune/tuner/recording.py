@@ -31,6 +31,7 @@ from recdrop_tune.oracle import (
     is_wrapper,
     objectives,
     other_names,
+    paused_epoch,
     plain,
     reached,
     read_object,
@@ -104,7 +105,8 @@ def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
     backend = keras.backend.backend()
     found: dict[str, Any] = {}
     if isinstance(oracle, OptunaOracle):
-        parts = {"sampler": oracle.sampler, "pruner": oracle.pruner}
+        pruner = "none: trials pause" if oracle.rungs else oracle.pruner
+        parts = {"sampler": oracle.sampler, "pruner": pruner}
         found |= {k: v if isinstance(v, str) else type(v).__name__ for k, v in parts.items()}
     if (executions := getattr(tuner, "executions_per_trial", 1)) > 1:
         found["executions_per_trial"] = executions
@@ -230,6 +232,7 @@ class TrialReporter(TrainingReporter):
                 fixed=fixed_names(trial.hyperparameters),
                 tags=tags,
                 also=other_names(self._oracle, trial.hyperparameters),
+                initial_epoch=paused_epoch(Path(self._tuner.get_trial_dir(trial.trial_id))),
             )
         )
 

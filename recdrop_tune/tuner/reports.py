@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from recdrop_tune.catalog import MILLISECONDS as MILLISECONDS
-from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.oracle import PAUSED, forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
 
 _LAST_EPOCHS, _LAST_SHARE = 2, 0.1
@@ -45,19 +46,32 @@ class TrialReport:
 
     Attributes:
         stopped: Whether the oracle has stopped the trial.
+        paused_at: The number of epochs after which the oracle lets the trial pause, or None.
     """
 
     def __init__(self, oracle: Any, trial_id: str) -> None:
         self._oracle = oracle
         self._trial_id = trial_id
+        self._earlier: list[dict[int, dict[str, float]]] = []
         self._curves: list[dict[int, dict[str, float]]] = []
         self._history: Any = None
         self.stopped = False
+        self.paused_at: int | None = None
 
-    def begin(self) -> None:
-        """Begins the next training."""
+    def begin(self, earlier: Mapping[int, dict[str, float]] | None = None) -> None:
+        """Begins the next training, or the next part of it.
+
+        Args:
+            earlier: Its epochs before its last pause, which have been reported.
+        """
+        self._earlier.append(dict(earlier or {}))
         self._curves.append({})
         self._history = None
+
+    @property
+    def curve(self) -> dict[int, dict[str, float]]:
+        """The epochs of the current training so far, by number."""
+        return {**self._earlier[-1], **self._curves[-1]}
 
     def begin_fit(self, history: Any) -> None:
         """Begins a `Model.fit` of the current training. With several of them, the last one counts.
@@ -82,6 +96,8 @@ class TrialReport:
         if not math.isfinite(self.value(metrics)):
             return
         answer = self._send(metrics, epoch)
+        if answer == PAUSED and self.paused_at is None:
+            self.paused_at = epoch + 1
         if answer == "STOPPED" and len(self._curves) == 1 and not is_nearly_over(epoch, epochs):
             self.stopped = True
 
@@ -123,12 +139,13 @@ class TrialReport:
         Raises:
             NoFiniteObjectiveError: No epoch had a number for the objective.
         """
-        if not any(math.isfinite(self.value(m)) for curve in self._curves for m in curve.values()):
+        curves = [{**one, **other} for one, other in zip(self._earlier, self._curves, strict=True)]
+        if not any(math.isfinite(self.value(m)) for curve in curves for m in curve.values()):
             raise NoFiniteObjectiveError(self._objective.name)
-        if len(self._curves) == 1:
+        if len(curves) == 1:
             return
-        epochs = sorted({epoch for curve in self._curves for epoch in curve})
-        for curve in self._curves:
+        epochs = sorted({epoch for curve in curves for epoch in curve})
+        for curve in curves:
             best = self._best(curve)
             for epoch in epochs:
                 counts = epoch in curve and math.isfinite(self.value(curve[epoch]))
@@ -254,23 +271,27 @@ class EpochReporter(keras.callbacks.Callback):
 class BestWeights:
     """Keeps the weights of the best epoch of all trainings of a trial, in memory.
 
+    Args:
+        value: The objective at an epoch whose weights are kept elsewhere, if there is one.
+
     Attributes:
-        weights: Arrays as in `Model.get_weights`; None before the first epoch.
+        weights: Arrays as in `Model.get_weights`; None before the first epoch, or a better one than `value`.
+        value: The objective at the best epoch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value: float | None = None) -> None:
         self.weights: list[Any] | None = None
-        self._value: float | None = None
+        self.value = value
 
     def offer(self, model: Any, metrics: dict[str, float], report: TrialReport) -> None:
         """Takes the weights of a model if its epoch is the best so far."""
         if not report.measures(metrics):
             return
         value = report.value(metrics)
-        if report.is_better(value, self._value):
-            self._value, self.weights = value, model.get_weights()
+        if report.is_better(value, self.value):
+            self.value, self.weights = value, model.get_weights()
 
     def take_better(self, other: BestWeights, report: TrialReport) -> None:
         """Takes the weights of another one, if their epoch is better."""
-        if other._value is not None and report.is_better(other._value, self._value):
-            self._value, self.weights = other._value, other.weights
+        if other.value is not None and report.is_better(other.value, self.value):
+            self.value, self.weights = other.value, other.weights

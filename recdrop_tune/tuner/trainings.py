@@ -37,7 +37,9 @@ def seed_values(hyperparameters: Any) -> dict[str, Any]:
     return dict((hyperparameters if twin is None else twin).values)
 
 
-def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
+def trial_seed(
+    seed: int, values: Mapping[str, Any], execution: int = 0, initial_epoch: int = 0
+) -> int:
     """Derives the seed of one training from the search's seed and from hyperparameters.
 
     So the result of a trial does not depend on the trials before it. Values that Hyperband adds
@@ -47,13 +49,15 @@ def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
         seed: Seed of the search.
         values: Hyperparameters by name; see `seed_values` for those of a trial.
         execution: The number of the training in its trial, from 0.
+        initial_epoch: The epoch at which the training goes on after a pause.
 
     Example:
         >>> trial_seed(0, {"rate": 0.3}) == trial_seed(0, {"rate": 0.3}, execution=1)
         False
     """
     named: list[Any] = [seed, sorted(values.items())]
-    text = json.dumps([*named, execution] if execution else named, default=str)
+    named += [execution, initial_epoch] if initial_epoch else [execution] if execution else []
+    text = json.dumps(named, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 

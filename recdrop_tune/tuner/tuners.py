@@ -14,13 +14,13 @@ from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
 TUNERS = {
-    "optuna": ("surrogate", "halving"),
+    "optuna": ("surrogate", None),
     "random": ("random", "none"),
     "bayesian": ("surrogate", "none"),
     "hyperband": ("random", "hyperband"),
     "grid": ("grid", "none"),
 }
-"""The sampler and the pruner of each tuner."""
+"""The sampler and the pruner of each tuner; without a pruner, trials pause."""
 
 
 def warm_up(epochs: int) -> int:
@@ -47,7 +47,7 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
     settings = config.optuna
     sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
-    if isinstance(pruner, str):
+    if pruner is not None and isinstance(pruner, str):
         # Hyperband itself gives some trials more epochs than others before it judges them.
         first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
         pruner = make_pruner(pruner, first, config.epochs)
