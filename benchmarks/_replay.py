@@ -150,7 +150,7 @@ def replay(oracle, table, space, thresholds, note=None):
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
     """
     space, found, at = SearchSpace.load(space), {}, {}
-    epochs = trials = pruned = 0
+    epochs = pruned = 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # With few points, the fitted length scale can be at the end of its range.
         warnings.filterwarnings("ignore", module=r"sklearn\.")
@@ -174,7 +174,7 @@ def replay(oracle, table, space, thresholds, note=None):
                 continue
             if note is not None:
                 note(Replayed(sample, stopped))
-            epochs, trials, pruned = epochs + spent, trials + 1, pruned + stopped
+            epochs, trials, pruned = epochs + spent, len(oracle.trials), pruned + stopped
             trial.status = "STOPPED" if stopped else "COMPLETED"
             oracle.end_trial(trial)
             for goal in thresholds if not stopped else ():

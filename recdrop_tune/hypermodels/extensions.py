@@ -111,7 +111,7 @@ def fit_of(hypermodel: Any) -> Callable[..., Any]:
 
 def has_own_fit(hypermodel: Any) -> bool:
     """Returns whether a hypermodel has a user-defined `fit`."""
-    fit = getattr(type(unextended(hypermodel)), "fit", None)
+    fit = getattr(unextended(hypermodel), "fit", None)
     package = str(getattr(fit, "__module__", "")).partition(".")[0]
     return fit is not None and package not in ("keras_tuner", "recdrop_tune")
 

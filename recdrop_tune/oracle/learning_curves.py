@@ -17,7 +17,7 @@ from recdrop_tune.oracle.parameters import Key, key_of
 
 Array = NDArray[np.float64]
 
-_FACTOR = 3
+_FACTOR, _LAST = 3, 2
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
 _LASTING = 0.5
 # Variance of a training that its configuration does not explain, where that of all scores is 1.
@@ -36,12 +36,17 @@ _CAP = 0.9
 def rungs(epochs: int) -> list[int]:
     """Returns the numbers of epochs after which a training pauses: 1, 3, 9, 27 ..., and its end.
 
+    There is no pause before the last two epochs: it would save next to nothing.
+
     Example:
-        >>> rungs(20)
-        [1, 3, 9, 20]
+        >>> rungs(20), rungs(11)
+        ([1, 3, 9, 20], [1, 3, 11])
     """
-    found = [_FACTOR**power for power in range(64) if _FACTOR**power < epochs]
-    return [*found, epochs]
+    return [*(epoch for epoch in _powers(epochs) if epoch + _LAST < epochs), epochs]
+
+
+def _powers(below: int) -> list[int]:
+    return [_FACTOR**power for power in range(64) if _FACTOR**power < below]
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Curve:
         if not self.steps:
             return []
         last = self.steps[-1] + 1
-        at = [epoch for epoch in rungs(last) if epoch > self.steps[0]]
+        at = [epoch for epoch in (*_powers(last), last) if epoch > self.steps[0]]
         return [(epoch, self.bests[bisect_right(self.steps, epoch - 1) - 1]) for epoch in at]
 
 

@@ -51,7 +51,14 @@ from recdrop_tune.oracle.samplers import (
     quiet_optuna,
 )
 from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
-from recdrop_tune.oracle.trial_files import PAUSED, paused_epoch, restore, save_state, save_trial
+from recdrop_tune.oracle.trial_files import (
+    PAUSED,
+    drop_states,
+    paused_epoch,
+    restore,
+    save_state,
+    save_trial,
+)
 from recdrop_tune.oracle.twins import (
     active_values,
     best_with_dropout,
@@ -63,6 +70,9 @@ from recdrop_tune.oracle.twins import (
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10
+
+MOST_PAUSED = 20
+"""The most paused trials whose models are kept on disk."""
 
 
 class OptunaOracle(kt.Oracle):
@@ -307,15 +317,18 @@ class OptunaOracle(kt.Oracle):
             # Several processes can train one trial together, under one id.
             shared = self.multi_worker and tuner_id in self.ongoing_trials
             known, going_on = len(self.trials), None
-            if self.rungs and not self._retry_queue and tuner_id not in self.ongoing_trials:
-                going_on = self._next()
+            pauses = self.rungs and not self._retry_queue and tuner_id not in self.ongoing_trials
+            for exhausted in (False, True) if pauses else (False,):
+                going_on = self._next(exhausted) if pauses else None
                 if going_on is not None:
                     self._retry_queue.append(going_on)
-            trial = super().create_trial(tuner_id)
-            # Keras Tuner's lock stays taken after an exception, so it is raised here.
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure
+                trial = super().create_trial(tuner_id)
+                # Keras Tuner's lock stays taken after an exception, so it is raised here.
+                failure, self._failure = self._failure, None
+                if failure is not None:
+                    raise failure
+                if trial.status != "STOPPED":
+                    break
             if trial.status == "RUNNING" and len(self.trials) == known and not shared:
                 # Or a crash brings back what it had reported.
                 first = paused_epoch(Path(self._get_trial_dir(trial.trial_id)))
@@ -351,32 +364,30 @@ class OptunaOracle(kt.Oracle):
         twin = self.twin_last and offers_none(self.hyperparameters.space)
         return self.max_trials is not None and len(self.trials) >= self.max_trials - twin
 
-    def _next(self) -> str | None:
+    def _next(self, exhausted: bool) -> str | None:
         """Returns the paused trial that goes on next; None if another one begins, or the search is over.
 
         What the answer rests on is trained to its end: the baseline without dropout, and the twin of the
         best.
+
+        Args:
+            exhausted: Whether no other one can begin.
         """
         self._chosen, self._is_settled = None, False
         paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
         going_on = next((each.trial_id for each in paused if each.trial_id in self._twins), None)
         if not paused or going_on is not None:
             return None if going_on is None else str(going_on)
-        complete = any(trial.status == "COMPLETED" for trial in self.trials.values())
         if not self._is_over():
-            full = self._is_full()
+            full = exhausted or self._is_full()
             if not full and (self.points_to_try() or len(self.trials) < STARTUP_TRIALS):
                 return None
-            numbers = {self._attempts[each.trial_id].number: str(each.trial_id) for each in paused}
-            with self._asking() as sampler:
-                for gain, drawn, number in sampler.rank(self.study, numbers, self.rungs[-1]):
-                    if complete and gain < self.worth:
-                        break
-                    if number is not None:
-                        return numbers[number]
-                    if drawn is not None and not full:
-                        self._chosen = as_drawn(self, drawn)
-                        return None
+            for trial_id, drawn in self._promising(paused):
+                if trial_id is not None:
+                    return trial_id
+                if drawn is not None and not full:
+                    self._chosen = as_drawn(self, drawn)
+                    return None
         if self.ongoing_trials:  # One of them may be what is needed.
             return None
         self._is_settled = True
@@ -384,6 +395,26 @@ class OptunaOracle(kt.Oracle):
         if going_on is not None:
             self._twins.add(going_on)
         return going_on
+
+    def _promising(self, paused: Sequence[Any]) -> Iterator[tuple[str | None, Values | None]]:
+        """Yields the paused trials and the new configurations that are worth training, the best first.
+
+        Only the most promising of the paused trials keep their models on disk. The others never go on.
+        """
+        folders = {str(each.trial_id): Path(self._get_trial_dir(each.trial_id)) for each in paused}
+        ids = [trial_id for trial_id, folder in folders.items() if paused_epoch(folder)]
+        numbers = {self._attempts[trial_id].number: trial_id for trial_id in ids}
+        with self._asking() as sampler:
+            ranked = sampler.rank(self.study, numbers, self.rungs[-1])
+        waiting = [numbers[number] for _, _, number in ranked if number is not None]
+        for trial_id in waiting[MOST_PAUSED:]:
+            drop_states(folders[trial_id])
+        for number in numbers.keys() - {each.number for each in ranked}:
+            yield numbers[number], None  # Without hyperparameters, there is nothing to rank by.
+        complete = any(trial.status == "COMPLETED" for trial in self.trials.values())
+        for gain, drawn, number in ranked:
+            if not complete or gain >= self.worth:
+                yield (None if number is None else numbers[number]), drawn
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:

@@ -214,7 +214,7 @@ class SurrogateSampler(BaseSampler):
         curves = {trial.number: self._curve(trial, sign) for trial in trials}
         values = {trial.number: trial.params for trial in trials}
         tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
-        under_way = [t.number for t in trials if not t.state.is_finished()]
+        running = [t.number for t in trials if not t.state.is_finished()]
         end = max([end, *(epoch for curve in curves.values() for epoch, _ in curve.seen)])
         seen = observed(curves, end)
         ranked = sorted(seen, key=lambda number: seen[number][-1][1])
@@ -222,7 +222,7 @@ class SurrogateSampler(BaseSampler):
             tried, [values[number] for number in ranked[:_BEST]], random
         )
         encoding = Encoding(space)
-        fitted = choose_fitted(ranked, values, under_way)
+        fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
         rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
         if not rows or not (offered or paused):
             return [Promise(math.nan, values=each) for each in offered]
@@ -237,7 +237,7 @@ class SurrogateSampler(BaseSampler):
             end,
             random,
         )
-        busy = [number for number in under_way if number in points and number not in paused]
+        busy = [number for number in running if number in points and number not in paused]
         process.suppose(np.array([points[number] for number in busy]), busy)
         # Those of complete trials at the last epoch.
         whole = [
@@ -326,7 +326,7 @@ def choose_fitted(
     Args:
         ranked: The trials that have ended, best first.
         begun: All trials, in the order in which they began.
-        under_way: The running ones, in that order.
+        under_way: The running ones without a value, in that order.
     """
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]

@@ -153,7 +153,7 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_STATE = "paused-{}.pickle"
+_STATE = "paused-{}.npz"
 """The file of a paused training in the folder of its trial: with the number of its epochs so far."""
 
 

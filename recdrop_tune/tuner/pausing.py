@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from recdrop_tune.files import write_atomically
 from recdrop_tune.oracle import drop_states, paused_epoch, state_path
 from recdrop_tune.tuner.reports import TrialReport
 
-Curve = dict[int, dict[str, float]]
-"""The metrics of a training by epoch."""
-
 # What belongs to a process: callbacks find it again when their training begins.
 _OF_PROCESS = (keras.layers.Layer, keras.Variable, keras.optimizers.Optimizer)
-_NOT_KEPT = ("_model", "params")
+_NOT_KEPT = {
+    keras.callbacks.Callback: ("_model", "params"),
+    # It changes the sign when the first epoch ends.
+    keras.callbacks.EarlyStopping: ("min_delta",),
+    # It looks at its file when the training begins.
+    keras.callbacks.CSVLogger: ("append", "append_header", "keys"),
+}
 
 
 @dataclass
@@ -30,14 +33,14 @@ class PausedTraining:
     """One training of a trial.
 
     Attributes:
-        curve: Its epochs so far.
+        curve: The metrics of its epochs so far, by number.
         variables: The values of the model's and the optimizer's variables; None if it is over.
-        callbacks: The pickled attributes of each of the user's callbacks.
+        callbacks: The attributes of each of the user's callbacks.
     """
 
-    curve: Curve
+    curve: dict[int, dict[str, float]]
     variables: list[Any] | None = None
-    callbacks: list[bytes] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -60,8 +63,11 @@ class PausedTrial:
 
     def save(self, folder: Path) -> None:
         """Writes the file of the trial, all of it or nothing, and deletes the one before."""
-        path = state_path(folder, self.epoch)
-        write_atomically(path, pickle.dumps(self, pickle.HIGHEST_PROTOCOL))
+        arrays: list[Any] = []
+        about = np.array(json.dumps(_encoded(asdict(self), arrays)))
+        file = io.BytesIO()
+        np.savez(file, about, *arrays)
+        write_atomically(state_path(folder, self.epoch), file.getvalue())
         drop_states(folder, before=self.epoch)
 
 
@@ -76,14 +82,48 @@ def load(folder: Path) -> PausedTrial:
         return PausedTrial()
     path = state_path(folder, epoch)
     try:
-        held = pickle.loads(path.read_bytes())
-        if not isinstance(held, PausedTrial) or held.epoch != epoch:
-            raise ValueError("not a paused trial")
-    except Exception as error:  # A damaged pickle can raise anything.
+        with np.load(path) as file:  # Without pickles: anybody may have put a file into the folder.
+            about, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
+        held = _decoded(json.loads(str(about)), arrays)
+        trainings = [PausedTraining(**each) for each in held["trainings"]]
+        return PausedTrial(int(held["epoch"]), held["best"], trainings)
+    except Exception as error:  # A damaged file can raise anything.
         raise ProjectError(
-            f"`{path}` is damaged ({type(error).__name__}: {error}). Delete it, and its trial begins anew."
+            f"`{path}` is damaged ({type(error).__name__}: {error}). Delete it, and its trial stays paused."
         ) from error
-    return held
+
+
+def _encoded(value: Any, arrays: list[Any]) -> Any:
+    """Returns a value for JSON, with numbers for its arrays, which are added to a list.
+
+    Raises:
+        TypeError: It has something else than numbers, text, arrays, and lists, tuples and dicts of them.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [_encoded(each, arrays) for each in value]}
+    if type(value) is dict:
+        pairs = value.items()
+        return {"dict": [[_encoded(k, arrays), _encoded(v, arrays)] for k, v in pairs]}
+    raise TypeError(type(value).__name__)
+
+
+def _decoded(value: Any, arrays: Sequence[Any]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, held),) = value.items()
+    if kind == "array":
+        return arrays[held]
+    if kind == "dict":
+        return {_decoded(k, arrays): _decoded(v, arrays) for k, v in held}
+    found = [_decoded(each, arrays) for each in held]
+    return found if kind == "list" else tuple(found)
 
 
 class Pause(keras.callbacks.Callback):
@@ -110,18 +150,20 @@ class Pause(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._report, self._callbacks, self._before = report, list(callbacks), before
+        self._number = 0
         self.after: PausedTraining | None = None
         self.failure: str | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restores variables and callbacks."""
         before = self._before
+        self._number = len(_variables(self.model)) if self.model.weights else 0
         if before is None or before.variables is None:
             return
         for variable, value in zip(_variables(self.model), before.variables, strict=True):
             variable.assign(value)
         for callback, held in zip(self._callbacks, before.callbacks, strict=True):
-            vars(callback).update(pickle.loads(held))
+            vars(callback).update(held)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keeps variables and callbacks, and stops."""
@@ -129,13 +171,22 @@ class Pause(keras.callbacks.Callback):
         if at is None or epoch + 1 < at or self.model.stop_training:
             return
         try:
-            kept = [_pickled(callback) for callback in self._callbacks]
-        except Exception as error:  # Pickling can raise anything.
-            self.failure = f"{type(error).__name__}: {error}"
+            kept = [_attributes(callback) for callback in self._callbacks]
+        except TypeError as error:
+            self.failure = str(error)
             return
-        values = [keras.ops.convert_to_numpy(each) for each in _variables(self.model)]
-        self.after = PausedTraining({}, [np.array(value) for value in values], kept)
+        variables = _variables(self.model)
+        if len(variables) != self._number:
+            self.failure = "the model has its weights only after its first batch"
+            return
+        self.after = PausedTraining({}, [_array(each) for each in variables], kept)
         self.model.stop_training = True
+
+
+def _array(variable: Any) -> Any:
+    value = keras.ops.convert_to_numpy(variable)
+    # NumPy's files have no bfloat16.
+    return np.array(value, "float32" if value.dtype.kind == "V" else value.dtype)
 
 
 def _variables(model: Any) -> list[Any]:
@@ -148,42 +199,39 @@ def _variables(model: Any) -> list[Any]:
     return [*model.weights, *optimizer.variables]
 
 
-class _OfProcess(Exception):
-    """An attribute belongs to the process."""
+def _attributes(callback: Any) -> dict[str, Any]:
+    """Returns the attributes of a callback, but for functions and what belongs to the process.
 
-
-class _Pickler(pickle.Pickler):
-    def persistent_id(self, value: Any) -> None:
-        if isinstance(value, _OF_PROCESS):
-            raise _OfProcess
-
-
-def _pickled(callback: Any) -> bytes:
-    """Pickles the attributes of a callback, but for functions and what belongs to the process."""
+    Raises:
+        TypeError: One of them cannot be kept.
+    """
+    kinds = [names for kind, names in _NOT_KEPT.items() if isinstance(callback, kind)]
+    own = type(callback).__module__.partition(".")[0] == "keras"
     kept = {}
     for name, value in vars(callback).items():
-        if name in _NOT_KEPT or callable(value):
+        if any(name in names for names in kinds) or callable(value) or _is_of_process(value):
             continue
         try:
-            _Pickler(io.BytesIO()).dump(value)
-        except _OfProcess:
-            continue
-        except Exception:
-            # Files and the like, which Keras's own callbacks open when they begin.
-            if type(callback).__module__.partition(".")[0] != "keras":
-                raise
-            continue
+            _encoded(value, [])
+        except TypeError as error:
+            if own:  # Such as a file, which it opens when its training begins.
+                continue
+            raise TypeError(f"`{type(callback).__name__}.{name}` has a {error}") from None
         kept[name] = value
-    if isinstance(callback, keras.callbacks.CSVLogger):
-        kept["append"] = True
-    return pickle.dumps(kept)
+    return kept
+
+
+def _is_of_process(value: Any) -> bool:
+    parts = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(each, _OF_PROCESS) for each in parts)
 
 
 def warn_of_failure(failure: str) -> None:
     """Warns that a search does not pause its trials."""
     warn_caller(
-        "This search trains each trial without a pause, because a callback cannot be pickled: "
-        f"{failure}. Its attributes that are neither functions nor Keras's have to be."
+        f"This search trains its trials without pauses, which takes longer: {failure}. It can pause models "
+        "that are built before they are trained, with callbacks whose attributes are numbers, text, NumPy "
+        "arrays, or lists, tuples and dicts of these."
     )
 
 
@@ -192,8 +240,3 @@ def before_fit(callbacks: Sequence[Any], before: PausedTraining | None) -> None:
     for callback in callbacks if before is not None else ():
         if isinstance(callback, keras.callbacks.CSVLogger):
             callback.append = True
-
-
-def joined(before: PausedTraining | None, curve: Mapping[int, dict[str, float]]) -> Curve:
-    """Returns the epochs of a training before and after a pause."""
-    return {**(before.curve if before else {}), **curve}

@@ -39,7 +39,6 @@ from recdrop_tune.oracle import (
     objectives,
     pareto,
     paused_epoch,
-    reached,
     read_object,
     rungs,
 )
@@ -67,8 +66,6 @@ from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
-_MOST_STATES = 20
-"""The most paused trials whose models are kept on disk."""
 _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
 
 
@@ -219,18 +216,21 @@ class Tuner(kt.Tuner):
 
     def _begin_pausing(self, given: Mapping[str, Any]) -> None:
         """Lets the oracle pause trials, if it can and the training is Keras's own loop."""
-        epochs = given.get("epochs", 1)
-        kind, own = type(self), ("run_trial", "_build_and_fit_model")
+        kind, own, epochs = (
+            type(self),
+            ("run_trial", "_build_and_fit_model"),
+            given.get("epochs", 1),
+        )
+        planned = rungs(epochs) if isinstance(epochs, int) and "initial_epoch" not in given else []
         self._pauses = (
-            getattr(self.oracle, "can_pause", False)
+            len(planned) > 1
+            and getattr(self.oracle, "can_pause", False)
             and all(getattr(kind, name) is getattr(Tuner, name) for name in own)
             and not has_own_fit(self.hypermodel)
             and self.distribution_strategy is None
-            and isinstance(epochs, int)
-            and "initial_epoch" not in given
         )
         if self._pauses:
-            self.oracle.rungs = rungs(epochs)
+            self.oracle.rungs = planned
 
     def _stop_pausing(self, failure: str) -> None:
         if self._pauses:
@@ -390,7 +390,7 @@ class Tuner(kt.Tuner):
     def drop_weights(self, trial_id: str) -> None:
         """Deletes the weights of trials that are not among the best, or on the Pareto front.
 
-        Those of paused trials stay, with the models of the most promising ones.
+        Those of paused trials stay.
 
         Args:
             trial_id: The trial that has ended last.
@@ -398,9 +398,6 @@ class Tuner(kt.Tuner):
         oracle = self.oracle
         if oracle.get_trial(trial_id).status != PAUSED:
             drop_states(self._folder(trial_id))
-        waiting = [each for each in oracle.trials.values() if each.status == PAUSED]
-        if len(waiting) > _MOST_STATES:
-            self._drop_states(waiting)
         if self.keep_checkpoints is None:
             return
         best = oracle.get_best_trials(self.keep_checkpoints)
@@ -410,21 +407,10 @@ class Tuner(kt.Tuner):
             # Each deleted trial was beaten by one that is held, which beats all that it would.
             there = [trial for id, trial in oracle.trials.items() if id in held]
             best = [*best, *pareto(there, oracle.objective)]
+        paused = {id for id, each in oracle.trials.items() if each.status == PAUSED}
         self._with_weights = {each.trial_id for each in best if each.status == "COMPLETED"}
-        for dropped in held - self._with_weights - {each.trial_id for each in waiting}:
+        for dropped in held - self._with_weights - paused:
             checkpoints.drop(self._folder(dropped))
-
-    def _drop_states(self, waiting: list[Any]) -> None:
-        """Deletes the states of all but the most promising paused trials, which would begin anew."""
-        objective = objectives(self.oracle.objective)[0]
-        sign = -1.0 if objective.direction == "max" else 1.0
-
-        def best(trial: Any) -> float:
-            value = reached(trial, self.oracle.objective).value
-            return math.inf if value is None else sign * value
-
-        for trial in sorted(waiting, key=best)[_MOST_STATES:]:
-            drop_states(self._folder(trial.trial_id))
 
     def _warn_of_other_space(self) -> None:
         if self._resumes and self.hypermodel is not None and is_local(self.oracle):
@@ -463,7 +449,7 @@ class Tuner(kt.Tuner):
         try:
             self._report(trial.trial_id, self.run_trial(trial, *args, **kwargs))
             trial.status, trial.message = "COMPLETED", None
-        except kt.errors.FatalError:
+        except (kt.errors.FatalError, ProjectError):
             raise
         except Exception as error:
             if is_storage_failure(error):

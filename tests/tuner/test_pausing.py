@@ -1,0 +1,144 @@
+"""Trainings that pause and go on: their numbers, their callbacks, and what they leave on disk."""
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import ProjectError
+from recdrop_tune.oracle import optuna_oracle
+
+pytestmark = pytest.mark.backends
+
+EPOCHS = 12
+RATES = (0.0, 0.1, 0.3, 0.5)
+X = np.random.default_rng(0).normal(size=(24, 5, 3)).astype("float32")
+Y = X[:, :, 0].sum(axis=1, keepdims=True)
+
+
+class Straight(rdt.OptunaOracle):
+    """Trains each trial to its end before the next one."""
+
+    def _next(self, exhausted):
+        self._chosen, self._is_settled = None, False
+        paused = (id for id, trial in self.trials.items() if trial.status == "PAUSED")
+        return next(paused, None)
+
+
+class All(rdt.OptunaOracle):
+    """Goes on until every trial is complete."""
+
+    worth = -1.0
+
+
+def build(hp):
+    rate = hp.Choice("rate", list(RATES))
+    layers = [keras.layers.LSTM(4), keras.layers.Dropout(rate), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    model.compile(keras.optimizers.Adam(0.02), "mse")
+    return model
+
+
+def search(folder, kind=rdt.OptunaOracle, make=build, callbacks=(), **options):
+    oracle = kind("val_loss", len(RATES), seed=0, try_first=[{"rate": rate} for rate in RATES])
+    tuner = rdt.Tuner(oracle, make, directory=folder, project_name="p", seed=0, **options)
+    data = {} if "cv" in options else {"validation_data": (X, Y)}
+    tuner.search(X, Y, epochs=EPOCHS, batch_size=8, verbose=0, callbacks=callbacks, **data)
+    return tuner
+
+
+def curves(tuner):
+    return {
+        trial.hyperparameters.get("rate"): [
+            each.value for each in trial.metrics.get_history("val_loss")
+        ]
+        for trial in tuner.oracle.trials.values()
+    }
+
+
+def states(tuner):
+    return [trial.status for trial in tuner.oracle.trials.values()]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"reuse_models": 0}, {"executions_per_trial": 2}, {"cv": 2}], ids=str
+)
+def test_the_numbers_do_not_depend_on_pauses(tmp_path, options):
+    def callbacks():
+        return [
+            keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=0.5),
+            keras.callbacks.EarlyStopping(patience=8, restore_best_weights=True),
+        ]
+
+    straight = search(tmp_path / "straight", Straight, callbacks=callbacks(), **options)
+    paused = search(tmp_path / "paused", callbacks=callbacks(), **options)
+    assert set(states(straight)) == {"COMPLETED"}
+    assert "PAUSED" in states(paused)
+    whole = curves(straight)
+    for rate, curve in curves(paused).items():
+        np.testing.assert_allclose(curve, whole[rate][: len(curve)], rtol=1e-5)
+        assert len(curve) in (1, 3, 9, len(whole[rate]))
+
+
+def test_callbacks_and_the_optimizer_go_on_where_they_paused(tmp_path):
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.epochs, self.told = 0, print
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs += 1
+            seen.append((epoch, self.epochs, int(self.model.optimizer.iterations)))
+
+    patient = keras.callbacks.EarlyStopping(patience=6, min_delta=100.0)
+    log = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    search(tmp_path, Straight, callbacks=[Watch(), patient, log])
+    # The first epoch counts as the best, so that each trial ends six epochs later.
+    assert seen == [(epoch, epoch + 1, 3 * (epoch + 1)) for epoch in range(7)] * len(RATES)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", *map(str, range(7))]
+
+
+class Locked(keras.callbacks.Callback):
+    """Has something that is not plain data."""
+
+    def on_train_begin(self, logs=None):
+        self.numbers = (number for number in range(3))
+
+
+def test_with_a_callback_of_other_data_nothing_pauses(tmp_path):
+    with pytest.warns(UserWarning, match="without pauses.*`Locked.numbers` has a generator"):
+        tuner = search(tmp_path, callbacks=[Locked])
+    assert set(states(tuner)) == {"COMPLETED"}
+
+
+def test_a_damaged_state_is_named_and_without_it_the_trial_stays_as_it_is(tmp_path):
+    search(tmp_path)
+    paths = list(tmp_path.glob("p/trial_*/paused-*.npz"))
+    assert paths
+    for path in paths:
+        path.write_bytes(b"damaged")
+    with pytest.raises(ProjectError, match=r"paused-\d+\.npz` is damaged.*Delete it"):
+        search(tmp_path, All)
+    for path in paths:
+        path.unlink()
+    before = curves(search(tmp_path, All))
+    assert {len(curve) for curve in before.values()} <= {1, 3, 9, EPOCHS}
+    assert min(map(len, before.values())) < EPOCHS
+
+
+def test_only_the_most_promising_states_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(optuna_oracle, "MOST_PAUSED", 1)
+    tuner = search(tmp_path)
+    assert len(list(tmp_path.glob("p/trial_*/paused-*"))) <= 2
+    assert all(len(curve) in (1, 3, 9, EPOCHS) for curve in curves(tuner).values())
+
+
+def test_the_best_weights_are_those_of_the_best_epoch_of_all_slices(tmp_path):
+    tuner = search(tmp_path)
+    best = tuner.oracle.get_best_trials()[0]
+    model = tuner.load_model(best)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(best.score, rel=1e-4)
+    assert not list(tmp_path.glob(f"p/trial_{best.trial_id}/paused-*"))
