@@ -85,29 +85,30 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
     """
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
-    made = pruner and make_pruner(pruner, warm_up=at_least or warm_up(epochs))
+    pauses = pruner == "pause"
+    made = pruner if pauses else make_pruner(pruner, warm_up=at_least or warm_up(epochs))
     storage = optuna.storages.InMemoryStorage()
     oracle = OursUnsaved(
         _OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed
     )
-    oracle.rungs = rungs(epochs) if pruner is None and sampler is None else []
+    oracle.rungs = rungs(epochs) if pauses else []
     return oracle
 
 
 _JOINT = {"multivariate": True, "group": True, "constant_liar": True}
 VARIANTS = {
-    "pruner halving": {"pruner": "halving"},
+    "pruner pause": {"pruner": "pause"},
     "pruner none": {"pruner": "none"},
-    "pruner halving from 5": {"pruner": "halving", "at_least": 5},
-    "pruner halving from 10": {"pruner": "halving", "at_least": 10},
-    "pruner halving from 20": {"pruner": "halving", "at_least": 20},
+    "pruner halving from 5": {"at_least": 5},
+    "pruner halving from 10": {"at_least": 10},
+    "pruner halving from 20": {"at_least": 20},
     "pruner patient_median": {"pruner": "patient_median"},
     "pruner median": {"pruner": "median"},
     "pruner median from 5": {"pruner": "median", "at_least": 5},
     "pruner percentile": {"pruner": "percentile"},
     "pruner asha": {"pruner": "asha"},
     "pruner hyperband": {"pruner": "hyperband"},
-    "sampler tpe": {"sampler": "tpe", "pruner": "halving"},
+    "sampler tpe": {"sampler": "tpe"},
     "sampler tpe, pruner none": {"sampler": "tpe", "pruner": "none"},
     "sampler tpe, pruner patient_median": {"sampler": "tpe", "pruner": "patient_median"},
     "sampler tpe, univariate": {"sampler": {"multivariate": False, "constant_liar": True}},

@@ -17,7 +17,7 @@ from recdrop_tune.oracle.failures import (
     has_ended_by_failures,
 )
 from recdrop_tune.oracle.learning_curves import rungs
-from recdrop_tune.oracle.optuna_oracle import OptunaOracle
+from recdrop_tune.oracle.optuna_oracle import PAUSE, OptunaOracle
 from recdrop_tune.oracle.parameters import Encoding, Parameter
 from recdrop_tune.oracle.proposals import (
     exhausted,
@@ -68,6 +68,7 @@ from recdrop_tune.oracle.workers import Workers
 __all__ = [
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
+    "PAUSE",
     "PAUSED",
     "Configuration",
     "Encoding",

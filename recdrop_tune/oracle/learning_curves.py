@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.oracle.parameters import Key, key_of
-
-Array = NDArray[np.float64]
+from recdrop_tune.oracle.samplers import Array, normal_scores
 
 _FACTOR, _LAST = 3, 2
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
@@ -208,24 +207,11 @@ class LearningCurves:
         self._fit()
 
 
-def normal_scores(values: Array) -> Array:
-    """Returns the normal score of each value by its rank.
-
-    Example:
-        >>> normal_scores(np.array([3.0, 1.0, 900.0])).round(2).tolist()
-        [0.0, -0.97, 0.97]
-    """
-    from scipy.stats import norm, rankdata
-
-    scores: Array = norm.ppf((rankdata(values) - 0.5) / len(values))
-    return scores
-
-
 def _scaled(values: Array) -> Array:
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(len(values))
-    scores = np.log(values) if values[finite].min() > 0 else normal_scores(values)
+    scores = np.log(values) if values[finite].min() > 0 else normal_scores(values.tolist())
     scores[finite] = np.minimum(scores[finite], np.quantile(scores[finite], _CAP))
     # Worse than any other, but not so much that the others look alike.
     scores[~finite] = scores[finite].max() + (scores[finite].std() or 1.0)

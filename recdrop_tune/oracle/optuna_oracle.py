@@ -24,6 +24,7 @@ from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import Failures
+from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
 from recdrop_tune.oracle.known_points import (
     WarmTrial,
     as_point,
@@ -71,6 +72,9 @@ from recdrop_tune.oracle.twins import (
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10
 
+PAUSE = "pause"
+"""The name of the pruner that pauses trials."""
+
 MOST_PAUSED = 20
 """The most paused trials whose models are kept on disk."""
 
@@ -96,7 +100,10 @@ class OptunaOracle(kt.Oracle):
             `"cmaes"`, `"nsga2"`.
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
             after twice as many, it stops trials in the worse half of all that got so far),
-            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
+            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. With `"pause"`,
+            a `recdrop_tune.Tuner` pauses each trial after 1, 3, 9, 27 ... epochs, and paused trials and new
+            configurations compete for the next epochs; `max_trials` is the most trials that begin, and the
+            search ends when none is expected to improve the best by a thousandth.
         storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
             default the study is in memory, and made from the trials whenever the search is opened. The
             storage is trusted: Optuna's CMA-ES unpickles its state from it.
@@ -171,7 +178,15 @@ class OptunaOracle(kt.Oracle):
                 several = len(scores.objectives(self.objective)) > 1
                 sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
-        self._pauses = pruner is None
+        if pruner == PAUSE:
+            pruner = None  # Where trials cannot pause, the default prunes them.
+            if sampler not in (None, "surrogate") or len(scores.objectives(self.objective)) > 1:
+                raise invalid_argument(
+                    "pruner",
+                    expected="another one than 'pause', which needs the default sampler and one objective",
+                    received=PAUSE,
+                )
+            self.sampler = FreezeThawSampler(self.seed)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -209,9 +224,8 @@ class OptunaOracle(kt.Oracle):
 
     @property
     def can_pause(self) -> bool:
-        """Whether trials can pause: the sampler predicts learning curves, and no pruner was asked for."""
-        surrogate = self.sampler == "surrogate" or isinstance(self.sampler, SurrogateSampler)
-        return self._pauses and surrogate
+        """Whether trials can pause: the pruner `"pause"` was asked for."""
+        return isinstance(self.sampler, FreezeThawSampler)
 
     @property
     def is_settled(self) -> bool:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from math import isinf
+from math import isinf, log, sqrt
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.oracle.learning_curves import Array, Curve, LearningCurves, read_curve
 from recdrop_tune.oracle.parameters import (
     Candidates,
     Encoding,
@@ -31,14 +30,21 @@ from recdrop_tune.oracle.parameters import (
     infer_space,
     key_of,
 )
+from recdrop_tune.oracle.scores import EndedTrial, estimate_values, read_ended_trial
 
 STARTUP_TRIALS = 5
 """Random trials before the first proposal; more of them do not pay off (benchmarks)."""
 
+# Times the root of the number of parameters, as distances grow with it.
+_LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8)
+# Mode and variance of the prior of its logarithm: with few trials, the likelihood alone fits any scale.
+_EXPECTED_SCALE, _SCALE_VARIANCE = 0.4, 0.5
+# Variance of a score due to the seed of its training; the scores' own variance is 1.
+_NOISE = 0.1
 # The most trials that are fitted: the best and the last ones, and the last running ones. So the time of a
 # proposal stays the same with many trials and workers.
 _MAX_FITTED = 100
-_BEST = 10
+BEST_VARIED = 10
 # How often one of the first trials is drawn anew because it is refused.
 _DRAWS = 50
 
@@ -50,24 +56,12 @@ WARM = "warm_start"
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
+Array = NDArray[np.float64]
+
 
 def nothing(values: Values) -> bool:
     """Refuses no configuration. A module's function, as samplers are pickled."""
     return False
-
-
-class Promise(NamedTuple):
-    """What can be trained next: a new configuration, or a trial that goes on.
-
-    Attributes:
-        gain: The expected improvement over the best complete trial at the last epoch.
-        values: The new configuration.
-        number: The trial.
-    """
-
-    gain: float
-    values: Values | None = None
-    number: int | None = None
 
 
 class SurrogateSampler(BaseSampler):
@@ -120,7 +114,7 @@ class SurrogateSampler(BaseSampler):
         self.space = None if space is None else check_space(space)
         self.refuses: Callable[[Values], bool] = nothing
         self._candidates: tuple[list[Parameter], Candidates] | None = None
-        self._read: dict[tuple[int, datetime | None], Curve] = {}
+        self._read: dict[tuple[int, datetime | None], EndedTrial] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -137,7 +131,7 @@ class SurrogateSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Values:
         """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
-        trials = _known(study, trial)
+        trials = known_trials(study, trial)
         if not search_space or (self.space is None and len(trials) < STARTUP_TRIALS):
             return {}
         space = self._space_of(study)
@@ -156,24 +150,6 @@ class SurrogateSampler(BaseSampler):
         random = self._random(trial, zlib.crc32(param_name.encode()))
         return Parameter(param_name, param_distribution).at(random.random())
 
-    def rank(self, study: optuna.Study, paused: Collection[int], epochs: int) -> list[Promise]:
-        """Ranks what can be trained next: new configurations, and trials that have paused.
-
-        Args:
-            study: The study. A trial that has paused is running in it.
-            paused: The numbers of the trials that have paused.
-            epochs: The epochs of a complete training.
-
-        Returns:
-            The most promising first.
-        """
-        trials = _known(study)
-        reported = sum(len(trial.intermediate_values) for trial in trials)
-        random = np.random.default_rng([self._seed, len(trials), reported])
-        space = self._space_of(study)
-        ranked = self._rank(space, trials, study.direction, random, paused, epochs)
-        return [each for each in ranked if each.values is None or not self.refuses(each.values)]
-
     def _random(self, trial: FrozenTrial, *more: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, trial.number, *more])
 
@@ -191,77 +167,38 @@ class SurrogateSampler(BaseSampler):
         random: np.random.Generator,
     ) -> Values | None:
         """Returns the most promising configuration; None if all have been tried or are refused."""
-        if len(trials) < STARTUP_TRIALS:
-            tried = {key_of(t.params, t.distributions) for t in trials if WARM not in t.user_attrs}
-            candidates = self._candidates_of(space)
+        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        ended = {t.number: self._ended(t, sign) for t in trials if t.state in _ENDED}
+        values = {t.number: t.params for t in trials}
+        tried = {
+            ended[t.number].key if t.number in ended else key_of(t.params, t.distributions)
+            for t in trials
+            if WARM not in t.user_attrs
+        }
+        worth = estimate_values(ended)
+        ranked = sorted(worth, key=worth.__getitem__)
+        candidates = self._candidates_of(space)
+        if len(trials) < STARTUP_TRIALS or not ranked:
             drawn = (candidates.draw(tried, random) for _ in range(_DRAWS))
             return next((each for each in drawn if each and not self.refuses(each)), None)
-        ranked = self._rank(space, trials, direction, random)
-        new = (each.values for each in ranked if each.values is not None)
-        return next((values for values in new if not self.refuses(values)), None)
-
-    def _rank(
-        self,
-        space: list[Parameter],
-        trials: list[FrozenTrial],
-        direction: StudyDirection,
-        random: np.random.Generator,
-        paused: Collection[int] = (),
-        end: int = 1,
-    ) -> list[Promise]:
-        """Returns the configurations that can be trained (on), the most promising first."""
-        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-        curves = {trial.number: self._curve(trial, sign) for trial in trials}
-        values = {trial.number: trial.params for trial in trials}
-        tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
-        running = [t.number for t in trials if not t.state.is_finished()]
-        end = max([end, *(epoch for curve in curves.values() for epoch, _ in curve.seen)])
-        seen = observed(curves, end)
-        ranked = sorted(seen, key=lambda number: seen[number][-1][1])
-        offered = self._candidates_of(space).untried(
-            tried, [values[number] for number in ranked[:_BEST]], random
-        )
+        best = [values[number] for number in ranked[:BEST_VARIED]]
+        offered = candidates.untried(tried, best, random)
+        if not offered:
+            return None
+        under_way = [number for number in values if number not in ended]
+        fitted = choose_fitted(ranked, values, under_way)
         encoding = Encoding(space)
-        fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
-        rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
-        if not rows or not (offered or paused):
-            return [Promise(math.nan, values=each) for each in offered]
-        numbers, epochs, reached = zip(*rows, strict=True)
-        points = dict(zip(fitted, encoding(values[number] for number in fitted), strict=True))
-        process = LearningCurves(
-            np.array([points[number] for number in numbers]),
-            encoding.owners,
-            epochs,
-            numbers,
-            reached,
-            end,
-            random,
-        )
-        busy = [number for number in running if number in points and number not in paused]
-        process.suppose(np.array([points[number] for number in busy]), busy)
-        # Those of complete trials at the last epoch.
-        whole = [
-            score
-            for number, epoch, score in zip(numbers, epochs, process.scores, strict=False)
-            if epoch == end and curves[number].state == TrialState.COMPLETE
-        ]
-        waiting = [number for number in fitted if number in paused]
-        every = np.concatenate([encoding(offered), encoding(values[n] for n in waiting)])
-        # Any negative number is the number of none.
-        mean, deviation = process.predict(every, [*(-1 for _ in offered), *waiting])
-        found = process.unit * improvement(mean, deviation, min(whole, default=mean.min()))
-        promises = [Promise(gain, values=v) for gain, v in zip(found, offered, strict=False)]
-        promises += [
-            Promise(gain, number=n) for gain, n in zip(found[len(offered) :], waiting, strict=True)
-        ]
-        return sorted(promises, key=lambda each: -each.gain)
+        scores = normal_scores([worth.get(number) for number in fitted])
+        points = encoding([values[number] for number in fitted])
+        unit = sqrt(max(1, encoding.size))
+        mean, deviation = predict(points, scores, encoding(offered), unit)
+        order = np.argsort(-improvement(mean, deviation, scores.min()), kind="stable")
+        return next((offered[n] for n in order if not self.refuses(offered[n])), None)
 
-    def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
-        if not trial.state.is_finished():
-            return read_curve(trial, sign)
+    def _ended(self, trial: FrozenTrial, sign: float) -> EndedTrial:
         identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
         if identity not in self._read:  # A trial that has ended never changes.
-            self._read[identity] = read_curve(trial, sign)
+            self._read[identity] = read_ended_trial(trial, sign)
         return self._read[identity]
 
     def _candidates_of(self, space: list[Parameter]) -> Candidates:
@@ -270,10 +207,9 @@ class SurrogateSampler(BaseSampler):
         return self._candidates[1]
 
 
-def _known(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
+def known_trials(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
     """Lists the other trials that are running or have ended, without discarded ones."""
-    own = None if trial is None else trial.number
-    states = (*_ENDED, TrialState.RUNNING)
+    states, own = (*_ENDED, TrialState.RUNNING), None if trial is None else trial.number
     return [
         each
         for each in study.get_trials(deepcopy=False, states=states)
@@ -288,6 +224,45 @@ def _check_seed(seed: Any) -> int:
     return int(seed)
 
 
+def normal_scores(values: Sequence[float | None]) -> Array:
+    """Returns the normal score of each value by its rank; 0 for unknown values.
+
+    Example:
+        >>> normal_scores([3.0, 1.0, None, 900.0]).round(2).tolist()
+        [0.0, -1.22, 0.0, 1.22]
+    """
+    from scipy.stats import norm, rankdata
+
+    known = [value for value in values if value is not None]
+    scores = norm.ppf((rankdata(known) - 0.5) / len(known))
+    scores /= scores.std() or 1.0
+    found = iter(scores)
+    return np.array([0.0 if value is None else next(found) for value in values])
+
+
+def predict(points: Array, scores: Array, at: Array, unit: float) -> tuple[Array, Array]:
+    """Returns mean and standard deviation of a Gaussian process at other points.
+
+    Args:
+        points: The points with known scores, of shape `(trials, coordinates)`.
+        scores: The scores, of shape `(trials,)`.
+        at: The other points, of shape `(candidates, coordinates)`.
+        unit: The unit of the length scales.
+    """
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import Matern
+
+    fitted = {}
+    for scale in _LENGTH_SCALES:
+        kernel = Matern(length_scale=scale * unit, length_scale_bounds="fixed", nu=2.5)
+        process = GaussianProcessRegressor(kernel, alpha=_NOISE, optimizer=None)
+        prior = log(scale / _EXPECTED_SCALE) ** 2 / (2 * _SCALE_VARIANCE)
+        process.fit(points, scores)
+        fitted[process.log_marginal_likelihood_value_ - prior] = process
+    mean, deviation = fitted[max(fitted)].predict(at, return_std=True)
+    return mean, deviation
+
+
 def improvement(mean: Array, deviation: Array, best: float) -> Array:
     """Returns the expected improvement of each point over the best score."""
     from scipy.stats import norm
@@ -295,26 +270,6 @@ def improvement(mean: Array, deviation: Array, best: float) -> Array:
     deviation = np.maximum(deviation, 1e-9)
     steps = (best - mean) / deviation
     found: Array = deviation * (steps * norm.cdf(steps) + norm.pdf(steps))
-    return found
-
-
-def observed(curves: Mapping[int, Curve], end: int) -> dict[int, list[tuple[int, float]]]:
-    """Returns what is known of each trial: epochs, and the best values until then.
-
-    The value of a complete trial counts at the last epoch, `end`, and so does a failure, as infinity; it is
-    left out if another trial of the same configuration did not fail.
-    """
-    again = {each.key for each in curves.values() if each.state != TrialState.FAIL}
-    found = {}
-    for number, each in curves.items():
-        if each.state == TrialState.FAIL:
-            seen = [] if each.key in again else [(end, math.inf)]
-        else:
-            seen = each.seen
-            if each.state == TrialState.COMPLETE:
-                seen = [*((epoch, best) for epoch, best in seen if epoch < end), (end, each.value)]
-        if seen:
-            found[number] = seen
     return found
 
 
@@ -326,7 +281,7 @@ def choose_fitted(
     Args:
         ranked: The trials that have ended, best first.
         begun: All trials, in the order in which they began.
-        under_way: The running ones without a value, in that order.
+        under_way: The running ones, in that order.
     """
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from statistics import median
 from typing import Any
 
 import keras_tuner as kt
+from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle.parameters import Key, key_of
 from recdrop_tune.oracle.trial_files import PAUSED
 
 
@@ -228,3 +233,73 @@ def check_directions(goals: Sequence[Any]) -> None:
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """A trial that has ended; lower values are better in every study.
+
+    Attributes:
+        key: Its configuration.
+        state: Its final state.
+        value: Its value; the best value of a pruned trial, and infinity for a trial without values.
+        steps: The reported steps.
+        bests: The best value until each step.
+    """
+
+    key: Key
+    state: TrialState
+    value: float
+    steps: list[int]
+    bests: list[float]
+
+
+def read_ended_trial(trial: FrozenTrial, sign: float) -> EndedTrial:
+    """Reads a trial that has ended.
+
+    Args:
+        trial: The trial.
+        sign: 1 if the study minimizes, -1 if it maximizes.
+    """
+    reported = {step: sign * value for step, value in trial.intermediate_values.items()}
+    steps = sorted(step for step, value in reported.items() if math.isfinite(value))
+    bests = list(accumulate((reported[step] for step in steps), min))
+    value = math.inf
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        value = sign * trial.value
+    elif trial.state == TrialState.PRUNED and bests:
+        value = bests[-1]
+    return EndedTrial(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
+
+
+def estimate_values(ended: Mapping[int, EndedTrial]) -> dict[int, float]:
+    """Estimates the final values of trials, by their numbers; lower is better.
+
+    A complete trial has its value. A pruned one has its best value less the median gain of the complete
+    trials from its last step on. A failed one is the worst, or left out if another trial of the same
+    configuration did not fail.
+    """
+    again = {each.key for each in ended.values() if each.state != TrialState.FAIL}
+    complete = [each for each in ended.values() if each.state == TrialState.COMPLETE]
+    gains: dict[int, float] = {}
+    found = {}
+    for number, each in ended.items():
+        if each.state == TrialState.FAIL and each.key in again:
+            continue
+        found[number] = each.value
+        if each.state == TrialState.PRUNED and each.steps:
+            step = each.steps[-1]
+            if step not in gains:
+                gains[step] = _gain(complete, step)
+            found[number] -= gains[step]
+    return found
+
+
+def _gain(complete: Iterable[EndedTrial], step: int) -> float:
+    """Returns the median gain of complete trials after a step."""
+    seen = [
+        each.bests[bisect_right(each.steps, step) - 1] - each.value
+        for each in complete
+        if each.steps and each.steps[0] <= step and math.isfinite(each.value)
+    ]
+    return median(seen) if seen else 0.0

@@ -24,6 +24,7 @@ from recdrop_tune.files import SEARCH
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
+    PAUSE,
     OptunaOracle,
     is_active,
     is_chief,
@@ -105,7 +106,7 @@ def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
     backend = keras.backend.backend()
     found: dict[str, Any] = {}
     if isinstance(oracle, OptunaOracle):
-        pruner = "none: trials pause" if oracle.rungs else oracle.pruner
+        pruner = PAUSE if oracle.rungs else oracle.pruner
         parts = {"sampler": oracle.sampler, "pruner": pruner}
         found |= {k: v if isinstance(v, str) else type(v).__name__ for k, v in parts.items()}
     if (executions := getattr(tuner, "executions_per_trial", 1)) > 1:

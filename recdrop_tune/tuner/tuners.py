@@ -9,18 +9,18 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument, shown
-from recdrop_tune.oracle import OptunaOracle, check_directions, make_pruner, with_directions
+from recdrop_tune.oracle import PAUSE, OptunaOracle, check_directions, make_pruner, with_directions
 from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
 TUNERS = {
-    "optuna": ("surrogate", None),
+    "optuna": ("surrogate", "halving"),
     "random": ("random", "none"),
     "bayesian": ("surrogate", "none"),
     "hyperband": ("random", "hyperband"),
     "grid": ("grid", "none"),
 }
-"""The sampler and the pruner of each tuner; without a pruner, trials pause."""
+"""The sampler and the pruner of each tuner."""
 
 
 def warm_up(epochs: int) -> int:
@@ -47,7 +47,7 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
     settings = config.optuna
     sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
-    if pruner is not None and isinstance(pruner, str):
+    if isinstance(pruner, str) and pruner != PAUSE:
         # Hyperband itself gives some trials more epochs than others before it judges them.
         first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
         pruner = make_pruner(pruner, first, config.epochs)

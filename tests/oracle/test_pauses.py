@@ -43,7 +43,7 @@ def make(folder, max_trials=12, **options):
     hp.Choice("wrapper", ["none", "recurrent", "lambda"])
     with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
         hp.Float("rate", 0.1, 0.5, step=0.1)
-    options = {"seed": 0, "twin_last": True, **options}
+    options = {"seed": 0, "twin_last": True, "pruner": "pause", **options}
     oracle = Oracle(kt.Objective("score", "min"), max_trials, hyperparameters=hp, **options)
     oracle.verbose = 0
     oracle._set_project_dir(str(folder), "project")

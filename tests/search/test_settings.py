@@ -16,7 +16,6 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.oracle import make_pruner
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.search import CLASSES, SearchConfig
 from recdrop_tune.search.settings import Goal
@@ -145,7 +144,7 @@ def test_the_listed_names_exist():
     for name in listed(rdt.Optuna, "sampler"):
         make_sampler(name, 0)
     for name in listed(rdt.Optuna, "pruner"):
-        make_pruner(name)
+        rdt.OptunaOracle("val_loss", pruner=name)
 
 
 def test_the_environment_decides_where_runs_go_by_default(monkeypatch):

@@ -40,7 +40,9 @@ def build(hp):
 
 
 def search(folder, kind=rdt.OptunaOracle, make=build, callbacks=(), **options):
-    oracle = kind("val_loss", len(RATES), seed=0, try_first=[{"rate": rate} for rate in RATES])
+    oracle = kind(
+        "val_loss", len(RATES), seed=0, pruner="pause", try_first=[{"rate": rate} for rate in RATES]
+    )
     tuner = rdt.Tuner(oracle, make, directory=folder, project_name="p", seed=0, **options)
     data = {} if "cv" in options else {"validation_data": (X, Y)}
     tuner.search(X, Y, epochs=EPOCHS, batch_size=8, verbose=0, callbacks=callbacks, **data)
