@@ -1,4 +1,4 @@
-"""A sampler that also says which paused trial should go on."""
+"""A sampler that also ranks paused trials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recdrop_tune.oracle.samplers import (
 
 
 class Promise(NamedTuple):
-    """What can be trained next: a new configuration, or a trial that goes on.
+    """What can be trained next: a new configuration, or a paused trial.
 
     Attributes:
         gain: The expected improvement over the best complete trial at the last epoch.

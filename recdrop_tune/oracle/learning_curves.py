@@ -98,7 +98,7 @@ class LearningCurves:
     """Predicts the final values of trainings from all learning curves so far.
 
     A Gaussian process over the configuration (Matern 5/2) and the logarithm of the epoch; each training has
-    a part of its own beside it. So an early epoch tells less about the last one than a late epoch, and most
+    a part that is only its own. So an early epoch tells less about the last one than a late epoch, and most
     about the same training. That dropout slows the first epochs down need not be said: the wrapper and the
     rate are coordinates of the process. The values are the logarithms of losses, or normal scores of their
     ranks if one of them is not positive, less a trend.
@@ -110,7 +110,7 @@ class LearningCurves:
         trainings: The number of its training.
         values: The best value of the training until then; infinity for a failed one.
         end: The last epoch of a complete training.
-        random: Draws the hyperparameters of the process, of which the likeliest are taken.
+        random: Draws the hyperparameters of the process; the likeliest are taken.
 
     Reference:
         Swersky, Snoek and Adams 2014, arXiv:1406.3896.

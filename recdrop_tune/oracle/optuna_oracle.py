@@ -229,7 +229,7 @@ class OptunaOracle(kt.Oracle):
 
     @property
     def is_settled(self) -> bool:
-        """Whether trials have paused, and none of them is worth going on with."""
+        """Whether trials have paused, and none of them is worth continuing."""
         return self._is_settled
 
     @property
@@ -379,7 +379,7 @@ class OptunaOracle(kt.Oracle):
         return self.max_trials is not None and len(self.trials) >= self.max_trials - twin
 
     def _next(self, exhausted: bool) -> str | None:
-        """Returns the paused trial that goes on next; None if another one begins, or the search is over.
+        """Returns the paused trial to continue; None if another one begins, or the search is over.
 
         What the answer rests on is trained to its end: the baseline without dropout, and the twin of the
         best.
@@ -413,7 +413,7 @@ class OptunaOracle(kt.Oracle):
     def _promising(self, paused: Sequence[Any]) -> Iterator[tuple[str | None, Values | None]]:
         """Yields the paused trials and the new configurations that are worth training, the best first.
 
-        Only the most promising of the paused trials keep their models on disk. The others never go on.
+        Only the most promising of the paused trials keep their models on disk. The others never continue.
         """
         folders = {str(each.trial_id): Path(self._get_trial_dir(each.trial_id)) for each in paused}
         ids = [trial_id for trial_id, folder in folders.items() if paused_epoch(folder)]

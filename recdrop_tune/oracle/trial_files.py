@@ -23,7 +23,7 @@ ENDED = ("COMPLETED", "FAILED", "STOPPED")
 """Keras Tuner's statuses of trials that have ended."""
 
 PAUSED = "PAUSED"
-"""The status of a trial that can go on where its training has paused; none of Keras Tuner's."""
+"""The status of a trial that can continue where its training has paused; none of Keras Tuner's."""
 
 RESTING = (*ENDED, PAUSED)
 """The statuses of trials that nobody has to train."""

@@ -1,4 +1,4 @@
-"""Trainings that pause: what they leave on disk, and how they go on."""
+"""Trainings that pause: what they leave on disk, and how they continue."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def _decoded(value: Any, arrays: Sequence[Any]) -> Any:
 
 
 class Pause(keras.callbacks.Callback):
-    """Stops a training where its report says so, and lets it go on from there. Has to be the last callback.
+    """Stops a training where its report says so, and lets it continue from there. Has to be the last callback.
 
     Each part of a training is a `fit` of its own, paused or not, with seeds of its own: so its numbers do not
     depend on pauses. The callbacks of the user begin each time, and then get their attributes back, but for
-    functions and what belongs to the process.
+    text, functions and what belongs to the process.
 
     Args:
         report: The report of the trial.
@@ -163,7 +163,7 @@ class Pause(keras.callbacks.Callback):
         for variable, value in zip(_variables(self.model), before.variables, strict=True):
             variable.assign(value)
         for callback, held in zip(self._callbacks, before.callbacks, strict=True):
-            vars(callback).update(held)
+            _restore(callback, held)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keeps variables and callbacks, and stops."""
@@ -199,8 +199,20 @@ def _variables(model: Any) -> list[Any]:
     return [*model.weights, *optimizer.variables]
 
 
+def _restore(callback: Any, held: dict[str, Any]) -> None:
+    """Restores attributes, but no text: a stranger's folder must not say where a callback writes."""
+    own = vars(callback)
+    own.update(
+        {
+            k: v
+            for k, v in held.items()
+            if not isinstance(v, str) and not isinstance(own.get(k), str)
+        }
+    )
+
+
 def _attributes(callback: Any) -> dict[str, Any]:
-    """Returns the attributes of a callback, but for functions and what belongs to the process.
+    """Returns the attributes of a callback, but for text, functions and what belongs to the process.
 
     Raises:
         TypeError: One of them cannot be kept.
@@ -209,7 +221,8 @@ def _attributes(callback: Any) -> dict[str, Any]:
     own = type(callback).__module__.partition(".")[0] == "keras"
     kept = {}
     for name, value in vars(callback).items():
-        if any(name in names for names in kinds) or callable(value) or _is_of_process(value):
+        is_kept = not (isinstance(value, str) or callable(value) or _is_of_process(value))
+        if not is_kept or any(name in names for names in kinds):
             continue
         try:
             _encoded(value, [])
@@ -236,7 +249,7 @@ def warn_of_failure(failure: str) -> None:
 
 
 def before_fit(callbacks: Sequence[Any], before: PausedTraining | None) -> None:
-    """Lets the callbacks of a training that goes on append to their files."""
+    """Lets the callbacks of a training that continues append to their files."""
     for callback in callbacks if before is not None else ():
         if isinstance(callback, keras.callbacks.CSVLogger):
             callback.append = True

@@ -49,7 +49,7 @@ def trial_seed(
         seed: Seed of the search.
         values: Hyperparameters by name; see `seed_values` for those of a trial.
         execution: The number of the training in its trial, from 0.
-        initial_epoch: The epoch at which the training goes on after a pause.
+        initial_epoch: The epoch at which the training continues after a pause.
 
     Example:
         >>> trial_seed(0, {"rate": 0.3}) == trial_seed(0, {"rate": 0.3}, execution=1)
