@@ -356,7 +356,8 @@ class OptunaOracle(kt.Oracle):
         values = None
         try:
             over = self._is_over() or self._is_settled
-            if self.twin_last and (over or self._is_full()):
+            twin = self.twin_last and offers_none(self.hyperparameters.space)
+            if twin and (over or self._is_full()):
                 if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": "IDLE"}
                 values = due_twin(self)
@@ -402,9 +403,9 @@ class OptunaOracle(kt.Oracle):
                 if drawn is not None and not full:
                     self._chosen = as_drawn(self, drawn)
                     return None
+        self._is_settled = True
         if self.ongoing_trials:  # One of them may be what is needed.
             return None
-        self._is_settled = True
         going_on = needed(self, paused)
         if going_on is not None:
             self._twins.add(going_on)

@@ -183,7 +183,8 @@ class LiveDisplay:
             done, total = status.confirmed(records), records.confirming.total
             words = f"confirming {done}/{total}"
         else:
-            done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)
+            again = (counts.get(each.lower(), 0) for each in (events.INTERRUPTED, events.PAUSED))
+            done = sum(counts.values()) - sum(again)
             total = (records.search and records.search.max_trials) or 0
             # The running trial is the one that people count.
             words = f"{len(records.trials)}" + (f" of {total}" if total else "") + " trials"

@@ -216,16 +216,12 @@ class Tuner(kt.Tuner):
 
     def _begin_pausing(self, given: Mapping[str, Any]) -> None:
         """Lets the oracle pause trials, if it can and the training is Keras's own loop."""
-        kind, own, epochs = (
-            type(self),
-            ("run_trial", "_build_and_fit_model"),
-            given.get("epochs", 1),
-        )
+        own, epochs = ("run_trial", "_build_and_fit_model"), given.get("epochs", 1)
         planned = rungs(epochs) if isinstance(epochs, int) and "initial_epoch" not in given else []
         self._pauses = (
             len(planned) > 1
             and getattr(self.oracle, "can_pause", False)
-            and all(getattr(kind, name) is getattr(Tuner, name) for name in own)
+            and all(getattr(type(self), name) is getattr(Tuner, name) for name in own)
             and not has_own_fit(self.hypermodel)
             and self.distribution_strategy is None
         )
@@ -293,12 +289,8 @@ class Tuner(kt.Tuner):
         given = check_callbacks(kwargs.pop("callbacks", None))
         folder = self._folder(trial.trial_id)
         paused = pausing.load(folder) if self._pauses else pausing.PausedTrial()
-        report, best, returned = (
-            TrialReport(self.oracle, trial.trial_id),
-            BestWeights(paused.best),
-            [],
-        )
-        after = pausing.PausedTrial()
+        report, best = TrialReport(self.oracle, trial.trial_id), BestWeights(paused.best)
+        returned, after = [], pausing.PausedTrial()
         hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             before = paused.training(execution)
