@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from recdrop_tune.oracle.learning_curves import Curve, LearningCurves, read_curve
-from recdrop_tune.oracle.parameters import Encoding, Parameter, Values
+from recdrop_tune.oracle.learning_curves import LearningCurves, seen_of
+from recdrop_tune.oracle.parameters import Encoding, Values
 from recdrop_tune.oracle.samplers import (
     BEST_VARIED,
     WARM,
@@ -22,6 +21,7 @@ from recdrop_tune.oracle.samplers import (
     improvement,
     known_trials,
 )
+from recdrop_tune.oracle.scores import Curve
 
 
 class Promise(NamedTuple):
@@ -52,10 +52,6 @@ class FreezeThawSampler(SurrogateSampler):
         Swersky, Snoek and Adams 2014, arXiv:1406.3896.
     """
 
-    def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
-        super().__init__(seed, space)
-        self._curves: dict[tuple[int, datetime | None], Curve] = {}
-
     def rank(self, study: optuna.Study, paused: Collection[int], epochs: int) -> list[Promise]:
         """Ranks what can be trained next: new configurations, and trials that have paused.
 
@@ -75,7 +71,7 @@ class FreezeThawSampler(SurrogateSampler):
         values = {trial.number: trial.params for trial in trials}
         tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
         running = [t.number for t in trials if not t.state.is_finished()]
-        end = max([epochs, *(epoch for curve in curves.values() for epoch, _ in curve.seen)])
+        end = max([epochs, *(epoch for curve in curves.values() for epoch, _ in seen_of(curve))])
         seen = observed(curves, end)
         ranked = sorted(seen, key=lambda number: seen[number][-1][1])
         best = [values[number] for number in ranked[:BEST_VARIED]]
@@ -116,14 +112,6 @@ class FreezeThawSampler(SurrogateSampler):
         ]
         return sorted(promises, key=lambda each: -each.gain)
 
-    def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
-        if not trial.state.is_finished():
-            return read_curve(trial, sign)
-        identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
-        if identity not in self._curves:  # A trial that has ended never changes.
-            self._curves[identity] = read_curve(trial, sign)
-        return self._curves[identity]
-
 
 def observed(curves: Mapping[int, Curve], end: int) -> dict[int, list[tuple[int, float]]]:
     """Returns what is known of each trial: epochs, and the best values until then.
@@ -137,7 +125,7 @@ def observed(curves: Mapping[int, Curve], end: int) -> dict[int, list[tuple[int,
         if each.state == TrialState.FAIL:
             seen = [] if each.key in again else [(end, math.inf)]
         else:
-            seen = each.seen
+            seen = seen_of(each)
             if each.state == TrialState.COMPLETE:
                 seen = [*((epoch, best) for epoch, best in seen if epoch < end), (end, each.value)]
         if seen:

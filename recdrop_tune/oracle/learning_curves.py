@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.oracle.parameters import Key, key_of
 from recdrop_tune.oracle.samplers import Array, normal_scores
+from recdrop_tune.oracle.scores import Curve
 
 _FACTOR, _LAST = 3, 2
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
@@ -48,50 +45,13 @@ def _powers(below: int) -> list[int]:
     return [_FACTOR**power for power in range(64) if _FACTOR**power < below]
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The training of one configuration so far; lower values are better in every study.
-
-    Attributes:
-        key: The configuration.
-        state: The state of the trial.
-        value: Its value; the best value so far of a trial that is not complete, infinity without any.
-        steps: The reported steps.
-        bests: The best value until each step.
-    """
-
-    key: Key
-    state: TrialState
-    value: float
-    steps: list[int]
-    bests: list[float]
-
-    @property
-    def seen(self) -> list[tuple[int, float]]:
-        """Epochs and the best values until then: those of the rungs, and the last one."""
-        if not self.steps:
-            return []
-        last = self.steps[-1] + 1
-        at = [epoch for epoch in (*_powers(last), last) if epoch > self.steps[0]]
-        return [(epoch, self.bests[bisect_right(self.steps, epoch - 1) - 1]) for epoch in at]
-
-
-def read_curve(trial: FrozenTrial, sign: float) -> Curve:
-    """Reads a trial.
-
-    Args:
-        trial: The trial.
-        sign: 1 if the study minimizes, -1 if it maximizes.
-    """
-    reported = {step: sign * value for step, value in trial.intermediate_values.items()}
-    steps = sorted(step for step, value in reported.items() if math.isfinite(value))
-    bests = list(accumulate((reported[step] for step in steps), min))
-    value = math.inf
-    if trial.state == TrialState.COMPLETE and trial.value is not None:
-        value = sign * trial.value
-    elif trial.state != TrialState.FAIL and bests:
-        value = bests[-1]
-    return Curve(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
+def seen_of(curve: Curve) -> list[tuple[int, float]]:
+    """Returns epochs and the best values until then: those of the rungs, and the last one."""
+    if not curve.steps:
+        return []
+    last = curve.steps[-1] + 1
+    at = [epoch for epoch in (*_powers(last), last) if epoch > curve.steps[0]]
+    return [(epoch, curve.bests[bisect_right(curve.steps, epoch - 1) - 1]) for epoch in at]
 
 
 class LearningCurves:

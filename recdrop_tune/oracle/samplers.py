@@ -30,7 +30,7 @@ from recdrop_tune.oracle.parameters import (
     infer_space,
     key_of,
 )
-from recdrop_tune.oracle.scores import EndedTrial, estimate_values, read_ended_trial
+from recdrop_tune.oracle.scores import Curve, estimate_values, read_curve
 
 STARTUP_TRIALS = 5
 """Random trials before the first proposal; more of them do not pay off (benchmarks)."""
@@ -114,7 +114,7 @@ class SurrogateSampler(BaseSampler):
         self.space = None if space is None else check_space(space)
         self.refuses: Callable[[Values], bool] = nothing
         self._candidates: tuple[list[Parameter], Candidates] | None = None
-        self._read: dict[tuple[int, datetime | None], EndedTrial] = {}
+        self._read: dict[tuple[int, datetime | None], Curve] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -168,7 +168,7 @@ class SurrogateSampler(BaseSampler):
     ) -> Values | None:
         """Returns the most promising configuration; None if all have been tried or are refused."""
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-        ended = {t.number: self._ended(t, sign) for t in trials if t.state in _ENDED}
+        ended = {t.number: self._curve(t, sign) for t in trials if t.state in _ENDED}
         values = {t.number: t.params for t in trials}
         tried = {
             ended[t.number].key if t.number in ended else key_of(t.params, t.distributions)
@@ -195,10 +195,12 @@ class SurrogateSampler(BaseSampler):
         order = np.argsort(-improvement(mean, deviation, scores.min()), kind="stable")
         return next((offered[n] for n in order if not self.refuses(offered[n])), None)
 
-    def _ended(self, trial: FrozenTrial, sign: float) -> EndedTrial:
+    def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
+        if not trial.state.is_finished():
+            return read_curve(trial, sign)
         identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
         if identity not in self._read:  # A trial that has ended never changes.
-            self._read[identity] = read_ended_trial(trial, sign)
+            self._read[identity] = read_curve(trial, sign)
         return self._read[identity]
 
     def _candidates_of(self, space: list[Parameter]) -> Candidates:

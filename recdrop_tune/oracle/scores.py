@@ -236,13 +236,13 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class EndedTrial:
-    """A trial that has ended; lower values are better in every study.
+class Curve:
+    """The values that a trial has reported; lower ones are better in every study.
 
     Attributes:
         key: Its configuration.
-        state: Its final state.
-        value: Its value; the best value of a pruned trial, and infinity for a trial without values.
+        state: Its state.
+        value: Its value; the best value so far of a trial that is not complete, and infinity without values.
         steps: The reported steps.
         bests: The best value until each step.
     """
@@ -254,8 +254,8 @@ class EndedTrial:
     bests: list[float]
 
 
-def read_ended_trial(trial: FrozenTrial, sign: float) -> EndedTrial:
-    """Reads a trial that has ended.
+def read_curve(trial: FrozenTrial, sign: float) -> Curve:
+    """Reads a trial.
 
     Args:
         trial: The trial.
@@ -267,12 +267,12 @@ def read_ended_trial(trial: FrozenTrial, sign: float) -> EndedTrial:
     value = math.inf
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         value = sign * trial.value
-    elif trial.state == TrialState.PRUNED and bests:
+    elif trial.state != TrialState.FAIL and bests:
         value = bests[-1]
-    return EndedTrial(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
+    return Curve(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
 
 
-def estimate_values(ended: Mapping[int, EndedTrial]) -> dict[int, float]:
+def estimate_values(ended: Mapping[int, Curve]) -> dict[int, float]:
     """Estimates the final values of trials, by their numbers; lower is better.
 
     A complete trial has its value. A pruned one has its best value less the median gain of the complete
@@ -295,7 +295,7 @@ def estimate_values(ended: Mapping[int, EndedTrial]) -> dict[int, float]:
     return found
 
 
-def _gain(complete: Iterable[EndedTrial], step: int) -> float:
+def _gain(complete: Iterable[Curve], step: int) -> float:
     """Returns the median gain of complete trials after a step."""
     seen = [
         each.bests[bisect_right(each.steps, step) - 1] - each.value

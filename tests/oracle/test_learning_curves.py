@@ -9,8 +9,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
-from recdrop_tune.oracle.learning_curves import LearningCurves, read_curve
+from recdrop_tune.oracle.learning_curves import LearningCurves, seen_of
 from recdrop_tune.oracle.parameters import Parameter
+from recdrop_tune.oracle.scores import read_curve
 
 END = 27
 X = FloatDistribution(0.0, 1.0)
@@ -109,12 +110,12 @@ def test_paused_trials_and_new_configurations_compete():
 
 def test_a_curve_counts_with_its_best_so_far_at_the_rungs():
     read = read_curve(trial(0.7, 14), 1.0)
-    assert [epoch for epoch, _ in read.seen] == [1, 3, 9, 14]
+    assert [epoch for epoch, _ in seen_of(read)] == [1, 3, 9, 14]
     flat = create_trial(
         state=TrialState.PRUNED,
         params={"x": 0.1},
         distributions={"x": X},
         intermediate_values={1: 0.5, 2: 0.9, 3: math.nan, 4: 0.7},
     )
-    assert read_curve(flat, 1.0).seen == [(3, 0.5), (5, 0.5)]
+    assert seen_of(read_curve(flat, 1.0)) == [(3, 0.5), (5, 0.5)]
     assert read_curve(flat, -1.0).value == -0.9

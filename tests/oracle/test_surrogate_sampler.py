@@ -15,7 +15,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler
 from recdrop_tune.oracle import samplers as surrogate
 from recdrop_tune.oracle.parameters import infer_space
-from recdrop_tune.oracle.scores import estimate_values, read_ended_trial
+from recdrop_tune.oracle.scores import estimate_values, read_curve
 
 WRAPPER = CategoricalDistribution(["none", "recurrent", "variational"])
 RATE = FloatDistribution(0.0, 1.0)
@@ -269,7 +269,7 @@ def test_a_pruned_trial_counts_with_an_estimate_of_its_final_value():
         trial({"units": 4}, known, failed, curve=[0.1]),
         trial({"units": 1}, known, failed),  # It was tried again, and did not fail.
     ]
-    ended = {number: read_ended_trial(each, 1.0) for number, each in enumerate(trials)}
+    ended = {number: read_curve(each, 1.0) for number, each in enumerate(trials)}
     # After the second epoch the complete ones gained 0.2 and 0.3.
     assert estimate_values(ended) == pytest.approx({0: 0.4, 1: 0.5, 2: 0.65, 3: np.inf})
 
