@@ -43,9 +43,7 @@ class Unsaved:
 
 
 class OursUnsaved(Unsaved, OptunaOracle):
-    """Ours, without its files, and without an end before it has found what it was to find."""
-
-    worth = 0.0
+    """Ours, without its files."""
 
 
 class RandomSearchUnsaved(Unsaved, kt.oracles.RandomSearchOracle):
