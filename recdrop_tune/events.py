@@ -20,7 +20,7 @@ COMPLETE, PRUNED, PAUSED, FAILED = "COMPLETE", "PRUNED", "PAUSED", "FAILED"
 RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
 """How a trial can end. `PRUNED` trials were stopped early because they were not promising.
 
-`PAUSED` ones can go on, and most of them never do, as others promise more. `RETRY` is not final: Keras Tuner
+`PAUSED` ones can continue, but most never do, as others promise more. `RETRY` is not final: Keras Tuner
 runs the trial again under the same id. Neither is `INTERRUPTED`: the search ended while the trial was running
 (Ctrl-C, SIGTERM, a full disk), and runs it again when it resumes. `KILLED` trials were running in a process
 that was killed before it could report their end.
@@ -139,7 +139,7 @@ class TrialStarted(Event):
         fixed: Names of those that have one value in the whole search.
         tags: Its worker, Optuna's number, Hyperband's bracket.
         also: Other wrappers of the space that are the same dropout, by the name of their hyperparameter.
-        initial_epoch: The epoch at which it goes on after a pause.
+        initial_epoch: The epoch at which it continues after a pause.
     """
 
     trial_id: str
@@ -197,8 +197,8 @@ class TrialEnded(Event):
         message: The error of a failed trial.
         metrics: All metrics at the best epoch, as means if there are several trainings.
         std: Sample standard deviation of the objective over several trainings at that epoch.
-        seconds: How long it took since it started or went on, by a monotonic clock; `None` if another process
-            saw that.
+        seconds: How long it took since it started or continued, by a monotonic clock; `None` if another
+            process saw that.
     """
 
     trial_id: str

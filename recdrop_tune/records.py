@@ -47,7 +47,7 @@ class TrialRecord:
         repeats: The epochs of its further trainings, if it is trained more than once.
         parameters: Number of parameters of its model.
         kernel: The kernels that its recurrent layers train on; `None` without such layers.
-        ended: Its end, or its last pause; `None` before, and when it has gone on.
+        ended: Its end, or its last pause; `None` before, and while it continues.
         earlier_seconds: How long it took before its last pause.
     """
 
@@ -65,7 +65,7 @@ class TrialRecord:
     earlier_seconds: float = 0.0
 
     def go_on(self, epoch: int) -> None:
-        """Lets it go on at an epoch after a pause, or after the crash of a process."""
+        """Continues it at an epoch after a pause, or after the crash of a process."""
         self.earlier_seconds = (self.seconds or 0.0) if self.ended else self.earlier_seconds
         self.epochs = [each for each in self.epochs if each.epoch < epoch]
         self.repeats = [each for each in self.repeats if each.epoch < epoch]

@@ -86,7 +86,7 @@ class RemoteOracle:
         if trial.status == "RUNNING":
             self._trial = trial
             self._reporter.begins(trial.trial_id)
-            # A paused trial goes on, and Hyperband continues trials: another worker might have trained them.
+            # A paused trial continues, as do trials of Hyperband: another worker might have trained them.
             earlier = trial.hyperparameters.values.get("tuner/trial_id", trial.trial_id)
             # First: it refuses an id that leads elsewhere.
             there = self._ask("files_of", earlier)

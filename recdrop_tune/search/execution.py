@@ -375,7 +375,7 @@ def check_completed(tuner: Any, ended: Ended) -> None:
     if is_stopped:
         why = f"{no_more_words(records)} To resume, run again with the folder as `directory`."
     elif paused:
-        why = f"{paused} of {len(trials)} trials have paused. They go on if the search resumes."
+        why = f"{paused} of {len(trials)} trials have paused. They continue if the search resumes."
     elif pruned:
         how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
         why = (

@@ -129,7 +129,7 @@ def _decoded(value: Any, arrays: Sequence[Any]) -> Any:
 class Pause(keras.callbacks.Callback):
     """Stops a training where its report says so, and lets it continue there. Has to be the last callback.
 
-    Each part of a training is a `fit` of its own, paused or not, with seeds of its own: so its numbers do not
+    Each part of a training is a separate `fit`, paused or not, with separate seeds: so its numbers do not
     depend on pauses. The callbacks of the user begin each time, and then get their attributes back, but for
     text, functions and what belongs to the process.
 
