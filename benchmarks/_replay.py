@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.oracle.learning_curves import rungs
-from recdrop_tune.oracle.trial_files import state_path
+from recdrop_tune.oracle.trial_files import drop_states, paused_epoch, state_path
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner.reports import is_nearly_over
@@ -78,13 +78,13 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
         epochs: Epochs of a trial.
         seed: Seed.
         sampler: Name of a sampler, or arguments of `TPESampler`.
-        pruner: Name of a pruner.
+        pruner: Name of a pruner; by default trials pause, or with another sampler halving.
         at_least: Epochs that a trial always gets.
     """
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
-    pauses = pruner == "pause"
-    made = pruner if pauses else make_pruner(pruner, warm_up=at_least or warm_up(epochs))
+    pauses = sampler is None and pruner is None
+    made = None if pauses else make_pruner(pruner, warm_up=at_least or warm_up(epochs))
     storage = optuna.storages.InMemoryStorage()
     oracle = OursUnsaved(
         _OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed
@@ -95,11 +95,11 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
 
 _JOINT = {"multivariate": True, "group": True, "constant_liar": True}
 VARIANTS = {
-    "pruner pause": {"pruner": "pause"},
+    "pruner halving": {"pruner": "halving"},
     "pruner none": {"pruner": "none"},
-    "pruner halving from 5": {"at_least": 5},
-    "pruner halving from 10": {"at_least": 10},
-    "pruner halving from 20": {"at_least": 20},
+    "pruner halving from 5": {"pruner": "halving", "at_least": 5},
+    "pruner halving from 10": {"pruner": "halving", "at_least": 10},
+    "pruner halving from 20": {"pruner": "halving", "at_least": 20},
     "pruner patient_median": {"pruner": "patient_median"},
     "pruner median": {"pruner": "median"},
     "pruner median from 5": {"pruner": "median", "at_least": 5},
@@ -148,7 +148,7 @@ def replay(oracle, table, space, thresholds, note=None):
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
     """
-    space, found, at = SearchSpace.load(space), {}, {}
+    space, found = SearchSpace.load(space), {}
     epochs = pruned = 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # With few points, the fitted length scale can be at the end of its range.
@@ -161,48 +161,45 @@ def replay(oracle, table, space, thresholds, note=None):
             if trial.status != "RUNNING":
                 break
             sample = space.sample(trial.hyperparameters)
-            spent, score, stopped = _run(oracle, trial, table.curve(sample), at)
-            if trial.trial_id in at:  # It has paused.
-                epochs, trial.status = epochs + spent, "PAUSED"
-                state = state_path(
-                    Path(folder, "untitled_project", f"trial_{trial.trial_id}"), at[trial.trial_id]
-                )
-                state.parent.mkdir(parents=True, exist_ok=True)
-                state.touch()
-                oracle.end_trial(trial)
-                continue
-            if note is not None:
-                note(Replayed(sample, stopped))
-            epochs, trials, pruned = epochs + spent, len(oracle.trials), pruned + stopped
-            trial.status = "STOPPED" if stopped else "COMPLETED"
+            state = Path(folder, "untitled_project", f"trial_{trial.trial_id}")
+            spent, score = _run(oracle, trial, table.curve(sample), state)
+            epochs += spent
+            if trial.status != "PAUSED":
+                stopped = trial.status == "STOPPED"
+                pruned += stopped
+                if note is not None:
+                    note(Replayed(sample, stopped))
             oracle.end_trial(trial)
-            for goal in thresholds if not stopped else ():
+            for goal in thresholds if trial.status == "COMPLETED" else ():
                 if score <= goal:
-                    found.setdefault(goal, (epochs, trials, pruned))
+                    found.setdefault(goal, (epochs, len(oracle.trials), pruned))
     return [found.get(goal) for goal in thresholds]
 
 
-def _run(oracle, trial, curve, at):
-    """Reports a trial's epochs as a tuner would; returns how many, the best, and whether it was stopped.
+def _run(oracle, trial, curve, folder):
+    """Reports a trial's epochs as a tuner would, and sets its status; returns how many, and the best.
 
-    A trial of Hyperband resumes where its earlier round ended. Where a trial of ours has paused is in `at`.
+    A trial of Hyperband resumes where its earlier round ended, and one of ours where it has paused.
     """
-    values = trial.hyperparameters.values
+    values, trial.status = trial.hyperparameters.values, "COMPLETED"
     first, last = values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", len(curve))
     if not isinstance(oracle, OptunaOracle):
         # Keras Tuner reports a training when it is through.
         best = int(np.argmin(curve[first:last]))
         oracle.update_trial(trial.trial_id, {"val_loss": curve[first + best]}, step=best)
-        return last - first, curve[first + best], False
-    first = at.pop(trial.trial_id, 0)
+        return last - first, curve[first + best]
+    first = paused_epoch(folder)
     for epoch in range(first, len(curve)):
         answer = oracle.update_trial(trial.trial_id, {"val_loss": curve[epoch]}, step=epoch)
         if answer.status == "PAUSED":
-            at[trial.trial_id] = epoch + 1
-            return epoch + 1 - first, None, False
-        if answer.status == "STOPPED" and not is_nearly_over(epoch, len(curve)):
-            return epoch + 1 - first, min(curve[: epoch + 1]), True
-    return len(curve) - first, min(curve), False
+            folder.mkdir(parents=True, exist_ok=True)
+            state_path(folder, epoch + 1).write_text("a state")
+            drop_states(folder, before=epoch + 1)
+        stops = answer.status == "STOPPED" and not is_nearly_over(epoch, len(curve))
+        if stops or answer.status == "PAUSED":
+            trial.status = answer.status
+            return epoch + 1 - first, min(curve[: epoch + 1])
+    return len(curve) - first, min(curve)
 
 
 def far_seed(turn):

@@ -9,6 +9,8 @@ share   The part of a small search that building and tracing take: an LSTM of 32
         samples, 5 epochs, trials that differ in rate, learning rate and seed. Lost is the time until
         the first step ends, less a step, and the first validation, less a validation.
 epoch   How long a training waits for the tracking at the end of an epoch.
+pause   What a pause costs a training of an LSTM of 64 units (the same trials with pauses and without; all
+        go to their end), and how long a proposal takes when 200 trials have paused after up to 81 epochs.
 
 Prints tables and writes JSON to benchmarks/results/.
 """
@@ -27,8 +29,11 @@ import _small_search
 import keras
 import keras_tuner as kt
 import numpy as np
+import optuna
 
 import recdrop_tune as rdt
+from recdrop_tune.oracle.learning_curves import rungs
+from recdrop_tune.wrappers import wrap
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 STOCK, OURS, TRACKED = "Keras Tuner, RandomSearch", "ours", "ours, tracked"
@@ -151,10 +156,72 @@ def epoch_part(arguments):
     return {"epochs": len(times), "5 %": low, "median": middle, "99 %": high}
 
 
+class ToTheEnd(rdt.OptunaOracle):
+    """Ends when all trials are complete."""
+
+    worth = -1.0
+
+
+def pause_part(arguments):
+    """Measures pauses; the searches take turns."""
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(320, 20, 12)), generator.normal(size=(320, 1))
+    data = {"x": x, "y": y, "epochs": 30, "validation_data": (x, y), "verbose": 0}
+    seconds, trials = {"pause": [], "none": []}, 6
+    for turn in range(arguments.turns + 1):
+        for pruner, times in seconds.items():
+            oracle = ToTheEnd("val_loss", trials, pruner=pruner, seed=turn)
+            with tempfile.TemporaryDirectory() as folder:
+                tuner = rdt.Tuner(oracle, lstm, directory=folder, seed=0)
+                began = time.perf_counter()
+                tuner.search(**data)
+                times.append(time.perf_counter() - began)
+    # The first of each compiles what the others find compiled.
+    longer = [a - b for a, b in zip(*(times[1:] for times in seconds.values()), strict=True)]
+    pauses = trials * (len(rungs(data["epochs"])) - 1)
+    found = {"pause": round(1000 * float(np.median(longer)) / pauses, 1)}
+    found["proposal"] = round(1000 * float(np.median(list(proposals()))), 1)
+    print(
+        f"\na pause {found['pause']:.0f} ms, its proposal included; a proposal after 200 trials "
+        f"{found['proposal']:.0f} ms"
+    )
+    return found
+
+
+def lstm(hp):
+    """Builds an LSTM of 64 units."""
+    rate = hp.Float("rate", 0.05, 0.6)
+    layer = wrap(keras.layers.LSTM(64), "recurrent", rate=rate, placement="recurrent")
+    model = keras.Sequential([keras.Input((20, 12)), layer, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    return model
+
+
+def proposals():
+    """Returns the seconds of some proposals after 200 trials."""
+    epochs, generator = 100, np.random.default_rng(0)
+    rate = optuna.distributions.FloatDistribution(0.0, 1.0)
+    study = optuna.create_study(sampler=rdt.oracle.SurrogateSampler(seed=0))
+    for number in range(200):
+        curve = 1 + generator.random() + 1 / np.arange(1, 82)
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params={"rate": generator.random(), "units": number % 7},
+                distributions={"rate": rate, "units": optuna.distributions.IntDistribution(0, 6)},
+                intermediate_values=dict(enumerate(curve)),
+            )
+        )
+    for _ in range(10):
+        began = time.perf_counter()
+        study.sampler.rank(study, range(200), epochs)
+        yield time.perf_counter() - began
+
+
 def main():
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", help="trials, share, epoch; all by default")
+    parser.add_argument("parts", nargs="*", help="trials, share, epoch, pause; all by default")
     parser.add_argument("--trials", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--small-trials", type=int, default=20)
     parser.add_argument("--turns", type=int, default=2)
@@ -162,7 +229,7 @@ def main():
     parser.add_argument("--long", type=int, default=200)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    parts = {"trials": trials_part, "share": share_part, "epoch": epoch_part}
+    parts = {"trials": trials_part, "share": share_part, "epoch": epoch_part, "pause": pause_part}
     for name in arguments.parts or parts:
         result = {"load": os.getloadavg()[0], "result": parts[name](arguments)}
         held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}

@@ -38,7 +38,7 @@ from _peers import PEERS, SLOW_PEERS
 
 RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
 PAGE = Path(__file__).parents[1] / "docs" / "search-efficiency.md"
-PAUSING = "pruner pause"
+HALVING = "pruner halving"
 THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
 _SLOW_SEEDS, _SLOW_TRIALS = 20, 60
 
@@ -111,7 +111,7 @@ def medians(held):
     fewer seeds, whose intervals are wide, are neither bold nor the fastest.
     """
     problems = [name for name in _problems.PROBLEMS if name in held]
-    shown = ("recdrop-tune", PAUSING, "Hyperband", *THEIRS[::-2], *PEERS)
+    shown = ("recdrop-tune", HALVING, "Hyperband", *THEIRS[::-2], *PEERS)
     rows = {name: {row["tuner"]: row for row in held[name]["rows"]} for name in problems}
     lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
     for tuner in [each for each in shown if any(each in row for row in rows.values())]:

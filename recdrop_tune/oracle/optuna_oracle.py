@@ -24,7 +24,6 @@ from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import Failures
-from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
 from recdrop_tune.oracle.known_points import (
     WarmTrial,
     as_point,
@@ -42,23 +41,18 @@ from recdrop_tune.oracle.proposals import (
     nearest_untried,
 )
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.samplers import (
-    BLIND,
-    DISCARDED,
-    STARTUP_TRIALS,
-    SurrogateSampler,
-    make_sampler,
-    nothing,
-    quiet_optuna,
-)
+from recdrop_tune.oracle.samplers import BLIND, make_sampler, quiet_optuna
 from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
+from recdrop_tune.oracle.surrogate import DISCARDED, STARTUP_TRIALS, SurrogateSampler, nothing
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
-    drop_states,
+    empty_state,
+    is_catching_up,
     paused_epoch,
     restore,
     save_state,
     save_trial,
+    state_size,
 )
 from recdrop_tune.oracle.twins import (
     active_values,
@@ -75,8 +69,8 @@ _ASKS = 10
 PAUSE = "pause"
 """The name of the pruner that pauses trials."""
 
-MOST_PAUSED = 20
-"""The most paused trials whose models are kept on disk."""
+MOST_PAUSED = 10**9
+"""The most bytes of paused trainings that are kept on disk."""
 
 
 class OptunaOracle(kt.Oracle):
@@ -94,16 +88,17 @@ class OptunaOracle(kt.Oracle):
             the study finds the Pareto front (`pareto_trials`), and the first objective picks a trial's best
             epoch.
         max_trials: The most trials that are run.
-        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, pruned
-            ones included; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
+        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
+            of all trials; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
             (multivariate and grouped, for conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`,
             `"cmaes"`, `"nsga2"`.
-        pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
-            after twice as many, it stops trials in the worse half of all that got so far),
-            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. With `"pause"`,
-            a `recdrop_tune.Tuner` pauses each trial after 1, 3, 9, 27 ... epochs, and paused trials and new
-            configurations compete for the next epochs; `max_trials` is the most trials that begin, and the
-            search ends when none is expected to improve the best by a thousandth.
+        pruner: `"pause"` (the default with the sampler `"surrogate"`), an Optuna pruner, or the name of one:
+            `"halving"` (the default otherwise: after ten epochs, and again after twice as many, it stops
+            trials in the worse half of all that got so far), `"patient_median"`, `"median"`, `"percentile"`,
+            `"asha"`, `"hyperband"`, `"none"`. With `"pause"`, a `recdrop_tune.Tuner` pauses each trial after
+            1, 3, 9, 27 ... epochs, and paused trials and new configurations compete for the next epochs.
+            When `max_trials` have begun, the search ends as soon as no paused one is expected to improve the
+            best by a thousandth.
         storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
             default the study is in memory, and made from the trials whenever the search is opened. The
             storage is trusted: Optuna's CMA-ES unpickles its state from it.
@@ -178,15 +173,17 @@ class OptunaOracle(kt.Oracle):
                 several = len(scores.objectives(self.objective)) > 1
                 sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
+        ranks = sampler == "surrogate" or isinstance(sampler, SurrogateSampler)
+        self.can_pause = ranks and pruner in (None, PAUSE)
+        """Whether trials can pause, as by default."""
         if pruner == PAUSE:
-            pruner = None  # Where trials cannot pause, the default prunes them.
-            if sampler not in (None, "surrogate") or len(scores.objectives(self.objective)) > 1:
+            pruner = None  # Where a model or a callback cannot pause, trials are pruned.
+            if not ranks:
                 raise invalid_argument(
                     "pruner",
                     expected="another one than 'pause', which needs the default sampler and one objective",
                     received=PAUSE,
                 )
-            self.sampler = FreezeThawSampler(self.seed)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -221,11 +218,6 @@ class OptunaOracle(kt.Oracle):
         self._twins: set[str] = set()
         self._chosen: Values | None = None  # By `_next`, for the next trial.
         self._is_settled = False
-
-    @property
-    def can_pause(self) -> bool:
-        """Whether trials can pause: the pruner `"pause"` was asked for."""
-        return isinstance(self.sampler, FreezeThawSampler)
 
     @property
     def is_settled(self) -> bool:
@@ -345,7 +337,7 @@ class OptunaOracle(kt.Oracle):
                     break
             if trial.status == "RUNNING" and len(self.trials) == known and not shared:
                 # Or a crash brings back what it had reported.
-                first = paused_epoch(Path(self._get_trial_dir(trial.trial_id)))
+                first = paused_epoch(self._folder(trial))
                 if scores.forget_metrics(trial, first) or trial.trial_id != going_on:
                     self._save_trial(trial)
                     self._restart(trial)
@@ -390,14 +382,18 @@ class OptunaOracle(kt.Oracle):
         """
         self._chosen, self._is_settled = None, False
         paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
-        going_on = next((each.trial_id for each in paused if each.trial_id in self._twins), None)
-        if not paused or going_on is not None:
-            return None if going_on is None else str(going_on)
-        if not self._is_over():
+        over = self._is_over()
+        for each in paused:
+            catches_up = not over and is_catching_up(self._folder(each))
+            if each.trial_id in self._twins or catches_up:
+                return str(each.trial_id)
+        if not paused:
+            return None
+        if not over:
             full = exhausted or self._is_full()
             if not full and (self.points_to_try() or len(self.trials) < STARTUP_TRIALS):
                 return None
-            for trial_id, drawn in self._promising(paused):
+            for trial_id, drawn in self._promising(paused, full):
                 if trial_id is not None:
                     return trial_id
                 if drawn is not None and not full:
@@ -411,25 +407,26 @@ class OptunaOracle(kt.Oracle):
             self._twins.add(going_on)
         return going_on
 
-    def _promising(self, paused: Sequence[Any]) -> Iterator[tuple[str | None, Values | None]]:
+    def _promising(
+        self, paused: Sequence[Any], full: bool
+    ) -> Iterator[tuple[str | None, Values | None]]:
         """Yields the paused trials and the new configurations that are worth training, the best first.
 
-        Only the most promising of the paused trials keep their models on disk. The others never continue.
+        Only the most promising of the paused trials keep their models on disk, at least the first.
         """
-        folders = {str(each.trial_id): Path(self._get_trial_dir(each.trial_id)) for each in paused}
-        ids = [trial_id for trial_id, folder in folders.items() if paused_epoch(folder)]
-        numbers = {self._attempts[trial_id].number: trial_id for trial_id in ids}
+        trials = {self._attempts[each.trial_id].number: each for each in paused}
         with self._asking() as sampler:
-            ranked = sampler.rank(self.study, numbers, self.rungs[-1])
-        waiting = [numbers[number] for _, _, number in ranked if number is not None]
-        for trial_id in waiting[MOST_PAUSED:]:
-            drop_states(folders[trial_id])
-        for number in numbers.keys() - {each.number for each in ranked}:
-            yield numbers[number], None  # Without hyperparameters, there is nothing to rank by.
+            ranked = sampler.rank(self.study, trials, self.rungs[-1])
+        waiting = [trials[number] for _, _, number in ranked if number is not None]
+        size = 0
+        for place, folder in enumerate(map(self._folder, waiting)):
+            size += state_size(folder)
+            if place and size > MOST_PAUSED:
+                empty_state(folder)
         complete = any(trial.status == "COMPLETED" for trial in self.trials.values())
         for gain, drawn, number in ranked:
-            if not complete or gain >= self.worth:
-                yield (None if number is None else numbers[number]), drawn
+            if not (complete and full) or gain >= self.worth:
+                yield (None if number is None else str(trials[number].trial_id)), drawn
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:
@@ -536,6 +533,9 @@ class OptunaOracle(kt.Oracle):
                     ending = outcome(ended, self.objective)
                     self.study.tell(attempt.number, skip_if_finished=True, **ending)
             self._failures.note(ended)
+
+    def _folder(self, trial: Any) -> Path:
+        return Path(self._get_trial_dir(trial.trial_id))
 
     def _pause(self, paused: Any) -> None:
         trial = self.trials[paused.trial_id]

@@ -162,22 +162,42 @@ def state_path(folder: Path, epoch: int) -> Path:
     return folder / _STATE.format(epoch)
 
 
+def _states(folder: Path) -> dict[int, Path]:
+    names = {path.stem.removeprefix("paused-"): path for path in folder.glob(_STATE.format("*"))}
+    return {int(name): path for name, path in names.items() if name.isdecimal()}
+
+
 def paused_epoch(folder: Path) -> int:
-    """Returns the number of epochs after which the trainings of a trial have paused; 0 if they have not.
+    """Returns the number of epochs after which a trial can continue; 0 if it begins anew.
 
     Args:
         folder: The trial's folder.
     """
-    names = (path.stem.removeprefix("paused-") for path in folder.glob(_STATE.format("*")))
-    return max((int(name) for name in names if name.isdecimal()), default=0)
+    states = _states(folder).items()
+    return max((epoch for epoch, path in states if path.stat().st_size), default=0)
+
+
+def is_catching_up(folder: Path) -> bool:
+    """Returns whether a trial whose state was emptied has begun anew, and has paused earlier than before."""
+    return 0 < paused_epoch(folder) < max(_states(folder), default=0)
 
 
 def drop_states(folder: Path, before: float = math.inf) -> None:
     """Deletes the files of paused trainings, or those with fewer epochs."""
-    for path in folder.glob(_STATE.format("*")):
-        name = path.stem.removeprefix("paused-")
-        if name.isdecimal() and int(name) < before:
+    for epoch, path in _states(folder).items():
+        if epoch < before:
             path.unlink(missing_ok=True)
+
+
+def state_size(folder: Path) -> int:
+    """Returns the number of bytes of a paused training."""
+    return sum(path.stat().st_size for path in _states(folder).values())
+
+
+def empty_state(folder: Path) -> None:
+    """Empties the file of a paused training: its name says until where the training has to catch up."""
+    for path in _states(folder).values():
+        path.write_bytes(b"")
 
 
 # `_save_trial`, `_get_oracle_fname`, `_get_trial_dir`, `_project_dir` and `_retry_queue` are Keras Tuner's,

@@ -89,7 +89,7 @@ def load(folder: Path) -> PausedTrial:
         return PausedTrial(int(held["epoch"]), held["best"], trainings)
     except Exception as error:  # A damaged file can raise anything.
         raise ProjectError(
-            f"`{path}` is damaged ({type(error).__name__}: {error}). Delete it, and its trial stays paused."
+            f"`{path}` is damaged ({type(error).__name__}: {error}). Delete it, and its trial begins anew."
         ) from error
 
 

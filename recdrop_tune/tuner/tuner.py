@@ -125,7 +125,7 @@ class Tuner(kt.Tuner):
         seed: int | None = None,
         cv: Any = None,
         keep_checkpoints: int | None = 5,
-        reuse_models: int = 4,
+        reuse_models: int = 16,
         **kwargs: Any,
     ) -> None:
         if not isinstance(oracle, kt.Oracle):

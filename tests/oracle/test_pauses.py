@@ -1,17 +1,18 @@
 """Trials that pause and go on: what is trained next, and what is left after a kill."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import keras_tuner as kt
 import pytest
 from optuna.trial import TrialState
 
-from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle import OptunaOracle, optuna_oracle
 from recdrop_tune.oracle.learning_curves import rungs
-from recdrop_tune.oracle.trial_files import paused_epoch, state_path
+from recdrop_tune.oracle.trial_files import drop_states, paused_epoch, state_path
 
-EPOCHS = 20
+EPOCHS, STATE = 20, "a state"
 
 
 class Killed(Exception):
@@ -72,7 +73,8 @@ def train(oracle, trial, log):
     for epoch in range(first, EPOCHS):
         score = curve(trial.hyperparameters.values, epoch)
         if oracle.update_trial(trial.trial_id, {"score": score}, step=epoch).status == "PAUSED":
-            state_path(folder, epoch + 1).touch()
+            state_path(folder, epoch + 1).write_text(STATE)
+            drop_states(folder, before=epoch + 1)
             status = "PAUSED"
             break
     log.append((trial.trial_id, first, epoch + 1))
@@ -157,6 +159,22 @@ def test_a_state_that_is_gone_lets_its_trial_start_anew(tmp_path):
     search(oracle, log)
     for _, steps in curves(oracle).values():
         assert steps == list(range(len(steps)))
+
+
+@pytest.mark.parametrize("kill_at", [math.inf, 90, 120, 150])
+def test_without_room_for_its_state_a_trial_catches_up(searched, tmp_path, monkeypatch, kill_at):
+    monkeypatch.setattr(optuna_oracle, "MOST_PAUSED", 2 * len(STATE))
+    log, oracle = [], make(tmp_path)
+    oracle.left = kill_at
+    with suppress(Killed):
+        search(oracle, log)
+    oracle = search(make(tmp_path), log)
+    assert curves(oracle) == curves(searched[0])
+    paused = [id for id, trial in oracle.trials.items() if trial.status == "PAUSED"]
+    states = [p.read_text() for id in paused for p in tmp_path.rglob(f"trial_{id}/paused-*")]
+    assert states.count(STATE) <= 2 < len(states)
+    begun = [id for id, first, _ in log if first == 0]
+    assert len(begun) > len(set(begun)) + (kill_at < math.inf)
 
 
 def test_several_workers_train_different_trials(tmp_path):
