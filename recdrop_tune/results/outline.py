@@ -36,13 +36,13 @@ _LONGEST_ERROR = 20_000
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
     "it helped, orange: it hurt.",
-    "history": "One point a trial. Hollow: stopped early, at its best value.",
+    "history": "One point a trial. Hollow: paused or stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, whatever its "
     "other settings; only twins show what dropout is worth.",
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
-    "curves": "One line a trial. The best one is thick, with a star at its best epoch. Click a name in the "
+    "curves": "One line a trial. Dotted: paused or stopped early. The best one is thick, with a star at its best epoch. Click a name in the "
     "legend to hide its trials.",
     "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",
 }

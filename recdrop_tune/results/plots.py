@@ -326,7 +326,11 @@ def _curves(found: Found) -> go.Figure | None:
             y=y,
             mode="lines",
             name=shown(kind if complete else f"{kind}, not complete"),
-            line={"color": colours[kind], "width": 1.3, "dash": "solid" if complete else "dot"},
+            line={
+                "color": colours[kind],
+                "width": 2.0 if complete else 1.0,
+                "dash": "solid" if complete else "dot",
+            },
             # Many curves must be transparent.
             opacity=max(0.35, min(0.9, 14 / len(found.trials))),
             hovertext=texts,
