@@ -42,8 +42,8 @@ _CAPTIONS = {
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
-    "curves": "One line a trial. Dotted: paused or stopped early. The best one is thick, with a star at its best epoch. Click a name in the "
-    "legend to hide its trials.",
+    "curves": "One line a trial. Dotted: paused or stopped early. The best one is thick, with a star at its "
+    "best epoch. Click a name in the legend to hide its trials.",
     "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",
 }
 
