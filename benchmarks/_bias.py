@@ -86,7 +86,7 @@ def show_stopped(table, space, searches, trials=30):
 
 
 def _part(trials):
-    return round(sum(trial.stopped for trial in trials) / max(1, len(trials)), 3)
+    return round(sum(trial.status == "STOPPED" for trial in trials) / max(1, len(trials)), 3)
 
 
 def places(values, groups):

@@ -78,13 +78,13 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
         epochs: Epochs of a trial.
         seed: Seed.
         sampler: Name of a sampler, or arguments of `TPESampler`.
-        pruner: Name of a pruner; by default trials pause, or with another sampler halving.
+        pruner: Name of a pruner.
         at_least: Epochs that a trial always gets.
     """
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
-    pauses = sampler is None and pruner is None
-    made = None if pauses else make_pruner(pruner, warm_up=at_least or warm_up(epochs))
+    pauses = pruner == "pause"
+    made = pruner if pauses else make_pruner(pruner, warm_up=at_least or warm_up(epochs))
     storage = optuna.storages.InMemoryStorage()
     oracle = OursUnsaved(
         _OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed
@@ -95,11 +95,11 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
 
 _JOINT = {"multivariate": True, "group": True, "constant_liar": True}
 VARIANTS = {
-    "pruner halving": {"pruner": "halving"},
+    "pruner pause": {"pruner": "pause"},
     "pruner none": {"pruner": "none"},
-    "pruner halving from 5": {"pruner": "halving", "at_least": 5},
-    "pruner halving from 10": {"pruner": "halving", "at_least": 10},
-    "pruner halving from 20": {"pruner": "halving", "at_least": 20},
+    "pruner halving from 5": {"at_least": 5},
+    "pruner halving from 10": {"at_least": 10},
+    "pruner halving from 20": {"at_least": 20},
     "pruner patient_median": {"pruner": "patient_median"},
     "pruner median": {"pruner": "median"},
     "pruner median from 5": {"pruner": "median", "at_least": 5},
@@ -129,10 +129,19 @@ def oracle_for(name, trials, epochs, seed):
 
 
 class Replayed(NamedTuple):
-    """A trial: its configuration, and whether it was stopped."""
+    """A part of a training.
+
+    Attributes:
+        sample: The configuration.
+        status: Keras Tuner's status of the trial after it.
+        epochs: How many it took.
+        score: The best until then.
+    """
 
     sample: Any
-    stopped: bool
+    status: str
+    epochs: int
+    score: float
 
 
 def replay(oracle, table, space, thresholds, note=None):
@@ -143,7 +152,7 @@ def replay(oracle, table, space, thresholds, note=None):
         table: What the trainings give.
         space: The space of the table.
         thresholds: Scores to reach.
-        note: Called with each trial, if given.
+        note: Called with each training, or each of its parts, if given.
 
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
@@ -164,11 +173,9 @@ def replay(oracle, table, space, thresholds, note=None):
             state = Path(folder, "untitled_project", f"trial_{trial.trial_id}")
             spent, score = _run(oracle, trial, table.curve(sample), state)
             epochs += spent
-            if trial.status != "PAUSED":
-                stopped = trial.status == "STOPPED"
-                pruned += stopped
-                if note is not None:
-                    note(Replayed(sample, stopped))
+            pruned += trial.status == "STOPPED"
+            if note is not None:
+                note(Replayed(sample, trial.status, spent, score))
             oracle.end_trial(trial)
             for goal in thresholds if trial.status == "COMPLETED" else ():
                 if score <= goal:
@@ -240,6 +247,34 @@ def measure(name, draw, space, seeds, trials):
     for share, spent in zip(SHARES, zip(*runs, strict=True), strict=True):
         row[f"top {share:.0%}"] = _summary(spent)
     return row
+
+
+def measure_ends(name, draw, space, seeds, trials):
+    """Replays a tuner until its searches end by themselves; returns what they spent and found, as means.
+
+    Args:
+        name: Name of the tuner.
+        draw: Returns the table of a search by its number.
+        space: The space of the tables.
+        seeds: Number of searches.
+        trials: The most trials of each.
+    """
+    found = []
+    for turn in range(seeds):
+        table, parts = draw(turn), []
+        oracle = oracle_for(name, trials, table.epochs, far_seed(turn))
+        replay(oracle, table, space, [-np.inf], parts.append)
+        scores = [part.score for part in parts if part.status == "COMPLETED"]
+        place = np.mean(table.scores < min(scores))
+        worse = min(scores) / table.scores.min() - 1
+        found.append((sum(part.epochs for part in parts), len(scores), place, worse))
+    epochs, complete, place, worse = np.mean(found, axis=0).tolist()
+    row = {"tuner": name, "seeds": seeds, "max_trials": trials, "epochs": round(epochs)}
+    return row | {
+        "complete": round(complete, 1),
+        "place": round(place, 4),
+        "worse": round(worse, 3),
+    }
 
 
 def _summary(spent):

@@ -3,6 +3,7 @@
     python benchmarks/search_efficiency.py table      # trains the tables, once: some minutes on JAX
     python benchmarks/search_efficiency.py replay     # Keras Tuner's searches and ours on it
     python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
+    python benchmarks/search_efficiency.py ends       # what searches of 20 trials have found at their end
     python benchmarks/search_efficiency.py peers      # SMAC3, Optuna's TPE with Hyperband, ASHA, PASHA
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
     python benchmarks/search_efficiency.py page       # puts the medians into docs/search-efficiency.md
@@ -38,7 +39,7 @@ from _peers import PEERS, SLOW_PEERS
 
 RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
 PAGE = Path(__file__).parents[1] / "docs" / "search-efficiency.md"
-HALVING = "pruner halving"
+PAUSING = "pruner pause"
 THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
 _SLOW_SEEDS, _SLOW_TRIALS = 20, 60
 
@@ -88,6 +89,17 @@ def keep(arguments, table, row=None, **more):
     path.write_text(json.dumps(held, indent=1) + "\n")
 
 
+def run_ends(arguments, problem, table, draw):
+    """Replays searches of 20 trials to their end, and prints and writes a row for each tuner."""
+    import _replay
+
+    rows = []
+    for name in arguments.tuners or ["recdrop-tune", PAUSING]:
+        rows.append(_replay.measure_ends(name, draw, problem.space, arguments.seeds, 20))
+        print(rows[-1], flush=True)
+    keep(arguments, table, ends=rows)
+
+
 def compare(arguments):
     """Prints our epochs as a part of those of the best of theirs."""
     rows = {
@@ -111,7 +123,7 @@ def medians(held):
     fewer seeds, whose intervals are wide, are neither bold nor the fastest.
     """
     problems = [name for name in _problems.PROBLEMS if name in held]
-    shown = ("recdrop-tune", HALVING, "Hyperband", *THEIRS[::-2], *PEERS)
+    shown = ("recdrop-tune", PAUSING, "Hyperband", *THEIRS[::-2], *PEERS)
     rows = {name: {row["tuner"]: row for row in held[name]["rows"]} for name in problems}
     lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
     for tuner in [each for each in shown if any(each in row for row in rows.values())]:
@@ -144,7 +156,9 @@ def _number(value):
 def main():
     """Trains, or replays, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("table", "replay", "variants", "peers", "bias", "page"))
+    parser.add_argument(
+        "what", choices=("table", "replay", "variants", "ends", "peers", "bias", "page")
+    )
     parser.add_argument("--problem", choices=tuple(_problems.PROBLEMS), default="digits")
     parser.add_argument("--tuners", nargs="*", help="names of tuners or variants; all by default")
     parser.add_argument("--seeds", type=int, default=100)
@@ -174,6 +188,9 @@ def main():
 
         stopped = _bias.show_stopped(table, problem.space, arguments.seeds)
         keep(arguments, table, bias=_bias.show(table), stopped=stopped)
+        return
+    if arguments.what == "ends":
+        run_ends(arguments, problem, table, draw)
         return
     import _replay
 

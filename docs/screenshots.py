@@ -85,16 +85,12 @@ def take_pictures(
 
 
 def pictures_of_pages(browser: Browser, folder: Path, out: Path) -> None:
-    """Runs the first lines of two pages, whose output they show, and saves figures of each."""
-    for page, shown in (
-        ("README.md", ["score_by_dropout"]),
-        ("docs/search.md", ["gains", "curves"]),
-    ):
+    """Runs the first lines of two pages, whose output they show, and saves a figure of each."""
+    for page, name in (("README.md", "score_by_dropout"), ("docs/search.md", "gains")):
         names: dict[str, Any] = {}
         with contextlib.chdir(folder):
             run(next(blocks(page, "python")), names)  # The others are searches of their own.
-        for name in shown:
-            picture(browser, names["result"].plots()[name], out / f"{name}.png")
+        picture(browser, names["result"].plots()[name], out / f"{name}.png")
 
 
 def picture(browser: Browser, figure: Any, path: Path) -> None:

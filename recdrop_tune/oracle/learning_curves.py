@@ -10,9 +10,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from recdrop_tune.oracle.samplers import Array, normal_scores
 from recdrop_tune.oracle.scores import Curve
-
-Array = NDArray[np.float64]
 
 _FACTOR, _LAST = 3, 2
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
@@ -26,9 +25,9 @@ _DRAWS = 12
 _LENGTH_DEVIATION = 1.0
 _FADING = 0.7, 6.0
 _NOISE = 0.003, 0.05
-# The standard deviation of the values grows with this power of the epoch: first epochs are much alike.
-# Without it the predictions are two to three times as certain as they should be.
-_GROWTH = 0.25
+# The deviation of the values grows with a power of the epoch: first epochs are much alike. With one deviation
+# for all epochs the predictions are two to three times as certain as they should be, and searches end early.
+_GROWTH = 0.0, 1.2
 # Values worse than this quantile count as that quantile: how bad a bad training is does not matter.
 _CAP = 0.9
 
@@ -94,32 +93,34 @@ class LearningCurves:
         self._points, self._trainings = points, np.array(trainings)
         self._times = np.log(np.array(epochs, float))
         self._end = math.log(end)
-        scores = _scaled(np.array(values))
-        line = np.stack([np.ones_like(self._times), self._times], axis=1)
-        self.trend = trend = np.linalg.lstsq(line, scores, rcond=None)[0]
-        rest = scores - line @ trend
-        self.unit = float(rest.std()) or 1.0
-        """The standard deviation of the values: the unit of all predictions."""
-        self.scores = rest / self.unit
-        """The values of the observations, in this unit."""
+        self._values = _scaled(np.array(values))
         size = int(owners.max(initial=-1)) + 1
-        drawn = [(np.ones(size), 2.0, 0.02)]
+        drawn = [(np.ones(size), 2.0, 0.02, 0.25)]
         drawn += [self._draw(size, random) for _ in range(_DRAWS - 1)]
-        self._lengths, self._fading, self._noise = max(drawn, key=self._likelihood)
-        self._fit()
+        self._likelihood(max(drawn, key=self._likelihood))
 
-    def _draw(self, size: int, random: np.random.Generator) -> tuple[Array, float, float]:
+    def _draw(self, size: int, random: np.random.Generator) -> tuple[Array, float, float, float]:
         lengths = np.exp(random.normal(0.0, _LENGTH_DEVIATION, size))
         fading, noise = (math.exp(random.uniform(*np.log(bounds))) for bounds in (_FADING, _NOISE))
-        return lengths, fading, noise
+        return lengths, fading, noise, random.uniform(*_GROWTH)
 
-    def _likelihood(self, drawn: tuple[Array, float, float]) -> float:
-        """Returns the logarithm of the likelihood of hyperparameters, times that of their prior."""
-        self._lengths, self._fading, self._noise = drawn
+    def _likelihood(self, drawn: tuple[Array, float, float, float]) -> float:
+        """Fits the process; returns the logarithm of the likelihood of hyperparameters, times their prior."""
+        self._lengths, self._fading, self._noise, growth = drawn
+        scale = np.exp(growth * self._times)
+        line = np.stack([1 / scale, self._times / scale], axis=1)
+        rest = self._values / scale
+        rest -= line @ np.linalg.lstsq(line, rest, rcond=None)[0]
+        deviation = float(rest.std()) or 1.0
+        self.unit = deviation * math.exp(growth * self._end)
+        """The standard deviation of the values at the last epoch: the unit of all predictions."""
+        self.scores = rest / deviation
+        """The values of the observations, each in the unit of its epoch."""
         self._fit()
         prior = (np.log(self._lengths) ** 2).sum() / (2 * _LENGTH_DEVIATION**2)
         fit = self.scores @ self._weights / 2 + np.log(np.diag(self._factor[0])).sum()
-        return float(-fit - prior)
+        units = len(rest) * math.log(deviation) + growth * self._times.sum()
+        return float(-fit - units - prior)
 
     def _fit(self) -> None:
         from scipy.linalg import cho_factor, cho_solve
@@ -180,19 +181,3 @@ def _scaled(values: Array) -> Array:
     # Worse than any other, but not so much that the others look alike.
     scores[~finite] = scores[finite].max() + (scores[finite].std() or 1.0)
     return scores
-
-
-def normal_scores(values: Sequence[float | None]) -> Array:
-    """Returns the normal score of each value by its rank; 0 for unknown values.
-
-    Example:
-        >>> normal_scores([3.0, 1.0, None, 900.0]).round(2).tolist()
-        [0.0, -1.22, 0.0, 1.22]
-    """
-    from scipy.stats import norm, rankdata
-
-    known = [value for value in values if value is not None]
-    scores = norm.ppf((rankdata(known) - 0.5) / len(known))
-    scores /= scores.std() or 1.0
-    found = iter(scores)
-    return np.array([0.0 if value is None else next(found) for value in values])

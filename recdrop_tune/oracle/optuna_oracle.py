@@ -24,6 +24,7 @@ from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import Failures
+from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
 from recdrop_tune.oracle.known_points import (
     WarmTrial,
     as_point,
@@ -41,9 +42,16 @@ from recdrop_tune.oracle.proposals import (
     nearest_untried,
 )
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.samplers import BLIND, make_sampler, quiet_optuna
+from recdrop_tune.oracle.samplers import (
+    BLIND,
+    DISCARDED,
+    STARTUP_TRIALS,
+    SurrogateSampler,
+    make_sampler,
+    nothing,
+    quiet_optuna,
+)
 from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
-from recdrop_tune.oracle.surrogate import DISCARDED, STARTUP_TRIALS, SurrogateSampler, nothing
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
     empty_state,
@@ -88,17 +96,16 @@ class OptunaOracle(kt.Oracle):
             the study finds the Pareto front (`pareto_trials`), and the first objective picks a trial's best
             epoch.
         max_trials: The most trials that are run.
-        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
-            of all trials; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
+        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, pruned
+            ones included; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
             (multivariate and grouped, for conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`,
             `"cmaes"`, `"nsga2"`.
-        pruner: `"pause"` (the default with the sampler `"surrogate"`), an Optuna pruner, or the name of one:
-            `"halving"` (the default otherwise: after ten epochs, and again after twice as many, it stops
-            trials in the worse half of all that got so far), `"patient_median"`, `"median"`, `"percentile"`,
-            `"asha"`, `"hyperband"`, `"none"`. With `"pause"`, a `recdrop_tune.Tuner` pauses each trial after
-            1, 3, 9, 27 ... epochs, and paused trials and new configurations compete for the next epochs.
-            When `max_trials` have begun, the search ends as soon as no paused one is expected to improve the
-            best by a thousandth.
+        pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
+            after twice as many, it stops trials in the worse half of all that got so far),
+            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. With `"pause"`,
+            a `recdrop_tune.Tuner` pauses each trial after 1, 3, 9, 27 ... epochs, and paused trials and new
+            configurations compete for the next epochs. When `max_trials` have begun and five are complete,
+            the search ends as soon as no paused one is expected to improve the best by a thousandth.
         storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
             default the study is in memory, and made from the trials whenever the search is opened. The
             storage is trusted: Optuna's CMA-ES unpickles its state from it.
@@ -138,6 +145,9 @@ class OptunaOracle(kt.Oracle):
     worth = 0.001
     """A search with pauses ends when no training is expected to gain more than this part of the best loss."""
 
+    fewest = 5
+    """And not before as many trials are complete: the expected gain of dropout is estimated from them."""
+
     def __init__(
         self,
         objective: Any = None,
@@ -173,17 +183,15 @@ class OptunaOracle(kt.Oracle):
                 several = len(scores.objectives(self.objective)) > 1
                 sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
-        ranks = sampler == "surrogate" or isinstance(sampler, SurrogateSampler)
-        self.can_pause = ranks and pruner in (None, PAUSE)
-        """Whether trials can pause, as by default."""
         if pruner == PAUSE:
-            pruner = None  # Where a model or a callback cannot pause, trials are pruned.
-            if not ranks:
+            pruner = None  # Where trials cannot pause, the default prunes them.
+            if sampler not in (None, "surrogate") or len(scores.objectives(self.objective)) > 1:
                 raise invalid_argument(
                     "pruner",
                     expected="another one than 'pause', which needs the default sampler and one objective",
                     received=PAUSE,
                 )
+            self.sampler = FreezeThawSampler(self.seed)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -218,6 +226,11 @@ class OptunaOracle(kt.Oracle):
         self._twins: set[str] = set()
         self._chosen: Values | None = None  # By `_next`, for the next trial.
         self._is_settled = False
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether trials can pause: the pruner `"pause"` was asked for."""
+        return isinstance(self.sampler, FreezeThawSampler)
 
     @property
     def is_settled(self) -> bool:
@@ -412,7 +425,12 @@ class OptunaOracle(kt.Oracle):
     ) -> Iterator[tuple[str | None, Values | None]]:
         """Yields the paused trials and the new configurations that are worth training, the best first.
 
-        Only the most promising of the paused trials keep their models on disk, at least the first.
+        The most promising of the paused trials keep their models on disk, at least the first. The others
+        begin anew if they are to continue.
+
+        Args:
+            paused: The trials.
+            full: Whether no more trials can begin.
         """
         trials = {self._attempts[each.trial_id].number: each for each in paused}
         with self._asking() as sampler:
@@ -423,9 +441,9 @@ class OptunaOracle(kt.Oracle):
             size += state_size(folder)
             if place and size > MOST_PAUSED:
                 empty_state(folder)
-        complete = any(trial.status == "COMPLETED" for trial in self.trials.values())
+        complete = sum(trial.status == "COMPLETED" for trial in self.trials.values())
         for gain, drawn, number in ranked:
-            if not (complete and full) or gain >= self.worth:
+            if not full or complete < self.fewest or gain >= self.worth:
                 yield (None if number is None else str(trials[number].trial_id)), drawn
 
     @contextmanager

@@ -17,7 +17,6 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import CONFIG_FILE, FIT, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import PAUSE
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
@@ -199,8 +198,9 @@ class Plan:
         info |= {name: plain_values(fit[name]) for name in FIT if name in fit}
         if self.config_file is not None:
             info[CONFIG_FILE] = str(self.config_file.absolute())
-        if isinstance(optuna.pruner, str) and optuna.pruner != PAUSE:
-            info["pruner"] = optuna.pruner  # Its name; the oracle has only its class.
+        pruner = optuna.pruner or "halving"
+        if config.tuner_name == "optuna" and isinstance(pruner, str):
+            info["pruner"] = pruner  # Its name; the oracle has only its class.
         if optuna.warm_start:
             info["warm_start"] = ", ".join(folder.name for folder in optuna.warm_start)
         info["workers"] = self.at_once

@@ -264,11 +264,10 @@ class Optuna:
     Attributes:
         sampler: Optuna sampler, or a name: `"surrogate"` (the default; with several objectives `"tpe"`),
             `"tpe"`, `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"` or `"nsga2"`.
-        pruner: Optuna pruner, or a name. With `"pause"` (the default of the sampler `"surrogate"`) trials
-            pause after 1, 3, 9, 27 ... epochs, and the most promising ones continue. `"halving"` (the
-            default of the others), `"patient_median"`, `"median"`, `"percentile"`, `"asha"` and `"hyperband"`
-            stop trials, but give each a third of its epochs and at least ten, because dropout slows down
-            the first ones. `"none"` does neither.
+        pruner: Optuna pruner, or a name: `"halving"` (the default), `"patient_median"`, `"median"`,
+            `"percentile"`, `"asha"`, `"hyperband"` or `"none"`. A trial always gets a third of its epochs and
+            at least ten, because dropout slows down the first ones. With `"pause"` instead, trials pause
+            after 1, 3, 9, 27 ... epochs, and the most promising ones continue.
         storage: Optuna storage, or its URL. By default the study is rebuilt from the trials.
         try_first: Configurations to try after the baselines, in this order: values by the names that
             `result.trials` shows. A value that is left out is the middle of its range, or of the list of its

@@ -14,13 +14,13 @@ from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
 TUNERS = {
-    "optuna": ("surrogate", None),
+    "optuna": ("surrogate", "halving"),
     "random": ("random", "none"),
     "bayesian": ("surrogate", "none"),
     "hyperband": ("random", "hyperband"),
     "grid": ("grid", "none"),
 }
-"""The sampler and the pruner of each tuner; None: trials pause, or with another sampler halving."""
+"""The sampler and the pruner of each tuner."""
 
 
 def warm_up(epochs: int) -> int:
@@ -47,9 +47,9 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
     settings = config.optuna
     sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
-    # Hyperband itself gives some trials more epochs than others before it judges them.
-    first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
     if isinstance(pruner, str) and pruner != PAUSE:
+        # Hyperband itself gives some trials more epochs than others before it judges them.
+        first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
         pruner = make_pruner(pruner, first, config.epochs)
     several = len(plan.goals) > 1
     oracle = OptunaOracle(
@@ -64,8 +64,6 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         timeout=config.timeout,
         seed=config.seed,
     )
-    if pruner in (None, PAUSE):  # For what cannot pause.
-        oracle.pruner = make_pruner(None, first, config.epochs)
     return Tuner(
         oracle,
         hypermodel,

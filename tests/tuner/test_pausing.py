@@ -16,6 +16,12 @@ X = np.random.default_rng(0).normal(size=(24, 5, 3)).astype("float32")
 Y = X[:, :, 0].sum(axis=1, keepdims=True)
 
 
+class Early(rdt.OptunaOracle):
+    """Can end with one complete trial."""
+
+    fewest = 1
+
+
 class Straight(rdt.OptunaOracle):
     """Trains each trial to its end before the next one."""
 
@@ -39,7 +45,7 @@ def build(hp):
     return model
 
 
-def search(folder, kind=rdt.OptunaOracle, make=build, callbacks=(), **options):
+def search(folder, kind=Early, make=build, callbacks=(), **options):
     oracle = kind(
         "val_loss", len(RATES), seed=0, pruner="pause", try_first=[{"rate": rate} for rate in RATES]
     )
