@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
-KINDS = {"Keras Tuner": None, "ours": 16, "ours, reuse_models=0": 0}
+KINDS = {"Keras Tuner": None, "ours": 4, "ours, reuse_models=0": 0}
 _FIRST = 10
 _BYTES = 2**20
 
