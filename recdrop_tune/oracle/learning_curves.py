@@ -25,8 +25,8 @@ _DRAWS = 12
 _LENGTH_DEVIATION = 1.0
 _FADING = 0.7, 6.0
 _NOISE = 0.003, 0.05
-# The deviation of the values grows with a power of the epoch: first epochs are much alike. With one deviation
-# for all epochs the predictions are two to three times as certain as they should be, and searches end early.
+# The deviation of the values grows with this power of the epoch: first epochs are much alike. With one
+# deviation for all epochs the predictions are about twice as certain, too much so, and searches end early.
 _GROWTH = 0.0, 1.2
 # Values worse than this quantile count as that quantile: how bad a bad training is does not matter.
 _CAP = 0.9

@@ -8,6 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from recdrop_tune.oracle import learning_curves
 from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
 from recdrop_tune.oracle.learning_curves import LearningCurves, seen_of
 from recdrop_tune.oracle.parameters import Parameter
@@ -57,6 +58,28 @@ def test_the_end_is_predicted_from_the_beginnings():
     assert places[np.argmin(mean)] == pytest.approx(0.7, abs=0.15)
     # After one epoch, 0.0 is the best.
     assert value(0.0, 1) < value(0.7, 1)
+
+
+def misses(seed):
+    """How far the predicted ends of six trainings are from the planted ones, in predicted deviations."""
+    random = np.random.default_rng(seed)
+    points, speed = random.random((30, 2)), random.uniform(0.2, 2.0, 30)
+    last = [27] * 4 + [9] * 6 + [3] * 8 + [1] * 12
+    seen = [(n, epoch) for n in range(30) for epoch in (1, 3, 9, 27) if epoch <= last[n]]
+    numbers, epochs = zip(*seen, strict=True)
+    values = [np.exp(-speed[n] * epoch / END + random.normal(0, 0.003)) for n, epoch in seen]
+    owners = np.arange(2)
+    process = LearningCurves(points[list(numbers)], owners, epochs, numbers, values, END, random)
+    mean, deviation = process.predict(points[4:10], range(4, 10))
+    away = process.unit * (mean - mean.mean()) + (speed[4:10] - speed[4:10].mean())
+    return np.mean((away / process.unit / deviation) ** 2) ** 0.5
+
+
+def test_it_is_less_sure_where_trainings_begin_alike(monkeypatch):
+    """What they differ by grows with the epochs, and so does what is not known of the end."""
+    ours = np.median([misses(seed) for seed in range(20)])
+    monkeypatch.setattr(learning_curves, "_GROWTH", (0.0, 0.0))
+    assert ours < 0.8 * np.median([misses(seed) for seed in range(20)])
 
 
 def test_the_scale_of_a_loss_does_not_matter():
