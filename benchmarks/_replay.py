@@ -250,14 +250,9 @@ def measure(name, draw, space, seeds, trials):
 
 
 def measure_ends(name, draw, space, seeds, trials):
-    """Replays a tuner until its searches end by themselves; returns what they spent and found, as means.
+    """Replays searches until they end by themselves; returns what they spent and found, as means.
 
-    Args:
-        name: Name of the tuner.
-        draw: Returns the table of a search by its number.
-        space: The space of the tables.
-        seeds: Number of searches.
-        trials: The most trials of each.
+    The arguments are those of `measure`.
     """
     found = []
     for turn in range(seeds):

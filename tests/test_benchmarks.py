@@ -148,7 +148,6 @@ def test_search_efficiency(part, run_here):
     assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
 
 
-@pytest.mark.heavy
 def test_what_searches_have_found_at_their_end(run_here):
     _, held = run_here("search_efficiency.py", "ends --seeds 1 --tuners 'pruner pause'")
     (row,) = held["digits"]["ends"]
@@ -157,6 +156,15 @@ def test_what_searches_have_found_at_their_end(run_here):
     assert 0 <= row["place"] < 0.2
 
 
+@pytest.mark.heavy
+def test_what_a_pause_costs(out):
+    _, held = run("overhead.py", "pause --turns 1", out)
+    found = held["pause"]["result"]
+    assert found["proposal"] > 0
+    assert found.keys() == {"pause", "proposal"}
+
+
+@pytest.mark.heavy
 def test_search_efficiency_table(benchmarks, tmp_path):
     import _problems
     import _table

@@ -26,7 +26,7 @@ _LENGTH_DEVIATION = 1.0
 _FADING = 0.7, 6.0
 _NOISE = 0.003, 0.05
 # The deviation of the values grows with this power of the epoch: first epochs are much alike. With one
-# deviation for all epochs the predictions are about twice as certain, too much so, and searches end early.
+# deviation for all epochs the predictions would be about twice as certain, and searches would end too early.
 _GROWTH = 0.0, 1.2
 # Values worse than this quantile count as that quantile: how bad a bad training is does not matter.
 _CAP = 0.9

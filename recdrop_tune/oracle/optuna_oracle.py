@@ -146,7 +146,7 @@ class OptunaOracle(kt.Oracle):
     """A search with pauses ends when no training is expected to gain more than this part of the best loss."""
 
     fewest = 5
-    """And not before as many trials are complete: the expected gain of dropout is estimated from them."""
+    """A search with pauses completes so many trials: the expected gain of dropout is estimated from them."""
 
     def __init__(
         self,

@@ -160,7 +160,7 @@ class Worker:
             self._run_tasks(job.follow_up(), tuner, (args, kwargs), reporter)
 
     def _new_tuner(self, job: Job, scratch: Path, reporter: TrainingReporter) -> Any:
-        # Under this name, the tuner finds nothing to resume in the project folder, to which the host writes.
+        # The host writes to the project folder. Under this name, the tuner finds nothing there to resume.
         os.environ["KERASTUNER_TUNER_ID"] = self._name
         tuner = job.new_tuner(scratch / "project")
         tuner.directory = str(scratch)

@@ -35,7 +35,7 @@ class PausedTraining:
     Attributes:
         curve: The metrics of its epochs so far, by number.
         variables: The values of the model's and the optimizer's variables; None if it is over.
-        callbacks: The attributes of each of the user's callbacks.
+        callbacks: The attributes of the user's callbacks, in their order.
     """
 
     curve: dict[int, dict[str, float]]
