@@ -32,7 +32,7 @@ import numpy as np
 import optuna
 
 import recdrop_tune as rdt
-from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
+from recdrop_tune.oracle import SurrogateSampler
 from recdrop_tune.oracle.learning_curves import rungs
 from recdrop_tune.wrappers import wrap
 
@@ -202,7 +202,7 @@ def proposals():
     """Returns the seconds of some proposals after 200 trials."""
     epochs, generator = 100, np.random.default_rng(0)
     rate = optuna.distributions.FloatDistribution(0.0, 1.0)
-    study = optuna.create_study(sampler=FreezeThawSampler(seed=0))
+    study = optuna.create_study(sampler=SurrogateSampler(seed=0))
     for number in range(200):
         curve = 1 + generator.random() + 1 / np.arange(1, 82)
         study.add_trial(

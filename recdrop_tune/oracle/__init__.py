@@ -26,7 +26,7 @@ from recdrop_tune.oracle.proposals import (
     tried_of_all,
 )
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
-from recdrop_tune.oracle.samplers import SurrogateSampler, quiet_optuna
+from recdrop_tune.oracle.samplers import quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
     check_directions,
@@ -40,6 +40,7 @@ from recdrop_tune.oracle.scores import (
     with_directions,
 )
 from recdrop_tune.oracle.study import as_optuna, study_of
+from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
     drop_states,

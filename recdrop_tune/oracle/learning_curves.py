@@ -10,8 +10,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from recdrop_tune.oracle.samplers import Array, normal_scores
 from recdrop_tune.oracle.scores import Curve
+
+Array = NDArray[np.float64]
 
 _FACTOR, _LAST = 3, 2
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
@@ -181,3 +182,19 @@ def _scaled(values: Array) -> Array:
     # Worse than any other, but not so much that the others look alike.
     scores[~finite] = scores[finite].max() + (scores[finite].std() or 1.0)
     return scores
+
+
+def normal_scores(values: Sequence[float | None]) -> Array:
+    """Returns the normal score of each value by its rank; 0 for unknown values.
+
+    Example:
+        >>> normal_scores([3.0, 1.0, None, 900.0]).round(2).tolist()
+        [0.0, -1.22, 0.0, 1.22]
+    """
+    from scipy.stats import norm, rankdata
+
+    known = [value for value in values if value is not None]
+    scores = norm.ppf((rankdata(known) - 0.5) / len(known))
+    scores /= scores.std() or 1.0
+    found = iter(scores)
+    return np.array([0.0 if value is None else next(found) for value in values])

@@ -24,7 +24,6 @@ from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import Failures
-from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
 from recdrop_tune.oracle.known_points import (
     WarmTrial,
     as_point,
@@ -42,16 +41,9 @@ from recdrop_tune.oracle.proposals import (
     nearest_untried,
 )
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.samplers import (
-    BLIND,
-    DISCARDED,
-    STARTUP_TRIALS,
-    SurrogateSampler,
-    make_sampler,
-    nothing,
-    quiet_optuna,
-)
+from recdrop_tune.oracle.samplers import BLIND, make_sampler, quiet_optuna
 from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
+from recdrop_tune.oracle.surrogate import DISCARDED, STARTUP_TRIALS, SurrogateSampler, nothing
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
     empty_state,
@@ -96,8 +88,8 @@ class OptunaOracle(kt.Oracle):
             the study finds the Pareto front (`pareto_trials`), and the first objective picks a trial's best
             epoch.
         max_trials: The most trials that are run.
-        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, pruned
-            ones included; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
+        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
+            of all trials; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
             (multivariate and grouped, for conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`,
             `"cmaes"`, `"nsga2"`.
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
@@ -183,15 +175,16 @@ class OptunaOracle(kt.Oracle):
                 several = len(scores.objectives(self.objective)) > 1
                 sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
-        if pruner == PAUSE:
-            pruner = None  # Where trials cannot pause, the default prunes them.
-            if sampler not in (None, "surrogate") or len(scores.objectives(self.objective)) > 1:
+        self.can_pause = pruner == PAUSE
+        """Whether trials can pause."""
+        if self.can_pause:
+            pruner = None  # Where a model or a callback cannot pause, trials are pruned.
+            if sampler != "surrogate" and not isinstance(sampler, SurrogateSampler):
                 raise invalid_argument(
                     "pruner",
                     expected="another one than 'pause', which needs the default sampler and one objective",
                     received=PAUSE,
                 )
-            self.sampler = FreezeThawSampler(self.seed)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -226,11 +219,6 @@ class OptunaOracle(kt.Oracle):
         self._twins: set[str] = set()
         self._chosen: Values | None = None  # By `_next`, for the next trial.
         self._is_settled = False
-
-    @property
-    def can_pause(self) -> bool:
-        """Whether trials can pause: the pruner `"pause"` was asked for."""
-        return isinstance(self.sampler, FreezeThawSampler)
 
     @property
     def is_settled(self) -> bool:

@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, invalid_argument
-from recdrop_tune.oracle.samplers import WARM
+from recdrop_tune.oracle.surrogate import WARM
 
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from statistics import median
 from typing import Any
 
 import keras_tuner as kt
@@ -270,36 +268,3 @@ def read_curve(trial: FrozenTrial, sign: float) -> Curve:
     elif trial.state != TrialState.FAIL and bests:
         value = bests[-1]
     return Curve(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
-
-
-def estimate_values(ended: Mapping[int, Curve]) -> dict[int, float]:
-    """Estimates the final values of trials, by their numbers; lower is better.
-
-    A complete trial has its value. A pruned one has its best value less the median gain of the complete
-    trials from its last step on. A failed one is the worst, or left out if another trial of the same
-    configuration did not fail.
-    """
-    again = {each.key for each in ended.values() if each.state != TrialState.FAIL}
-    complete = [each for each in ended.values() if each.state == TrialState.COMPLETE]
-    gains: dict[int, float] = {}
-    found = {}
-    for number, each in ended.items():
-        if each.state == TrialState.FAIL and each.key in again:
-            continue
-        found[number] = each.value
-        if each.state == TrialState.PRUNED and each.steps:
-            step = each.steps[-1]
-            if step not in gains:
-                gains[step] = _gain(complete, step)
-            found[number] -= gains[step]
-    return found
-
-
-def _gain(complete: Iterable[Curve], step: int) -> float:
-    """Returns the median gain of complete trials after a step."""
-    seen = [
-        each.bests[bisect_right(each.steps, step) - 1] - each.value
-        for each in complete
-        if each.steps and each.steps[0] <= step and math.isfinite(each.value)
-    ]
-    return median(seen) if seen else 0.0

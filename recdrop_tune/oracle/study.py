@@ -30,8 +30,9 @@ from recdrop_tune.oracle.conditions import (
     to_drawn,
 )
 from recdrop_tune.oracle.known_points import WarmTrial
-from recdrop_tune.oracle.samplers import DISCARDED, WARM, make_sampler, quiet_optuna
+from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
+from recdrop_tune.oracle.surrogate import DISCARDED, WARM
 from recdrop_tune.oracle.trial_files import ENDED, PAUSED
 
 ID, BEST = "keras_tuner_id", "best_value"

@@ -8,8 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from recdrop_tune.oracle import learning_curves
-from recdrop_tune.oracle.freeze_thaw import FreezeThawSampler
+from recdrop_tune.oracle import SurrogateSampler, learning_curves
 from recdrop_tune.oracle.learning_curves import LearningCurves, seen_of
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.scores import read_curve
@@ -114,7 +113,7 @@ def trial(x, last, state=TrialState.RUNNING):
 
 
 def test_paused_trials_and_new_configurations_compete():
-    sampler = FreezeThawSampler(0, [Parameter("x", X)])
+    sampler = SurrogateSampler(0, [Parameter("x", X)])
     study = optuna.create_study(sampler=sampler)
     for x, last in [(0.0, 3), (0.2, 3), (0.7, 9), (1.0, 3), (0.5, 9)]:
         study.add_trial(trial(x, last))

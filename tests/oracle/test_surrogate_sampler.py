@@ -12,10 +12,9 @@ from optuna.trial import TrialState, create_trial
 from scipy import stats
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler
-from recdrop_tune.oracle import samplers as surrogate
+from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler, surrogate
+from recdrop_tune.oracle.learning_curves import normal_scores
 from recdrop_tune.oracle.parameters import infer_space
-from recdrop_tune.oracle.scores import estimate_values, read_curve
 
 WRAPPER = CategoricalDistribution(["none", "recurrent", "variational"])
 RATE = FloatDistribution(0.0, 1.0)
@@ -259,26 +258,11 @@ def test_ranges_without_a_step(log):
     assert np.median(places) == pytest.approx(10, abs=3)
 
 
-def test_a_pruned_trial_counts_with_an_estimate_of_its_final_value():
-    known = {"units": IntDistribution(1, 99)}
-    pruned, failed = TrialState.PRUNED, TrialState.FAIL
-    trials = [
-        trial({"units": 1}, known, value=0.4, curve=[1.0, 0.6, 0.4]),
-        trial({"units": 2}, known, value=0.5, curve=[1.0, 0.8, 0.5, 0.9]),
-        trial({"units": 3}, known, pruned, curve=[1.2, 0.9]),
-        trial({"units": 4}, known, failed, curve=[0.1]),
-        trial({"units": 1}, known, failed),  # It was tried again, and did not fail.
-    ]
-    ended = {number: read_curve(each, 1.0) for number, each in enumerate(trials)}
-    # After the second epoch the complete ones gained 0.2 and 0.3.
-    assert estimate_values(ended) == pytest.approx({0: 0.4, 1: 0.5, 2: 0.65, 3: np.inf})
-
-
 def test_outliers_and_failures_do_not_matter():
-    calm = surrogate.normal_scores([1.0, 2.0, 3.0, 4.0])
-    wild = surrogate.normal_scores([1.0, 2.0, 1e9, np.inf])
+    calm = normal_scores([1.0, 2.0, 3.0, 4.0])
+    wild = normal_scores([1.0, 2.0, 1e9, np.inf])
     np.testing.assert_array_equal(calm, wild)
-    assert surrogate.normal_scores([5.0]).tolist() == [0.0]
+    assert normal_scores([5.0]).tolist() == [0.0]
 
 
 def test_only_so_many_trials_are_fitted():

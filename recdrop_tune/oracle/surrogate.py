@@ -1,0 +1,322 @@
+"""The default sampler: a Gaussian process over the learning curves of all trials of a conditional space."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.oracle.learning_curves import Array, LearningCurves, seen_of
+from recdrop_tune.oracle.parameters import (
+    Candidates,
+    Encoding,
+    Parameter,
+    Values,
+    check_space,
+    infer_space,
+    key_of,
+)
+from recdrop_tune.oracle.scores import Curve, read_curve
+
+STARTUP_TRIALS = 5
+"""Random trials before the first proposal; more of them do not pay off (benchmarks)."""
+
+# The most trials that are fitted: the best and the last ones, and the last running ones. So the time of a
+# proposal stays the same with many trials and workers.
+_MAX_FITTED = 100
+_BEST_VARIED = 10
+# How often one of the first trials is drawn anew because it is refused.
+_DRAWS = 50
+
+DISCARDED = "discarded"
+"""Attribute of a failed trial that never ran, so that samplers ignore it."""
+
+WARM = "warm_start"
+"""Attribute of a trial of another search; its configuration can be tried again."""
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Promise(NamedTuple):
+    """What can be trained next: a new configuration, or a paused trial.
+
+    Attributes:
+        gain: The expected improvement over the best complete trial at the last epoch; of a loss, as a part.
+        values: The new configuration.
+        number: The trial.
+    """
+
+    gain: float
+    values: Values | None = None
+    number: int | None = None
+
+
+def nothing(values: Values) -> bool:
+    """Refuses no configuration. A module's function, as samplers are pickled."""
+    return False
+
+
+class SurrogateSampler(BaseSampler):
+    """Proposes the configuration with the largest expected improvement over the best trial.
+
+    `LearningCurves`, a Gaussian process over configurations and epochs, predicts from all reported values
+    what each configuration would reach in the end. It picks from all untried configurations of a small space,
+    or from 350 of a large one. Pruned and running trials count with what they have reported, and failed ones
+    as the worst. Running ones are taken to reach what is predicted, so that several workers try different
+    configurations.
+
+    The first five trials are drawn at random. No configuration is proposed twice. Once all of a small space
+    has been tried, it draws at random, as Optuna cannot end a study there.
+
+    Args:
+        seed: Random seed. The same seed and the same trials give the same proposal. By default another
+            one each time.
+        space: The whole conditional space. By default it is inferred from the trials that have ended: a
+            parameter that only some of them have depends on the categorical or integer parameter before it
+            whose values separate them. A parameter that the study has never suggested is drawn at random
+            the first time. An `OptunaOracle` sets the space of its search.
+
+    Attributes:
+        space: The given space, parents first; None if it is inferred.
+        refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
+
+    Raises:
+        InvalidArgumentError: The seed is not an integer from 0 to 2**32 - 1, or the space has a
+            condition on a parameter that it lacks; when it samples, the study has several objectives.
+
+    Example:
+        >>> def objective(trial):
+        ...     x = trial.suggest_float("x", -1, 1)
+        ...     return x**2 if trial.suggest_categorical("kind", "ab") == "a" else 2 + x
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=SurrogateSampler(seed=0))
+        >>> study.optimize(objective, n_trials=20)
+        >>> study.best_params["kind"], study.best_value < 0.01
+        ('a', True)
+
+    Reference:
+        Trials that pause: Swersky, Snoek and Adams 2014, arXiv:1406.3896. Expected improvement: Jones,
+        Schonlau and Welch 1998, doi:10.1023/A:1008306431147. One process over a conditional space, inactive
+        parameters in the middle: Hutter, Hoos and Leyton-Brown 2011, doi:10.1007/978-3-642-25566-3_40.
+    """
+
+    def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
+        self._seed = secrets.randbits(32) if seed is None else _check_seed(seed)
+        self.space = None if space is None else check_space(space)
+        self.refuses: Callable[[Values], bool] = nothing
+        self._candidates: tuple[list[Parameter], Candidates] | None = None
+        self._read: dict[tuple[int, datetime | None], Curve] = {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Returns the parameters that are proposed together; see `optuna.samplers.BaseSampler`."""
+        if len(study.directions) > 1:
+            raise InvalidArgumentError(
+                f"`SurrogateSampler` optimizes one objective, and the study `{study.study_name}` has "
+                f"{len(study.directions)}. Use `optuna.samplers.TPESampler` or `NSGAIISampler`."
+            )
+        return {each.name: each.distribution for each in self._space_of(study)}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Values:
+        """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
+        trials = known_trials(study, trial)
+        if not search_space or (self.space is None and len(trials) < STARTUP_TRIALS):
+            return {}
+        space, random = self._space_of(study), self._random(trial)
+        if len(trials) < STARTUP_TRIALS or not any(each.state.is_finished() for each in trials):
+            tried = {key_of(each.params, each.distributions) for each in trials}
+            drawn = (self._candidates_of(space).draw(tried, random) for _ in range(_DRAWS))
+            found = next((each for each in drawn if each and not self.refuses(each)), None)
+        else:
+            ranked = self._rank(space, trials, study.direction, random)
+            found = ranked[0].values if ranked else None
+        # Another thread may have inferred more parameters by now.
+        return {name: value for name, value in (found or {}).items() if name in search_space}
+
+    def rank(self, study: optuna.Study, paused: Collection[int], epochs: int) -> list[Promise]:
+        """Ranks what can be trained next: new configurations, and trials that have paused.
+
+        Args:
+            study: The study. A trial that has paused is running in it.
+            paused: The numbers of the trials that have paused.
+            epochs: The epochs of a complete training.
+
+        Returns:
+            The most promising first.
+        """
+        trials = known_trials(study)
+        reported = sum(len(trial.intermediate_values) for trial in trials)
+        random = np.random.default_rng([self._seed, len(trials), reported])
+        return self._rank(self._space_of(study), trials, study.direction, random, paused, epochs)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draws the value of an unknown parameter; see `optuna.samplers.BaseSampler`."""
+        random = self._random(trial, zlib.crc32(param_name.encode()))
+        return Parameter(param_name, param_distribution).at(random.random())
+
+    def _random(self, trial: FrozenTrial, *more: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, trial.number, *more])
+
+    def _space_of(self, study: optuna.Study) -> list[Parameter]:
+        if self.space is not None:
+            return self.space
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        return infer_space(study.get_trials(deepcopy=False, states=states))
+
+    def _rank(
+        self,
+        space: list[Parameter],
+        trials: list[FrozenTrial],
+        direction: StudyDirection,
+        random: np.random.Generator,
+        paused: Collection[int] = (),
+        epochs: int = 1,
+    ) -> list[Promise]:
+        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        curves = {trial.number: self._curve(trial, sign) for trial in trials}
+        values = {trial.number: trial.params for trial in trials}
+        tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
+        running = [trial.number for trial in trials if not trial.state.is_finished()]
+        end = max([epochs, *(epoch for curve in curves.values() for epoch, _ in seen_of(curve))])
+        seen = observed(curves, end)
+        ranked = sorted(seen, key=lambda number: seen[number][-1][1])
+        best = [values[number] for number in ranked[:_BEST_VARIED]]
+        offered = self._candidates_of(space).untried(tried, best, random)
+        offered = [each for each in offered if not self.refuses(each)]
+        encoding = Encoding(space)
+        fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
+        rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
+        if not rows:  # Nothing is known of them.
+            found = [Promise(math.nan, values=each) for each in offered]
+            return found + [Promise(math.nan, number=each) for each in paused]
+        numbers, at, reached = zip(*rows, strict=True)
+        points = dict(zip(fitted, encoding(values[number] for number in fitted), strict=True))
+        process = LearningCurves(
+            np.array([points[number] for number in numbers]),
+            encoding.owners,
+            at,
+            numbers,
+            reached,
+            end,
+            random,
+        )
+        busy = [number for number in running if number in points and number not in paused]
+        process.suppose(np.array([points[number] for number in busy]), busy)
+        # Those of complete trials at the last epoch.
+        whole = [
+            score
+            for number, epoch, score in zip(numbers, at, process.scores, strict=False)
+            if epoch == end and curves[number].state == TrialState.COMPLETE
+        ]
+        waiting = [number for number in fitted if number in paused]
+        every = np.concatenate([encoding(offered), encoding(values[n] for n in waiting)])
+        # Any negative number is the number of none.
+        mean, deviation = process.predict(every, [*(-1 for _ in offered), *waiting])
+        best_score = min(whole, default=mean.min(initial=math.inf))
+        gains = process.unit * improvement(mean, deviation, best_score)
+        promises = [Promise(gain, values=v) for gain, v in zip(gains, offered, strict=False)]
+        promises += [
+            Promise(gain, number=n) for gain, n in zip(gains[len(offered) :], waiting, strict=True)
+        ]
+        # Those of many trials that are not fitted are among the worst.
+        promises += [Promise(0.0, number=number) for number in paused if number not in points]
+        return sorted(promises, key=lambda each: -each.gain)
+
+    def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
+        if not trial.state.is_finished():
+            return read_curve(trial, sign)
+        identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
+        if identity not in self._read:  # A trial that has ended never changes.
+            self._read[identity] = read_curve(trial, sign)
+        return self._read[identity]
+
+    def _candidates_of(self, space: list[Parameter]) -> Candidates:
+        if self._candidates is None or self._candidates[0] != space:
+            self._candidates = space, Candidates(space)
+        return self._candidates[1]
+
+
+def known_trials(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
+    """Lists the other trials that are running or have ended, without discarded ones."""
+    states, own = (*_ENDED, TrialState.RUNNING), None if trial is None else trial.number
+    return [
+        each
+        for each in study.get_trials(deepcopy=False, states=states)
+        if each.number != own and each.params and not each.user_attrs.get(DISCARDED)
+    ]
+
+
+def _check_seed(seed: Any) -> int:
+    number = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not number or not 0 <= int(seed) < 2**32:
+        raise invalid_argument("seed", expected="an integer from 0 to 2**32 - 1", received=seed)
+    return int(seed)
+
+
+def improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Returns the expected improvement of each point over the best score."""
+    from scipy.stats import norm
+
+    deviation = np.maximum(deviation, 1e-9)
+    steps = (best - mean) / deviation
+    found: Array = deviation * (steps * norm.cdf(steps) + norm.pdf(steps))
+    return found
+
+
+def choose_fitted(
+    ranked: Sequence[int], begun: Iterable[int], under_way: Sequence[int]
+) -> list[int]:
+    """Returns the numbers of the trials that are fitted: all, or the best and the last ones of many.
+
+    Args:
+        ranked: The trials that have ended, best first.
+        begun: All trials, in the order in which they began.
+        under_way: The running ones, in that order.
+    """
+    if len(ranked) > _MAX_FITTED:
+        best = ranked[: _MAX_FITTED // 2]
+        others = set(ranked) - set(best)
+        last = [number for number in begun if number in others][-_MAX_FITTED // 2 :]
+        ranked = [*best, *last]
+    return [*ranked, *under_way[-_MAX_FITTED:]]
+
+
+def observed(curves: Mapping[int, Curve], end: int) -> dict[int, list[tuple[int, float]]]:
+    """Returns what is known of each trial: epochs, and the best values until then.
+
+    The value of a complete trial counts at the last epoch, `end`, and so does a failure, as infinity; it is
+    left out if another trial of the same configuration did not fail.
+    """
+    again = {each.key for each in curves.values() if each.state != TrialState.FAIL}
+    found = {}
+    for number, each in curves.items():
+        if each.state == TrialState.FAIL:
+            seen = [] if each.key in again else [(end, math.inf)]
+        else:
+            seen = seen_of(each)
+            if each.state == TrialState.COMPLETE:
+                seen = [*((epoch, best) for epoch, best in seen if epoch < end), (end, each.value)]
+        if seen:
+            found[number] = seen
+    return found
