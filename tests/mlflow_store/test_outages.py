@@ -195,7 +195,7 @@ def test_a_process_ends_although_its_database_is_down(tmp_path, epochs, code):
             process.send_signal(-code)
         _, errors = process.communicate(timeout=120)
     waited = time.time() - Journal(tmp_path / "search" / "events.jsonl").read()[-1].time
-    assert waited < 10
+    assert waited < 50  # Some seconds on a machine that is free.
     assert process.returncode == code, errors
     assert "secret" not in errors
     assert rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db").written == 1

@@ -154,7 +154,7 @@ def test_pruned_trials_are_learnt_from():
                 raise optuna.TrialPruned
         return at_last
 
-    study = searched(SurrogateSampler(0), curve, trials=30, pruner=HalvingPruner(3))
+    study = searched(SurrogateSampler(1), curve, trials=30, pruner=HalvingPruner(3))
     states = Counter(trial.state for trial in study.trials)
     assert states[TrialState.PRUNED] >= 5
     assert states[TrialState.COMPLETE] >= 5
