@@ -9,6 +9,7 @@ share   The part of a small search that building and tracing take: an LSTM of 32
         samples, 5 epochs, trials that differ in rate, learning rate and seed. Lost is the time until
         the first step ends, less a step, and the first validation, less a validation.
 epoch   How long a training waits for the tracking at the end of an epoch.
+report  How long an oracle takes for an epoch: ours, and Keras Tuner's random search.
 pause   What a pause costs a training of an LSTM of 64 units (the same trials with pauses and without; all
         go to their end), and how long a proposal takes when 200 trials have paused after up to 81 epochs.
 
@@ -157,6 +158,27 @@ def epoch_part(arguments):
     return {"epochs": len(times), "5 %": low, "median": middle, "99 %": high}
 
 
+def report_part(arguments):
+    """Measures what the oracles take for an epoch of a trial."""
+    names = "loss", "mae", "val_loss", "val_mae"
+    found = {}
+    for name, kind in (("ours", rdt.OptunaOracle), ("Keras Tuner", kt.oracles.RandomSearchOracle)):
+        oracle, times = kind("val_loss", max_trials=1, seed=0), []
+        with tempfile.TemporaryDirectory() as folder:
+            kt.Tuner(oracle, _small_search.build, directory=folder)
+            oracle.verbose = 0
+            trial = oracle.create_trial("overhead")
+            for epoch in range(arguments.long):
+                began = time.perf_counter()
+                oracle.update_trial(
+                    trial.trial_id, dict.fromkeys(names, 1 / (1 + epoch)), step=epoch
+                )
+                times.append((time.perf_counter() - began) * 1000)
+        found[name] = round(float(np.mean(times)), 3)
+        print(f"{name}: {found[name]:.2f} ms an epoch, on average over {arguments.long}")
+    return {"epochs": arguments.long, "metrics": len(names), **found}
+
+
 class ToTheEnd(rdt.OptunaOracle):
     """Ends when all trials are complete."""
 
@@ -222,7 +244,9 @@ def proposals():
 def main():
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", help="trials, share, epoch, pause; all by default")
+    parser.add_argument(
+        "parts", nargs="*", help="trials, share, epoch, report, pause; all by default"
+    )
     parser.add_argument("--trials", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--small-trials", type=int, default=20)
     parser.add_argument("--turns", type=int, default=2)
@@ -230,7 +254,8 @@ def main():
     parser.add_argument("--long", type=int, default=200)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    parts = {"trials": trials_part, "share": share_part, "epoch": epoch_part, "pause": pause_part}
+    parts = {"trials": trials_part, "share": share_part, "epoch": epoch_part}
+    parts |= {"report": report_part, "pause": pause_part}
     for name in arguments.parts or parts:
         result = {"load": os.getloadavg()[0], "result": parts[name](arguments)}
         held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}

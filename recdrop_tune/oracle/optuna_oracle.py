@@ -72,6 +72,10 @@ PAUSE = "pause"
 MOST_PAUSED = 10**9
 """The most bytes of paused trainings that are kept on disk."""
 
+# How often the epochs of running trials are saved, which takes milliseconds. After a kill a trial begins
+# anew, or continues where it paused.
+_SECONDS_BETWEEN_SAVES = 1.0
+
 
 class OptunaOracle(kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
@@ -206,6 +210,7 @@ class OptunaOracle(kt.Oracle):
         self.rungs: list[int] = []
         self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
+        self._saved_at = -math.inf
         self._waiting = [as_point(point) for point in try_first]
         self._lock = threading.RLock()
         self._failure: Exception | None = None
@@ -489,7 +494,7 @@ class OptunaOracle(kt.Oracle):
         with self._lock:
             if isinstance(self.objective, scores.SeveralObjectives):
                 metrics = self.objective.completed(metrics)
-            trial = super().update_trial(trial_id, metrics, step)
+            trial = self._note(trial_id, metrics, int(step))
             attempt = self._attempts.get(trial_id)
             if attempt is None or len(scores.objectives(self.objective)) > 1:
                 return trial  # Optuna prunes by one objective only.
@@ -510,6 +515,21 @@ class OptunaOracle(kt.Oracle):
                 trial = copy.copy(trial)
                 trial.status = "STOPPED"
             return trial
+
+    def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
+        """Adds an epoch to a trial; returns the trial."""
+        trial = self.trials[trial_id]
+        held, now = trial.metrics.metrics, time.monotonic()
+        if held.keys() != metrics.keys():
+            self._saved_at = now
+            return super().update_trial(trial_id, metrics, step)
+        # Keras Tuner would also look for the best epochs before and after, and save each one.
+        for name, value in metrics.items():
+            held[name].update(float(value), step)
+        if now - self._saved_at > _SECONDS_BETWEEN_SAVES or step + 1 in self.rungs:
+            self._save_trial(trial)
+            self._saved_at = now
+        return trial
 
     def score_trial(self, trial: Any) -> None:
         """Scores a trial by its best epoch that has a finite objective."""

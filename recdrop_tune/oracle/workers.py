@@ -114,7 +114,11 @@ class Workers:
             for tuner_id in workers:
                 self._last_seen[tuner_id] = time.monotonic()
             if workers:
-                return self._oracle.update_trial(trial_id, metrics, step)
+                trial = self._oracle.update_trial(trial_id, metrics, step)
+                if isinstance(self._oracle, OptunaOracle):
+                    # It saves few epochs, but this worker can outlive this process and keep its trial.
+                    self._oracle._save_trial(self._oracle.trials[trial_id])
+                return trial
             trial = copy.copy(self._oracle.trials[trial_id])
             trial.status = "STOPPED"
             return trial

@@ -136,7 +136,7 @@ def test_in_the_study_a_paused_trial_is_running(searched):
     assert sorted(t.user_attrs["keras_tuner_id"] for t in running) == sorted(paused)
 
 
-@pytest.mark.parametrize("kill_at", range(3, 180, 16))
+@pytest.mark.parametrize("kill_at", range(3, 160, 16))
 def test_a_killed_search_loses_at_most_a_slice(searched, tmp_path, kill_at):
     whole, whole_log = searched
     log, oracle = [], make(tmp_path)

@@ -140,7 +140,7 @@ def whole(tmp_path_factory):
     return search(make(tmp_path_factory.mktemp("whole")))
 
 
-@pytest.mark.parametrize("kill_at", range(1, 60, 5))
+@pytest.mark.parametrize("kill_at", range(1, 34, 4))
 def test_a_killed_search_proposes_what_one_that_was_not_killed_does(tmp_path, whole, kill_at):
     killed, failed = make(tmp_path / "killed", kill_at=kill_at), set()
     with pytest.raises(Killed):
