@@ -85,7 +85,12 @@ PLACES = "--sizes 128,4,2,4 --wrappers time_distributed --turns 1"
     ("script", "arguments", "keys", "value"),
     [
         ("memory.py", "--trials 3 --units 6 --kinds ours", ["trials"], 3),
-        ("overhead.py", "trials epoch report --trials 3 --long 3", ["epoch", "result", "epochs"], 3),
+        (
+            "overhead.py",
+            "trials epoch report --trials 3 --long 3",
+            ["epoch", "result", "epochs"],
+            3,
+        ),
         ("placements.py", PLACES, ["rows", 0, "wrapper"], "time_distributed"),
         ("sync.py", "--trials 20 --refused 0.3", ["rows", 0, "second", "there"], 20),
         pytest.param("scaling.py", WORKERS, ["workers", "result", 2, "workers"], 2, marks=LONG),
