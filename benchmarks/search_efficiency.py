@@ -3,7 +3,7 @@
     python benchmarks/search_efficiency.py table      # trains the tables, once: some minutes on JAX
     python benchmarks/search_efficiency.py replay     # Keras Tuner's searches and ours on it
     python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
-    python benchmarks/search_efficiency.py ends       # what searches of 20 trials have found at their end
+    python benchmarks/search_efficiency.py ends       # what searches have found when they end by themselves
     python benchmarks/search_efficiency.py peers      # SMAC3, Optuna's TPE with Hyperband, ASHA, PASHA
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
     python benchmarks/search_efficiency.py page       # puts the medians into docs/search-efficiency.md
@@ -90,12 +90,12 @@ def keep(arguments, table, row=None, **more):
 
 
 def run_ends(arguments, problem, table, draw):
-    """Replays searches of 20 trials to their end, and prints and writes a row for each tuner."""
+    """Replays searches of 20 trials to their end, and of 40 that pause; prints and writes the rows."""
     import _replay
 
     rows = []
-    for name in arguments.tuners or ["recdrop-tune", PAUSING]:
-        rows.append(_replay.measure_ends(name, draw, problem.space, arguments.seeds, 20))
+    for name, trials in (("recdrop-tune", 20), (PAUSING, 20), (PAUSING, 40)):
+        rows.append(_replay.measure_ends(name, draw, problem.space, arguments.seeds, trials))
         print(rows[-1], flush=True)
     keep(arguments, table, ends=rows)
 

@@ -154,11 +154,11 @@ def test_search_efficiency(part, run_here):
 
 
 def test_what_searches_have_found_at_their_end(run_here):
-    _, held = run_here("search_efficiency.py", "ends --seeds 1 --tuners 'pruner pause'")
-    (row,) = held["digits"]["ends"]
-    assert 5 <= row["complete"] <= 20
-    assert 5 * 40 <= row["epochs"] < 20 * 40
-    assert 0 <= row["place"] < 0.2
+    _, held = run_here("search_efficiency.py", "ends --seeds 1")
+    for row in held["digits"]["ends"]:
+        assert 5 <= row["complete"] <= row["max_trials"]
+        assert 5 * 40 <= row["epochs"] < row["max_trials"] * 40
+        assert 0 <= row["place"] < 0.2
 
 
 @pytest.mark.heavy

@@ -81,7 +81,9 @@ def _seconds_of_slices(records: Records, took: float, workers: int) -> float | N
 def forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long all of them take; returns `None` at any other time."""
     ended = [each for each in records.trials.values() if each.ended and each.state != INTERRUPTED]
-    left = seconds_left(records, now, workers) if len(ended) == 1 else None
+    # A first part of a training is mostly compilation.
+    first = len(ended) == 1 and ended[0].state != PAUSED
+    left = seconds_left(records, now, workers) if first else None
     if records.search is None or not left:
         return None
     until = time.localtime(now + left)
