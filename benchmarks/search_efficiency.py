@@ -95,6 +95,8 @@ def run_ends(arguments, problem, table, draw):
 
     rows = []
     for name, trials in (("recdrop-tune", 20), (PAUSING, 20), (PAUSING, 40)):
+        if name not in (arguments.tuners or (name,)):
+            continue
         rows.append(_replay.measure_ends(name, draw, problem.space, arguments.seeds, trials))
         print(rows[-1], flush=True)
     keep(arguments, table, ends=rows)

@@ -184,17 +184,14 @@ def _scaled(values: Array) -> Array:
     return scores
 
 
-def normal_scores(values: Sequence[float | None]) -> Array:
-    """Returns the normal score of each value by its rank; 0 for unknown values.
+def normal_scores(values: Sequence[float]) -> Array:
+    """Returns the normal score of each value by its rank.
 
     Example:
-        >>> normal_scores([3.0, 1.0, None, 900.0]).round(2).tolist()
-        [0.0, -1.22, 0.0, 1.22]
+        >>> normal_scores([3.0, 1.0, 900.0]).round(2).tolist()
+        [0.0, -1.22, 1.22]
     """
     from scipy.stats import norm, rankdata
 
-    known = [value for value in values if value is not None]
-    scores = norm.ppf((rankdata(known) - 0.5) / len(known))
-    scores /= scores.std() or 1.0
-    found = iter(scores)
-    return np.array([0.0 if value is None else next(found) for value in values])
+    scores: Array = norm.ppf((rankdata(values) - 0.5) / len(values))
+    return scores / (scores.std() or 1.0)

@@ -72,8 +72,8 @@ PAUSE = "pause"
 MOST_PAUSED = 10**9
 """The most bytes of paused trainings that are kept on disk."""
 
-# How often the epochs of running trials are saved, which takes milliseconds. After a kill a trial begins
-# anew, or continues where it paused.
+# How often the epochs of running trials are saved, which takes milliseconds. After a kill a trial that
+# cannot pause begins anew.
 _SECONDS_BETWEEN_SAVES = 1.0
 
 
@@ -183,7 +183,8 @@ class OptunaOracle(kt.Oracle):
         """Whether trials can pause."""
         if self.can_pause:
             pruner = None  # Where a model or a callback cannot pause, trials are pruned.
-            if sampler != "surrogate" and not isinstance(sampler, SurrogateSampler):
+            several = len(scores.objectives(self.objective)) > 1
+            if several or not (sampler == "surrogate" or isinstance(sampler, SurrogateSampler)):
                 raise invalid_argument(
                     "pruner",
                     expected="another one than 'pause', which needs the default sampler and one objective",
@@ -494,7 +495,7 @@ class OptunaOracle(kt.Oracle):
         with self._lock:
             if isinstance(self.objective, scores.SeveralObjectives):
                 metrics = self.objective.completed(metrics)
-            trial = self._note(trial_id, metrics, int(step))
+            trial = self._note(trial_id, metrics, step)
             attempt = self._attempts.get(trial_id)
             if attempt is None or len(scores.objectives(self.objective)) > 1:
                 return trial  # Optuna prunes by one objective only.
@@ -526,7 +527,8 @@ class OptunaOracle(kt.Oracle):
         # Keras Tuner would also look for the best epochs before and after, and save each one.
         for name, value in metrics.items():
             held[name].update(float(value), step)
-        if now - self._saved_at > _SECONDS_BETWEEN_SAVES or step + 1 in self.rungs:
+        # With pauses each epoch is: where its trial continues, it must have all epochs before.
+        if self.rungs or now - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self._save_trial(trial)
             self._saved_at = now
         return trial

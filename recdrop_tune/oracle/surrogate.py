@@ -33,8 +33,8 @@ from recdrop_tune.oracle.scores import Curve, read_curve
 STARTUP_TRIALS = 5
 """Random trials before the first proposal; more of them do not pay off (benchmarks)."""
 
-# The most trials that are fitted: the best and the last ones, and the last running ones. So the time of a
-# proposal stays the same with many trials and workers.
+# The most trials that are fitted: the best and the last of those that have reported, and the last of the
+# others. So the time of a proposal stays the same with many trials and workers.
 _MAX_FITTED = 100
 _BEST_VARIED = 10
 # How often one of the first trials is drawn anew because it is refused.
@@ -204,6 +204,8 @@ class SurrogateSampler(BaseSampler):
         best = [values[number] for number in ranked[:_BEST_VARIED]]
         offered = self._candidates_of(space).untried(tried, best, random)
         offered = [each for each in offered if not self.refuses(each)]
+        if not offered and not paused:
+            return []
         encoding = Encoding(space)
         fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
         rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
@@ -290,9 +292,9 @@ def choose_fitted(
     """Returns the numbers of the trials that are fitted: all, or the best and the last ones of many.
 
     Args:
-        ranked: The trials that have ended, best first.
+        ranked: The trials of which something is known, best first.
         begun: All trials, in the order in which they began.
-        under_way: The running ones, in that order.
+        under_way: The running ones that have reported nothing yet, in that order.
     """
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]

@@ -61,8 +61,8 @@ def seconds_left(
     return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
 
 
-_SHARE = 0.4
-"""The part of all epochs of its trials that a search with pauses trains: 37 and 46 % for 20 trials on two
+_SHARE = 0.6
+"""The part of all epochs of its trials that a search with pauses trains: 49 to 68 % for 20 trials on four
 problems of `benchmarks/search_efficiency.py`."""
 
 
