@@ -292,7 +292,7 @@ def choose_fitted(
     """Returns the numbers of the trials that are fitted: all, or the best and the last ones of many.
 
     Args:
-        ranked: The trials of which something is known, best first.
+        ranked: The trials with reported values, best first.
         begun: All trials, in the order in which they began.
         under_way: The running ones that have reported nothing yet, in that order.
     """
