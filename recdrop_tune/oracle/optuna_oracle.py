@@ -142,7 +142,7 @@ class OptunaOracle(kt.Oracle):
     """A search with pauses ends when no training is expected to gain more than this part of the best loss."""
 
     fewest = 5
-    """A search with pauses completes so many trials: the expected gain of dropout is estimated from them."""
+    """The fewest trials that a search with pauses completes: the expected gain is estimated from them."""
 
     def __init__(
         self,
@@ -527,7 +527,7 @@ class OptunaOracle(kt.Oracle):
         # Keras Tuner would also look for the best epochs before and after, and save each one.
         for name, value in metrics.items():
             held[name].update(float(value), step)
-        # With pauses each epoch is: where its trial continues, it must have all epochs before.
+        # A trial that continues needs all of its earlier epochs, so with pauses each one is saved.
         if self.rungs or now - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self._save_trial(trial)
             self._saved_at = now
