@@ -42,6 +42,10 @@ _SHARED = 0.3
 _SCALES = (0.2, 0.4, 0.8, 1.6)
 """Length scales, times the root of the number of hyperparameters, as distances grow with it."""
 
+_SCALE = 0.3
+"""The likeliest length scale before any trial. With 0.2 the gain is too large where nothing matters, with 0.4
+too small where the learning rate does (`python benchmarks/verdicts.py --confirm 0`)."""
+
 _NOISES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """The variance of the noise, relative to that of `f`."""
 
@@ -108,7 +112,7 @@ def expected_gain(
             -np.log(np.diag(root)).sum()
             - np.linalg.slogdet(left.T @ left)[1] / 2
             - (number - 2) / 2 * math.log(rest @ rest + 1e-12)
-            - math.log(scale / 0.4) ** 2
+            - math.log(scale / _SCALE) ** 2
         )
         predictions.append(
             fixed[trial] @ effects + covariance[trial] @ np.linalg.solve(root.T, rest)
