@@ -164,7 +164,8 @@ def replay(oracle, table, space, thresholds, note=None):
         warnings.filterwarnings("ignore", module=r"sklearn\.")
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
         oracle.verbose = 0
-        enqueue_first_trials(oracle)
+        if isinstance(oracle, OptunaOracle):
+            enqueue_first_trials(oracle)
         while len(found) < len(thresholds):
             trial = oracle.create_trial("replay")
             if trial.status != "RUNNING":

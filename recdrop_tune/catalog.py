@@ -1,7 +1,6 @@
 """The catalog of techniques: the wrappers, and the sites where each can drop.
 
-The wrappers, search spaces, settings and docs share this list. It does not import Keras, so a search space or
-configuration is checked in milliseconds.
+It does not import Keras, so a search space or configuration is checked in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ SITES = ("input", "recurrent", "output")
 
 SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp", "early", "late")
 """How a rate can change while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
-
 
 TASK_NAMES = ("classification", "regression", "tagging", "forecast", "language_model")
 """The tasks; `recdrop_tune.hypermodels` has a model for each."""
@@ -58,15 +56,12 @@ class Technique:
 
     @property
     def schedules(self) -> tuple[str, ...]:
-        """Every value of its `schedule` in a search.
-
-        Checkpoints contain only weights. If inference reads the rate, the model of the best epoch would also
-        need the rate of that epoch, so the rate must be constant. A learned rate has no schedule either.
-        """
+        """Every value of its `schedule` in a search."""
         if not self.sites:
             return ()
-        constant = self.rate_at_inference or self.learns_rate
-        return ("constant",) if constant else SCHEDULE_NAMES
+        # Checkpoints contain only weights. If inference reads the rate, the model of the best epoch would
+        # also need the rate of that epoch.
+        return ("constant",) if self.rate_at_inference or self.learns_rate else SCHEDULE_NAMES
 
 
 TECHNIQUES: dict[str, Technique] = {
@@ -86,14 +81,12 @@ TECHNIQUES: dict[str, Technique] = {
     )
 }
 
-
 SEARCHED = tuple(each.id for each in TECHNIQUES.values() if not each.learns_rate)
 """The default techniques of a search space: those whose rate is searched, and no dropout."""
 
 LOCKED_SITES = ("input", "between", "output")
 """Where locked dropout can be added to a wrapper: before the first recurrent layer of a stack, between its
 layers, and after the last."""
-
 
 DECAYS = ("activity_decay", "temporal_decay")
 """Losses on the activations of a layer, with any wrapper or none."""
@@ -136,15 +129,8 @@ def noise(
 ) -> str | None:
     """Names the noise of a dropout, the same for two wrappers that are the same dropout at a placement.
 
-    Args:
-        wrapper: Id of a technique.
-        placement: Where it drops.
-        returns_steps: Whether the layer returns all steps, not only the last.
-        per_step: The option of `recurrent`.
-        function: The option of `lambda`.
-
-    Returns:
-        Its name; `None` if no other wrapper has the same noise.
+    `returns_steps` is whether the layer returns all steps, not only the last. `per_step` is an option of
+    `recurrent`, and `function` of `lambda`. Returns `None` if no other wrapper has the same noise.
     """
     mask = TECHNIQUES[wrapper].mask
     gaussian = wrapper == "lambda" and function != "bernoulli"
@@ -156,35 +142,19 @@ def noise(
 
 
 def technique(identifier: str) -> Technique:
-    """Returns a technique by its id.
-
-    Raises:
-        InvalidArgumentError: There is no such technique.
-
-    Example:
-        >>> technique("lambda").placements
-        ('input', 'output', 'input+output')
-    """
-    try:
-        return TECHNIQUES[identifier]
-    except (KeyError, TypeError):
+    """Returns a technique by its id, or raises an `InvalidArgumentError`."""
+    if not isinstance(identifier, str) or identifier not in TECHNIQUES:
         raise invalid_argument(
             "wrapper",
             expected=f"one of {', '.join(TECHNIQUES)}",
             received=identifier,
             fix=suggestion(identifier, TECHNIQUES),
-        ) from None
+        )
+    return TECHNIQUES[identifier]
 
 
 def parse_placement(placement: str, technique: Technique) -> tuple[str, ...]:
-    """Splits a placement such as `"input+recurrent"` into sites, in the order of `SITES`.
-
-    Args:
-        placement: One site, or several joined by `+`, in any order.
-        technique: The technique.
-
-    Returns:
-        The sites, each once, in the order of `SITES`.
+    """Splits a placement, one site or several joined by `+`, into sites in the order of `SITES`.
 
     Raises:
         InvalidArgumentError: A site is unknown, repeated, or not one of the technique's.

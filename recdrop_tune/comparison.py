@@ -54,8 +54,8 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     rows = []
     for project in (path for folder in folders or (RUNS,) for path in _projects(Path(folder))):
         records = Records(Journal(project / JOURNAL).read(epochs=False))
-        # A search that was killed at its start has not written its first event.
-        rows += [_row(project, records, records.search)] if records.search else []
+        if records.search:  # A search that was killed at its start has not written its first event.
+            rows.append(_row(project, records, records.search))
     frame = pd.DataFrame(rows, columns=[*_TYPES, "began", "rank"]).astype(_TYPES)
     frame["began"] = pd.to_datetime(frame["began"].map(datetime.fromtimestamp))
     frame = frame.sort_values(["objective", "rank"], kind="stable", ignore_index=True)
@@ -68,7 +68,7 @@ def _projects(folder: Path) -> list[Path]:
     found = sorted(path.parent for path in folder.glob(f"*/{JOURNAL}"))
     if not found:
         raise ProjectError(
-            f"`{folder}` contains no search: neither it nor a folder in it has `{JOURNAL}`."
+            f"`{folder}` contains no search: it and its folders have no `{JOURNAL}`."
         )
     return found
 

@@ -11,12 +11,7 @@ from types import ModuleType
 
 
 def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """Returns a package's `__getattr__`.
-
-    Args:
-        package: The package's `__name__`.
-        homes: The module of each name, relative to the package.
-    """
+    """Returns a package's `__getattr__`, given the module of each name, relative to the package."""
 
     def __getattr__(name: str) -> object:
         if name not in homes:
@@ -31,10 +26,9 @@ def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], o
 
 
 def load_quietly(module: str) -> ModuleType:
-    """Imports a module that loads TensorFlow, and discards what is written to stderr meanwhile.
+    """Imports a module that loads TensorFlow, and shows what is written to stderr only if that fails.
 
     TensorFlow's libraries write about oneDNN and missing CUDA drivers before any setting of its log applies.
-    If the import fails, that is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules or sys.stderr is None:  # It is closed after `2>&-`.
@@ -46,7 +40,6 @@ def load_quietly(module: str) -> ModuleType:
         try:
             return import_module(module)
         except BaseException:
-            sys.stderr.flush()
             output.seek(0)
             os.write(stderr, output.read())
             raise

@@ -17,24 +17,21 @@ from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 Keys = tuple[str | int, ...]
 """The keys and list positions that lead to a value, such as `("tuner", "sampler")`."""
 
-_MOST_LINES = 50
-
 _AROUND = "^(Input should be|Input is not|Value error,) | for <class .*>$"
 _UNKNOWN = ("extra_forbidden", "invalid_key", "unexpected_keyword_argument")
-
 
 _ELSEWHERE = {"dropconnect": "weight_drop", "locked": "variational", "gal": "variational"}
 """The wrappers of other names in the literature."""
 
 
-def suggestion(received: object, words: Iterable[str], prefix: str = "") -> str:
+def suggestion(received: object, words: Iterable[str]) -> str:
     """Returns `Did you mean ...?` for a near miss or another usual name, or an empty string."""
-    # Comparing takes a time that grows with the length, and nobody misspells a word by 100 letters.
-    word = received.lower() if isinstance(received, str) and len(received) < 100 else ""
-    known, other = list(words), _ELSEWHERE.get(word)
+    if not isinstance(received, str) or "+" in received:
+        return ""
+    word, known = received.lower(), list(words)
+    other = _ELSEWHERE.get(word)
     near = [other] if other in known else get_close_matches(word, known, n=1)
-    near = near if "+" not in word else []
-    return f"Did you mean `{prefix}{near[0]}`?" if near else ""
+    return f"Did you mean `{near[0]}`?" if near else ""
 
 
 def explain(
@@ -43,12 +40,11 @@ def explain(
     names: Mapping[Keys, Iterable[str]],
     where: Callable[[Keys], str] = lambda keys: "",
 ) -> InvalidArgumentError:
-    """Returns one error with a line for each wrong value.
+    """Returns one error with a line for each wrong value, and the attributes of the first one.
 
     Args:
         error: The error of pydantic.
-        data: The data that it validated. (Pydantic's paths also contain the members of unions that it tried.
-            The data tell these apart from keys.)
+        data: The data that it validated, which tell keys apart from the members of unions that it tried.
         names: The names allowed at each place, for "Did you mean".
         where: Returns the place of a value in a file, such as `"search.yaml, line 3"`.
     """
@@ -62,11 +58,8 @@ def explain(
         f"{place}: {each}" if (place := where(keys or (each.argument,))) else str(each)
         for keys, each in zip(inner, errors, strict=True)
     ]
-    if len(lines) > _MOST_LINES:
-        lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more problems."]
-    first, message = errors[0], InvalidArgumentError("\n".join(lines))
-    message.argument, message.expected = first.argument, first.expected
-    message.received, message.fix = first.received, first.fix
+    message = InvalidArgumentError("\n".join(lines))
+    vars(message).update(vars(errors[0]))
     return message
 
 
@@ -91,12 +84,12 @@ def _as_argument_error(
     if problems[0]["type"] in _UNKNOWN:
         known, word = list(names.get(keys[:-1], ())), str(keys[-1]) if keys else ""
         # A setting given one level too high is a near miss too.
-        deeper = (
-            f"Did you mean `{above[0]}.{word}`?"
-            for above in names
-            if above and word in names[above]
-        )
-        fix = suggestion(word, known) or next(deeper, f"There are: {', '.join(known)}.")
+        groups = [above[0] for above in names if above and word in names[above]]
+        fix = suggestion(word, known)
+        if not fix and groups:
+            fix = f"Did you mean `{groups[0]}.{word}`?"
+        elif not fix:
+            fix = f"There are: {', '.join(known)}."
         error = InvalidArgumentError(f"There is no `{path}`. {fix}")
         error.argument, error.fix = path, fix
         return error
@@ -105,8 +98,7 @@ def _as_argument_error(
     cause = problems[0].get("ctx", {}).get("error")
     if len(problems) == 1 and isinstance(cause, InvalidArgumentError):
         return cause.renamed(path) if path else cause
-    expected = [re.sub(_AROUND, "", each["msg"]) for each in problems]
-    words = re.findall("'(.+?)'", " ".join(expected))
+    expected = " or ".join(re.sub(_AROUND, "", each["msg"]) for each in problems)
     received = problems[0]["input"]
-    fix = suggestion(received, words)
-    return invalid_argument(path, expected=" or ".join(expected), received=received, fix=fix)
+    fix = suggestion(received, re.findall("'(.+?)'", expected))
+    return invalid_argument(path, expected=expected, received=received, fix=fix)

@@ -36,17 +36,10 @@ QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 class TrialRecord:
     """The events of one trial, folded.
 
-    Attributes:
-        trial_id: Keras Tuner's id.
-        number: Position in the order of starts.
+    Attributes besides those of the events:
         started: Wall-clock time of its start.
-        hyperparameters: All hyperparameters of the space, `None` if inactive.
-        fixed: Names of those that have one value in the whole search.
-        also: Other wrappers of the space that are the same dropout, by the name of their hyperparameter.
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
-        parameters: Number of parameters of its model.
-        kernel: The kernels that its recurrent layers train on; `None` without such layers.
         ended: Its end, or its last pause; `None` before, and while it continues.
         earlier_seconds: How long it took before its last pause.
     """
@@ -105,17 +98,14 @@ class TrialRecord:
     @property
     def ended_at(self) -> float | None:
         """Wall-clock time of its end. It is never before its start, even if the clock was set back."""
-        if self.ended is None or self.seconds is None:
-            return None
-        end = self.ended.time
-        return end if end >= self.started else self.started + self.seconds
+        return None if self.ended is None else max(self.ended.time, self.started)
 
     @property
     def ms_per_step(self) -> float | None:
         """Milliseconds of a training step: the median of the epochs, of all trainings."""
-        epochs = [each.metrics.get(MILLISECONDS) for each in (*self.epochs, *self.repeats)]
-        known = [value for value in epochs if value is not None]
-        return statistics.median(known) if known else None
+        metrics = [each.metrics for each in (*self.epochs, *self.repeats)]
+        times = [each[MILLISECONDS] for each in metrics if MILLISECONDS in each]
+        return statistics.median(times) if times else None
 
     @property
     def last_sign(self) -> float:
@@ -129,8 +119,7 @@ class TrialRecord:
         """Keras's number of the best epoch, from 0: the step of the curves in MLflow."""
         if self.ended is None or self.ended.best_step is None:
             return None
-        # Hyperband resumes a trial at a later epoch.
-        first = self.epochs[0].epoch if self.epochs else 0
+        first = self.epochs[0].epoch if self.epochs else 0  # Hyperband resumes at a later epoch.
         return first + self.ended.best_step
 
 
@@ -148,11 +137,6 @@ class Records:
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
         backends: Keras's backends that have trained, in turn; several if it resumed with another one.
-
-    Example:
-        >>> records = Records(journal.read())
-        >>> records.trials["03"].seconds
-        12.3
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -213,11 +197,14 @@ class Records:
                 self.result = None
                 if event.initial_epoch and id in self.trials:
                     self.trials[id].go_on(event.initial_epoch)
-                else:
-                    # A trial that runs again (a retry, a crash) starts over.
-                    about = event.hyperparameters, event.fixed
+                else:  # A trial that runs again (a retry, a crash) starts over.
                     self.trials[id] = TrialRecord(
-                        id, event.number, event.time, *about, also=event.also
+                        id,
+                        event.number,
+                        event.time,
+                        event.hyperparameters,
+                        event.fixed,
+                        also=event.also,
                     )
                 self._running[id] = None
                 self._add_backend()
@@ -257,7 +244,7 @@ class Records:
             score = each.ended.score if each.ended else None
             row = [each.trial_id, each.number, each.state, score, each.best_epoch]
             row += [len(each.epochs), each.seconds]
-            writer.writerow([*row, *(each.hyperparameters.get(name) for name in names)])
+            writer.writerow([*row, *map(each.hyperparameters.get, names)])
         return text.getvalue()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,6 @@ Seeds = Mapping[tuple[str, bool], Mapping[int, float]]
 def wrappers(values: Mapping[str, Any]) -> dict[str, str]:
     """Returns the wrapper of each layer by the name of its hyperparameter.
 
-    Args:
-        values: Hyperparameters, as a `TrialRecord` has them.
-
     Example:
         >>> wrappers({"units": 8, "enc/wrapper": "none", "dec/wrapper": "zoneout"})
         {'enc/wrapper': 'none', 'dec/wrapper': 'zoneout'}
@@ -53,12 +51,7 @@ def drops(values: Mapping[str, Any]) -> bool:
 
 
 def has_wrapper(values: Mapping[str, Any], wrapper: str) -> bool:
-    """Returns whether all layers of a configuration have a given wrapper.
-
-    Example:
-        >>> has_wrapper({"enc/wrapper": "none", "dec/wrapper": "zoneout"}, "none")
-        False
-    """
+    """Returns whether all layers of a configuration have a given wrapper."""
     return set(wrappers(values).values()) == {wrapper}
 
 
@@ -90,7 +83,7 @@ def ranked(records: Records, seeds: Seeds | None = None) -> list[TrialRecord]:
         seeds: The `confirmed` scores, once the search is over: confirmed trials then come first, by their
             means. While it runs, a new trial must be able to overtake them.
     """
-    return [record for _, record in sorted(_keyed(records, seeds), key=lambda pair: pair[0])]
+    return [record for _, record in sorted(_keyed(records, seeds), key=itemgetter(0))]
 
 
 def best(records: Records, seeds: Seeds | None = None) -> TrialRecord | None:
@@ -102,12 +95,12 @@ def best(records: Records, seeds: Seeds | None = None) -> TrialRecord | None:
     for (trial_id, twin), scores in (seeds or {}).items():
         if twin and trial_id in records.trials:
             key = False, _sign(records) * fmean(scores.values())
-            keyed.append((key, without_dropout(records.trials[trial_id])))
-    _, record = min(keyed, key=lambda pair: pair[0], default=(None, None))
+            keyed.append((key, _without_dropout(records.trials[trial_id])))
+    _, record = min(keyed, key=itemgetter(0), default=(None, None))
     return record
 
 
-def without_dropout(record: TrialRecord) -> TrialRecord:
+def _without_dropout(record: TrialRecord) -> TrialRecord:
     """Returns the twin of a trial, without the values that only a dropout has."""
     values = dict(record.hyperparameters)
     for name, wrapper in wrappers(values).items():
@@ -158,12 +151,10 @@ class Gain:
 def gain(
     records: Records, seeds: Seeds | None = None, trial: TrialRecord | None = None
 ) -> Gain | None:
-    """Compares a trial with its twin; `None` if one of the two was not completed.
+    """Compares a trial, by default the best one with dropout, with its twin.
 
-    Args:
-        records: The search.
-        seeds: The `confirmed` scores, once the search is over.
-        trial: The trial; by default the best one with dropout.
+    Returns:
+        With `seeds`, the `confirmed` scores count. `None` if one of the two was not completed.
     """
     order, seeds = ranked(records, seeds), seeds or {}
     trial = trial or next((each for each in order if drops(each.hyperparameters)), None)
@@ -203,8 +194,12 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
     """
     import pandas as pd
 
-    words = {"COMPLETE": "complete", "PAUSED": "only paused", "PRUNED": "only stopped early"}
-    words |= {"RUNNING": "not finished"}
+    words = {
+        "COMPLETE": "complete",
+        "PAUSED": "only paused",
+        "PRUNED": "only stopped early",
+        "RUNNING": "not finished",
+    }
     rows, order = [], ranked(records)
     for name, wrapper in ((name, each) for name, several in offered.items() for each in several):
         trials = [
@@ -229,14 +224,12 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
         )
     types = {"layer": "string", "wrapper": "string", "trials": "Int64", "complete": "Int64"}
     types |= {"best": "Float64", "gain": "Float64", "state": "string"}
-    frame = pd.DataFrame(rows, columns=list(types)).astype(types)
-    frame["key"] = frame["best"] * _sign(records)
-    columns, ascending = ["layer", "key", "trials"], [True, True, False]
-    frame = frame.sort_values(columns, ascending=ascending, kind="stable", ignore_index=True)
-    return frame.drop(columns="key")
-
-
-# In words.
+    ascending = [True, records.direction == "min", False]
+    return (
+        pd.DataFrame(rows, columns=list(types))
+        .astype(types)
+        .sort_values(["layer", "best", "trials"], ascending=ascending, ignore_index=True)
+    )
 
 
 def amount(value: float) -> str:
@@ -248,17 +241,11 @@ def amount(value: float) -> str:
     """
     if abs(value) >= 1e6:
         return f"{value:.4e}"
-    text = f"{value:.4f}"
-    return f"{value:.1e}" if value and float(text) == 0.0 else text
+    return f"{value:.1e}" if 0 < abs(value) < 0.00005 else f"{value:.4f}"
 
 
 def setting(name: str, value: object) -> str:
-    """Writes the value of a hyperparameter: numbers with four digits, learning rates with three.
-
-    Example:
-        >>> setting("learning_rate", 0.0089471616), setting("rate", 0.15), setting("units", 64)
-        ('0.00895', '0.15', '64')
-    """
+    """Writes the value of a hyperparameter: numbers with four digits, learning rates with three."""
     digits = 3 if name.rpartition("/")[2] in ("learning_rate", "lr") else 4
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
@@ -305,10 +292,7 @@ def few_with_dropout(records: Records) -> str | None:
 
 
 def train_longer(records: Records) -> str | None:
-    """Advises more epochs if most of the best trials had their best epoch at the end; else `None`.
-
-    Trials that early stopping ended before the last epoch do not count as such.
-    """
+    """Advises more epochs if most of the best trials had their best epoch at the last one; else `None`."""
     ends = [each.best_epoch + 1 for each in ranked(records)[:_BEST] if each.best_epoch is not None]
     planned = records.search.info.get("epochs") if records.search else None
     late = sum(end == planned for end in ends)

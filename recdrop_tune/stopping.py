@@ -17,15 +17,7 @@ _NOW = b"now\n"
 
 
 def ask_to_stop(folder: Path, now: bool = False) -> None:
-    """Asks the search in a folder to end.
-
-    Args:
-        folder: The project folder.
-        now: Whether to interrupt the running trials, as Ctrl-C does.
-
-    Raises:
-        OSError: The folder cannot be written to.
-    """
+    """Asks the search in a folder to end; with `now`, to interrupt the running trials, as Ctrl-C does."""
     write_atomically(folder / STOP, _NOW if now else b"after the running trials\n")
 
 

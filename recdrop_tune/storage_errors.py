@@ -20,23 +20,17 @@ _SQLITE_FULL, _SQLITE_IOERR = 13, 10
 
 
 def is_storage_failure(error: BaseException) -> bool:
-    """Returns whether an exception, or one that caused it, reports a full or broken disk.
-
-    Example:
-        >>> is_storage_failure(OSError(errno.ENOSPC, "No space left on device"))
-        True
-    """
+    """Returns whether an exception, or one that caused it, reports a full or broken disk."""
     return any(map(_is_reported, _chain(error)))
 
 
 def storage_error(folder: str | Path, error: BaseException) -> StorageError:
     """Makes the error for a search in a project folder that a full or broken disk has ended."""
-    reports = (
-        each.reason if isinstance(each, StorageError) else str(each).strip().partition("\n")[0]
-        for each in _chain(error)
-        if _is_reported(each)
-    )
-    reason = next(filter(None, reports), type(error).__name__).rstrip(".")
+    reported = next((each for each in _chain(error) if _is_reported(each)), error)
+    if isinstance(reported, StorageError):
+        reason = reported.reason
+    else:
+        reason = str(reported).strip().partition("\n")[0].rstrip(".")
     made = StorageError(
         f"The disk is full or broken, which has ended the search in `{folder}`: {reason}. What is finished "
         "is kept, and the interrupted trial will run again. Make room, and run the search again with "

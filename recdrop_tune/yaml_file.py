@@ -12,9 +12,6 @@ import yaml
 
 from recdrop_tune.errors import RecdropError
 
-_MOST_BYTES = 200_000
-"""Far more than anybody writes. The parser needs seconds for it."""
-
 
 class _Loader(yaml.SafeLoader):
     """The safe loader, which also reads `1e-3` as a number and refuses duplicate keys and aliases."""
@@ -22,7 +19,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Refuses a key given twice: PyYAML would silently keep the last value."""
         seen: set[Any] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        for key, _ in node.value:
             if key.value in seen:
                 text = f"the key `{key.value}` is given twice"
                 raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
@@ -43,25 +40,14 @@ _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789"))
 
 
-def read_yaml(
-    path: str | os.PathLike[str],
-) -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    """Reads a file.
-
-    Args:
-        path: The file. `~` stands for the home folder.
-
-    Returns:
-        The data, and the line of each key and list item (from 1) by the path that leads to it.
+def read_yaml(path: str | os.PathLike[str]) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """Returns the data of a file, and the line of each key and list item (from 1) by its path.
 
     Raises:
         RecdropError: The file cannot be read, or is not YAML.
     """
     try:
-        content = Path(path).expanduser().read_bytes()
-        if len(content) > _MOST_BYTES:
-            raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
-        loader = _Loader(content.decode())
+        loader = _Loader(Path(path).expanduser().read_text(encoding="utf-8"))
         loader.name = str(path)
         node = loader.get_single_node()
         lines: dict[tuple[str | int, ...], int] = {}

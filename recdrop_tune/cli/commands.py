@@ -11,25 +11,21 @@ from recdrop_tune.cli.report import report
 from recdrop_tune.cli.run import confirm, run
 from recdrop_tune.cli.searches import searches
 from recdrop_tune.cli.spaces import spaces
-from recdrop_tune.cli.stop import stop
 from recdrop_tune.cli.sync import sync
 from recdrop_tune.cli.ui import ui
-from recdrop_tune.cli.watch import status, top
-from recdrop_tune.errors import plain
+from recdrop_tune.cli.watch import status, stop, top
+from recdrop_tune.errors import RecdropError, plain
 
 
 class _Commands(click.Group):
-    """Commands whose errors can quote a stranger's files."""
+    """Commands that end with one line for an error of this package, which can quote a stranger's files."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; see `click.Group.invoke`."""
         try:
             return super().invoke(ctx)
-        except click.ClickException as error:
-            # A subclass quotes the command line, and shows the usage.
-            if type(error) is not click.ClickException:
-                raise
-            raise click.ClickException(plain(error.message)) from error
+        except RecdropError as error:
+            raise click.ClickException(plain(str(error))) from error
 
 
 @click.group(cls=_Commands)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import click
 from pydantic import ValidationError
 
 from recdrop_tune.errors import (
@@ -58,7 +57,6 @@ class ConfigFile:
     """A file that has been read.
 
     Attributes:
-        path: The file.
         data: Its contents, changed by the options of the command line.
         lines: The line of each key that no option replaces.
     """
@@ -88,59 +86,35 @@ class ConfigFile:
         return f"{self.where(keys)}: {error}" if keys else str(error)
 
     def config(self) -> RunFile:
-        """Returns the checked contents.
-
-        Raises:
-            click.ClickException: Values are wrong; there is a line for each.
-        """
+        """Returns the checked contents."""
         try:
             return RunFile(**checked_values(RunFile, self.data))
         except ValidationError as error:
             names = {**known_names(RunFile), ("data",): ["train", "validation", "test"]}
-            wrong = explain(error, self.data, names, self.where)
-            raise click.ClickException(str(wrong)) from None
+            raise explain(error, self.data, names, self.where) from None
         except InvalidArgumentError as error:
-            raise click.ClickException(self.explained(error)) from None
-        except RecdropError as error:  # A package is missing.
-            raise click.ClickException(str(error)) from None
+            raise RecdropError(self.explained(error)) from None
 
     def space(self) -> SearchSpace | None:
-        """Reads the search space: a preset, a file relative to this one, or a mapping in this file.
-
-        Raises:
-            click.ClickException: There is no such space, or it is invalid.
-        """
+        """Reads the search space: a preset, a file relative to this one, or a mapping in this file."""
         given = self.data.get("space")
         if given is None:
             return None
+        if isinstance(given, dict):
+            return SearchSpace.read(given, lambda keys: self.where(("space", *keys)))
+        if isinstance(given, str) and given.endswith((".yaml", ".yml")):
+            given = self.path.parent / Path(given).expanduser()
         try:
-            if isinstance(given, dict):
-                return SearchSpace.read(given, lambda keys: self.where(("space", *keys)))
-            if isinstance(given, str) and given.endswith((".yaml", ".yml")):
-                given = Path(given).expanduser()
-                return SearchSpace.load(self.path.parent / given)
             return SearchSpace.load(given)
         except SearchSpaceError as error:
-            text = str(error) if isinstance(given, dict) else f"{self.where(('space',))}: {error}"
-            raise click.ClickException(text) from None
+            raise RecdropError(f"{self.where(('space',))}: {error}") from None
 
 
 def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
-    """Reads a file.
-
-    Args:
-        path: The YAML file.
-        options: What the command line says instead.
-
-    Raises:
-        click.ClickException: The file cannot be read.
-    """
-    try:
-        data, lines = read_yaml(path)
-    except RecdropError as error:
-        raise click.ClickException(str(error)) from None
+    """Reads a file; `options` of the command line replace parts of it."""
+    data, lines = read_yaml(path)
     if not isinstance(data, dict):
-        raise click.ClickException(f"{path} has no mapping, such as `data: my_data:load`.")
+        raise RecdropError(f"{path} has no mapping, such as `data: my_data:load`.")
     if "workers" in options and isinstance(data.get("workers"), dict):
         options = {**options, "workers": {**data["workers"], "number": options["workers"]}}
     decided = {keys: line for keys, line in lines.items() if keys[0] not in options}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -68,18 +69,17 @@ OK, WARN, FAIL = (partial(Check, level) for level in ("ok", "warn", "fail"))
 )
 @click.pass_context
 def doctor(context: click.Context, uri: str | None, no_timing: bool, size: Size) -> None:
-    """Checks what a search needs on this machine.
+    """Checks what a search needs on this machine, and changes nothing.
 
     Prints a line per check: ok, warn or fail, and what to do. It looks at the versions, the GPU, MLflow's
-    store and the current folder, and times training steps on each installed backend. It changes nothing. The
-    exit code is 1 if a check fails.
+    store and the current folder, and times training steps on each backend. The exit code is 1 after a fail.
     """
     be_quick_and_quiet()
     checks: dict[str, Callable[[], Check]] = {"packages": packages, "gpu": gpu}
     if not no_timing:
         checks |= {each: partial(time_backend, each, size) for each in installed()}
     checks |= {"mlflow": partial(mlflow, uri), "folder": folder}
-    failed = False
+    levels = []
     for name, check in checks.items():
         try:
             found = check()
@@ -87,12 +87,12 @@ def doctor(context: click.Context, uri: str | None, no_timing: bool, size: Size)
             found = FAIL(str(error))
         except Exception as error:
             found = FAIL(f"{type(error).__name__}: {error}")
-        failed = failed or found.level == "fail"
+        levels.append(found.level)
         color = {"ok": "green", "warn": "yellow", "fail": "red"}[found.level]
         text = f"{found.text.rstrip('.')}. {found.fix}" if found.fix else found.text
         level = click.style(f"{found.level:<4}", fg=color)
         click.echo(f"{level}  {name:<10}  {' '.join(text.split())}")
-    if failed:
+    if "fail" in levels:
         context.exit(1)
 
 
@@ -127,9 +127,8 @@ def gpu() -> Check:
 
     backend = keras.backend.backend()
     if not gpu_in_sight():
-        listed = ""
-        if shutil.which("nvidia-smi"):
-            command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        command, listed = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], ""
+        with suppress(FileNotFoundError):
             done = subprocess.run(command, capture_output=True, text=True, timeout=20)
             listed = "" if done.returncode else ", ".join(done.stdout.splitlines())
         if not listed:
@@ -148,13 +147,11 @@ def gpu() -> Check:
 
 def time_backend(backend: str, size: Size) -> Check:
     """Times training steps on a backend, in its own process."""
-    root = str(Path(__file__).parents[2])  # This package, wherever it is.
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-P", "-m", "recdrop_tune.cli.step_times", *map(str, size)],
         capture_output=True,
         text=True,
-        env=os.environ | {VARIABLE: backend, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ | {VARIABLE: backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
         timeout=_TIMING_SECONDS,
     )
     if done.returncode:
@@ -209,8 +206,6 @@ def folder() -> Check:
 
 def _version(name: str) -> str | None:
     for each in (name, *_OTHER_NAMES.get(name, ())):
-        try:
+        with suppress(PackageNotFoundError):
             return version(each)
-        except PackageNotFoundError:
-            continue
     return None

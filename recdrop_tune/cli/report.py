@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from recdrop_tune.backends import check_importable
 from recdrop_tune.cli.store import be_quick_and_quiet, project_folder
-from recdrop_tune.errors import InvalidArgumentError, RecdropError, plain
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError, plain
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.journal import Journal
 from recdrop_tune.lazy import load_quietly
@@ -33,30 +34,25 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     """
     be_quick_and_quiet()
     folder = project_folder(directory)
-    try:
-        check_importable()
-        load_quietly("recdrop_tune.results")
-        from recdrop_tune.results import TuneResult
+    check_importable()
+    load_quietly("recdrop_tune.results")
+    from recdrop_tune.results import TuneResult
 
+    try:
         result = TuneResult.load(folder)
-        try:
-            page = result.report(output or folder / "report.html")
-        except InvalidArgumentError as error:
-            raise error.renamed("--output") from None
-        summary = result.summary()
-    except RecdropError as error:
-        raise click.ClickException(str(error)) from None
+        page, summary = result.report(output or folder / "report.html"), result.summary()
+    except InvalidArgumentError as error:
+        raise error.renamed("--output") from None
+    except RecdropError:
+        raise
     except Exception as error:  # A damaged file can fail in any way.
-        raise click.ClickException(
+        raise ProjectError(
             f"The search in {folder} cannot be read ({type(error).__name__}: {error}): its files are "
             "damaged, or another program's."
         ) from error
-    try:
-        running = Journal(folder / JOURNAL).is_being_written()
-    except OSError:  # A read-only folder.
-        running = False
-    if running:
-        click.echo("The search is still running.")
+    with suppress(OSError):  # A read-only folder.
+        if Journal(folder / JOURNAL).is_being_written():
+            click.echo("The search is still running.")
     click.echo(plain(f"{summary}\nReport: {page}"))
     if opened:
         webbrowser.open(page.resolve().as_uri())

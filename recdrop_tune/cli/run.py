@@ -18,8 +18,6 @@ from recdrop_tune.lazy import load_quietly
 if TYPE_CHECKING:  # Pydantic takes a third of a second to load.
     from recdrop_tune.cli.config import ConfigFile, RunFile
 
-_CTRL_C = 130
-
 
 @click.command()
 @click.argument("config", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
@@ -69,17 +67,16 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
     assert search is not None
     config = search.info.get(CONFIG_FILE)
     if not isinstance(config, str):
-        raise click.ClickException(
+        raise RecdropError(
             f"The search in {found.folder} was started in Python: its folder does not say where its data and "
             "its model are. In Python, `tune` with the same arguments and `directory` gives its result, and "
             "`result.confirm(3)` confirms it."
         )
-    given: dict[str, Any] = {"directory": str(found.folder), "overwrite": False}
-    given |= {
-        name: search.info[name] for name in ("epochs", "seed", "backend") if name in search.info
-    }
-    given["max_trials"] = search.max_trials
-    file = read_config(Path(config), given | ({} if workers is None else {"workers": workers}))
+    kept = {name: search.info.get(name) for name in ("epochs", "seed", "backend")}
+    given = {"max_trials": search.max_trials, "workers": workers, **kept}
+    given = {name: value for name, value in given.items() if value is not None}
+    place = {"directory": str(found.folder), "overwrite": False}
+    file = read_config(Path(config), {**given, **place})
     asked = file.data.get("confirm") or {}
     asked = asked if isinstance(asked, dict) else {"top": asked}
     asked |= {name: value for name, value in options.items() if value is not None}
@@ -97,13 +94,16 @@ def _search(file: ConfigFile) -> None:
     try:
         choose(checked.backend) if checked.backend else check_importable()
     except RecdropError as error:
-        raise click.ClickException(file.explained(error)) from None
+        raise RecdropError(file.explained(error)) from None
     load_quietly("recdrop_tune.tuner")  # Keras is slow to load, and needed from here on.
     from recdrop_tune.events import STOPPED
     from recdrop_tune.search import SearchConfig, names_of, run_search
 
-    # After the imports: a `statistics.py` in the folder would replace Python's.
-    _look_in(file.path.parent)
+    # Modules beside the file come first, in child processes too. Only now: a `statistics.py` there would
+    # replace Python's for the imports above.
+    place = str(file.path.parent.resolve())
+    sys.path.insert(0, place)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
     arguments = {name: getattr(checked, name) for name in names_of(SearchConfig)}
     try:
         data = _data(checked)
@@ -111,28 +111,21 @@ def _search(file: ConfigFile) -> None:
         settings = SearchConfig(**arguments | {"space": space} | data)
         result = run_search(settings, train, validation, file.path)
     except RecdropError as error:
-        raise click.ClickException(file.explained(error)) from None
+        raise RecdropError(file.explained(error)) from None
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):  # The best so far, and how to resume.
             click.echo(note, err=True)
-        raise SystemExit(_CTRL_C) from None
+        raise SystemExit(130) from None  # As shells report Ctrl-C.
     click.echo(result.summary())
     early = result.search.records.no_more
     if early is not None and early.reason == STOPPED:
         keep = " and `--no-overwrite`" if checked.overwrite else ""
         click.echo(f"To resume: run it again with `--directory {result.directory}`{keep}.")
     if result.tracking.unsaved is not None:
-        raise click.ClickException(
+        raise RecdropError(
             f"The result was not saved: {result.tracking.unsaved}. The trials are kept. Run the search again "
             "with `--directory` to save it."
         )
-
-
-def _look_in(folder: Path) -> None:
-    """Makes a folder the first one in which this process and its children look for modules."""
-    place = str(folder.resolve())
-    sys.path.insert(0, place)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
 
 
 def _data(config: RunFile) -> dict[str, Any]:

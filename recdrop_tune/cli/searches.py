@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recdrop_tune.errors import ProjectError, plain
+from recdrop_tune.errors import plain
 from recdrop_tune.standing import amount
 
 if TYPE_CHECKING:
@@ -24,12 +24,8 @@ def searches(directories: tuple[Path, ...]) -> None:
     """
     from recdrop_tune.comparison import compare
 
-    try:
-        frame = compare(*directories)
-    except (ProjectError, OSError) as error:
-        raise click.ClickException(str(error)) from None
     # A stranger's folder cannot print control sequences or further lines.
-    click.echo(plain(_table(frame)))
+    click.echo(plain(_table(compare(*directories))))
 
 
 def _table(frame: pd.DataFrame) -> str:
@@ -47,12 +43,7 @@ def _table(frame: pd.DataFrame) -> str:
 
 
 def _counted(trials: int, complete: int, paused: int, pruned: int, failed: int) -> str:
-    """Writes how many trials there are, and how many are not complete.
-
-    Example:
-        >>> _counted(30, 8, 20, 0, 2)
-        '30 (20 paused, 2 failed)'
-    """
+    """Writes how many trials there are, and how many are not complete: `30 (20 paused, 2 failed)`."""
     others = {"paused": paused, "pruned": pruned, "failed": failed}
     others["unfinished"] = trials - complete - sum(others.values())
     words = ", ".join(f"{number} {state}" for state, number in others.items() if number)

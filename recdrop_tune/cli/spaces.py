@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,7 @@ def list_presets() -> None:
     from recdrop_tune.spaces import SearchSpace
 
     names = SearchSpace.presets()
-    width = max(map(len, names), default=0)
+    width = max(map(len, names))
     for name in names:
         click.echo(f"{name:<{width}}  {counted(SearchSpace.load(name))}")
 
@@ -34,37 +35,32 @@ def show(space: str) -> None:
     NAME_OR_FILE is a preset, or a file that ends in .yaml or .yml. Its size is a comment. The output is a
     search space again: write it to a file to start your own.
     """
-    from recdrop_tune.errors import SearchSpaceError
     from recdrop_tune.spaces import SearchSpace
 
-    try:
-        read = SearchSpace.load(space)
-    except SearchSpaceError as error:
-        raise click.ClickException(str(error)) from None
+    read = SearchSpace.load(space)
     click.echo(f"# {counted(read)}")
-    names = read.searched()
-    if names:
+    if names := read.searched():
         click.echo(f"# searched: {', '.join(names)}")
     click.echo(read.to_yaml(), nl=False)
 
 
 @spaces.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.pass_context
-def validate(context: click.Context, files: tuple[str, ...]) -> None:
+def validate(context: click.Context, files: tuple[Path, ...]) -> None:
     """Checks search spaces.
 
     Prints a line for each valid FILE, and all problems of the others. The exit code is 1 if there are any.
     """
-    from pathlib import Path
-
     from recdrop_tune.errors import SearchSpaceError
     from recdrop_tune.spaces import SearchSpace
 
     failed = False
     for file in files:
         try:
-            click.echo(f"{file}: valid, {counted(SearchSpace.load(Path(file)))}")
+            click.echo(f"{file}: valid, {counted(SearchSpace.load(file))}")
         except SearchSpaceError as error:
             failed = True
             click.echo(f"{file}: not valid\n{error}", err=True)
@@ -73,12 +69,7 @@ def validate(context: click.Context, files: tuple[str, ...]) -> None:
 
 
 def counted(space: SearchSpace) -> str:
-    """Describes the size of a search space.
-
-    Example:
-        >>> counted(SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=[0.1, 0.3]))
-        '3 configurations of 2 hyperparameters'
-    """
+    """Describes the size of a search space: `3 configurations of 2 hyperparameters`."""
     names, size = len(space.searched()), space.grid_size()
     number = f"{names} hyperparameter{'' if names == 1 else 's'}"
     if size is None:

@@ -14,36 +14,26 @@ import numpy as np
 from recdrop_tune.wrappers import wrap
 
 _RATE = 0.3
-_STEPS, _ROUNDS = 4, 5
+_STEPS, _ROUNDS, _SECONDS = 4, 5, 1.0
+"""Timed steps per turn; how many turns each candidate gets, and how many seconds all turns take, at least."""
 
 
 class _Clock(keras.callbacks.Callback):
     """Times all steps of an epoch but the first, until the device has finished."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds = 0.0
-
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Starts the clock after the first step."""
         if batch == 0:
-            self.seconds = -time.perf_counter()
+            self.began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops the clock."""
-        self.seconds += time.perf_counter()
+        self.seconds = time.perf_counter() - self.began
 
 
-def step_times(size: tuple[int, int, int, int], seconds: float = 1.0) -> dict[str, float]:
+def step_times(batch: int, length: int, features: int, units: int) -> dict[str, float]:
     """Returns the median milliseconds of a training step: plain, wrapped, with Keras's own dropout.
 
     The candidates take turns, so that other load on the machine affects all of them.
-
-    Args:
-        size: Batch size, steps per sequence, features, units.
-        seconds: How long to measure; there are at least five turns.
     """
-    batch, length, features, units = size
     layers = {"plain": keras.layers.LSTM(units)}
     for name in ("recurrent", "variational"):
         layer = keras.layers.LSTM(units)
@@ -59,7 +49,7 @@ def step_times(size: tuple[int, int, int, int], seconds: float = 1.0) -> dict[st
     y = generator.normal(size=(batch * (_STEPS + 1), 1)).astype("float32")
     times: dict[str, list[float]] = {name: [] for name in models}
     turn, spent = 0, 0.0
-    while turn <= _ROUNDS or spent < seconds:
+    while turn <= _ROUNDS or spent < _SECONDS:
         for name, model in models.items():
             clock = _Clock()
             model.fit(x, y, batch_size=batch, verbose=0, shuffle=False, callbacks=[clock])
@@ -71,5 +61,4 @@ def step_times(size: tuple[int, int, int, int], seconds: float = 1.0) -> dict[st
 
 
 if __name__ == "__main__":
-    batch, length, features, units = map(int, sys.argv[1:])
-    print(json.dumps(step_times((batch, length, features, units))))
+    print(json.dumps(step_times(*map(int, sys.argv[1:]))))

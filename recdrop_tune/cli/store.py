@@ -1,53 +1,29 @@
-"""Finds the search that a command is about and where its runs are."""
+"""What several commands need: the folder of a search, and MLflow and TensorFlow that are quiet."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-import click
-
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.files import JOURNAL, RUNS
 
 
 def project_folder(directory: Path | None) -> Path:
-    """Returns the folder of a search: `directory`, or by default the newest one in `recdrop_runs`.
-
-    Raises:
-        click.ClickException: There is no search.
-    """
+    """Returns the folder of a search: `directory`, or by default the newest one in `recdrop_runs`."""
     if directory is None:
         journals = Path(RUNS).glob(f"*/{JOURNAL}")
         newest = max(journals, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None:
-            raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
+            raise RecdropError("There is no search in recdrop_runs. Give its folder.")
         return newest.parent
     if not directory.is_dir():
-        raise click.ClickException(f"There is no folder {directory}.")
+        raise RecdropError(f"There is no folder {directory}.")
     if not (directory / JOURNAL).exists():
-        raise click.ClickException(
+        raise RecdropError(
             f"The folder {directory} holds no search of recdrop-tune: it has no {JOURNAL}."
         )
     return directory
-
-
-def tracking_uri(given: str | None, search: Any) -> str:
-    """Returns the tracking URI to use: the given one, that of the search, or `tune`'s default.
-
-    Raises:
-        click.ClickException: MLflow 3 does not support it.
-    """
-    from recdrop_tune.addresses import resolve_uri
-    from recdrop_tune.credentials import HIDDEN
-    from recdrop_tune.errors import InvalidArgumentError
-
-    if given is None and search.tracking_uri and HIDDEN not in search.tracking_uri:
-        return str(search.tracking_uri)
-    try:
-        return resolve_uri(given)
-    except InvalidArgumentError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def be_quick_and_quiet() -> None:

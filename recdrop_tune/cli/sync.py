@@ -8,7 +8,7 @@ import click
 
 from recdrop_tune.backends import check_importable
 from recdrop_tune.cli.store import be_quiet, project_folder
-from recdrop_tune.errors import RecdropError, plain
+from recdrop_tune.errors import plain
 from recdrop_tune.lazy import load_quietly
 
 
@@ -27,28 +27,22 @@ def sync(directory: Path | None, uri: str | None) -> None:
 
     be_quiet()  # MLflow's client must not repeat a request that creates a run.
     folder = project_folder(directory)
+    check_importable()
+    load_quietly("recdrop_tune.mlflow_store")
+    from recdrop_tune import sync as write
+
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    try:
-        check_importable()
-        load_quietly("recdrop_tune.mlflow_store")
-        from recdrop_tune import sync as write
+    hidden = not console.is_terminal
+    # A thousand trials take minutes.
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("Writing runs of trials", total=None)
 
-        # A thousand trials take minutes.
-        hidden = not console.is_terminal
-        with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-            task = bar.add_task("Writing runs of trials", total=None)
-            done = write(
-                folder,
-                uri,
-                progress=lambda there, total: bar.update(task, completed=there, total=total),
-            )
-    except RecdropError as error:
-        raise click.ClickException(str(error)) from None
-    words = (
-        f"{folder}: {done.written} runs of trials written, {done.there} were there. Experiment "
-        f"{done.experiment} at {done.tracking_uri}."
-    )
-    click.echo(plain(words))
+        def show(there: int, total: int) -> None:
+            bar.update(task, completed=there, total=total)
+
+        done = write(folder, uri, progress=show)
+    words = f"{folder}: {done.written} runs of trials written, {done.there} were there."
+    click.echo(plain(f"{words} Experiment {done.experiment} at {done.tracking_uri}."))
     if shown := done.ui_command or done.ui_url:
         click.echo(plain(shown))

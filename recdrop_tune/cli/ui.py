@@ -18,11 +18,11 @@ from urllib.request import urlopen
 
 import click
 
-from recdrop_tune.addresses import is_server, sqlite_path
-from recdrop_tune.cli import store
+from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
+from recdrop_tune.cli.store import be_quick_and_quiet
 from recdrop_tune.cli.watch import watched
-from recdrop_tune.credentials import hide, hide_address
-from recdrop_tune.errors import plain
+from recdrop_tune.credentials import HIDDEN, hide, hide_address
+from recdrop_tune.errors import RecdropError, plain
 from recdrop_tune.lazy import load_quietly
 
 _START_SECONDS = 120
@@ -40,12 +40,14 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     DIR is the project folder of the search, by default the newest one in recdrop_runs. Its runs are looked up
     in --tracking-uri, by default where the search stored them. A database is served until Ctrl-C.
     """
-    store.be_quick_and_quiet()
+    be_quick_and_quiet()
     search = watched(directory).records.search
     assert search is not None
-    address = store.tracking_uri(uri, search)
+    if uri is None and search.tracking_uri and HIDDEN not in search.tracking_uri:
+        uri = search.tracking_uri
+    address = resolve_uri(uri)
     if (path := sqlite_path(address)) is not None and not path.is_file():
-        raise click.ClickException(f"There is no database {path}. Give another `--tracking-uri`.")
+        raise RecdropError(f"There is no database {path}. Give another `--tracking-uri`.")
     load_quietly("recdrop_tune.mlflow_store")
     with contextlib.ExitStack() as stack:
         server = None
@@ -59,7 +61,7 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
             webbrowser.open(page)
         if server is not None:
             server.wait()
-            raise click.ClickException("MLflow's server has ended.")
+            raise RecdropError("MLflow's server has ended.")
 
 
 def page_of(uri: str, search_id: str) -> str:
@@ -74,9 +76,9 @@ def page_of(uri: str, search_id: str) -> str:
         runs = client.search_runs(experiments, f"{condition} AND tags.`recdrop.kind` = 'search'")
         experiment = client.get_experiment(runs[0].info.experiment_id) if runs else None
     except Exception as failure:
-        raise click.ClickException(f"{hide_address(uri)}: {reason(failure, uri)}") from None
+        raise RecdropError(f"{hide_address(uri)}: {reason(failure, uri)}") from None
     if experiment is None:
-        raise click.ClickException(
+        raise RecdropError(
             f"{hide_address(uri)} has no run of this search: `recdrop-tune sync` writes it."
         )
     # The view is stored when the search ends.
@@ -115,7 +117,7 @@ def _serve(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
                 if server.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     output = hide(log.read().decode(errors="replace"))
-                    raise click.ClickException(f"MLflow's server did not start:\n{output}")
+                    raise RecdropError(f"MLflow's server did not start:\n{output}")
                 with contextlib.suppress(OSError):
                     urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                     break
@@ -132,4 +134,4 @@ def _free_port(port: int | None) -> int:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", each)) != 0:
                 return each
-    raise click.ClickException("The port is taken. Give another `--port`.")
+    raise RecdropError("The port is taken. Give another `--port`.")

@@ -16,11 +16,7 @@ _FORMS = "(x, y) arrays, a batched tf.data.Dataset or a keras.utils.PyDataset"
 
 
 def batches(train: Any) -> Iterator[tuple[Any, Any]]:
-    """Yields `(x, y)` of every batch; arrays are one batch.
-
-    Raises:
-        InvalidArgumentError: The data have another form.
-    """
+    """Yields `(x, y)` of every batch; arrays are one batch."""
     if isinstance(train, list | tuple):
         yield _pair(train)
         return
@@ -41,13 +37,7 @@ def first_batch(train: Any) -> tuple[Any, Any]:
 
 
 def check_ends(train: Any, what: str, fix: str) -> None:
-    """Raises for a dataset without an end.
-
-    Args:
-        train: The data.
-        what: Why all of them must be read.
-        fix: The alternative.
-    """
+    """Raises for a dataset without an end. The error names why all of it is read, and the alternative."""
     endless = isinstance(train, keras.utils.PyDataset) and train.num_batches is None
     if hasattr(train, "cardinality"):
         # -1 is `tf.data.INFINITE_CARDINALITY`.
@@ -62,22 +52,18 @@ def check_ends(train: Any, what: str, fix: str) -> None:
 
 
 def features_of(x: Any, arrays: bool) -> int:
-    """Returns the number of features of a batch of sequences.
-
-    Args:
-        x: The batch, of shape `(batch, time, features)`.
-        arrays: Whether it is all of the data, not a batch of a dataset.
-
-    Raises:
-        InvalidArgumentError: It has another shape.
-    """
+    """Returns the number of features of sequences: all of them in arrays, or a batch of a dataset."""
     shape = tuple(x.shape) if hasattr(x, "shape") else None
     if shape is None or len(shape) != 3 or shape[-1] is None:
+        fix = REMEDY
+        if shape is not None and len(shape) == 2:
+            fix = "Add the missing axis with `x[..., None]`"
+            fix += "." if arrays else ", or batch the dataset with `.batch(32)`."
         raise invalid_argument(
             "x",
             expected="one array of shape (batch, time, features)",
             received=type(x).__name__ if shape is None else f"shape {shape}",
-            fix=_shape_remedy(x, arrays),
+            fix=fix,
         )
     return int(shape[-1])
 
@@ -85,9 +71,7 @@ def features_of(x: Any, arrays: bool) -> int:
 def is_one_hot(y: Any, padded: bool = False) -> bool:
     """Returns whether the last axis of targets holds classes, one-hot or as probabilities.
 
-    Args:
-        y: Numbers.
-        padded: Whether rows of zeros, as at padded steps, are allowed.
+    With `padded`, rows of zeros are allowed too.
     """
     sums = y.sum(axis=-1, dtype="float64")
     near = np.isclose(sums, 1, rtol=0, atol=1e-3)
@@ -95,8 +79,7 @@ def is_one_hot(y: Any, padded: bool = False) -> bool:
 
 
 def unusable(expected: str, received: Any) -> InvalidArgumentError:
-    """Returns the error for data that do not suit any hypermodel."""
-    # The data would fill the screen, so only their type is shown.
+    """Returns the error for data that do not suit any hypermodel; it shows only their type."""
     return invalid_argument("train", expected=expected, received=type(received), fix=REMEDY)
 
 
@@ -104,10 +87,3 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
         raise unusable(f"{_FORMS}, of (x, y) or (x, y, sample_weight)", batch)
     return batch[0], batch[1]
-
-
-def _shape_remedy(x: Any, arrays: bool) -> str:
-    if len(getattr(x, "shape", ())) != 2:
-        return REMEDY
-    axis = "Add the missing axis with `x[..., None]`"
-    return f"{axis}." if arrays else f"{axis}, or batch the dataset with `.batch(32)`."

@@ -9,15 +9,13 @@ import keras_tuner
 
 from recdrop_tune.errors import check_flag, invalid_argument, warn_caller
 from recdrop_tune.hypermodels.recurrent_layers import (
-    check_hyperparameters,
     check_schedule,
-    check_temporal_decay,
     note_layer,
 )
 from recdrop_tune.hypermodels.scheduling import request_schedule
 from recdrop_tune.models import Template
 from recdrop_tune.spaces import DropoutSample, SearchSpace
-from recdrop_tune.wrappers import wrap
+from recdrop_tune.wrappers import check_emits_steps, wrap
 
 
 class ExistingModel(keras_tuner.HyperModel):
@@ -61,7 +59,7 @@ class ExistingModel(keras_tuner.HyperModel):
         name: str | None = None,
         tunable: bool = True,
     ) -> None:
-        self.space = _space(space)
+        self.space = _of_dropout(space)
         self.per_layer = check_flag("per_layer", per_layer)
         self.keep_weights = check_flag("keep_weights", keep_weights)
         self.template = Template(model, self.keep_weights)
@@ -73,7 +71,7 @@ class ExistingModel(keras_tuner.HyperModel):
                 fix="Compile it: `model.compile(optimizer, loss, metrics)`.",
             )
         if self.template.dropped:
-            warn_caller(_of_dropped(self.template))
+            warn_caller(_DROPPED.format(", ".join(self.template.dropped)))
         super().__init__(name=name, tunable=tunable)
 
     def build(self, hp: Any) -> Any:
@@ -108,29 +106,26 @@ def dropout_model(
         ...     model.compile("adam", "mse")
         ...     return model
     """
-    check_hyperparameters(hp)
     template = Template(model, check_flag("keep_weights", keep_weights))
+    dropped = ", ".join(template.dropped)
     # Numbers apart: Keras numbers layers, and `hp` draws rates.
-    kind = re.sub(r"_?\d[\d.e-]*", "", ", ".join(template.dropped))
-    if template.dropped and kind not in _warned:
+    kind = re.sub(r"_?\d[\d.e-]*", "", dropped)
+    if dropped and kind not in _warned:
         _warned.add(kind)
-        warn_caller(_of_dropped(template))
+        warn_caller(_DROPPED.format(dropped))
     return _sample(hp, template, SearchSpace.load(space), check_flag("per_layer", per_layer))
 
 
 _warned: set[str] = set()
 """Removed dropout that `dropout_model` has warned about: each trial calls it, and one warning is enough."""
 
-
-def _of_dropped(template: Template) -> str:
-    return (
-        f"The model has dropout in its recurrent layers: {', '.join(template.dropped)}. It is removed, "
-        "because the search chooses it. Keras's own dropout is the wrapper `native`; decays are keys of "
-        "the space."
-    )
+_DROPPED = (
+    "The model has dropout in its recurrent layers: {}. It is removed, because the search chooses it. "
+    "Keras's own dropout is the wrapper `native`; decays are keys of the space."
+)
 
 
-def _space(given: object) -> SearchSpace:
+def _of_dropout(given: object) -> SearchSpace:
     """Loads a space of dropout. A preset can have other keys, too."""
     space = SearchSpace.load(given)
     dropout = space.of_dropout()
@@ -177,6 +172,6 @@ def _sample(
         return wrapped
 
     model = template.build(with_dropout)
-    if not any(layer.return_sequences for layer in decaying):
-        check_temporal_decay(space, decaying[-1])
+    if space.temporal_decay and not any(layer.return_sequences for layer in decaying):
+        check_emits_steps(decaying[-1])
     return model

@@ -15,44 +15,24 @@ class Extension:
     """An addition to a hypermodel. The base class adds nothing; override its methods."""
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
-        """Builds a model.
-
-        Args:
-            build: Builds it without this extension.
-            hp: The hyperparameters.
-        """
+        """Builds a model. `build` does so without this extension."""
         return build(hp)
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits a model. The given list of callbacks is not changed.
-
-        Args:
-            fit: Fits it without this extension.
-            hp: The hyperparameters.
-            model: The model.
-            *args: Positional arguments of `Model.fit`.
-            **kwargs: Its other arguments.
-        """
+        """Fits a model. `fit` does so without this extension. The given list of callbacks is not changed."""
         return fit(hp, model, *args, **kwargs)
 
     def on_replace(self, built: Any, model: Any) -> None:
-        """Called when `fit` will get another model of the same structure than `build` returned.
-
-        Args:
-            built: The model that `build` returned.
-            model: The model that `fit` will get.
-        """
+        """Called when `fit` will get another model of the same structure than `build` returned."""
 
 
 E = TypeVar("E", bound=Extension)
 
 
 class ExtendedHyperModel(keras_tuner.HyperModel):
-    """Delegates to a hypermodel, and calls its extensions around `build` and `fit`.
+    """Delegates to a hypermodel or build function, and calls its extensions around `build` and `fit`.
 
-    Attributes:
-        hypermodel: A `keras_tuner.HyperModel`, or a function that builds a model from `hp`.
-        extensions: The extensions, each around those before it.
+    Each extension is around those before it.
     """
 
     def __init__(self, hypermodel: Any, extensions: Iterable[Extension]) -> None:
@@ -82,11 +62,6 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
         for each in self.extensions:
             fit = partial(each.fit, fit)
         return fit(hp, model, *args, **kwargs)
-
-    def on_replace(self, built: Any, model: Any) -> None:
-        """Notifies the extensions that `model` will be fitted instead of `built`."""
-        for each in self.extensions:
-            each.on_replace(built, model)
 
     @property
     def _is_hypermodel(self) -> bool:
@@ -130,7 +105,8 @@ def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:
 def tell_replaced(hypermodel: Any, built: Any, model: Any) -> None:
     """Notifies a hypermodel's extensions that `model` will be fitted instead of `built`."""
     if isinstance(hypermodel, ExtendedHyperModel):
-        hypermodel.on_replace(built, model)
+        for each in hypermodel.extensions:
+            each.on_replace(built, model)
 
 
 def unextended(hypermodel: Any) -> Any:

@@ -31,14 +31,10 @@ def infer_hypermodel(
     predicted from the last state.
 
     Args:
-        train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`; the first batch
-            decides the task.
+        train: The data. Their first batch decides the task.
         space: Anything that `SearchSpace.load` takes.
         task: One of `catalog.TASK_NAMES`; None lets the data decide.
         **arguments: Further arguments of the hypermodel.
-
-    Raises:
-        InvalidArgumentError: The data suit several hypermodels, or none.
     """
     x, y = first_batch(train)
     kind = _class_for(x, np.asarray(y)) if task is None else _CLASSES[task]
@@ -49,33 +45,21 @@ def infer_hypermodel(
 
 
 def _arguments_of(kind: _Class, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a task by the names of its hypermodel.
-
-    Raises:
-        InvalidArgumentError: The hypermodel does not have one of them.
-    """
+    """Returns the arguments of a task by the names of its hypermodel, and refuses those that it lacks."""
     if "loss" in given and kind is not SequenceRegressor:
         expected = "None: only a regression or a forecast takes a loss"
         raise invalid_argument("loss", expected=expected, received=given["loss"])
-    if "mask_value" not in given or kind is not LanguageModel:
-        return dict(given)
-    if given["mask_value"] != 0:
-        expected = "0 or None for a language model, whose padding is token 0"
-        raise invalid_argument("mask_value", expected=expected, received=given["mask_value"])
-    return {name: value for name, value in given.items() if name != "mask_value"} | {
-        "mask_zero": True
-    }
+    arguments = dict(given)
+    if "mask_value" in given and kind is LanguageModel:
+        if arguments.pop("mask_value") != 0:
+            expected = "0 or None for a language model, whose padding is token 0"
+            raise invalid_argument("mask_value", expected=expected, received=given["mask_value"])
+        arguments["mask_zero"] = True
+    return arguments
 
 
 def task_in_words(model: AbstractHyperModel, x: Any, y: Any, name: str | None = None) -> str:
-    """Describes the task of a hypermodel, and what else the same data could mean.
-
-    Args:
-        model: The hypermodel that `infer_hypermodel` returned.
-        x: Sequences of the training data.
-        y: Their targets.
-        name: The task, if the user named it. Only a name tells a forecast from a regression.
-    """
+    """Describes the task of a hypermodel, by its name if the user gave one, and what else it could be."""
     if isinstance(model, SequenceRegressor) and has_steps(x, y):
         if model.return_sequences:
             return "regression, with targets for each step"

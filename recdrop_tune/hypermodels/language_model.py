@@ -13,11 +13,9 @@ from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import batches, check_ends
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_stack
 from recdrop_tune.kernels import seeds_aside
+from recdrop_tune.rewrites import Tensor
 from recdrop_tune.spaces import Sample
 from recdrop_tune.wrappers import EmbeddingDropout
-
-Tensor = Any
-"""A tensor of the backend; Keras ships no type for it."""
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -133,7 +131,8 @@ class LanguageModel(AbstractHyperModel):
         self.tie_weights = check_flag("tie_weights", tie_weights)
         self.mask_zero = check_flag("mask_zero", mask_zero)
         super().__init__(space, metrics, name, tunable)
-        self.metrics = tuple(self._named(metric) for metric in self.metrics)
+        perplexity = Perplexity(ignore_class=self._padding)
+        self.metrics = tuple(perplexity if m == "perplexity" else m for m in self.metrics)
         if self.space.bidirectional not in (None, False):
             raise invalid_argument(
                 "space",
@@ -196,33 +195,25 @@ class LanguageModel(AbstractHyperModel):
     def network(self, sample: Sample) -> Any:
         """Makes the model of a configuration, not compiled."""
         tokens = keras.Input((None,), dtype="int32", name="tokens")
-        units = self.embedding_units or sample.units
-        embedding = self._embedding(units, sample.embedding_rate)
-        features = recurrent_stack(embedding(tokens), sample, return_sequences=True)
-        logits = self._tied(features, embedding, units) if self.tie_weights else features
-        # Always float32: a softmax in half precision loses small probabilities.
-        last = keras.layers.Activation("linear", dtype="float32", name="logits")
-        if not self.tie_weights:
-            last = keras.layers.Dense(self.vocab_size, dtype="float32", name="logits")
-        return keras.Model(tokens, last(logits), name=self.name)
-
-    def _embedding(self, units: int, rate: float | None) -> Any:
+        units, rate = self.embedding_units or sample.units, sample.embedding_rate
         kind = keras.layers.ReversibleEmbedding if self.tie_weights else keras.layers.Embedding
         embedding = kind(self.vocab_size, units, name="embedding")
         with seeds_aside():
-            return embedding if rate is None else EmbeddingDropout(embedding, rate)
-
-    def _tied(self, features: Any, embedding: Any, units: int) -> Any:
-        if features.shape[-1] != units:
-            features = keras.layers.Dense(units, use_bias=False, name="projection")(features)
-        return embedding(features, reverse=True)
+            embedding = embedding if rate is None else EmbeddingDropout(embedding, rate)
+        features = recurrent_stack(embedding(tokens), sample, return_sequences=True)
+        # Always float32: a softmax in half precision loses small probabilities.
+        if self.tie_weights:
+            if features.shape[-1] != units:
+                features = keras.layers.Dense(units, use_bias=False, name="projection")(features)
+            features = embedding(features, reverse=True)
+            last = keras.layers.Activation("linear", dtype="float32", name="logits")
+        else:
+            last = keras.layers.Dense(self.vocab_size, dtype="float32", name="logits")
+        return keras.Model(tokens, last(features), name=self.name)
 
     @property
     def _padding(self) -> int | None:
         return 0 if self.mask_zero else None
-
-    def _named(self, metric: Any) -> Any:
-        return Perplexity(ignore_class=self._padding) if metric == "perplexity" else metric
 
 
 # The tokens of data.

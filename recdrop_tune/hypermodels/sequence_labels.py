@@ -52,12 +52,7 @@ class AbstractLabelModel(AbstractSequenceModel):
             **kwargs: Further arguments of the class. Pass `num_classes` if the training data lack some
                 classes.
 
-        Raises:
-            InvalidArgumentError: The data do not fit such a classification.
-
         Example:
-            >>> import numpy as np
-            >>> from recdrop_tune import SequenceClassifier, SequenceTagger
             >>> x, y = np.zeros((3, 2, 5)), np.array([[0, 1], [2, 1], [0, 2]])
             >>> SequenceClassifier.from_data((x, y[:, 0]), num_classes=3).num_classes
             3
@@ -195,9 +190,7 @@ def _infer_task(
 def _read_targets(y: Any, steps: int | None) -> tuple[int | None, set[int]]:
     """Returns the width of one-hot targets, or `None` and the set of integer labels.
 
-    Args:
-        y: The targets.
-        steps: The steps of a sequence, if each has a class; `None` if each sequence has one.
+    `steps` are those of a sequence if each has a class, `None` if each sequence has one.
     """
     if y.dtype.kind not in "biuf":
         raise _bad_targets(f"numbers, not {y.dtype}", _NUMBER)
@@ -209,18 +202,15 @@ def _read_targets(y: Any, steps: int | None) -> tuple[int | None, set[int]]:
     if y.ndim not in (labelled, labelled + 1) or steps not in (None, *y.shape[1:2]):
         each = "sequence" if steps is None else f"of {steps} steps"
         raise _bad_targets(f"one class for each {each}, not shape {y.shape}", REMEDY)
-    return None, _read_labels(np.unique(y))
-
-
-_NUMBER = "Number the classes with `np.unique(y, return_inverse=True)[1]`."
-
-
-def _read_labels(labels: Any) -> set[int]:
+    labels = np.unique(y)
     if not np.all(np.isfinite(labels)) or np.any(labels != np.floor(labels)):
         raise _bad_targets("whole numbers or one-hot rows, not fractions", REMEDY)
     if np.any(labels < 0):
         raise _bad_targets(f"no label below 0, not {int(labels[0])}", _NUMBER)
-    return {int(label) for label in labels}
+    return None, {int(label) for label in labels}
+
+
+_NUMBER = "Number the classes with `np.unique(y, return_inverse=True)[1]`."
 
 
 def _count(labels: set[int], num_classes: int | None) -> int:

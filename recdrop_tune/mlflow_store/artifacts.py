@@ -7,14 +7,16 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import keras
 import mlflow.keras
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 import recdrop_tune.hypermodels
 import recdrop_tune.models
@@ -26,45 +28,30 @@ from recdrop_tune.files import JOURNAL, inside
 RESULT = "result"
 """The folder of a result, in the project folder."""
 
-MODEL, MODEL_CARD = "best_model.keras", "best_model.json"
-"""The best model, and its description for MLflow."""
+MODEL, MODEL_CARD, CODE = "best_model.keras", "best_model.json", "best_model.py"
+"""The best model, its description for MLflow, and Python source that builds it."""
 
-CODE = "best_model.py"
-"""Python source that builds the best model."""
-
-TABLE = "trials.json"
+_TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""
+
+_ALIAS = "champion"
+"""The alias of the best model in the registry, unless a user has moved it."""
 
 
 def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
-    """Returns the existing files of a result.
-
-    Args:
-        folder: The project folder.
-        event: The event of the result.
-
-    Raises:
-        ProjectError: The journal names a file outside the folder.
-    """
+    """Returns the existing files of a result; a `ProjectError` if one is outside the folder."""
     paths = [inside(folder, name, JOURNAL) for name in event.files]
     return [path for path in paths if path.is_file()]
 
 
 def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSaved) -> None:
-    """Uploads the files of a result, except the model, to a run; replaces those of an earlier result.
-
-    Args:
-        client: An `MlflowClient`.
-        run_id: The run of the search.
-        folder: The project folder.
-        event: The event of the result.
-    """
+    """Uploads the files of a result, except the model, to a run; replaces those of an earlier result."""
     paths = [path for path in files_of(folder, event) if path.name not in (MODEL, MODEL_CARD)]
     for path in paths:
         client.log_artifact(run_id, str(path), RESULT)
-    if any(path.name == TABLE for path in paths):
+    if any(path.name == _TABLE for path in paths):
         # Like `MlflowClient.log_table`, which would append the rows to those of an earlier result.
-        logged = [{"path": f"{RESULT}/{TABLE}", "type": "table"}]
+        logged = [{"path": f"{RESULT}/{_TABLE}", "type": "table"}]
         client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))
 
 
@@ -76,21 +63,12 @@ def log_model(
     *,
     also: Iterable[str] = (),
     register_model: str | None = None,
-    alias: str = "champion",
 ) -> str | None:
-    """Logs the best model in a project folder, once; it is recognized by its weights.
+    """Logs the best model in a project folder, once: it is recognized by its weights.
 
-    The file is uploaded as it is: no model is built, and MLflow's global state is not touched. Load it with
-    `mlflow.keras.load_model("models:/<id>")`.
-
-    Args:
-        client: An `MlflowClient`.
-        run_id: The run of the best trial.
-        folder: The project folder.
-        search_id: The search.
-        also: Further runs that list the model among their outputs, such as the search's.
-        register_model: A name for the model in the registry; `None` does not register it.
-        alias: An alias for this version in the registry, unless a user has moved it.
+    The file is uploaded as it is: no model is built, and MLflow's global state is not touched. The model
+    belongs to the run of the best trial; the runs `also` list it too. `register_model` is its name in the
+    registry.
 
     Returns:
         MLflow's id of the model; `None` if the folder has no model.
@@ -104,14 +82,12 @@ def log_model(
     for run in (run_id, *also):
         _link(client, run, model.model_id)
     if register_model is not None:
-        _register(client, model, run_id, register_model, alias)
+        _register(client, model, run_id, register_model)
     return str(model.model_id)
 
 
 class _Card(BaseModel):
     """The description of the best model. MLflow would read files that its requirements name."""
-
-    model_config = ConfigDict(extra="ignore")
 
     trial_id: str
     hyperparameters: dict[str, Any]
@@ -122,11 +98,7 @@ class _Card(BaseModel):
 
 
 def read_card(folder: str | Path) -> dict[str, Any] | None:
-    """Reads the description of the best model in a project folder; `None` without a model.
-
-    Raises:
-        ProjectError: It is damaged.
-    """
+    """Reads the description of the best model in a project folder; `None` without a model."""
     card = inside(folder, f"{RESULT}/{MODEL_CARD}", RESULT)
     if not card.is_file():
         return None
@@ -140,14 +112,12 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
 
 
 def load_flavor() -> None:
-    """Imports MLflow's modules for saving Keras models, which takes seconds.
+    """Imports MLflow's modules for saving models, which takes seconds, without a warning of its own types.
 
-    MLflow warns about its own types while it is imported. Python filters warnings for all threads at once, so
-    call this before a thread logs a model.
+    Python filters warnings for all threads at once, so call this before a thread logs a model.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*type hint is inferred as AnyType")
-        import mlflow.keras
         import mlflow.pyfunc
 
         # MLflow imports it when an attribute is first used.
@@ -172,23 +142,13 @@ def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) 
     )
 
 
-class _SavedFile:
-    """Stands in for a Keras model that is in a file: MLflow only calls its `save`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def save(self, path: str) -> None:
-        """Copies the file."""
-        shutil.copyfile(self._path, path)
-
-
 def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> None:
     load_flavor()
-    import mlflow.keras
     from mlflow.models import Model, ModelSignature
 
     signature = about["signature"]
+    # Stands in for the Keras model: MLflow only calls its `save`.
+    saved = SimpleNamespace(save=partial(shutil.copyfile, path))
     described = Model(
         artifact_path=model.artifact_location,
         run_id=model.source_run_id,
@@ -198,7 +158,7 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch, "model")
         mlflow.keras.save_model(
-            _SavedFile(path),
+            saved,
             str(local),
             mlflow_model=described,
             signature=ModelSignature.from_dict(signature) if signature else None,
@@ -227,7 +187,7 @@ def _link(client: Any, run_id: str, model_id: str) -> None:
             client.log_batch(run_id, metrics=[same])
 
 
-def _register(client: Any, model: Any, run_id: str, name: str, alias: str) -> None:
+def _register(client: Any, model: Any, run_id: str, name: str) -> None:
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -246,9 +206,8 @@ def _register(client: Any, model: Any, run_id: str, name: str, alias: str) -> No
         # This tag makes MLflow's page of the model link to the version.
         entry = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": entry})
-    # If a user has moved the alias, it stays there.
-    if not known or alias not in client.get_registered_model(name).aliases:
-        client.set_registered_model_alias(name, alias, version)
+    if not known or _ALIAS not in client.get_registered_model(name).aliases:
+        client.set_registered_model_alias(name, _ALIAS, version)
 
 
 class Predictor:

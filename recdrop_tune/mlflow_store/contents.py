@@ -45,14 +45,10 @@ class Contents:
     """The contents of a run that may be missing: everything at first, then the news.
 
     Attributes:
-        name: Name of the run.
-        began: Its beginning, as a Unix timestamp.
         trial_id: The trial; empty for the run of the search.
         run_id: MLflow's id of the run; empty if none is known yet.
-        params: Parameters.
-        tags: Tags.
-        points: Points of metrics.
         texts: Artifacts by their paths.
+        seen: The training and the epoch of each point so far.
         end: MLflow's status and the time of its end, or `None`.
     """
 
@@ -64,6 +60,7 @@ class Contents:
     tags: dict[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    seen: set[tuple[int, int]] = field(default_factory=set)
     end: tuple[str, float] | None = None
 
     @property
@@ -72,7 +69,7 @@ class Contents:
         return self.trial_id, milliseconds(self.began)
 
     def mark_written(self) -> None:
-        """Marks everything as written."""
+        """Forgets what is written now."""
         self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
 
 
@@ -83,25 +80,15 @@ class SearchContents:
     after a crash. Parameters and curves in MLflow cannot be deleted, so the run of an earlier attempt
     stays, with the kind `superseded`.
 
-    Args:
-        first: The first `SearchStarted`.
-        alive: Whether the search is running, so that a trial without an end is too.
-
     Attributes:
-        alive: The same.
-        search: The last `SearchStarted`; each session of a search has one.
-        run: The run of the search.
+        alive: Whether the search is running, so that a trial without an end is too.
         attempts: The runs of all attempts, in the order of their beginnings.
         latest: The run of the last attempt at each trial.
-        under_way: The runs of the running trials.
         changed: The runs of attempts with something new.
-        records: The records of the trials.
         data: The new data sets for the run of the search.
         confirmations: New points for the runs of the trials.
         result: The last saved result; while the search is running, that of this session.
-        is_result_new: Whether `result` is not written yet.
         summary: The last saved summary, unless the search was resumed since.
-        is_description_new: Whether the description of the search's run has changed.
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
@@ -124,7 +111,10 @@ class SearchContents:
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
         if isinstance(event, events.TrialStarted) and not self._goes_on(event):
-            self._supersede(event.trial_id)
+            self._kill(event.trial_id, None)
+            if (earlier := self.latest.get(event.trial_id)) is not None:
+                earlier.tags["recdrop.kind"] = "superseded"
+                self.changed[earlier.key] = earlier
         self.records.on_event(event)
         self.is_description_new |= isinstance(event, _DESCRIBED)
         match event:
@@ -132,7 +122,10 @@ class SearchContents:
                 self._interrupt_trials(None)  # The earlier session was killed.
                 self._begin(event)
             case events.TrialStarted() if self._goes_on(event):
-                self._go_on(self.latest[event.trial_id])
+                # After a pause, or after the crash of a process.
+                run = self.latest[event.trial_id]
+                run.tags["recdrop.state"], run.end = "RUNNING", None
+                self.under_way[run.trial_id] = self.changed[run.key] = run
             case events.TrialStarted():
                 self._begin_trial(event)
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
@@ -211,6 +204,9 @@ class SearchContents:
             case events.ModelBuilt():
                 run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
             case events.EpochEnded():
+                if (event.execution, event.epoch) in run.seen:
+                    return  # After a crash, a paused trial repeats epochs, with the same numbers.
+                run.seen.add((event.execution, event.epoch))
                 prefix = f"execution{event.execution + 1}/" if event.execution else ""
                 # MLflow's pages list the metrics in the order of their first points, and its comparison of
                 # runs opens on the first one.
@@ -218,14 +214,13 @@ class SearchContents:
                 # A chart would show the last epoch's time of a step. It is a number of the whole trial.
                 metrics = {f"{prefix}{k}": event.metrics[k] for k in names if k != MILLISECONDS}
                 run.points += points(metrics, event.epoch, event.time)
-            case events.TrialEnded(status=events.PAUSED):
-                self.under_way.pop(event.trial_id, None)
-                run.tags["recdrop.state"] = event.status
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
+                run.tags["recdrop.state"] = event.status
+                if event.status == events.PAUSED:
+                    return
                 record = self.records.trials[event.trial_id]
                 run.points += _end_points(record, event)
-                run.tags["recdrop.state"] = event.status
                 run.texts |= {"error.txt": failure_text(event.message)} if event.message else {}
                 run.end = (_STATUS[event.status], record.ended_at or event.time)
                 if event.status == events.COMPLETE and event.score is not None:
@@ -237,11 +232,6 @@ class SearchContents:
     def _goes_on(self, event: events.TrialStarted) -> bool:
         return event.initial_epoch > 0 and event.trial_id in self.latest
 
-    def _go_on(self, run: Contents) -> None:
-        """Continues the run of a trial after a pause, or after the crash of a process."""
-        run.tags["recdrop.state"], run.end = "RUNNING", None
-        self.under_way[run.trial_id] = self.changed[run.key] = run
-
     def _end_paused(self) -> None:
         """Ends the runs of the trials that have paused when the search ends."""
         for record in self.records.trials.values():
@@ -250,13 +240,6 @@ class SearchContents:
                 run.points += _end_points(record, ended)
                 run.end = (_STATUS[events.PAUSED], record.ended_at or ended.time)
                 self.changed[run.key] = run
-
-    def _supersede(self, trial_id: str) -> None:
-        earlier = self.latest.get(trial_id)
-        if earlier is not None:
-            self._kill(trial_id, None)
-            earlier.tags["recdrop.kind"] = "superseded"
-            self.changed[earlier.key] = earlier
 
     def _interrupt_trials(self, when: float | None) -> None:
         for trial_id in list(self.under_way):
@@ -272,12 +255,7 @@ class SearchContents:
 
 
 def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents | None:
-    """Returns what MLflow should contain of a search; `None` if the search has not begun.
-
-    Args:
-        history: All of its events, in order.
-        alive: Whether it is running, so that a trial without an end is too.
-    """
+    """Returns what MLflow should contain of a search with these events; `None` if it has not begun."""
     history = list(history)
     first = next((event for event in history if isinstance(event, events.SearchStarted)), None)
     if first is None:
@@ -293,8 +271,8 @@ def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents 
 def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the parameters of a trial's run: its hyperparameters, with rate 0 for no dropout.
 
-    A chart leaves out a trial with the parameter `n/a` if those of other trials are numbers. If each site
-    has a rate of its own, the common rate stays `n/a`. So does a learned rate, which is a metric.
+    A chart leaves out a trial with the parameter `n/a` if those of other trials are numbers. Where each site
+    has a rate, the common one stays `n/a`. So does a learned rate, which is a metric.
     """
     zeros = {}
     for name, value in hyperparameters.items():

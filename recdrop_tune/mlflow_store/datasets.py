@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -19,30 +20,15 @@ _VALUES = 100_000
 
 
 def describe_data(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Describes data sets as plain values, at a cost that does not grow with them.
+    """Describes data sets by purpose as fields of MLflow's `Dataset`, at a cost that does not grow with them.
 
     The digest of arrays covers their shapes, types and an evenly spaced sample of their values. Other data
     are not read: their digest covers their class, shapes and number of batches.
-
-    Args:
-        data: `(x, y)` arrays, a `tf.data.Dataset`, or anything else, by its purpose; `None` is left out.
-
-    Returns:
-        For each: `context`, and `name`, `digest`, `source_type`, `source`, `schema` and `profile` of
-        MLflow's `Dataset`.
-
-    Example:
-        >>> [train] = describe_data({"training": (np.zeros((10, 5, 3)), np.zeros(10))})
-        >>> train["context"], train["profile"]
-        ('training', '{"features_shape": [10, 5, 3], ...')
     """
     # MLflow's only source without an address: the script that has the data.
     source = CodeDatasetSource({"mlflow.source.name": sys.argv[0]})
-    return [
-        {"context": name, **_describe(name, one, source)}
-        for name, one in data.items()
-        if one is not None
-    ]
+    given = {name: one for name, one in data.items() if one is not None}
+    return [{"context": name, **_describe(name, one, source)} for name, one in given.items()]
 
 
 def dataset_inputs(data: Iterable[Mapping[str, Any]]) -> list[DatasetInput]:
@@ -59,32 +45,24 @@ def dataset_inputs(data: Iterable[Mapping[str, Any]]) -> list[DatasetInput]:
 
 def _describe(name: str, data: Any, source: CodeDatasetSource) -> dict[str, Any]:
     kind, batches = f"{type(data).__module__}.{type(data).__qualname__}", None
-    try:
+    with suppress(Exception):  # A search does not fail for a description.
         if isinstance(data, tuple | list):
-            return _describe_arrays(name, data, source)
+            features, targets = (_as_numpy(part) for part in data[:2])
+            parts = keras.tree.flatten([features, targets])
+            digest = _digest(step for part in parts for step in _sample(part))
+            about = {"targets": targets, "source": source, "name": name, "digest": digest}
+            return dict(mlflow.data.from_numpy(features, **about).to_dict())
         batches = len(data)
-    except Exception:  # Any error: a search does not fail for a description.
-        pass
     # A `tf.data.Dataset` has its shapes and types here.
-    about = {"kind": kind, "batches": batches, "elements": str(getattr(data, "element_spec", ""))}
+    shown = {"kind": kind, "batches": batches, "elements": str(getattr(data, "element_spec", ""))}
     return {
         "name": name,
-        "digest": _digest([*about.values()]),
+        "digest": _digest(shown.values()),
         "source_type": "code",
         "source": json.dumps(source.to_dict()),
         "schema": None,
-        "profile": json.dumps(about),
+        "profile": json.dumps(shown),
     }
-
-
-def _describe_arrays(name: str, data: Any, source: CodeDatasetSource) -> dict[str, Any]:
-    features, targets = (_as_numpy(part) for part in data[:2])
-    parts = keras.tree.flatten([features, targets])
-    digest = _digest(step for part in parts for step in _sample(part))
-    described = mlflow.data.from_numpy(
-        features, targets=targets, source=source, name=name, digest=digest
-    )
-    return dict(described.to_dict())
 
 
 def _as_numpy(part: Any) -> Any:

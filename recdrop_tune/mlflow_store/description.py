@@ -60,15 +60,7 @@ def quoted(text: str) -> str:
 
 
 def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> str:
-    r"""Writes a table.
-
-    Example:
-        >>> print(markdown_table(["rate"], [["0.1"], ["a|b"]]))
-        | rate |
-        | --- |
-        | 0.1 |
-        | a\|b |
-    """
+    """Writes a table."""
     head = [str(name) for name in names]
     head, *cells = [
         [each.replace("|", "\\|").replace("\n", " ") for each in row] for row in (head, *rows)
@@ -86,13 +78,9 @@ def description(
 ) -> str:
     """Describes a search on the page of its run: its state, or its result.
 
-    Args:
-        records: The records of the search.
-        end: MLflow's status and the time of the end; `None` while the search is running.
-        summary: The saved result in words; `None` before, and once the search has resumed.
-        links: Links in Markdown. All other text can be anybody's, and gets none.
-        folder: The project folder of a search that can be a stranger's, whose own words on how to resume it
-            could be any command.
+    `end` is MLflow's status and the time of the end, if the search is over; `summary` the result, once it is
+    saved. Only `links` has links: all other text can be anybody's. `folder` is the project folder if it can
+    be a stranger's, whose way to resume could be any command.
     """
     said = harmless(_state(records, end) if summary is None else summary)
     # Links come first, for the page folds all but the first lines.
@@ -107,28 +95,16 @@ def description(
 def links_of(
     uri: str, experiment_id: str, run_id: str, search: SearchStarted, report: bool
 ) -> list[str]:
-    """Links from the page of a search's run to its report and to its trials.
+    """Links from the page of a search's run to its trials and, if it is an artifact, to its report.
 
-    They start with `#`, because a page can be reached under several addresses.
-
-    Args:
-        uri: Tracking URI.
-        experiment_id: The experiment.
-        run_id: The run of the search.
-        search: The search.
-        report: Whether the report is among the run's artifacts.
-
-    Returns:
-        The links; none for Databricks, which has its own pages.
+    They start with `#`, because a page can be reached under several addresses. Databricks has other pages.
     """
     trials = leaderboard_url(uri, experiment_id, search.search_id, search.direction != "max")
     if trials is None:
         return []
-    found = [f"[All trials, best first](#{trials.partition('#')[2]})"]
-    if report:
-        page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/result/report.html"
-        found.insert(0, f"[Report with figures]({page}?workflowType=machine_learning)")
-    return found
+    page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/result/report.html"
+    found = [f"[Report with figures]({page}?workflowType=machine_learning)"] if report else []
+    return [*found, f"[All trials, best first](#{trials.partition('#')[2]})"]
 
 
 def _mark_of(text: str) -> str:
@@ -144,12 +120,12 @@ def is_the_users(note: str | None) -> bool:
 def _state(records: Records, end: tuple[str, float] | None) -> str:
     """Describes the state of a search that has no result yet."""
     search = records.search
-    most = "" if search is None or search.max_trials is None else f" of at most {search.max_trials}"
+    assert search is not None
+    most = "" if search.max_trials is None else f" of at most {search.max_trials}"
     numbers = [f"{len(records.trials)}{most} trials started"]
     numbers += [f"{number} {state}" for state, number in counts(records).items()]
     if end is None:
-        seen = max((each.last_sign for each in records.trials.values()), default=0.0)
-        when = max(seen, 0.0 if search is None else search.time)
+        when = max([search.time, *(each.last_sign for each in records.trials.values())])
         word = "**Running**, as of "
         if records.confirming is not None:
             done = f"{confirmed(records)} of {records.confirming.total}"
@@ -168,9 +144,8 @@ def _resuming(records: Records, end: tuple[str, float] | None, folder: Path | No
     """Writes how to resume a search; nothing if its space is exhausted, or that is unknown."""
     search, early = records.search, records.no_more
     over = end is not None and end[0] == "FINISHED"
-    if search is None or search.resume_hint is None:
-        return ""
-    if over and early is not None and early.reason == EXHAUSTED:
+    exhausted = over and early is not None and early.reason == EXHAUSTED
+    if search is None or search.resume_hint is None or exhausted:
         return ""
     how = quoted(search.resume_hint)
     if folder is not None:

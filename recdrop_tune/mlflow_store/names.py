@@ -30,16 +30,10 @@ def clean(name: str) -> str:
 
 
 def clean_names(names: Iterable[str]) -> dict[str, str]:
-    """Turns several names into ones that MLflow accepts, and keeps them distinct.
-
-    Example:
-        >>> clean_names(["a%", "b"])
-        {'a%': 'a_', 'b': 'b'}
-    """
+    """Turns several names into ones that MLflow accepts, and keeps them distinct."""
     names = list(names)
     found: dict[str, str] = {}
-    ordered = sorted(names, key=lambda name: (clean(name) != name, name))  # Good names stay.
-    for name in ordered:
+    for name in sorted(names, key=lambda name: (clean(name) != name, name)):  # Good names stay.
         cleaned = clean(name)
         found[name] = _shortened(cleaned, name) if cleaned in found.values() else cleaned
     return {name: found[name] for name in names}
@@ -56,10 +50,7 @@ def tag(value: object) -> str:
 
 
 def metric(value: float) -> float:
-    """Returns the value of a metric; infinity becomes NaN.
-
-    MLflow stores infinity as 1.8e308, and a chart then shows nothing else.
-    """
+    """Returns the value of a metric; infinity becomes NaN, for a chart would show nothing else."""
     value = float(value)
     return value if math.isfinite(value) else math.nan
 

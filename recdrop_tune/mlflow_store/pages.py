@@ -16,16 +16,9 @@ from recdrop_tune.credentials import HIDDEN
 from recdrop_tune.mlflow_store.names import clean
 from recdrop_tune.records import QUESTIONS, dropout_settings
 
-_LOCAL = "http://127.0.0.1:5000"
-
 
 def command(*words: str) -> str:
-    """Returns a command of this package as one line that works in any folder.
-
-    Example:
-        >>> command("sync", "recdrop_runs/speech")
-        'recdrop-tune sync recdrop_runs/speech'
-    """
+    """Returns a command of this package, such as `recdrop-tune sync DIR`, which works in any folder."""
     found = shutil.which("recdrop-tune")
     if found is not None and Path(found).parent == Path(sys.executable).parent:
         return shlex.join(["recdrop-tune", *words])
@@ -36,19 +29,12 @@ def command(*words: str) -> str:
 def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str | None:
     """Returns the command that opens MLflow's pages on a search.
 
-    Args:
-        uri: Tracking URI, without credentials.
-        directory: The project folder.
-        elsewhere: Whether that is another store than the one recorded in the folder.
-
-    Returns:
-        The command; `None` if a server shows the pages, if the runs are in memory, or if the command would
-        need the credentials.
+    It names the store if that is `elsewhere` than the folder has it. `None` if a server shows the pages, if
+    the runs are in memory, or if the command would need credentials.
     """
     uri = absolute(uri)
-    if is_server(uri) or HIDDEN in uri:
-        return None
-    if uri.startswith("sqlite") and sqlite_path(uri) is None:
+    in_memory = uri.startswith("sqlite") and sqlite_path(uri) is None
+    if is_server(uri) or in_memory or HIDDEN in uri:
         return None
     place = ["--tracking-uri", uri] if elsewhere else []
     return command("ui", str(Path(directory).resolve()), *place)
@@ -57,27 +43,17 @@ def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str 
 def leaderboard_url(
     uri: str, experiment_id: str | None, search_id: str, ascending: bool, has_view: bool = False
 ) -> str | None:
-    """Returns the address of a table of the trials, best first.
+    """Returns the address of a table of the trials, best first; with the `view`, if the experiment has it.
 
-    By default, MLflow's table shows the search's run, folded. The parameters of the address are those that
-    its pages use (MLflow 3.17), not a documented interface.
-
-    Args:
-        uri: Tracking URI, without credentials.
-        experiment_id: The experiment; `None` if MLflow has failed.
-        search_id: The search.
-        ascending: Whether the smallest objective is the best.
-        has_view: Whether the experiment has the tag `view_tag`, so that the page can show columns and charts.
-
-    Returns:
-        The address; `None` without an experiment, and for Databricks, which has other pages.
+    Its parameters are those that MLflow's pages use (3.17), not a documented interface. `None` without an
+    experiment, if MLflow has failed, and for Databricks, which has other pages.
     """
     if experiment_id is None or (is_server(uri) and not uri.startswith("http")):
         return None
-    host = uri.replace(f"{HIDDEN}@", "").rstrip("/") if is_server(uri) else _LOCAL
+    host = uri.replace(f"{HIDDEN}@", "").rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
     query = {"workflowType": "machine_learning"}
     if has_view:  # With a filter or an order in the address, the page would ignore the view.
-        query["viewStateShareKey"] = _view_key(search_id)
+        query["viewStateShareKey"] = f"recdrop-{search_id}"
     else:
         query |= _trials_by_score(search_id) | {"orderByAsc": str(ascending).lower()}
     words = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
@@ -85,11 +61,9 @@ def leaderboard_url(
 
 
 def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> str:
-    """Names a trial's run after its hyperparameters: MLflow's table shows little else at first.
+    """Names a trial's run after its dropout, such as `0012 variational input 0.3`.
 
-    Example:
-        >>> run_name(12, "a7", {"units": 8, "wrapper": "variational", "placement": "input", "rate": 0.3})
-        '0012 variational input 0.3'
+    MLflow's table shows little else at first.
     """
     shown = " ".join(
         " ".join([*([layer] if layer else []), *map(str, values.values())])
@@ -99,50 +73,28 @@ def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> 
 
 
 def searched(trials: Iterable[Mapping[str, object]]) -> list[str]:
-    """Lists the hyperparameters that differ between trials, this package's own first.
-
-    Args:
-        trials: The hyperparameters of each trial.
-
-    Example:
-        >>> searched([{"cell": "lstm", "units": 8, "rate": 0.1}, {"cell": "lstm", "units": 16, "rate": 0.2}])
-        ['rate', 'units']
-    """
+    """Lists the hyperparameters that differ between trials, this package's own first."""
     values: dict[str, set[object]] = {}
     for trial in trials:
         for name, value in trial.items():
             values.setdefault(name, set()).add(value)
     differing = [name for name, each in values.items() if len(each) > 1]
-    asked = [name for name in differing if name.rpartition("/")[2] in QUESTIONS]
-    asked.sort(key=lambda name: (name.rpartition("/")[0], QUESTIONS.index(name.rpartition("/")[2])))
-    return asked + sorted(set(differing) - set(asked))
-
-
-# The view of a search on MLflow's runs page: columns, order and charts, stored as a tag of the experiment.
-#
-# By default, the page shows no parameters, no metrics, and the charts of ten runs. Its settings are kept in
-# the browser. But a shared view is kept in a tag of the experiment, with its key in the address. The format
-# of that tag is that of MLflow 3.17, not a documented interface.
+    return sorted(differing, key=lambda name: name.rpartition("/")[2] not in QUESTIONS)
 
 
 def view_tag(search_id: str) -> str:
     """Returns the name of the experiment's tag with the view of a search."""
-    return f"mlflow.sharedViewState.{_view_key(search_id)}"
+    return f"mlflow.sharedViewState.recdrop-{search_id}"
 
 
 def view(
     search_id: str, objective: str, ascending: bool, trials: Iterable[Mapping[str, object]]
 ) -> str:
-    """Makes the view of a search's trials: best first, with hyperparameters and charts.
+    """Makes the view of a search's trials on MLflow's runs page: best first, with columns and charts.
 
-    Args:
-        search_id: The search.
-        objective: Name of the objective, whose curves are drawn.
-        ascending: Whether the smallest objective is the best.
-        trials: The hyperparameters of each trial.
-
-    Returns:
-        The value of the tag `view_tag`.
+    By default, the page shows no parameters, no metrics, and the charts of ten runs. A shared view is kept in
+    a tag of the experiment, with its key in the address. The format of that tag is that of MLflow 3.17, not a
+    documented interface.
     """
     parameters = [clean(name) for name in searched(trials)]
     columns = [f"params.`{name}`" for name in parameters]
@@ -199,10 +151,6 @@ def view(
         "runsHiddenMode": "SHOW_ALL",
     }
     return json.dumps(state)
-
-
-def _view_key(search_id: str) -> str:
-    return f"recdrop-{search_id}"
 
 
 def _trials_by_score(search_id: str) -> dict[str, str]:

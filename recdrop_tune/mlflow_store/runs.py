@@ -32,8 +32,7 @@ from recdrop_tune.mlflow_store.stores import (
 _logger = logging.getLogger(__name__)
 
 _BATCH = {"params": 50, "metrics": 800, "tags": 50}
-"""The most of each in one request. MLflow takes 100 parameters, 100 tags, 1000 entries in all, and 1 MB
-(mlflow.utils.validation); a parameter can have 6000 characters, a tag 8000."""
+"""The most of each in one request. MLflow takes 1000 entries, 100 of them parameters, 100 tags, and 1 MB."""
 
 LACKING = "recdrop.lacking"
 """Tag of a run that lacks an artifact because it could not be stored."""
@@ -60,18 +59,11 @@ class Runs:
     Everything can be written twice: MLflow keeps one of two equal parameters, and one of two points that are
     equal to the millisecond.
 
-    Args:
-        uri: Tracking URI of a store that has its tables.
-        experiment: Name of the experiment.
-
     Attributes:
         client: MLflow's client, which repeats requests while a server is busy.
         experiment_id: Id of the experiment.
         uncertain: Whether a request to create a run was repeated, so that the run might exist twice;
             `of_search` deletes one.
-
-    Raises:
-        RecdropError: The experiment has been deleted.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -104,16 +96,11 @@ class Runs:
         return kept
 
     def _find(self, condition: str) -> list[Any]:
-        """Returns all runs that match a filter in MLflow's language, the oldest first."""
+        """Returns all runs that match a filter in MLflow's language."""
         found: list[Any] = []
         token = None
         while True:
-            page = self.client.search_runs(
-                [self.experiment_id],
-                condition,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
+            page = self.client.search_runs([self.experiment_id], condition, page_token=token)
             found += page
             token = page.token
             if not token:
@@ -148,14 +135,7 @@ class Runs:
         points: Iterable[Point] = (),
         tags: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        """Writes to a run, in as few requests as MLflow takes.
-
-        Args:
-            run_id: The run.
-            params: Parameters, including inactive ones; existing ones must not differ.
-            points: Points of metrics.
-            tags: Tags.
-        """
+        """Writes to a run, in as few requests as MLflow takes. Existing parameters must not differ."""
         points, param_names = list(points), clean_names(params)
         metric_names = clean_names(dict.fromkeys(point.name for point in points))
         left: dict[str, list[Any]] = {
@@ -176,11 +156,6 @@ class Runs:
             with _unless_refused(f"run {run_id}"):
                 self.client.log_inputs(run_id, datasets=dataset_inputs(data))
 
-    def text(self, run_id: str, text: str, path: str) -> None:
-        """Writes an artifact."""
-        with self.unless_artifacts_fail(run_id, path):
-            self.client.log_text(run_id, text, path)
-
     @contextlib.contextmanager
     def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
         """Continues without artifacts if their store does not work, although MLflow does.
@@ -188,10 +163,6 @@ class Runs:
         The store can be another server, for which this machine lacks a package or credentials. The run gets
         the tag `LACKING`, so that it does not count as complete. If MLflow itself does not answer, that is
         raised.
-
-        Args:
-            run_id: The run of the artifacts.
-            what: Name of the artifacts in the log.
         """
         try:
             with _unless_refused(what):
@@ -203,23 +174,13 @@ class Runs:
             said = reason(failure, self._uri)
             _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
 
-    def show(self, key: str, view: str) -> None:
-        """Stores a view of the runs for MLflow's pages, if the user has the permission."""
-        with contextlib.suppress(mlflow.MlflowException):
-            self.client.set_experiment_tag(self.experiment_id, key, view)
-
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run. This is written last, so a run with its end is complete."""
         with _unless_refused(f"run {run_id}"):
             self.client.set_terminated(run_id, status=status, end_time=milliseconds(when))
 
     def resume(self, run: Any, reopen: bool) -> None:
-        """Prepares an incomplete run for being written again.
-
-        Args:
-            run: The run.
-            reopen: Whether its trial is running.
-        """
+        """Prepares an incomplete run for being written again; `reopen` if its trial is running."""
         lacks = LACKING in run.data.tags
         # First, so that it does not count as complete until its end is written again.
         if (reopen or lacks) and run.info.status != "RUNNING":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import random
@@ -23,7 +22,7 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.addresses import MAKING_TABLES, absolute, is_server, parse, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.scratch import ScratchFolder, remove_abandoned
+from recdrop_tune.scratch import remove_abandoned, scratch_folder
 
 _LONGEST_REASON = 1000
 
@@ -33,20 +32,9 @@ _REQUESTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
-_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Environment variables whose values are not shown."""
-
 
 def prepare(uri: str) -> None:
-    """Makes sure that MLflow can open a store at once and completely.
-
-    Args:
-        uri: The tracking URI.
-
-    Raises:
-        OSError: Nothing listens at a server's address, or a file cannot be written.
-        sqlalchemy.exc.OperationalError: A database refuses connections.
-    """
+    """Makes sure that MLflow can open a store at once and completely; raises the system's error if not."""
     # It logs each table that it creates, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)
@@ -69,16 +57,11 @@ def settle_requests(uri: str) -> None:
 
 
 def reason(failure: Exception, uri: str) -> str:
-    r"""Describes a failure in one line, without credentials, and with a remedy if one is known.
-
-    Example:
-        >>> reason(OSError("disk full\nmore"), "sqlite:///mlflow.db")
-        'OSError: disk full'
-    """
+    """Describes a failure in one line, without credentials, and with a remedy if one is known."""
     # SQLAlchemy appends the whole statement and its values. An HTML answer can be one line of any length.
     first = str(failure).strip().partition("\n")[0][:_LONGEST_REASON].rstrip(". ")
     text = scrub(f"{type(failure).__name__}: {first}", uri)
-    for name in _SECRETS:
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
         if secret := os.environ.get(name):
             text = text.replace(secret, HIDDEN)
     if sqlite_path(uri) is not None and "(sqlite3." in text:
@@ -89,14 +72,7 @@ def reason(failure: Exception, uri: str) -> str:
 def in_context(uri: str, experiment: str | None) -> tuple[str | None, dict[str, str]]:
     """Returns the name of the experiment to use, and the tag that nests a run in the active run.
 
-    An active run or experiment of another store than that of the search does not count.
-
-    Args:
-        uri: Where the search is recorded, as `absolute` returns it.
-        experiment: The name that the user has given; by default that of the active experiment.
-
-    Raises:
-        RecdropError: MLflow does not return the experiment.
+    By default it is the active experiment. An active run or experiment of another store does not count.
     """
     name = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if absolute(mlflow.get_tracking_uri()) != uri:
@@ -123,8 +99,8 @@ def _create_database(path: Path, prefix: str) -> None:
     they are created in a temporary folder next to the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ScratchFolder(prefix, path.parent) as folder:
-        made, whole = folder.path / "made.db", folder.path / "whole.db"
+    with scratch_folder(prefix, path.parent) as folder:
+        made, whole = folder / "made.db", folder / "whole.db"
         with MAKING_TABLES:
             client = MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}")
             client.search_experiments(max_results=1)
@@ -163,8 +139,7 @@ _RANDOM = random.Random()
 _FIRST_PAUSE, _RETRIES = 0.25, 5
 """Seconds before the first retry, doubled before each further one: 8 seconds in all with 5 retries.
 
-If a server refuses 30 % of the requests, one in 1,400 fails for good. `Background` and `sync` then wait half
-a minute for an overloaded server to recover.
+If a server refuses 30 % of the requests, one in 1,400 fails for good. `Background` and `sync` then wait.
 """
 
 _BUSY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
@@ -172,10 +147,9 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_transient(failure: BaseException) -> bool:
-    """Returns whether a failed request might succeed soon.
+    """Returns whether a failed request might succeed soon: the server was busy, or the connection broke.
 
-    That is if a server was busy (429, 500, 502, 503, 504), a database was locked, or a connection broke, but
-    not if the request timed out: the next one would hang as long.
+    If it timed out, the next one would hang as long.
     """
     # MLflow raises its own errors, caused by requests' and SQLAlchemy's.
     causes = list(_causes(failure))
@@ -229,9 +203,6 @@ class PersistentClient:
     """MLflow's client that repeats requests while a server is busy.
 
     It does not repeat those that create something: the first might have come through. See `Runs.create`.
-
-    Args:
-        client: An `mlflow.tracking.MlflowClient`.
     """
 
     def __init__(self, client: Any) -> None:
@@ -242,7 +213,6 @@ class PersistentClient:
         if not callable(found) or name.startswith("create_"):
             return found
 
-        @functools.wraps(found)
         def sent(*args: Any, **kwargs: Any) -> Any:
             for pause in pauses():
                 try:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import keras
@@ -87,8 +87,7 @@ class Tracking:
         self.about = dict(about)
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self.unsaved: str | None = None
-        self._tuner = tuner
-        self._oracle = tuner.oracle
+        self._tuner, self._oracle = tuner, tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
         self._background = Background(self.mlflow.write, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners])
@@ -98,8 +97,7 @@ class Tracking:
         self.stays_open = False
         self.process = events.Process()
         self.resume_hint: str | None = None
-        self._under_way = False
-        self._over = False
+        self._under_way = self._over = False
         self._failure_elsewhere: str | None = None
         self.reporter = TrialReporter(tuner, self.records, self._dispatcher.emit)
 
@@ -114,8 +112,9 @@ class Tracking:
 
     def listen_to_all(self) -> list[events.Event]:
         """Returns a list of all events of the search; new ones are appended."""
-        collected = _Collector(self._dispatcher.journal.read())
-        self._dispatcher.listeners.insert(0, collected)
+        collected = self._dispatcher.journal.read()
+        listener: Any = SimpleNamespace(on_event=collected.append)
+        self._dispatcher.listeners.insert(0, listener)
         return collected
 
     def adopt(
@@ -153,7 +152,7 @@ class Tracking:
                     waits = False
                     raise
                 finally:
-                    self._dispatcher.emit(events.SearchEnded(status=status))
+                    self.emit(events.SearchEnded(status=status))
                     if waits:
                         self._background.flush(_FLUSH_SECONDS)
         finally:  # Or the folder stays locked as long as this process lives.
@@ -168,9 +167,9 @@ class Tracking:
             self.unsaved = f"{type(failure).__name__}: {failure}"
             what = f"The result was not saved: {self.unsaved}"
             warnings.warn(what, TrackingWarning, stacklevel=3)
-            return
-        if saved is not None:
-            self._dispatcher.emit(saved)
+        else:
+            if saved is not None:
+                self.emit(saved)
 
     def __enter__(self) -> Self:
         """Returns itself, to be closed at the end of the block."""
@@ -204,18 +203,18 @@ class Tracking:
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
         goals = objectives(self._oracle.objective)
-        objective = goals[0]
         several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
+        info = describe_search(self._tuner, self._oracle)
         plain = type(self._tuner).__name__ == "Tuner"  # Its oracle tells more.
         kind = self._oracle.__class__ if plain else type(self._tuner)
-        self._dispatcher.emit(
+        self.emit(
             events.SearchStarted(
                 search_id=self.search_id,
                 name=self._tuner.project_name,
                 experiment=self.experiment,
                 tuner=kind.__name__,
-                objective=objective.name,
-                direction=objective.direction,
+                objective=goals[0].name,
+                direction=goals[0].direction,
                 objectives=several,
                 max_trials=self._oracle.max_trials,
                 tracking_uri=self.tracking_uri and absolute(self.tracking_uri),
@@ -223,8 +222,7 @@ class Tracking:
                 pid=self.process.pid,
                 host=self.process.host,
                 resume_hint=self.resume_hint,
-                **self.about
-                | {"info": describe_search(self._tuner, self._oracle) | self.about["info"]},
+                **{**self.about, "info": info | self.about["info"]},
             )
         )
 
@@ -235,7 +233,7 @@ class Tracking:
             return False
         if not is_asked_to_stop(self._tuner.project_dir):
             return True
-        self._dispatcher.emit(events.NoMoreTrials(reason=events.STOPPED))
+        self.emit(events.NoMoreTrials(reason=events.STOPPED))
         if not is_asked_to_stop(self._tuner.project_dir, now=True):
             # Running trials look for a request to stop at once.
             forget_stop(self._tuner.project_dir)
@@ -276,16 +274,13 @@ class Tracking:
     def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""
         self._over = True
-        found = None if self.records.no_more is not None else exhausted(self._oracle)
-        if found is not None:
-            tried, configurations = found
-            self._dispatcher.emit(
-                events.NoMoreTrials(
-                    reason=events.EXHAUSTED, configurations=configurations, tried=tried
-                )
-            )
-        elif self.records.no_more is None and getattr(self._oracle, "is_settled", False):
-            self._dispatcher.emit(events.NoMoreTrials(reason=events.SETTLED))
+        if self.records.no_more is None:
+            if (found := exhausted(self._oracle)) is not None:
+                tried, number = found
+                reason = events.EXHAUSTED
+                self.emit(events.NoMoreTrials(reason=reason, configurations=number, tried=tried))
+            elif getattr(self._oracle, "is_settled", False):
+                self.emit(events.NoMoreTrials(reason=events.SETTLED))
         if not self.stays_open:
             self.close()
 
@@ -294,12 +289,7 @@ class Background:
     """Calls a writer in a thread, so that training never waits for it.
 
     The writer is called after each event; it writes those that arrive meanwhile in one go. After a failure it
-    is called again, at growing intervals, until it succeeds.
-
-    Args:
-        write: Writes what the journal has and the other place lacks.
-        describe: Name of the other place in messages.
-        journal: The journal, which has every event before this is called.
+    is called again, at growing intervals, until it succeeds. `describe` names it in messages.
     """
 
     def __init__(self, write: Callable[[], None], describe: str, journal: Path) -> None:
@@ -332,14 +322,7 @@ class Background:
         return None
 
     def flush(self, seconds: float) -> bool:
-        """Waits until all events so far are written, or writing them has failed once more.
-
-        Args:
-            seconds: The longest wait.
-
-        Returns:
-            Whether that was long enough.
-        """
+        """Waits until all events so far are written, or writing fails once more; returns whether in time."""
         if self._thread is None:
             return True
         done = threading.Event()
@@ -390,13 +373,6 @@ class Background:
         )
 
 
-class _Collector(list[events.Event]):
-    """Keeps every event."""
-
-    def on_event(self, event: events.Event) -> None:
-        self.append(event)
-
-
 def track(
     tuner: Any,
     *,
@@ -411,14 +387,7 @@ def track(
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
-    """Tracks a tuner; `recdrop_tune.track`, which explains the arguments, also saves the result at the end.
-
-    Raises:
-        InvalidArgumentError: The tracking URI is a folder or the database of the `OptunaOracle`, or the tuner
-            is already tracked.
-        ProjectError: A link leads out of the project folder.
-        RecdropError: `system_metrics` needs a package that is not installed.
-    """
+    """Tracks a tuner; see `recdrop_tune.track`, which also saves the result at the end."""
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
     check_folder(tuner.project_dir)

@@ -8,9 +8,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from mlflow.exceptions import MlflowException
 
 from recdrop_tune.errors import ProjectError, RecdropError, check_system_metrics
 from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
@@ -32,7 +34,6 @@ LOCK = "mlflow.lock"
 """File in the project folder that the writing process locks. It stays: the system releases the lock."""
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-_POLL_SECONDS = 0.1
 
 _MONITOR = "mlflow.system_metrics.system_metrics_monitor"
 _METRICS_SECONDS = 5.0
@@ -41,19 +42,12 @@ _METRICS_SECONDS = 5.0
 _PATIENCE = 30.0
 """Seconds that a search waits, in its tracking thread, for a `sync` of it to end; then it tries again."""
 
-_REPORT = f"{RESULT}/report.html"
-"""The report among the artifacts of a search's run."""
-
 Progress = Callable[[int, int], None]
 """Called with the number of runs of trials that exist now, and that will exist."""
 
 
 class TrackingError(RecdropError):
-    """MLflow did not accept a request.
-
-    Attributes:
-        transient: Whether it might soon, because its server was busy.
-    """
+    """MLflow did not accept a request; `transient` if it might soon, because its server was busy."""
 
     transient = False
 
@@ -66,14 +60,8 @@ class MLflowWriter:
     request. At first, when a search is resumed, and after a failure, it reads the whole journal, asks
     MLflow for the existing runs, leaves out what they contain, and writes the rest.
 
-    The runs of a search are found by the tag `recdrop.search_id`, those of attempts at trials by the trial
-    and its beginning. The end is written last, so a run with its end is complete. The curves of other runs
-    are written again, which is harmless: MLflow keeps one of two equal points.
-
-    Args:
-        tracking_uri: Where MLflow keeps its runs.
-        journal: The journal of the search.
-        progress: Called after each attempt at a trial.
+    The end of a run is written last, so a run with its end is complete. The curves of other runs are written
+    again, which is harmless: MLflow keeps one of two equal points.
 
     Attributes:
         experiment_id: The experiment; `None` after a failure.
@@ -105,11 +93,7 @@ class MLflowWriter:
         self.system_metrics: SystemMetrics | None = None
 
     def write(self) -> None:
-        """Writes what the journal of a running search has and MLflow lacks.
-
-        Raises:
-            TrackingError: MLflow failed. The message contains no credentials.
-        """
+        """Writes what the journal of a running search has and MLflow lacks, or raises a `TrackingError`."""
         with self._failures_explained():
             with writing_alone(self._journal.path.parent, _PATIENCE):
                 last = self._write_news()
@@ -120,15 +104,9 @@ class MLflowWriter:
     def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
         """Writes what MLflow lacks of a search that is over. No one else must be writing.
 
-        Args:
-            history: All of its events, in order.
-
         Returns:
             How many runs of trials were created or completed, also by earlier calls that failed, and how many
             were complete before.
-
-        Raises:
-            TrackingError: MLflow failed. The message contains no credentials.
         """
         with self._failures_explained():
             contents = contents_of(history, alive=False)
@@ -139,11 +117,7 @@ class MLflowWriter:
             return len(self.written), len(contents.attempts) - len(self.written)
 
     def _write_news(self) -> Event | None:
-        """Writes the new part of the journal, or everything that MLflow lacks.
-
-        Returns:
-            The last event, if there is any.
-        """
+        """Writes the news of the journal, or all that MLflow lacks; returns the last event, if any."""
         if self._contents is not None:
             new, end = self._journal.read_from(self._read)
             if not self._might_differ(new):
@@ -251,7 +225,8 @@ class MLflowWriter:
         run_id = contents.run_id
         self._runs.write(run_id, contents.params, contents.points, contents.tags)
         for path, text in contents.texts.items():
-            self._runs.text(run_id, text, path)
+            with self._runs.unless_artifacts_fail(run_id, path):
+                self._runs.client.log_text(run_id, text, path)
 
     def _write_search(self, contents: SearchContents) -> None:
         run = contents.run
@@ -268,7 +243,10 @@ class MLflowWriter:
             about, records = contents.search, contents.records.trials.values()
             trials = [record.hyperparameters for record in records]
             shown = view(about.search_id, about.objective, about.direction != "max", trials)
-            self._runs.show(view_tag(about.search_id), shown)
+            with suppress(MlflowException):  # The user may lack the permission.
+                self._runs.client.set_experiment_tag(
+                    self._runs.experiment_id, view_tag(about.search_id), shown
+                )
             self._runs.end(run.run_id, *run.end)
         contents.mark_written()
 
@@ -296,7 +274,7 @@ class MLflowWriter:
         run, runs = contents.run, self._runs
         if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE)):
             return
-        report = contents.result is not None and _REPORT in contents.result.files
+        report = contents.result is not None and f"{RESULT}/report.html" in contents.result.files
         links = links_of(self._uri, runs.experiment_id, run.run_id, contents.search, report)
         folder = None if contents.alive else self._journal.path.parent
         run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
@@ -377,8 +355,10 @@ class SystemMetrics:
 def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
     """Keeps other processes and threads from writing the runs of a search.
 
+    If the folder is read-only and has no lock file, the folder itself is locked.
+
     Args:
-        folder: The project folder. If it is read-only and has no lock file, the folder itself is locked.
+        folder: The project folder.
         patience: Seconds to wait for another writer.
 
     Yields:
@@ -386,21 +366,17 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
 
     Raises:
         ProjectError: Another process is writing.
-
-    Example:
-        >>> with writing_alone("recdrop_runs/speech", patience=10.0) as alone:
-        ...     alone
-        True
     """
     file = None if fcntl is None else _open(Path(folder))
     if file is None:
         yield False
         return
-    end, is_locked = time.monotonic() + patience, True
+    end = time.monotonic() + patience
     try:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_locked = True
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
@@ -408,7 +384,7 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
                         "Another process, a search or `recdrop-tune sync`, is writing the runs of the search "
                         f"in `{folder}` to MLflow. Wait for it to end."
                     ) from None
-                time.sleep(_POLL_SECONDS)
+                time.sleep(0.1)
             except OSError:  # The file system has no locks.
                 is_locked = False
                 break

@@ -5,7 +5,7 @@ from recdrop_tune.models.copies import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, own_layers, walk
-from recdrop_tune.models.learning import LearnedRates, ignored_class, learned_rates, spare_rates
+from recdrop_tune.models.learning import LearnedRates, learned_rates, spare_rates
 from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
@@ -29,7 +29,6 @@ __all__ = [
     "dropout_layers",
     "explain",
     "fit",
-    "ignored_class",
     "learned_rates",
     "mc_predict",
     "own_layers",

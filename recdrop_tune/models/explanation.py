@@ -58,7 +58,7 @@ class LayerExplanation:
 
 
 _DECAY = "decay"
-_COLUMNS = (
+_COLUMNS: tuple[str, ...] = (
     "layer",
     "cell",
     "technique",
@@ -92,57 +92,42 @@ class Explanation:
         return pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
 
     def __str__(self) -> str:
-        if not self.rows:
-            return "\n".join([_NONE, *self._other_decays()])
-        notes = self._notes()
-        table = self._table(notes)
+        table, notes = self._table()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in table
         ]
-        lines += [f"[{number}] {note}" for note, number in notes.items()]
-        return "\n".join([*lines, *self._other_decays()])
+        return "\n".join([*(lines if self.rows else [_NONE]), *notes])
 
     def _repr_html_(self) -> str:
         """Returns the table for a notebook."""
         import pandas as pd
 
+        (columns, *cells), notes = self._table()
+        table = pd.DataFrame(cells, columns=columns).to_html(index=False, border=0)
+        below = [escape(note) for note in notes]
         if not self.rows:
-            return f"<p>{'<br>'.join([_NONE, *map(escape, self._other_decays())])}</p>"
-        notes = self._notes()
-        columns, *cells = self._table(notes)
-        table = pd.DataFrame(cells, columns=columns)
-        lines = [f"[{number}] {note}" for note, number in notes.items()] + self._other_decays()
-        return f"{table.to_html(index=False, border=0)}\n<p>{'<br>'.join(map(escape, lines))}</p>"
+            return f"<p>{'<br>'.join([_NONE, *below])}</p>"
+        return f"{table}\n<p>{'<br>'.join(below)}</p>"
 
-    def _table(self, notes: dict[str, int]) -> list[tuple[str, ...]]:
-        """Returns the header and rows of the table, with a column of decays if there are any."""
-        table = [_COLUMNS, *(_cells(row, notes) for row in self.rows)]
-        if any(row.decay for row in self.rows):
-            return table
-        position = _COLUMNS.index(_DECAY)
-        return [(*line[:position], *line[position + 1 :]) for line in table]
-
-    def _other_decays(self) -> list[str]:
-        """Describes the decays of layers that are not in the table."""
-        return [f"Decay at the LockedDropout {name}: {w}." for name, w in self.decays.items()]
-
-    def _notes(self) -> dict[str, int]:
-        """Numbers the notes. Rows with the same note share its number."""
-        texts = dict.fromkeys(_note(row) for row in self.rows if row.why)
-        return {text: number for number, text in enumerate(texts, start=1)}
-
-
-def _note(row: LayerExplanation) -> str:
-    return f"{row.why}. To change it: {row.change}." if row.change else f"{row.why}."
-
-
-def _cells(row: LayerExplanation, notes: dict[str, int]) -> tuple[str, ...]:
-    kernel = f"{row.kernel} [{notes[_note(row)]}]" if row.why else row.kernel
-    on_gpu = row.on_gpu if row.on_gpu in ("cuDNN", "unknown") else "not cuDNN"
-    dash = (row.placement or "-", row.rate or "-", row.shares_mask or "-", row.decay or "-")
-    return (row.name, row.cell, row.technique, *dash, kernel, on_gpu)
+    def _table(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        """Returns the header and rows of the table, and the notes below it. Equal notes share a number."""
+        table, numbers = [_COLUMNS], dict[str, int]()
+        for row in self.rows:
+            kernel = row.kernel
+            if row.why:
+                note = f"{row.why}. To change it: {row.change}." if row.change else f"{row.why}."
+                kernel += f" [{numbers.setdefault(note, len(numbers) + 1)}]"
+            on_gpu = row.on_gpu if row.on_gpu in ("cuDNN", "unknown") else "not cuDNN"
+            dash = (row.placement or "-", row.rate or "-", row.shares_mask or "-", row.decay or "-")
+            table.append((row.name, row.cell, row.technique, *dash, kernel, on_gpu))
+        if not any(row.decay for row in self.rows):
+            position = _COLUMNS.index(_DECAY)
+            table = [(*line[:position], *line[position + 1 :]) for line in table]
+        notes = [f"[{number}] {note}" for note, number in numbers.items()]
+        notes += [f"Decay at the LockedDropout {name}: {w}." for name, w in self.decays.items()]
+        return table, notes
 
 
 def explain(model: Any) -> Explanation:

@@ -18,11 +18,8 @@ from recdrop_tune.wrappers import (
     LockedDropout,
 )
 
-Layer = Any
-"""A Keras layer or model; Keras ships no type information."""
 
-
-def walk(root: Layer) -> Iterator[Layer]:
+def walk(root: Any) -> Iterator[Any]:
     """Yields a layer and every layer inside it, each once, in the order in which they are held."""
     seen: set[int] = set()
     waiting = [root]
@@ -37,17 +34,17 @@ def walk(root: Layer) -> Iterator[Layer]:
 _DROPPING = AbstractDropoutWrapper | EmbeddingDropout | LockedDropout
 
 
-def dropout_layers(root: Layer) -> list[Layer]:
+def dropout_layers(root: Any) -> list[Any]:
     """Returns this package's dropout layers in a layer or model, including those in a `Bidirectional`."""
     return [layer for layer in walk(root) if isinstance(layer, _DROPPING)]
 
 
-def own_layers(root: Layer) -> list[Layer]:
+def own_layers(root: Any) -> list[Any]:
     """Returns this package's layers in a layer or model, including those that drop nothing."""
     return [layer for layer in walk(root) if isinstance(layer, _DROPPING | ActivityDecay)]
 
 
-def learning_layers(root: Layer) -> list[Layer]:
+def learning_layers(root: Any) -> list[Any]:
     """Returns the dropout layers in a layer or model that learn their rates.
 
     For anything else the list is empty: a user-defined `fit` can train other objects than Keras models.
@@ -56,13 +53,13 @@ def learning_layers(root: Layer) -> list[Layer]:
     return [layer for layer in found if layer.learns_rates]
 
 
-def plain_weights(root: Layer) -> list[Any]:
+def plain_weights(root: Any) -> list[Any]:
     """Returns the weights that a layer or model also has without dropout: all but learned rates."""
     learned = {id(each) for layer in learning_layers(root) for each in layer.logits.values()}
     return [weight for weight in root.weights if id(weight) not in learned]
 
 
-def kept_states(root: Layer) -> list[Any]:
+def kept_states(root: Any) -> list[Any]:
     """Returns the states of stateful layers, which are not among a model's variables."""
     stateful = [part for part in walk(root) if getattr(part, "stateful", False)]
     kept = [getattr(part, "states", None) for part in stateful]

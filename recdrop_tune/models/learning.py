@@ -45,13 +45,9 @@ class LearnedRates(keras.callbacks.Callback):
 
 
 def count_targets(model: Any, given: Mapping[str, Any]) -> None:
-    """Sets the number of training targets on the layers of a model that learn their rates.
+    """Sets the number of training targets on the layers that learn their rates, from the arguments of `fit`.
 
     If the number is uncertain, they get None and raise an error that asks for `samples`.
-
-    Args:
-        model: The model.
-        given: The arguments of `fit` by name.
     """
     layers = [layer for layer in learning_layers(model) if layer.samples is None]
     number = _number_of_targets(model, given) if layers else None
@@ -67,18 +63,10 @@ def spare_rates(model: Any) -> None:
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # For mixed precision.
     logits = [logit for layer in learning_layers(model) for logit in layer.logits.values()]
-    if (
-        logits
-        and optimizer is not None
-        and not optimizer.built
-        and excluded_from_decay(optimizer) == (None, False)
-    ):
+    if not logits or optimizer is None or optimizer.built:
+        return
+    if excluded_from_decay(optimizer) == (None, False):
         optimizer.exclude_from_weight_decay(var_list=logits)
-
-
-def ignored_class(loss: Any) -> int | None:
-    """Returns the `ignore_class` of a loss. In Keras 3.16 only its configuration has it."""
-    return loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
 
 
 def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
@@ -96,13 +84,18 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     if not any(_agree(tuple(shape[1:]), form) for form in forms):
         return None
     loss = keras.losses.get(losses[0])
-    if not _is_a_mean(loss) or (steps and not _is_of_each_step(loss)):
+    reduction = getattr(loss, "reduction", "mean")  # Keras takes the mean of a function.
+    if reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+        return None
+    if steps and not _is_of_each_step(loss):
         return None
     samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
-    ignored = ignored_class(loss)
+    # In Keras 3.16 only the configuration has it.
+    ignored = loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
     if steps and _masks(model):
-        sure = ignored is None and _has_a_value_for_each(steps, loss, targets[0], output[-1])
-        return _unmasked(model, given.get("x"), (samples, *map(int, steps))) if sure else None
+        if ignored is not None or not _has_a_value_for_each(steps, loss, targets[0], output[-1]):
+            return None
+        return _unmasked(model, given.get("x"), (samples, *map(int, steps)))
     if ignored is not None:
         return int(np.sum(np.asarray(targets[0][:samples]) != ignored))
     return samples * math.prod(map(int, steps))
@@ -113,11 +106,8 @@ def _shape_of_output(model: Any, x: Any) -> tuple[int | None, ...] | None:
     outputs = getattr(model, "outputs", None)
     if outputs is not None:
         return tuple(outputs[0].shape) if len(outputs) == 1 else None
-    shape = getattr(x, "shape", None)
-    if not shape:
-        return None
     try:  # A `Sequential` without an `Input` is built by its first batch.
-        return tuple(model.compute_output_shape((None, *shape[1:])))
+        return tuple(model.compute_output_shape((None, *x.shape[1:])))
     except Exception:  # A user-defined layer that is not built can raise anything.
         return None
 
@@ -126,12 +116,6 @@ def _agree(shape: tuple[Any, ...], form: tuple[Any, ...]) -> bool:
     return len(shape) == len(form) and all(
         b is None or a == b for a, b in zip(shape, form, strict=True)
     )
-
-
-def _is_a_mean(loss: Any) -> bool:
-    # Keras takes the mean of a function.
-    reduction = getattr(loss, "reduction", "mean")
-    return reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 
 def _is_of_each_step(loss: Any) -> bool:
@@ -162,12 +146,9 @@ def _has_a_value_for_each(steps: Any, loss: Any, targets: Any, width: int | None
 
 
 def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
-    """Counts the steps that the mask on the output of a model keeps; None if that is uncertain.
+    """Counts the steps that the mask on the output keeps, in the `(samples, *steps)` that are trained on.
 
-    Args:
-        model: The model.
-        x: Its inputs. The first `shape[0]` samples are trained on.
-        shape: `(samples, *steps)`.
+    Returns None if that is uncertain.
     """
     outputs = getattr(model, "outputs", None)
     if not outputs or _has_models_inside(model) or len(model.inputs) != 1:
@@ -182,9 +163,9 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
     if not _agree(x.shape[1:], given.shape[1:]):  # `fit` adds or drops an axis of 1.
         return None
     # Only the part of the model that computes the mask, in the model's dtype.
-    compute, number = keras.Function(model.inputs, seen), 0
-    for begin in range(0, shape[0], _MASKED_AT_ONCE):
-        part = x[begin : min(begin + _MASKED_AT_ONCE, shape[0])]
+    compute, number, x = keras.Function(model.inputs, seen), 0, x[: shape[0]]
+    for begin in range(0, len(x), _MASKED_AT_ONCE):
+        part = x[begin : begin + _MASKED_AT_ONCE]
         try:
             mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
         except Exception:  # Data that do not fit: training raises it.
@@ -206,12 +187,11 @@ def _masks(model: Any) -> bool:
 
 
 def _has_models_inside(model: Any) -> bool:
-    inside = (part for layer in model.layers for part in walk(layer))
-    return any(isinstance(part, keras.Model) for part in inside)
+    return any(isinstance(part, keras.Model) for part in [*walk(model)][1:])
 
 
 def _makes_mask(layer: Any) -> bool:
-    """Returns whether a layer creates a mask, or might: user-defined layers with `compute_mask`."""
+    """Returns whether a layer creates a mask, or might."""
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         return True
     user_defined = str(type(layer).__module__).partition(".")[0] not in ("keras", "recdrop_tune")

@@ -33,13 +33,8 @@ def pass_masks(layer: Any) -> Any:
     """Makes the recurrent layers in a layer or model pass on their masks.
 
     From Keras 3.16 on, they do not (keras#23235): the second layer of a stack reads padded steps, and the
-    loss counts them. A file does not keep this setting, so models also get masks as arguments of calls.
-
-    Args:
-        layer: A layer or model, which is changed.
-
-    Returns:
-        The same layer.
+    loss counts them. A file does not keep this setting, so models also get masks as arguments of calls. The
+    layer is changed and returned.
     """
     for part in walk(layer):
         if isinstance(part, _RECURRENT):
@@ -58,12 +53,9 @@ def no_mask_warnings() -> Iterator[None]:
 def with_masks(model: Any) -> Any:
     """Makes the recurrent layers of a model pass on their masks, also in its file.
 
-    Args:
-        model: The model. The file of a subclassed one keeps no masks.
-
     Returns:
         A model of the same layers with masks as arguments of their calls, as Keras saved functional models up
-        to 3.15. The model itself if Keras passes on masks, or if it has none.
+        to 3.15. The model itself if Keras passes on masks, if it has none, or if it is subclassed.
     """
     if KERAS_PASSES_MASKS:
         return model
@@ -87,9 +79,9 @@ def with_masks(model: Any) -> Any:
     functional = model
     if isinstance(model, keras.Sequential):
         functional = keras.Model(model.inputs, model.outputs, name=model.name)
-    masked = keras.models.clone_model(functional, clone_function=_inside, call_function=called)
+    masked = keras.models.clone_model(
+        functional,
+        clone_function=lambda part: with_masks(part) if isinstance(part, keras.Model) else part,
+        call_function=called,
+    )
     return masked if found else model
-
-
-def _inside(layer: Any) -> Any:
-    return with_masks(layer) if isinstance(layer, keras.Model) else layer

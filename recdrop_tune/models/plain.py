@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.copies import (
     check_arguments,
@@ -21,7 +20,7 @@ from recdrop_tune.models.copies import (
 )
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, walk
 from recdrop_tune.models.masks import pass_masks, passes_masks
-from recdrop_tune.wrappers import is_default_name
+from recdrop_tune.wrappers import ZoneoutWrapper, is_default_name
 
 
 def to_plain(model: Any) -> Any:
@@ -49,12 +48,7 @@ def to_plain(model: Any) -> Any:
     """
     check_layer(model)
     for layer in dropout_layers(model):
-        technique = TECHNIQUES.get(getattr(layer, "technique_id", ""))
-        if (
-            technique is not None
-            and technique.rate_at_inference
-            and any(layer.configured_rates.values())
-        ):
+        if isinstance(layer, ZoneoutWrapper) and any(layer.configured_rates.values()):
             raise invalid_argument(
                 "model",
                 expected="a model without zoneout, whose inference no stock Keras layer computes",
@@ -75,18 +69,13 @@ def to_plain(model: Any) -> Any:
         pass_masks(plain)
     copy_weights(model, plain)
     for layer, copied in pairs:
-        # The weights are set.
+        # Initializers do not matter: the weights are set.
         check_arguments(layer, copied, ignored=keras.initializers.Initializer)
     return plain
 
 
 def plain_layer(layer: Any, names: dict[int, str]) -> Any:
-    """Copies a layer without the dropout layer around it, or those inside a `Bidirectional`.
-
-    Args:
-        layer: The layer.
-        names: New names, from `plain_names`.
-    """
+    """Copies a layer without dropout layers around or in it, with its name from `plain_names`."""
     if not own_layers(layer):
         return copy_layer(layer)
     if isinstance(layer, keras.layers.Bidirectional):
@@ -115,17 +104,14 @@ def plain_names(model: Any) -> dict[int, str]:
     """Returns the names of copies of dropout layers by id, unique in each model."""
     names: dict[int, str] = {}
     for each in walk(model):
-        if isinstance(each, keras.Model):
-            taken = {layer.name for layer in each.layers if layer.name == _name(layer)}
-            for layer in each.layers:
-                if layer.name != _name(layer):
-                    stem = re.sub(r"_\d+$", "", _name(layer))
-                    numbered = (f"{stem}_{number}" for number in count(1))
-                    free = next(
-                        name for name in chain([_name(layer)], numbered) if name not in taken
-                    )
-                    names[id(layer)] = free
-                    taken.add(free)
+        layers = each.layers if isinstance(each, keras.Model) else []
+        renamed = [layer for layer in layers if layer.name != _name(layer)]
+        taken = {layer.name for layer in layers if layer not in renamed}
+        for layer in renamed:
+            stem = re.sub(r"_\d+$", "", _name(layer))
+            candidates = chain([_name(layer)], (f"{stem}_{number}" for number in count(1)))
+            names[id(layer)] = next(name for name in candidates if name not in taken)
+            taken.add(names[id(layer)])
     return names
 
 
@@ -133,6 +119,6 @@ def _name(layer: Any) -> str:
     """Returns a layer's name, or for a wrapper whose name Keras made, the name of the layer in it."""
     side = next((each for each in ("forward_", "backward_") if layer.name.startswith(each)), "")
     is_default = is_default_name(layer.name.removeprefix(side), type(layer).__name__)
-    if not is_default or not is_ours(layer) or not hasattr(layer, "layer"):
-        return str(layer.name)
-    return side + str(layer.layer.name).removeprefix(side)
+    if is_default and is_ours(layer) and hasattr(layer, "layer"):
+        return side + str(layer.layer.name).removeprefix(side)
+    return str(layer.name)

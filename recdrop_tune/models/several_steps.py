@@ -18,13 +18,7 @@ _BATCH_METHODS = tuple(
 
 
 def follows_batches(callbacks: Any) -> bool:
-    """Returns whether a callback has a method for batches.
-
-    A callback with a true attribute `counts_steps` accepts one call for several batches.
-
-    Args:
-        callbacks: Callbacks in any structure, as in `Model.fit`.
-    """
+    """Returns whether a callback has a method for batches, without a true attribute `counts_steps`."""
     return any(
         getattr(getattr(callback, name), "__func__", None)
         is not getattr(keras.callbacks.Callback, name)
@@ -36,19 +30,16 @@ def follows_batches(callbacks: Any) -> bool:
 
 @contextlib.contextmanager
 def several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the arguments of a `fit` that runs several steps in a call, if possible.
-
-    Args:
-        model: The model.
-        given: The arguments of `fit` by name.
-    """
+    """Yields the arguments of a `fit` by name, so that it runs several steps in a call, if possible."""
     callbacks, steps = given.get("callbacks"), number_of_batches(given) // _FEWEST_CALLS
-    listed = not isinstance(callbacks, keras.callbacks.CallbackList)
-    shown = given.get("verbose", "auto") in ("auto", 1)
-    if steps < 2 or model.steps_per_execution != 1 or shown or not listed:
-        yield given
-        return
-    if follows_batches(callbacks) or _has_own_train_function(model):
+    if (
+        steps < 2
+        or model.steps_per_execution != 1
+        or given.get("verbose", "auto") in ("auto", 1)  # A progress bar shows every batch.
+        or isinstance(callbacks, keras.callbacks.CallbackList)
+        or follows_batches(callbacks)
+        or _has_own_train_function(model)
+    ):
         yield given
         return
     calls = getattr(model, _ATTRIBUTE, None)
@@ -78,10 +69,6 @@ class _Calls:
 
     They are kept from one `fit` to the next with their number of steps, because results do not depend on it
     and new ones would be traced. A model that is compiled again gets new ones.
-
-    Args:
-        model: The model.
-        steps: Steps in a call.
     """
 
     def __init__(self, model: Any, steps: int) -> None:
@@ -91,12 +78,7 @@ class _Calls:
         self._compiled = _compiled(model)
 
     def enter(self, model: Any, between_epochs: bool = False) -> None:
-        """Makes the model run several steps in a call.
-
-        Args:
-            model: The model.
-            between_epochs: Whether the model is in training.
-        """
+        """Makes the model run several steps in a call."""
         if self._one is not None:
             return
         now, then = _compiled(model), self._compiled
@@ -121,10 +103,7 @@ class _Calls:
 class _AsCompiled(keras.callbacks.Callback):
     """Shows the other callbacks the model as it was compiled, between epochs.
 
-    Args:
-        calls: The functions that run several steps.
-        first: Whether this is the first callback, which removes these functions, or the last, which sets
-            them.
+    The first callback removes the functions that run several steps, the last sets them again.
     """
 
     def __init__(self, calls: _Calls, first: bool) -> None:
@@ -133,14 +112,14 @@ class _AsCompiled(keras.callbacks.Callback):
         self._first = first
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Removes the functions before the other callbacks, and sets them afterwards."""
+        """Removes the functions, or sets them."""
         if self._first:
             self._calls.leave(self.model)
         else:
             self._calls.enter(self.model, between_epochs=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Removes the functions before the other callbacks."""
+        """Removes the functions."""
         if self._first:
             self._calls.leave(self.model)
 

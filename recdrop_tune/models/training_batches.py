@@ -42,10 +42,8 @@ def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
     order = _order(samples) if shuffle else slice(None)
     if order is None:
         return given
-    # Keras uses `batch_size` for validation data, too.
-    others = {
-        name: value for name, value in given.items() if name not in ("x", "y", "sample_weight")
-    }
+    # `batch_size` stays: Keras uses it for validation data, too.
+    others = {name: given[name] for name in given if name not in ("y", "sample_weight")}
     size = given.get("batch_size") or _BATCH_SIZE
     return {**others, "x": _batches(packed, order, size), "shuffle": False}
 
@@ -73,18 +71,14 @@ def _packed(given: Mapping[str, Any]) -> Any:
 def _samples(packed: Any) -> int:
     """Returns the number of samples; 0 unless the data are numeric arrays of one length, not too large."""
     arrays = keras.tree.flatten(packed)
-    if not arrays or not all(map(_is_usual_array, arrays)):
+    for each in arrays:
+        # No subclasses: a row of an `np.matrix` is a matrix.
+        if type(each) not in (np.ndarray, np.memmap) or each.dtype.kind not in "fiub":
+            return 0
+    lengths = {each.shape[:1] for each in arrays}
+    if len(lengths) != 1 or lengths == {()} or sum(each.nbytes for each in arrays) > MOST_BYTES:
         return 0
-    if sum(each.nbytes for each in arrays) > MOST_BYTES:
-        return 0
-    lengths = {len(each) for each in arrays}
-    return lengths.pop() if len(lengths) == 1 else 0
-
-
-def _is_usual_array(array: Any) -> bool:
-    # No subclasses: a row of an `np.matrix` is a matrix.
-    known = type(array) in (np.ndarray, np.memmap)
-    return known and array.dtype.kind in "fiub" and array.ndim > 0
+    return len(arrays[0])
 
 
 def _order(samples: int) -> Any:
@@ -107,16 +101,11 @@ def _order(samples: int) -> Any:
 
 
 def _batches(packed: Any, order: Any, size: int) -> Any:
-    """Cuts arrays into batches.
-
-    Args:
-        packed: The arrays, each of shape `(samples, ...)`.
-        order: Indices of the samples, or a slice.
-        size: Samples in a batch.
+    """Cuts arrays into batches of a size, in the order of indices or a slice.
 
     Returns:
-        A `tf.data.Dataset` of batches with known cardinality. As in Keras, the batch size is static if all
-        batches are full.
+        A `tf.data.Dataset` with known cardinality. As in Keras, the batch size is static if all batches are
+        full.
     """
     tf = import_module("tensorflow")
     samples = _samples(packed)

@@ -11,11 +11,7 @@ from typing import Any
 
 import keras_tuner as kt
 import optuna
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Parameter, Values
@@ -42,15 +38,7 @@ def is_active(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
 
 
 def walk(space: Sequence[HyperParameter], choose: Callable[[HyperParameter], Any]) -> Values:
-    """Draws one configuration, parents first.
-
-    Args:
-        space: The hyperparameters.
-        choose: Returns the value of an active hyperparameter that is not fixed.
-
-    Returns:
-        The value of every active hyperparameter, including the fixed ones.
-    """
+    """Draws the values of all active hyperparameters, parents first; `choose` draws one that is not fixed."""
     values: Values = {}
     for hp in parents_first(space):
         if hp.name not in values and is_active(hp, values):
@@ -117,10 +105,6 @@ def suggest(asked: optuna.Trial, hp: HyperParameter) -> Any:
     """Draws the value of one hyperparameter from an Optuna trial.
 
     `study.ask` takes distributions too, but all at once: a conditional space is known only while it is drawn.
-
-    Args:
-        asked: The trial, fresh from `study.ask()`.
-        hp: The hyperparameter.
     """
     match distribution(hp):
         case CategoricalDistribution(choices=choices):

@@ -5,27 +5,21 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 import numpy as np
 import pandas as pd
+from optuna.trial import FrozenTrial, create_trial
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.files import as_folders, check_folder, check_trial_ids
-from recdrop_tune.oracle.conditions import (
-    HyperParameter,
-    in_words,
-    is_active,
-    is_fixed,
-    middle,
-    plain,
-    walk,
-)
+from recdrop_tune.files import check_folder, check_trial_ids
+from recdrop_tune.oracle.conditions import HyperParameter, in_words, middle, plain, walk
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.scores import objectives, values_of
+from recdrop_tune.oracle.study import as_optuna
+from recdrop_tune.oracle.surrogate import WARM
 from recdrop_tune.oracle.trial_files import read_trials
 from recdrop_tune.oracle.twins import active_values
 from recdrop_tune.problems import suggestion
@@ -33,11 +27,9 @@ from recdrop_tune.spaces import plain_names
 
 
 def as_point(values: Mapping[str, Any]) -> Values:
-    """Returns a configuration as plain Python numbers, without missing values.
+    """Returns a configuration, such as a row of a table, as plain Python numbers, without missing values.
 
-    Args:
-        values: Values by name, such as a row of a table. Tables have None, NaN and pandas's `NA` where a
-            hyperparameter is inactive.
+    Tables have None, NaN and pandas's `NA` where a hyperparameter is inactive.
     """
     return {
         name: value.item() if isinstance(value, np.generic) else value
@@ -47,15 +39,12 @@ def as_point(values: Mapping[str, Any]) -> Values:
 
 
 def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values:
-    """Completes a point with the middle value of each active hyperparameter that it leaves out.
+    """Returns all active values of a point, with the middle value of each that it leaves out.
 
     Args:
         space: The hyperparameters.
         point: Values by name, or by the name in tables (`placement` for the `placement.lambda` that is
             active).
-
-    Returns:
-        All active values.
 
     Raises:
         InvalidArgumentError: The point names a hyperparameter that the space lacks or that is inactive,
@@ -79,7 +68,7 @@ def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Value
         return value
 
     values = walk(space, choose)
-    active = _active(space, values)
+    active = [hp for hp in space if hp.name in values]
     by_name = {hp.name: hp for hp in active} | {_plain_name(hp): hp for hp in active}
     for name, value in given.items():
         hp = by_name.get(name)
@@ -94,29 +83,24 @@ def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Value
                 if inactive
                 else f"`{name}` is not among them. {suggestion(name, known)}".strip(),
             )
-        # A fixed one, or one that is active in two scopes, with another range in each.
-        if values[hp.name] != (value if is_fixed(hp) else _offered(hp, value)):
+        if values[hp.name] != _offered(hp, value):  # A fixed one.
             raise not_offered(hp, value)
     return values
 
 
-def within(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values | None:
-    """Returns a configuration of another space by the names of this one; None if it lies outside.
+def _within(space: Sequence[HyperParameter], trial: Any) -> Values | None:
+    """Returns the active values of a trial by the names of another space; None if they lie outside of it.
 
-    Args:
-        space: The hyperparameters.
-        point: All active values, by the names of the other space, whose groups of wrappers can differ.
+    The groups of wrappers can differ, and so do the names that have them as a suffix.
     """
-    given = plain_names(point)
+    active = active_values(trial.hyperparameters)
+    # Hyperband adds values for itself.
+    given = plain_names({n: value for n, value in active.items() if not n.startswith("tuner/")})
     try:
         values = complete(space, given)
     except InvalidArgumentError:
         return None
-    return values if set(map(_plain_name, _active(space, values))) == set(given) else None
-
-
-def _active(space: Sequence[HyperParameter], values: Values) -> list[HyperParameter]:
-    return [hp for hp in space if hp.name in values and is_active(hp, values)]
+    return values if plain_names(values).keys() == given.keys() else None
 
 
 def _plain_name(hp: HyperParameter) -> str:
@@ -139,37 +123,10 @@ def _offered(hp: HyperParameter, value: Any) -> Any | None:
     return next((plain(hp, each) for each in near), None)
 
 
-_ARGUMENT = "warm_start"
-
-
-@dataclass(frozen=True)
-class WarmTrial:
-    """A complete trial of another search.
-
-    Attributes:
-        source: The folder of that search, and the trial's id there.
-        values: Its active values, by the names of this search.
-        scores: The value of each objective.
-    """
-
-    source: Mapping[str, str]
-    values: Values
-    scores: Sequence[float]
-
-
-def warm_folders(folders: Any) -> list[str]:
-    """Returns the folders given as `warm_start`, links resolved, each once.
-
-    Raises:
-        InvalidArgumentError: They are not paths.
-    """
-    return list(dict.fromkeys(map(os.path.realpath, as_folders(_ARGUMENT, folders))))
-
-
 def read_warm_trials(
-    folders: Sequence[str], oracle: Any, own: str | os.PathLike[str] | None = None
-) -> tuple[list[WarmTrial], list[str]]:
-    """Reads the trials of other searches that lie in the space of a search.
+    folders: Sequence[str], oracle: Any, own: str | Path | None = None
+) -> tuple[list[FrozenTrial], list[str]]:
+    """Reads the complete trials of other searches that lie in the space of a search.
 
     Args:
         folders: The folders of the other searches.
@@ -177,55 +134,51 @@ def read_warm_trials(
         own: The project folder of the search; None: the oracle's.
 
     Returns:
-        The trials, and a line for each folder that counts them.
+        The trials for Optuna, without epochs for pruners, and a line for each folder that counts them.
 
     Raises:
         InvalidArgumentError: No trial can be used; or a folder holds no other search, or one with another
             objective.
         ProjectError: A file is damaged, or a link leads out of a folder.
     """
-    found: list[WarmTrial] = []
+    space = oracle.hyperparameters.space
+    found: list[FrozenTrial] = []
     lines = []
     for folder in folders:
         if folder == os.path.realpath(own or oracle._project_dir):
-            raise invalid_argument(
-                _ARGUMENT,
-                expected="folders of other searches",
-                received=folder,
-                fix="A search resumes with its own trials: leave it out.",
-            )
+            fix = "A search resumes with its own trials: leave it out."
+            raise _refused(folder, "folders of other searches", fix)
         if not any(Path(folder).glob("trial_*/trial.json")):
-            found_there = "no search" if Path(folder).is_dir() else "no folder"
-            raise invalid_argument(
-                _ARGUMENT,
-                expected="the project folder of an earlier search",
-                received=folder,
-                fix=f"There is {found_there} there.",
-            )
-        complete = _complete(folder)
+            there = "search" if Path(folder).is_dir() else "folder"
+            expected = "the project folder of an earlier search"
+            raise _refused(folder, expected, f"There is no {there} there.")
+        complete, used = _complete(folder), 0
         _check_objective(folder, complete, oracle.objective)
-        used = []
         for trial in complete:
-            scores = values_of(trial, oracle.objective)
-            values = within(oracle.hyperparameters.space, _values(trial))
+            scores, values = values_of(trial, oracle.objective), _within(space, trial)
             if values is not None and all(map(math.isfinite, scores)):
-                used.append(
-                    WarmTrial({"folder": folder, "trial_id": trial.trial_id}, values, scores)
+                params, distributions = as_optuna(space, values)
+                source = {"folder": folder, "trial_id": trial.trial_id}
+                found.append(
+                    create_trial(
+                        params=params,
+                        distributions=distributions,
+                        values=scores,
+                        user_attrs={WARM: source},
+                    )
                 )
-        found += used
-        outside = len(complete) - len(used)
+                used += 1
+        outside = len(complete) - used
         where = f"; {outside} outside the search space" if outside else ""
-        lines.append(
-            f"Warm start: {len(used)} of {len(complete)} complete trials of {folder}{where}."
-        )
+        lines.append(f"Warm start: {used} of {len(complete)} complete trials of {folder}{where}.")
     if folders and not found:
-        raise invalid_argument(
-            _ARGUMENT,
-            expected="folders with complete trials whose values lie in the space of this search",
-            received=list(folders),
-            fix=" ".join(lines),
-        )
+        expected = "folders with complete trials whose values lie in the space of this search"
+        raise _refused(list(folders), expected, " ".join(lines))
     return found, lines
+
+
+def _refused(folder: str | list[str], expected: str, fix: str) -> InvalidArgumentError:
+    return invalid_argument("warm_start", expected=expected, received=folder, fix=fix)
 
 
 def _complete(folder: str | Path) -> list[Any]:
@@ -239,12 +192,6 @@ def _complete(folder: str | Path) -> list[Any]:
     # Keras Tuner's Hyperband trains most trials for a part of the epochs: their scores do not compare.
     epochs = [trial.hyperparameters.values.get("tuner/epochs", 0) for trial in complete]
     return [t for t, n in zip(complete, epochs, strict=True) if n == max(epochs)]
-
-
-def _values(trial: Any) -> Values:
-    """Returns the active values of a trial, without those that Hyperband adds."""
-    values = active_values(trial.hyperparameters)
-    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
 
 
 def _check_objective(folder: str, trials: Sequence[Any], objective: Any) -> None:
@@ -261,9 +208,4 @@ def _check_objective(folder: str, trials: Sequence[Any], objective: Any) -> None
             wrong = "Its trials were scored by something else."
         if wrong:
             names = ", ".join(f"{goal.name} ({goal.direction})" for goal in goals)
-            raise invalid_argument(
-                _ARGUMENT,
-                expected=f"folders of searches with the objective {names}",
-                received=folder,
-                fix=wrong,
-            )
+            raise _refused(folder, f"folders of searches with the objective {names}", wrong)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,14 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.errors import check_seconds, invalid_argument
+from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
+from recdrop_tune.files import as_folders
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
-from recdrop_tune.oracle.failures import Failures
-from recdrop_tune.oracle.known_points import (
-    WarmTrial,
-    as_point,
-    complete,
-    read_warm_trials,
-    warm_folders,
-)
+from recdrop_tune.oracle.failures import NOT_A_NUMBER, OUT_OF_MEMORY, TooManyFailuresError
+from recdrop_tune.oracle.known_points import as_point, complete, read_warm_trials
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.proposals import (
     as_drawn,
@@ -42,7 +37,7 @@ from recdrop_tune.oracle.proposals import (
 )
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import BLIND, make_sampler, quiet_optuna
-from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
+from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, outcome
 from recdrop_tune.oracle.surrogate import DISCARDED, STARTUP_TRIALS, SurrogateSampler, nothing
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
@@ -54,14 +49,7 @@ from recdrop_tune.oracle.trial_files import (
     save_trial,
     state_size,
 )
-from recdrop_tune.oracle.twins import (
-    active_values,
-    best_with_dropout,
-    due_twin,
-    needed,
-    offers_none,
-    twin_values,
-)
+from recdrop_tune.oracle.twins import active_values, due_twin, needed, offers_none, twin_of_best
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10
@@ -163,37 +151,39 @@ class OptunaOracle(kt.Oracle):
         max_consecutive_failed_trials: int = 3,
         **kwargs: Any,
     ) -> None:
-        self._failures = Failures(max_consecutive_failed_trials)
+        limit = max_consecutive_failed_trials
+        self._most_failures = check_integer("max_consecutive_failed_trials", limit)
+        self._failures_in_a_row = 0
         # Keras Tuner counts every failure, including those of earlier sessions: its own limit is disabled.
         kwargs["max_consecutive_failed_trials"] = -1
         objective = scores.with_directions(objective)
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
-        scores.check_directions(scores.objectives(self.objective))
+        goals = scores.objectives(self.objective)
+        scores.check_directions(goals)
         if hasattr(self.objective, "objectives"):
-            self.objective = scores.SeveralObjectives(self.objective.objectives)
+            self.objective = scores.SeveralObjectives(goals)
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # Raises for an unknown name.
             if sampler in (None, "surrogate"):
-                several = len(scores.objectives(self.objective)) > 1
-                sampler = "tpe" if several else "surrogate"
+                sampler = "tpe" if len(goals) > 1 else "surrogate"
         self.sampler = sampler
         self.can_pause = pruner == PAUSE
         """Whether trials can pause."""
         if self.can_pause:
             pruner = None  # Where a model or a callback cannot pause, trials are pruned.
-            several = len(scores.objectives(self.objective)) > 1
-            if several or not (sampler == "surrogate" or isinstance(sampler, SurrogateSampler)):
-                raise invalid_argument(
-                    "pruner",
-                    expected="another one than 'pause', which needs the default sampler and one objective",
-                    received=PAUSE,
+            is_default = sampler == "surrogate" or isinstance(sampler, SurrogateSampler)
+            if len(goals) > 1 or not is_default:
+                expected = (
+                    "another one than 'pause', which needs the default sampler and one objective"
                 )
+                raise invalid_argument("pruner", expected=expected, received=PAUSE)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
-        self.warm_start = warm_folders(warm_start)
+        folders = map(os.path.realpath, as_folders("warm_start", warm_start))
+        self.warm_start = list(dict.fromkeys(folders))
         if self.warm_start and sampler in BLIND:
             raise invalid_argument(
                 "warm_start",
@@ -215,7 +205,7 @@ class OptunaOracle(kt.Oracle):
         self._waiting = [as_point(point) for point in try_first]
         self._lock = threading.RLock()
         self._failure: Exception | None = None
-        self._warm: tuple[list[WarmTrial], list[str]] | None = None
+        self._warm: tuple[list[FrozenTrial], list[str]] | None = None
         self._close_study()
 
     def _close_study(self) -> None:
@@ -224,12 +214,8 @@ class OptunaOracle(kt.Oracle):
         self._reported: dict[str, set[int]] = {}
         self._twins: set[str] = set()
         self._chosen: Values | None = None  # By `_next`, for the next trial.
-        self._is_settled = False
-
-    @property
-    def is_settled(self) -> bool:
+        self.is_settled = False
         """Whether trials have paused, and none of them is worth continuing."""
-        return self._is_settled
 
     @property
     def study(self) -> optuna.Study:
@@ -243,9 +229,9 @@ class OptunaOracle(kt.Oracle):
             ProjectError: The storage already holds a study of that name from another search.
         """
         if self._study is None:
-            for line in self.read_warm_start() if self.verbose else ():
+            lines = self.read_warm_start()
+            for line in lines if self.verbose else ():
                 print(line)
-            self.read_warm_start()
             self._study = open_study(self, self._warm[0] if self._warm else ())
             # Workers that outlived the oracle's process still report to their trials.
             for trial in self.trials.values():
@@ -253,7 +239,7 @@ class OptunaOracle(kt.Oracle):
                     self._continue_attempt(trial.trial_id)
         return self._study
 
-    def read_warm_start(self, folder: str | PathLike[str] | None = None) -> list[str]:
+    def read_warm_start(self, folder: str | Path | None = None) -> list[str]:
         """Reads the folders of `warm_start`; returns a line for each that counts the trials used.
 
         Args:
@@ -280,8 +266,7 @@ class OptunaOracle(kt.Oracle):
         wanted = as_point(point)
         if self.hyperparameters.space:
             complete(self.hyperparameters.space, wanted)
-        if wanted not in self._waiting:
-            self._waiting.append(wanted)
+        self._waiting.append(wanted)
 
     def points_to_try(self) -> list[dict[str, Any]]:
         """Lists the configurations that wait, completed, each once and without those that have been tried.
@@ -301,8 +286,7 @@ class OptunaOracle(kt.Oracle):
         Args:
             trial_id: Keras Tuner's id of the trial.
         """
-        attempt = self._attempts.get(trial_id)
-        return numbers_in(self.study).get(trial_id) if attempt is None else attempt.number
+        return numbers_in(self.study).get(trial_id)
 
     def pareto_trials(self) -> list[Any]:
         """Returns the complete trials that no other one beats in every objective."""
@@ -354,7 +338,7 @@ class OptunaOracle(kt.Oracle):
         """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
         values = None
         try:
-            over = self._is_over() or self._is_settled
+            over = self._is_over() or self.is_settled
             twin = self.twin_last and offers_none(self.hyperparameters.space)
             if twin and (over or self._is_full()):
                 if self.ongoing_trials:  # The best is not known before they have ended.
@@ -382,12 +366,9 @@ class OptunaOracle(kt.Oracle):
         """Returns the paused trial to continue; None if another one begins, or the search is over.
 
         What the answer rests on is trained to its end: the baseline without dropout, and the twin of the
-        best.
-
-        Args:
-            exhausted: Whether no other one can begin.
+        best. `exhausted` is whether no other one can begin.
         """
-        self._chosen, self._is_settled = None, False
+        self._chosen, self.is_settled = None, False
         paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
         over = self._is_over()
         for each in paused:
@@ -406,7 +387,7 @@ class OptunaOracle(kt.Oracle):
                 if drawn is not None and not full:
                     self._chosen = as_drawn(self, drawn)
                     return None
-        self._is_settled = True
+        self.is_settled = True
         if self.ongoing_trials:  # One of them may be what is needed.
             return None
         going_on = needed(self, paused)
@@ -420,11 +401,7 @@ class OptunaOracle(kt.Oracle):
         """Yields the paused trials and the new configurations that are worth training, the best first.
 
         The most promising of the paused trials keep their models on disk, at least the first. The others
-        begin anew if they are to continue.
-
-        Args:
-            paused: The trials.
-            full: Whether no more trials can begin.
+        begin anew if they are to continue. `full` is whether no more trials can begin.
         """
         trials = {self._attempts[each.trial_id].number: each for each in paused}
         with self._asking() as sampler:
@@ -494,7 +471,7 @@ class OptunaOracle(kt.Oracle):
         """
         with self._lock:
             if isinstance(self.objective, scores.SeveralObjectives):
-                metrics = self.objective.completed(metrics)
+                metrics = {self.objective.name: self.objective.get_value(metrics), **metrics}
             trial = self._note(trial_id, metrics, step)
             attempt = self._attempts.get(trial_id)
             if attempt is None or len(scores.objectives(self.objective)) > 1:
@@ -506,16 +483,14 @@ class OptunaOracle(kt.Oracle):
             earlier = max(self._reported[trial_id], default=-1)
             self._reported[trial_id].add(step)
             attempt.report(value, step)
+            answer = copy.copy(trial)
             if self.rungs:
                 if any(earlier + 1 < rung <= step + 1 for rung in self.rungs[:-1]):
-                    trial = copy.copy(trial)
-                    trial.status = PAUSED
-                return trial
+                    answer.status = PAUSED
             # If dropout helps much, a twin that is stopped would hide it.
-            if attempt.should_prune() and trial_id not in self._twins:
-                trial = copy.copy(trial)
-                trial.status = "STOPPED"
-            return trial
+            elif attempt.should_prune() and trial_id not in self._twins:
+                answer.status = "STOPPED"
+            return answer
 
     def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
         """Adds an epoch to a trial; returns the trial."""
@@ -534,8 +509,19 @@ class OptunaOracle(kt.Oracle):
         return trial
 
     def score_trial(self, trial: Any) -> None:
-        """Scores a trial by its best epoch that has a finite objective."""
-        scores.score(trial, self.objective)
+        """Scores a trial by its best epoch that has a finite objective.
+
+        With several objectives, the score is the first one's value, negated if it is maximized, as Keras
+        Tuner ranks the trials by the score.
+        """
+        first = scores.objectives(self.objective)[0]
+        step = scores.best_step(trial, first)
+        if step is None:
+            trial.score = math.nan
+            return
+        value = scores.metrics_at(trial, step)[first.name]
+        flipped = first is not self.objective and first.direction == "max"
+        trial.best_step, trial.score = step, -value if flipped else value
 
     def end_trial(self, trial: Any) -> None:
         """Ends a trial in the study too; see `keras_tuner.Oracle.end_trial`.
@@ -551,16 +537,25 @@ class OptunaOracle(kt.Oracle):
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)
             if attempt is not None:
-                # Optuna's value of a pruned trial is that of its last epoch.
-                if ended.status == "STOPPED":
-                    best = scores.reached(ended, self.objective).value
-                    # A storage with a heartbeat may have ended the trial.
-                    with suppress(optuna.exceptions.UpdateFinishedTrialError):
-                        attempt.set_user_attr(BEST, best)
+                ending = outcome(ended, self.objective)
+                # A storage with a heartbeat may have ended the trial.
                 with quiet_optuna():
-                    ending = outcome(ended, self.objective)
                     self.study.tell(attempt.number, skip_if_finished=True, **ending)
-            self._failures.note(ended)
+            self._count_failures(ended)
+
+    def _count_failures(self, ended: Any) -> None:
+        """Counts the failures in a row that are not due to a configuration."""
+        message = str(ended.message or "")
+        if ended.status in ("COMPLETED", "STOPPED"):
+            self._failures_in_a_row = 0
+        elif ended.status == "FAILED" and not message.startswith((OUT_OF_MEMORY, NOT_A_NUMBER)):
+            self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._most_failures:
+            self._failures_in_a_row = 0  # For a search that is continued.
+            raise TooManyFailuresError(
+                "Number of consecutive failures exceeded the limit of "
+                f"{self._most_failures}.\n{message}"
+            )
 
     def _folder(self, trial: Any) -> Path:
         return Path(self._get_trial_dir(trial.trial_id))
@@ -615,11 +610,9 @@ class OptunaOracle(kt.Oracle):
             earlier.set_user_attr(DISCARDED, True)
             with quiet_optuna():
                 self.study.tell(earlier.number, state=TrialState.FAIL, skip_if_finished=True)
-        best = best_with_dropout(self) if self.twin_last else None
-        if best is not None and trial.trial_id == self.start_order[-1]:
-            twin = twin_values(self.hyperparameters.space, best.hyperparameters.values)
-            if active_values(trial.hyperparameters) == twin:
-                self._twins.add(trial.trial_id)
+        is_last = self.twin_last and trial.trial_id == self.start_order[-1]
+        if is_last and active_values(trial.hyperparameters) == twin_of_best(self):
+            self._twins.add(trial.trial_id)
         self._add(trial)
 
     def _add(self, trial: Any) -> None:

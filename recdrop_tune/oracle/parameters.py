@@ -16,7 +16,6 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from math import sqrt
 from typing import Any, TypeVar
 
 import numpy as np
@@ -119,12 +118,7 @@ def exact(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def key_of(values: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Key:
-    """Returns a configuration as a member of sets, without the parameters that have one value.
-
-    Args:
-        values: The values by name.
-        distributions: The distribution of each.
-    """
+    """Returns a configuration as a member of sets, without the parameters that have one value."""
     return frozenset(
         (name, exact(distributions[name], value))
         for name, value in values.items()
@@ -156,12 +150,7 @@ Item = TypeVar("Item", bound=Any)
 
 
 def parents_first(space: Sequence[Item], parents: Callable[[Item], Collection[str]]) -> list[Item]:
-    """Orders a space so that every parameter comes after those it depends on; keeps the order otherwise.
-
-    Args:
-        space: Parameters with a `name`, in any order.
-        parents: Returns the names that a parameter depends on.
-    """
+    """Orders a space so that every parameter comes after those it depends on; keeps the order otherwise."""
     waiting, ordered = list(space), []
     while waiting:
         names = {each.name for each in waiting}
@@ -173,37 +162,26 @@ def parents_first(space: Sequence[Item], parents: Callable[[Item], Collection[st
     return ordered
 
 
-def combinations(space: Sequence[Parameter]) -> Iterator[Values]:
-    """Yields every configuration of a space with few values; the last parameter varies fastest.
+def combinations(space: Sequence[Parameter], values: Values | None = None) -> Iterator[Values]:
+    """Yields every configuration of a space, parents first; the last parameter varies fastest.
 
-    Args:
-        space: The parameters, parents first.
+    `values` are those of earlier parameters.
     """
-    yield from _combinations(space, 0, {})
-
-
-def _combinations(space: Sequence[Parameter], first: int, values: Values) -> Iterator[Values]:
-    for place in range(first, len(space)):
-        each = space[place]
+    values = values or {}
+    for place, each in enumerate(space):
         if each.name not in values and each.is_active(values):
             for value in each.values or ():
-                yield from _combinations(space, place + 1, {**values, each.name: value})
+                yield from combinations(space[place + 1 :], {**values, each.name: value})
             return
     yield values
 
 
 def infer_space(trials: Sequence[FrozenTrial]) -> list[Parameter]:
-    """Infers a conditional space from finished trials.
+    """Infers a conditional space from finished trials, which must not have failed.
 
     A parameter that some trials lack depends on the last one before it whose values separate the trials that
     have it from those that lack it. If there is no such parameter, for example because the condition is on a
-    continuous range, it counts as always active.
-
-    Args:
-        trials: Trials that have ended. Failed ones may lack parameters.
-
-    Returns:
-        The parameters in the order in which they were first suggested.
+    continuous range, it counts as always active. The parameters are in the order of the first suggestions.
     """
     seen: dict[str, BaseDistribution] = {}
     for trial in trials:
@@ -287,13 +265,7 @@ class Candidates:
     def untried(
         self, tried: Container[Key], best: Sequence[Values], random: np.random.Generator
     ) -> list[Values]:
-        """Lists candidates; none if all have been tried.
-
-        Args:
-            tried: The keys of the configurations that were tried.
-            best: The best configurations so far.
-            random: The random generator.
-        """
+        """Lists candidates whose keys are not among those `tried`; none if all have been."""
         offered = self._all
         if offered is None:
             changed = [best[turn % len(best)] for turn in range(_CHANGED)] if best else []
@@ -303,12 +275,7 @@ class Candidates:
         return [values for key, values in offered if key not in tried]
 
     def draw(self, tried: Container[Key], random: np.random.Generator) -> Values | None:
-        """Draws a configuration at random; None if all have been tried.
-
-        Args:
-            tried: The keys of the configurations that were tried.
-            random: The random generator.
-        """
+        """Draws a configuration at random; None if all have been tried."""
         for _ in range(_TRIES):
             values = self._draw({}, random)
             if self.key(values) not in tried:
@@ -384,4 +351,4 @@ def _columns(parameter: Parameter, values: list[Any]) -> list[list[float]]:
     if is_ordered(parameter):
         ranks = {v: rank / (len(choices) - 1) for rank, v in enumerate(sorted(choices))}
         return [[ranks.get(v, _INACTIVE) for v in values]]
-    return [[sqrt(0.5) if v == one else 0.0 for v in values] for one in choices]
+    return [[math.sqrt(0.5) if v == one else 0.0 for v in values] for one in choices]

@@ -115,18 +115,15 @@ def limits(oracle: Any) -> Callable[[Values], bool]:
 def nearest_untried(
     oracle: Any, wanted: Values, refuses: Callable[[Values], bool]
 ) -> Values | None:
-    """Returns the untried configuration that is most like a given one.
+    """Returns the untried configuration that is most like a given one; None if all have been tried.
 
     A sampler that has settled on a region asks for the same few points again; it would ask for their
     neighbours next. If the given one is refused, its other settings are kept, and the dropout is drawn.
 
     Args:
         oracle: The oracle: its space, its trials and its seed.
-        wanted: The active values of a configuration that has been tried or is refused, by name.
+        wanted: The active values of a configuration that has been tried or is refused.
         refuses: What is tried only if nothing else is left; see `limits`.
-
-    Returns:
-        Active values, by name; None if the whole space has been tried.
     """
     space = oracle.hyperparameters.space
     parameters = parameters_of(space)
@@ -142,27 +139,16 @@ def nearest_untried(
     ordered = [offered[number] for number in np.argsort(distances, kind="stable")]
     ordered.sort(key=refuses)  # Refused points come last.
     tried = keys_of_trials(oracle)
-    nearest = next((each for each in ordered if key_of_drawn(oracle, each) not in tried), None)
-    if nearest is None:
-        return None
-    return as_drawn(oracle, nearest)
+    untried = (each for each in ordered if key_of_drawn(oracle, each) not in tried)
+    return next((as_drawn(oracle, each) for each in untried), None)
 
 
 def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | None:
     """Counts the configurations of a search space that were tried, and all of them.
 
-    Args:
-        oracle: Any oracle.
-        most: Spaces with more configurations are not counted.
-
-    Returns:
-        Both numbers; None if the space has more configurations, or has hyperparameters that cannot be listed.
+    None if the space has more than `most`, or hyperparameters that cannot be listed.
     """
-    space = oracle.hyperparameters.space
-    try:
-        parameters = parameters_of(space)
-    except Exception:  # User-defined hyperparameters; a search must not fail because of a count.
-        return None
+    parameters = parameters_of(oracle.hyperparameters.space)
     if any(each.values is None for each in parameters):
         return None
     listed = list(islice(combinations(parameters), most + 1))
@@ -185,11 +171,7 @@ def fewer_than_trials(oracle: Any) -> int | None:
 
 
 def exhausted(oracle: Any) -> tuple[int, int] | None:
-    """Returns what `tried_of_all` does if a search ended before `max_trials` because all has been tried.
-
-    Args:
-        oracle: The oracle of a search that has ended.
-    """
+    """Returns what `tried_of_all` does if a search ended before `max_trials` because all has been tried."""
     if oracle.max_trials and len(oracle.trials) >= oracle.max_trials:
         return None
     found = tried_of_all(oracle)

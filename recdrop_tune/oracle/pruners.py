@@ -58,11 +58,8 @@ class HalvingPruner(BasePruner):
         rung = self.rung(reached[-1]) if reached else None
         if rung is None or (len(reached) > 1 and reached[-2] >= rung):
             return False  # Not yet, or judged there already.
-        others = [
-            t
-            for t in study.get_trials(deepcopy=False, states=_STATES)
-            if t.number != trial.number and WARM not in t.user_attrs
-        ]
+        trials = study.get_trials(deepcopy=False, states=_STATES)
+        others = [t for t in trials if t.number != trial.number and WARM not in t.user_attrs]
         if sum(other.state == TrialState.COMPLETE for other in others) < self._startup_trials:
             return False
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
@@ -87,22 +84,16 @@ better in the end.
 STARTUP_TRIALS = 5
 """The number of complete trials before Optuna's pruners stop any."""
 
-_PATIENCE = 2
-
 
 def make_pruner(
     name: str | None, warm_up: int | None = None, epochs: int | None = None
 ) -> BasePruner:
-    """Makes an Optuna pruner; None or `"halving"` is the default.
-
-    By default a trial is stopped after its first epochs (`warm_up`), or after twice, four times ... as
-    many, if its best so far is in the worse half of all trials' until there; but not before two trials are
-    complete.
+    """Makes an Optuna pruner.
 
     Args:
-        name: `"halving"`, `"patient_median"` (has not improved for two epochs and is worse than the median of
-            the complete trials, at least five), `"median"`, `"percentile"` (worse than three quarters),
-            `"asha"`, `"hyperband"` or `"none"`.
+        name: `"halving"` (the default; see `HalvingPruner`), `"patient_median"` (has not improved for two
+            epochs and is worse than the median of the complete trials, at least five), `"median"`,
+            `"percentile"` (worse than three quarters), `"asha"`, `"hyperband"` or `"none"`.
         warm_up: Epochs that a trial always gets; ten by default.
         epochs: The most epochs of a trial, for Hyperband. By default Optuna reads them off the first trials.
 
@@ -117,16 +108,13 @@ def make_pruner(
         "hyperband": lambda: optuna.pruners.HyperbandPruner(first, most),
         "median": lambda: MedianPruner(STARTUP_TRIALS, first),
         "none": NopPruner,
-        "patient_median": lambda: PatientPruner(MedianPruner(STARTUP_TRIALS, first), _PATIENCE),
+        "patient_median": lambda: PatientPruner(MedianPruner(STARTUP_TRIALS, first), 2),
         "percentile": lambda: optuna.pruners.PercentilePruner(25.0, STARTUP_TRIALS, first),
     }
     name = "halving" if name is None else name
-    if not isinstance(name, str) or name not in pruners:
-        raise invalid_argument(
-            "pruner",
-            expected=f"one of {', '.join(pruners)}, or an Optuna pruner",
-            received=name,
-        )
+    if name not in pruners:
+        expected = f"one of {', '.join(pruners)}, or an Optuna pruner"
+        raise invalid_argument("pruner", expected=expected, received=name)
     with warnings.catch_warnings():
         # `PatientPruner` is experimental in Optuna; chosen on purpose.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from math import isinf
 from typing import Any
 
@@ -20,11 +21,7 @@ from recdrop_tune.oracle.surrogate import SurrogateSampler
 
 
 class GridSampler(optuna.samplers.BruteForceSampler):
-    """Tries every configuration of a conditional space once, in random order.
-
-    Raises:
-        InvalidArgumentError: A range without a step is asked for.
-    """
+    """Tries every configuration of a conditional space once, in random order."""
 
     def sample_independent(
         self,
@@ -35,11 +32,10 @@ class GridSampler(optuna.samplers.BruteForceSampler):
     ) -> Any:
         """Draws the value of one parameter; see `optuna.samplers.BaseSampler`."""
         if isinf(Parameter(param_name, param_distribution).count):
-            raise invalid_argument(
-                "sampler",
-                expected="another one than 'grid', which needs a `step` or a list of values for each range",
-                received=param_name,
+            expected = (
+                "another one than 'grid', which needs a `step` or a list of values for each range"
             )
+            raise invalid_argument("sampler", expected=expected, received=param_name)
         return super().sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, *args: Any) -> None:
@@ -48,51 +44,40 @@ class GridSampler(optuna.samplers.BruteForceSampler):
             super().after_trial(*args)
 
 
-_SAMPLERS: dict[str, Any] = {
+_SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": optuna.samplers.CmaEsSampler,
     "gp": optuna.samplers.GPSampler,
     "grid": GridSampler,
     "nsga2": optuna.samplers.NSGAIISampler,
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
+    "surrogate": SurrogateSampler,
+    "tpe": partial(TPESampler, multivariate=True, group=True, constant_liar=True),
 }
-
 
 BLIND = ("cmaes", "grid", "nsga2", "qmc", "random")
 """The samplers that learn from no trials, or only from those that they have proposed themselves."""
 
 
 def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
-    """Makes an Optuna sampler.
+    """Makes an Optuna sampler for a study with a number of trials; `None` stands for `"surrogate"`.
 
-    Args:
-        name: One of `"surrogate"` (a `SurrogateSampler`; `None` is the same), `"tpe"`, `"random"`, `"grid"`,
-            `"qmc"`, `"nsga2"` (several objectives), `"gp"` (needs torch) and `"cmaes"` (needs cmaes).
-        seed: Seed of the sampler.
-        begun: The number of trials in the study.
+    `"gp"` needs the package torch, and `"cmaes"` needs cmaes. `"nsga2"` is for several objectives.
 
     Raises:
         InvalidArgumentError: There is no sampler of that name.
     """
-    known = {*_SAMPLERS, "surrogate", "tpe"}
-    if name is not None and (not isinstance(name, str) or name not in known):
-        raise invalid_argument(
-            "sampler",
-            expected=f"one of {', '.join(sorted(known))}, or an Optuna sampler",
-            received=name,
-        )
-    if name in (None, "surrogate"):
-        return SurrogateSampler(seed)  # It seeds each trial by its number.
-    if begun:
+    name = "surrogate" if name is None else name
+    if name not in _SAMPLERS:
+        expected = f"one of {', '.join(_SAMPLERS)}, or an Optuna sampler"
+        raise invalid_argument("sampler", expected=expected, received=name)
+    if begun and name != "surrogate":  # Which seeds each trial by its number.
         # With the same seed the sampler would propose its first trials again.
         seed = int(np.random.SeedSequence([seed, begun]).generate_state(1)[0])
     with warnings.catch_warnings():
         # `group`, `multivariate` and some samplers are experimental in Optuna; chosen on purpose.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name == "tpe":
-            return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        sampler: BaseSampler = _SAMPLERS[name](seed=seed)
-        return sampler
+        return _SAMPLERS[name](seed=seed)
 
 
 @contextmanager

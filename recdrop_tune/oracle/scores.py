@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import keras_tuner as kt
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import invalid_argument
@@ -35,9 +36,6 @@ class SeveralObjectives(kt.Objective):
     """Several objectives. The first one picks the best epoch, while Keras Tuner's own class adds them up.
 
     So the score is the first objective's, and so are the weights that are kept.
-
-    Args:
-        objectives: The objectives.
     """
 
     def __init__(self, objectives: Iterable[kt.Objective]) -> None:
@@ -54,19 +52,6 @@ class SeveralObjectives(kt.Objective):
         if not all(map(math.isfinite, values)):
             return math.nan
         return -values[0] if self.objectives[0].direction == "max" else values[0]
-
-    def completed(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Adds the combined value of all objectives to the metrics of an epoch.
-
-        Raises:
-            InvalidArgumentError: One of the objectives is missing.
-        """
-        if self.has_value(metrics):
-            return {self.name: self.get_value(metrics), **metrics}
-        names = ", ".join(each.name for each in self.objectives)
-        raise invalid_argument(
-            "metrics", expected=f"a number for each objective: {names}", received=", ".join(metrics)
-        )
 
 
 def first_value(trial: Any, objective: Any) -> float:
@@ -99,31 +84,23 @@ def reached(trial: Any, objective: Any) -> Reached:
     """Returns the best epoch of a complete, pruned or paused trial; an empty `Reached` for other trials."""
     first = objectives(objective)[0]
     complete = trial.status == "COMPLETED"
-    if complete:
-        step = None if trial.best_step is None else int(trial.best_step)
-    else:
-        step = best_step(trial, first) if trial.status in ("STOPPED", PAUSED) else None
-    if step is None and not complete:
+    step = trial.best_step if complete else None
+    if trial.status in ("STOPPED", PAUSED):
+        step = best_step(trial, first)
+    if step is None:
         return Reached()
     metrics = metrics_at(trial, step)
     if first is not objective:
         metrics.pop(objective.name, None)  # The combined value.
     value = first_value(trial, objective) if complete else metrics[first.name]
-    values = _trainings_at(trial, first.name, step)
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return Reached(step, value, metrics, std)
+    history = _history(trial, first.name)
+    trainings = [float(value) for each in history if each.step == step for value in each.value]
+    std = statistics.stdev(trainings) if len(trainings) > 1 else None
+    return Reached(int(step), value, metrics, std)
 
 
 def forget_metrics(trial: Any, first: int = 0) -> bool:
-    """Deletes the reported metrics of a trial from an epoch on, for another attempt.
-
-    Args:
-        trial: A Keras Tuner trial.
-        first: The first epoch that is deleted.
-
-    Returns:
-        Whether there were any.
-    """
+    """Deletes the metrics of a Keras Tuner trial from an epoch on; returns whether there were any."""
     if not first:
         had, trial.metrics = bool(trial.metrics.metrics), type(trial.metrics)()
         return had
@@ -140,9 +117,7 @@ def forget_metrics(trial: Any, first: int = 0) -> bool:
 def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     """Returns the metrics of one epoch of a trial, or of the last epoch if that one was not reported.
 
-    Args:
-        trial: A Keras Tuner trial. With several trainings, their mean counts.
-        step: The epoch, as reported.
+    With several trainings, their mean counts.
     """
     found = {}
     for name in trial.metrics.metrics:
@@ -152,45 +127,24 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     return found
 
 
+def _history(trial: Any, name: str) -> list[Any]:
+    """Returns what was reported of a metric: one observation for each epoch."""
+    return list(trial.metrics.get_history(name)) if trial.metrics.exists(name) else []
+
+
 def first_epochs(trial: Any, name: str) -> dict[int, float]:
-    """Returns the values of a metric in the first training of a trial, by epoch."""
-    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
-    firsts = {int(each.step): float(each.value[0]) for each in history if each.value}
+    """Returns the finite values of a metric in the first training of a trial, by epoch."""
+    firsts = {int(each.step): float(each.value[0]) for each in _history(trial, name) if each.value}
     return {step: value for step, value in firsts.items() if math.isfinite(value)}
-
-
-def _trainings_at(trial: Any, name: str, step: int | None) -> list[float]:
-    """Lists the values of a metric at an epoch, one for each training."""
-    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
-    return [float(value) for each in history if each.step == step for value in each.value]
 
 
 def best_step(trial: Any, objective: Any) -> int | None:
     """Returns the first epoch with the best finite value of an objective."""
-    history = (
-        trial.metrics.get_history(objective.name) if trial.metrics.exists(objective.name) else []
-    )
-    finite = [each for each in history if math.isfinite(each.mean())]
+    finite = [each for each in _history(trial, objective.name) if math.isfinite(each.mean())]
     if not finite:
         return None
     sign = -1.0 if objective.direction == "max" else 1.0
     return int(min(finite, key=lambda each: sign * each.mean()).step)
-
-
-def score(trial: Any, objective: Any) -> None:
-    """Sets the score and the best epoch of a trial.
-
-    With several objectives, the score is the first one's value, negated if it is maximized, as Keras Tuner
-    ranks the trials by the score.
-    """
-    first = objectives(objective)[0]
-    step = best_step(trial, first)
-    if step is None:
-        trial.score = math.nan
-        return
-    value = metrics_at(trial, step)[first.name]
-    flipped = first is not objective and first.direction == "max"
-    trial.best_step, trial.score = step, -value if flipped else value
 
 
 def values_of(trial: Any, objective: Any) -> list[float]:
@@ -203,14 +157,11 @@ def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:
     """Returns the Pareto front: the complete trials that no other one beats in every objective."""
     signs = [-1.0 if each.direction == "max" else 1.0 for each in objectives(objective)]
     complete = [trial for trial in trials if trial.status == "COMPLETED"]
-    points = [
-        tuple(s * v for s, v in zip(signs, values_of(trial, objective), strict=True))
-        for trial in complete
-    ]
+    points = [np.multiply(signs, values_of(trial, objective)) for trial in complete]
     return [
         trial
         for trial, point in zip(complete, points, strict=True)
-        if not any(_dominates(other, point) for other in points)
+        if not any((other <= point).all() and (other < point).any() for other in points)
     ]
 
 
@@ -229,20 +180,12 @@ def check_directions(goals: Sequence[Any]) -> None:
         raise invalid_argument("objective", expected="different metrics", received=names)
 
 
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
-
-
 @dataclass(frozen=True)
 class Curve:
     """The values that a trial has reported; lower ones are better in every study.
 
-    Attributes:
-        key: Its configuration.
-        state: Its state.
-        value: Its value; the best value so far of a trial that is not complete, and infinity without values.
-        steps: The reported steps.
-        bests: The best value until each step.
+    The value of a trial that is not complete is its best so far, or infinity. `bests` are the best values
+    until each of the reported steps.
     """
 
     key: Key
@@ -253,12 +196,7 @@ class Curve:
 
 
 def read_curve(trial: FrozenTrial, sign: float) -> Curve:
-    """Reads a trial.
-
-    Args:
-        trial: The trial.
-        sign: 1 if the study minimizes, -1 if it maximizes.
-    """
+    """Reads a trial; `sign` is 1 if its study minimizes, and -1 if it maximizes."""
     reported = {step: sign * value for step, value in trial.intermediate_values.items()}
     steps = sorted(step for step, value in reported.items() if math.isfinite(value))
     bests = list(accumulate((reported[step] for step in steps), min))

@@ -29,22 +29,17 @@ from recdrop_tune.oracle.conditions import (
     plain,
     to_drawn,
 )
-from recdrop_tune.oracle.known_points import WarmTrial
 from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
-from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
+from recdrop_tune.oracle.scores import first_epochs, objectives, values_of
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
 from recdrop_tune.oracle.trial_files import ENDED, PAUSED
 
-ID, BEST = "keras_tuner_id", "best_value"
-"""User attributes of Optuna's trials: Keras Tuner's id, and the best epoch of a trial that was pruned."""
+ID = "keras_tuner_id"
+"""User attribute of Optuna's trials: Keras Tuner's id."""
 
 
-def open_study(oracle: Any, warm: Iterable[WarmTrial] = ()) -> optuna.Study:
-    """Opens the study of an `OptunaOracle`.
-
-    Args:
-        oracle: The oracle, with its trials.
-        warm: Trials of other searches, which the study has first.
+def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
+    """Opens the study of an `OptunaOracle`, with the trials of other searches first.
 
     Raises:
         ProjectError: The storage already holds a study of that name from another search.
@@ -62,17 +57,15 @@ def open_study(oracle: Any, warm: Iterable[WarmTrial] = ()) -> optuna.Study:
             with MAKING_TABLES:
                 storage = get_storage(oracle.storage)
             study = _create(oracle, storage, load_if_exists=True, **options)
-        stored = study.get_trials(deepcopy=False)
-        own = [each for each in stored if WARM not in each.user_attrs]
+        attributes = [each.user_attrs for each in study.get_trials(deepcopy=False)]
+        own = sum(WARM not in each for each in attributes)
         if own and not oracle.trials and not (folder / "oracle.json").exists():
             raise ProjectError(
-                f"The storage already holds a study named `{name}` of another search, with {len(own)} "
+                f"The storage already holds a study named `{name}` of another search, with {own} "
                 "trials. Give another `study_name` or another storage."
             )
-        known = [each.user_attrs[WARM] for each in stored if WARM in each.user_attrs]
-        for each in warm:
-            if each.source not in known:
-                study.add_trial(_frozen_warm(oracle, each))
+        known = [each.get(WARM) for each in attributes]
+        study.add_trials(each for each in warm if each.user_attrs[WARM] not in known)
         _complete(study, oracle)
         if sampler is None:
             trials = study.get_trials(deepcopy=False)
@@ -104,16 +97,11 @@ def study_of(
 ) -> optuna.Study:
     """Makes a study in memory from the trials of any oracle, in the order in which they began.
 
-    Args:
-        oracle: A `keras_tuner.Oracle`.
-        name: The name of the study.
-        times: When each trial began and ended, as Unix timestamps, by its id, if known.
+    `times` are the Unix timestamps at which each trial began and ended, by its id, as far as they are known.
     """
     with quiet_optuna():
         study = _create(oracle, InMemoryStorage(), study_name=name)
         for trial_id in oracle.start_order:
-            if trial_id not in oracle.trials:
-                continue
             made = frozen_trial(oracle, oracle.trials[trial_id])
             began, ended = times.get(trial_id, (None, None))
             if began is not None:
@@ -125,9 +113,10 @@ def study_of(
 
 
 def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
+    goals = objectives(oracle.objective)
     directions = [
         StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
-        for each in objectives(oracle.objective)
+        for each in goals
     ]
     return optuna.create_study(storage=storage, directions=directions, **options)
 
@@ -150,43 +139,22 @@ def outcome(trial: Any, objective: Any) -> dict[str, Any]:
     return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
 
 
-def frozen_trial(oracle: Any, trial: Any, **attributes: Any) -> FrozenTrial:
-    """Makes the Optuna trial that corresponds to one of Keras Tuner's.
-
-    Args:
-        oracle: The oracle: its space and objectives.
-        trial: The trial.
-        **attributes: Further arguments of `optuna.trial.create_trial`.
-    """
+def frozen_trial(oracle: Any, trial: Any) -> FrozenTrial:
+    """Makes the Optuna trial that corresponds to one of Keras Tuner's."""
     goals = objectives(oracle.objective)
     params, distributions = as_optuna(oracle.hyperparameters.space, trial.hyperparameters.values)
     epochs = first_epochs(trial, goals[0].name) if len(goals) == 1 else {}
     ending: dict[str, Any] = {"state": TrialState.RUNNING}
-    noted = {ID: trial.trial_id}
     if trial.status in ENDED:
         ending = {"state": TrialState.COMPLETE, **outcome(trial, oracle.objective)}
-        best = reached(trial, oracle.objective).value if trial.status == "STOPPED" else None
-        if best is not None and epochs:
-            noted[BEST] = best
+        if trial.status == "STOPPED" and epochs:
             ending["value"] = epochs[max(epochs)]  # As Optuna does for a trial that is pruned.
     return optuna.trial.create_trial(
         params=params,
         distributions=distributions,
         intermediate_values=epochs,
-        user_attrs=noted,
+        user_attrs={ID: trial.trial_id},
         **ending,
-        **attributes,
-    )
-
-
-def _frozen_warm(oracle: Any, trial: WarmTrial) -> FrozenTrial:
-    """Makes the Optuna trial that corresponds to one of another search, without epochs for pruners."""
-    params, distributions = as_optuna(oracle.hyperparameters.space, trial.values)
-    return optuna.trial.create_trial(
-        params=params,
-        distributions=distributions,
-        values=trial.scores,
-        user_attrs={WARM: trial.source},
     )
 
 

@@ -7,7 +7,6 @@ import secrets
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle.learning_curves import Array, LearningCurves, seen_of
 from recdrop_tune.oracle.parameters import (
     Candidates,
@@ -46,16 +45,11 @@ DISCARDED = "discarded"
 WARM = "warm_start"
 """Attribute of a trial of another search; its configuration can be tried again."""
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
 
 class Promise(NamedTuple):
-    """What can be trained next: a new configuration, or a paused trial.
+    """What can be trained next: the values of a new configuration, or the number of a paused trial.
 
-    Attributes:
-        gain: The expected improvement over the best complete trial at the last epoch; of a loss, as a part.
-        values: The new configuration.
-        number: The trial.
+    Its gain is the expected improvement over the best complete trial at the last epoch; of a loss, as a part.
     """
 
     gain: float
@@ -93,8 +87,8 @@ class SurrogateSampler(BaseSampler):
         refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
 
     Raises:
-        InvalidArgumentError: The seed is not an integer from 0 to 2**32 - 1, or the space has a
-            condition on a parameter that it lacks; when it samples, the study has several objectives.
+        InvalidArgumentError: The space has a condition on a parameter that it lacks; when it samples, the
+            study has several objectives.
 
     Example:
         >>> def objective(trial):
@@ -113,7 +107,7 @@ class SurrogateSampler(BaseSampler):
     """
 
     def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
-        self._seed = secrets.randbits(32) if seed is None else _check_seed(seed)
+        self._seed = secrets.randbits(32) if seed is None else seed
         self.space = None if space is None else check_space(space)
         self.refuses: Callable[[Values], bool] = nothing
         self._candidates: tuple[list[Parameter], Candidates] | None = None
@@ -261,19 +255,13 @@ class SurrogateSampler(BaseSampler):
 
 def known_trials(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
     """Lists the other trials that are running or have ended, without discarded ones."""
-    states, own = (*_ENDED, TrialState.RUNNING), None if trial is None else trial.number
+    own = None if trial is None else trial.number
+    begun = [each for each in study.get_trials(deepcopy=False) if each.state != TrialState.WAITING]
     return [
         each
-        for each in study.get_trials(deepcopy=False, states=states)
+        for each in begun
         if each.number != own and each.params and not each.user_attrs.get(DISCARDED)
     ]
-
-
-def _check_seed(seed: Any) -> int:
-    number = isinstance(seed, Integral) and not isinstance(seed, bool)
-    if not number or not 0 <= int(seed) < 2**32:
-        raise invalid_argument("seed", expected="an integer from 0 to 2**32 - 1", received=seed)
-    return int(seed)
 
 
 def improvement(mean: Array, deviation: Array, best: float) -> Array:

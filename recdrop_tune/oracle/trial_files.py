@@ -33,6 +33,9 @@ RESTORE = (
     "`overwrite=True`."
 )
 
+_NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What code raises that gets something else than it expects."""
+
 
 def is_chief() -> bool:
     """Returns whether this process is the chief of Keras Tuner's chief and workers."""
@@ -48,17 +51,9 @@ def damage_named(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise ProjectError(f"`{path}` cannot be read: {error}. Nothing was changed.") from error
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        raise ProjectError(
-            f"`{path}` is damaged ({type(error).__name__}: {error}). {RESTORE}"
-        ) from error
+    except _NONSENSE as error:
+        kind = type(error).__name__
+        raise ProjectError(f"`{path}` is damaged ({kind}: {error}). {RESTORE}") from error
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -78,13 +73,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def read_trial(path: Path) -> Any | None:
-    """Reads the file of a trial; returns None if there is no such file.
-
-    Args:
-        path: The file `trial.json` in the trial's folder.
-
-    Returns:
-        A `keras_tuner.engine.trial.Trial`.
+    """Reads the file `trial.json` of a Keras Tuner trial; returns None if there is no such file.
 
     Raises:
         ProjectError: The file cannot be read, is damaged, or belongs to another trial.
@@ -115,34 +104,21 @@ def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
 
     Keras Tuner saves a new trial, then the oracle's state, and only then hands the trial out. So a trial that
     is missing in the state has never run, and it is proposed again.
-
-    Args:
-        state: The state that was saved last.
-        trials: The trials by id.
     """
     noted = set(state["start_order"])
     return [id for id, trial in trials.items() if id not in noted and trial.status not in RESTING]
 
 
 def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
-    """Brings an oracle's state into line with its trials.
+    """Brings an oracle's state, which was saved last, into line with its trials by id.
 
-    Args:
-        state: The state that was saved last.
-        trials: The trials by id, each saved before the state.
-
-    Returns:
-        The state in which each trial that has neither ended nor paused is under way or waits to run again.
+    Each trial that has neither ended nor paused is then under way, or waits to run again.
     """
     ended = {id for id, trial in trials.items() if trial.status in ENDED}
-    resting = ended | {id for id, trial in trials.items() if trial.status == PAUSED}
-    ongoing = {
-        tuner: id
-        for tuner, id in state["ongoing_trials"].items()
-        if id in trials and id not in resting
-    }
-    waiting = [id for id in state["retry_queue"] if id in trials and id not in resting]
-    lost = sorted(set(trials) - resting - set(ongoing.values()) - set(waiting))
+    unfinished = {id for id, trial in trials.items() if trial.status not in RESTING}
+    ongoing = {tuner: id for tuner, id in state["ongoing_trials"].items() if id in unfinished}
+    waiting = [id for id in state["retry_queue"] if id in unfinished]
+    lost = sorted(unfinished - set(ongoing.values()) - set(waiting))
     in_end_order = [id for id in state["end_order"] if id in ended or id not in trials]
     return {
         **state,
@@ -153,26 +129,17 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_STATE = "paused-{}.npz"
-"""The file of a paused training in the folder of its trial: with the number of its epochs so far."""
-
-
 def state_path(folder: Path, epoch: int) -> Path:
     """Returns the file of the trainings of a trial that have paused after a number of epochs."""
-    return folder / _STATE.format(epoch)
+    return folder / f"paused-{epoch}.npz"
 
 
 def _states(folder: Path) -> dict[int, Path]:
-    names = {path.stem.removeprefix("paused-"): path for path in folder.glob(_STATE.format("*"))}
-    return {int(name): path for name, path in names.items() if name.isdecimal()}
+    return {int(path.stem.removeprefix("paused-")): path for path in folder.glob("paused-*.npz")}
 
 
 def paused_epoch(folder: Path) -> int:
-    """Returns the number of epochs after which a trial can continue; 0 if it begins anew.
-
-    Args:
-        folder: The trial's folder.
-    """
+    """Returns the number of epochs after which the trial of a folder can continue; 0 if it begins anew."""
     states = _states(folder).items()
     return max((epoch for epoch, path in states if path.stat().st_size), default=0)
 
@@ -221,12 +188,6 @@ def save_trial(oracle: Any, trial: Any) -> None:
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
 
 
-def _reported(trial: Any) -> int:
-    """Returns how many epochs a trial has reported."""
-    histories = (each.get_history() for each in trial.metrics.metrics.values())
-    return max((int(each.step) + 1 for history in histories for each in history), default=0)
-
-
 def restore(oracle: Any) -> None:
     """Restores an oracle from its files, as `keras_tuner.Oracle.reload` does.
 
@@ -250,7 +211,9 @@ def restore(oracle: Any) -> None:
         for trial in oracle.trials.values():
             # Killed after its state was written, and before it was noted as paused.
             paused = paused_epoch(Path(oracle._get_trial_dir(trial.trial_id)))
-            if paused and trial.status not in RESTING and _reported(trial) == paused:
+            histories = (each.get_history() for each in trial.metrics.metrics.values())
+            steps = [int(each.step) for history in histories for each in history]
+            if paused and trial.status not in RESTING and max(steps, default=-1) + 1 == paused:
                 trial.status = PAUSED
         oracle.set_state(settled(state, oracle.trials))
     for trial_id in lost:

@@ -12,13 +12,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.oracle.conditions import (
-    HyperParameter,
-    is_active,
-    is_fixed,
-    middle,
-    parents_first,
-)
+from recdrop_tune.oracle.conditions import HyperParameter, is_active, middle, parents_first
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.standing import NONE, drops
 
@@ -41,31 +35,17 @@ def offers_none(space: Sequence[HyperParameter]) -> bool:
 
 
 def twin_values(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values | None:
-    """Returns the values of the twin of a configuration.
+    """Returns the active values of the twin of a configuration; None if no hyperparameter is a wrapper.
 
-    Placement, rate, schedule, locked and embedding dropout are inactive without a wrapper.
-
-    Args:
-        space: The hyperparameters of the search.
-        values: The values of the configuration by name; inactive ones are ignored.
-
-    Returns:
-        The active values of the twin; None if no hyperparameter is a wrapper. A configuration without
-        dropout is its own twin.
+    Placement, rate, schedule, locked and embedding dropout are inactive without a wrapper. A configuration
+    without dropout is its own twin.
     """
     found: Values = {}
-    wrappers = 0
     for hp in parents_first(space):
-        if hp.name in found or not is_active(hp, found):
-            continue
-        if is_wrapper(hp):
-            found[hp.name] = NONE
-            wrappers += 1
-        elif hp.name in values:
-            found[hp.name] = values[hp.name]
-        else:  # Active only without dropout.
-            found[hp.name] = hp.value if is_fixed(hp) else middle(hp)
-    if not wrappers:
+        if hp.name not in found and is_active(hp, found):
+            # Some are active only without dropout: the configuration has no value of theirs.
+            found[hp.name] = NONE if is_wrapper(hp) else values.get(hp.name, middle(hp))
+    if not any(is_wrapper(hp) and hp.name in found for hp in space):
         return None
     known = {hp.name for hp in space}
     # Values that a tuner adds, such as the epochs of Hyperband.
@@ -80,11 +60,7 @@ def active_values(hyperparameters: Any) -> Values:
 
 
 def twin_of(hyperparameters: Any) -> Any | None:
-    """Returns the `keras_tuner.HyperParameters` of the twin of a trial; None if none of them is a wrapper.
-
-    Args:
-        hyperparameters: The hyperparameters of the trial.
-    """
+    """Returns the `keras_tuner.HyperParameters` of the twin of a trial; None if none of them is a wrapper."""
     values = twin_values(hyperparameters.space, hyperparameters.values)
     if values is None:
         return None
@@ -94,11 +70,7 @@ def twin_of(hyperparameters: Any) -> Any | None:
 
 
 def twin_trial(trial: Any) -> Any:
-    """Returns the twin of a trial as a `keras_tuner` trial, which the oracle does not know.
-
-    Args:
-        trial: A trial with a wrapper.
-    """
+    """Returns the twin of a trial with a wrapper as a `keras_tuner` trial, which the oracle does not know."""
     values = twin_of(trial.hyperparameters)
     name = configuration_name((trial.trial_id, True))
     return kt.engine.trial.Trial(values, name, status="COMPLETED")
@@ -111,24 +83,14 @@ def configuration_name(configuration: Configuration) -> str:
 
 
 def has_dropout(hyperparameters: Any) -> bool:
-    """Returns whether a configuration has a wrapper with dropout.
-
-    Args:
-        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
-    """
+    """Returns whether the `keras_tuner.HyperParameters` of a trial have a wrapper with dropout."""
     return drops(active_values(hyperparameters))
 
 
 def twin_among(
     oracle: Any, trial: Any, configurations: Iterable[Configuration]
 ) -> Configuration | None:
-    """Finds the twin of a trial's configuration among others; returns None if it is not among them.
-
-    Args:
-        oracle: The oracle with the trials.
-        trial: The trial.
-        configurations: Where to look.
-    """
+    """Finds the twin of a trial's configuration among others; returns None if it is not among them."""
     wanted = twin_values(trial.hyperparameters.space, trial.hyperparameters.values)
     for trial_id, twin in configurations:
         other = oracle.trials[trial_id].hyperparameters
@@ -138,31 +100,24 @@ def twin_among(
     return None
 
 
-def due_twin(oracle: Any) -> Values | None:
-    """Returns the values of the twin of the best configuration with dropout, if it has not been tried.
+def twin_of_best(oracle: Any) -> Values | None:
+    """Returns the values of the twin of the best configuration with dropout.
 
-    Args:
-        oracle: The oracle.
-
-    Returns:
-        The values; None if the twin has been tried, no trial with dropout is complete, or the space has no
-        twins.
+    None if no trial with dropout is complete, or the space has no twins.
     """
     space = oracle.hyperparameters.space
     if not offers_none(space):
         return None
-    best = best_with_dropout(oracle)
-    values = None if best is None else twin_values(space, best.hyperparameters.values)
+    best = next((trial for trial in ranked(oracle) if has_dropout(trial.hyperparameters)), None)
+    return None if best is None else twin_values(space, best.hyperparameters.values)
+
+
+def due_twin(oracle: Any) -> Values | None:
+    """Returns the values of the twin of the best configuration with dropout, if it has not been tried."""
     # A twin that was pruned is tried again, as its final score is not known.
-    tried = [trial for trial in oracle.trials.values() if trial.status != "STOPPED"]
-    if values is None or any(active_values(each.hyperparameters) == values for each in tried):
-        return None
-    return values
-
-
-def best_with_dropout(oracle: Any) -> Any | None:
-    """Returns the best complete trial with dropout, or None."""
-    return next((t for t in ranked(oracle) if has_dropout(t.hyperparameters)), None)
+    known = [trial for trial in oracle.trials.values() if trial.status != "STOPPED"]
+    values = twin_of_best(oracle)
+    return None if values in [active_values(each.hyperparameters) for each in known] else values
 
 
 def ranked(oracle: Any) -> list[Any]:
@@ -174,23 +129,15 @@ def ranked(oracle: Any) -> list[Any]:
 def needed(oracle: Any, paused: Sequence[Any]) -> str | None:
     """Returns the paused trial without which there is no answer.
 
-    Args:
-        oracle: The oracle.
-        paused: The trials that have paused.
-
-    Returns:
-        The baseline, which is the first trial without dropout, if no other one without dropout is complete;
-        or the twin of the best configuration with dropout; else None.
+    It is the baseline, which is the first trial without dropout, if no other one without dropout is complete;
+    or the twin of the best configuration with dropout.
     """
-    space = oracle.hyperparameters.space
-    if not offers_none(space):
+    if not offers_none(oracle.hyperparameters.space):
         return None
-    complete = ranked(oracle)
-    if all(has_dropout(trial.hyperparameters) for trial in complete):
+    if all(has_dropout(trial.hyperparameters) for trial in ranked(oracle)):
         for trial in paused:
             if not has_dropout(trial.hyperparameters):
                 return str(trial.trial_id)
-    best = next((each for each in complete if has_dropout(each.hyperparameters)), None)
-    values = None if best is None else twin_values(space, best.hyperparameters.values)
-    twins = (each for each in paused if active_values(each.hyperparameters) == values)
+    twin = twin_of_best(oracle)
+    twins = (each for each in paused if active_values(each.hyperparameters) == twin)
     return next((str(each.trial_id) for each in twins), None)

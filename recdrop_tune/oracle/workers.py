@@ -75,9 +75,8 @@ class Workers:
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out the trial of a dead worker, or a new one; see `keras_tuner.Oracle.create_trial`.
 
-        Returns:
-            The trial. While others have trials, a worker that gets none has to wait (`IDLE`): one of
-            them may die, and its trial has to run again.
+        While others have trials, a worker that gets none has to wait (`IDLE`): one of them may die, and its
+        trial has to run again.
         """
         with self._lock:
             self._last_seen[tuner_id] = time.monotonic()
@@ -106,8 +105,7 @@ class Workers:
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         """Takes an epoch of a trial, which is a sign of life; see `keras_tuner.Oracle.update_trial`.
 
-        Returns:
-            The trial. A worker that was given up has to stop.
+        A worker that was given up has to stop.
         """
         with self._lock:
             workers = self._workers_of(trial_id)
@@ -142,12 +140,8 @@ class Workers:
                     oracle.ongoing_trials.pop(tuner_id, None)
                 oracle.save()
 
-    def give_up(self, tuner_id: str) -> str | None:
-        """Gives a dead worker up, so that its trial runs again at the worker that asks next.
-
-        Returns:
-            The id of the trial; None if the worker had none.
-        """
+    def give_up(self, tuner_id: str) -> None:
+        """Gives a dead worker up, so that its trial runs again at the worker that asks next."""
         with self._lock:
             self._last_seen.pop(tuner_id, None)
             trial = self._oracle.ongoing_trials.pop(tuner_id, None)
@@ -155,7 +149,6 @@ class Workers:
             if trial is not None:
                 self._oracle._retry_queue.append(trial.trial_id)
             self._oracle.save()
-            return None if trial is None else str(trial.trial_id)
 
     def take_back(self) -> None:
         """Leaves the trials that were under way when the oracle's process died to their workers.

@@ -18,7 +18,7 @@ from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
-from recdrop_tune.scratch import ScratchFolder
+from recdrop_tune.scratch import scratch_folder
 from recdrop_tune.tuner import ReportsEpochs, TrainingReporter
 
 _IDLE_SECONDS = 0.2
@@ -152,9 +152,9 @@ class Worker:
         """Works for the search until it is over."""
         limit_threads(self._cpus)
         job = self._parcel.unpacked(self._ray)
-        with ScratchFolder(_SCRATCH) as scratch, compilations_kept(job.compilation_cache):
+        with scratch_folder(_SCRATCH) as scratch, compilations_kept(job.compilation_cache):
             reporter = TrainingReporter(self._tell)
-            tuner = self._new_tuner(job, scratch.path, reporter)
+            tuner = self._new_tuner(job, scratch, reporter)
             args, kwargs = job.arguments()
             tuner.search(*args, **kwargs)
             self._run_tasks(job.follow_up(), tuner, (args, kwargs), reporter)

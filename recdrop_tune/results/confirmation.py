@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,35 +178,18 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
 
 
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
-    """Returns the configurations that a further round should train.
-
-    These are the pairs whose outcome is not known, or no pairs once a dropout is known to help.
-
-    Args:
-        oracle: The oracle of the search.
-        records: Its records.
-    """
+    """Returns what a further round should train: pairs whose outcome is not known, none if one helps."""
     group = _Group(oracle, records)
     judged = group.judgement(group.first)
     if judged.outcome != NOT_KNOWN:
         return []
-    keys = {
-        key for pair in judged.pairs if judged.gains[pair[0]].outcome == NOT_KNOWN for key in pair
-    }
+    unknown = [pair for pair in judged.pairs if judged.gains[pair[0]].outcome == NOT_KNOWN]
+    keys = {key for pair in unknown for key in pair}
     return [each for each in group.configurations if configuration_name(each) in keys]
 
 
 class _Group:
-    """The trainings of a confirmation, with what is needed to compare them.
-
-    Attributes:
-        oracle: The oracle of the search.
-        first: Its first objective.
-        runs: One row for each training; see `Confirmation.runs`.
-        configurations: What was trained.
-        dropping: The trials with dropout among them.
-        pairs: Each of these, and its twin.
-    """
+    """The trainings of a confirmation: `configurations`, those with dropout, and `pairs` with twins."""
 
     def __init__(self, oracle: Any, records: Records) -> None:
         self.oracle, self.first = oracle, objectives(oracle.objective)[0]
@@ -349,8 +332,7 @@ def _table(group: _Group) -> pd.DataFrame:
 
 def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
     trial = oracle.trials[trial_id]
-    hyperparameters = twin_of(trial.hyperparameters) if twin else trial.hyperparameters
-    values = readable(hyperparameters)
+    values = readable(twin_of(trial.hyperparameters) if twin else trial.hyperparameters)
     active = {name: value for name, value in values.items() if value is not None}
     return {
         "trial_id": trial_id,
@@ -367,22 +349,17 @@ def _words(oracle: Any, trial_id: str) -> str:
     return f"trial {oracle.start_order.index(trial_id)} ({dropout})"
 
 
-# In words.
-
-
 @dataclass(frozen=True)
 class Judgement:
-    """The results of a confirmation in one metric.
+    """The results of a confirmation in one metric, by configuration.
 
     Attributes:
         objective: The objective that picks the best configuration.
         metric: The metric that is compared: the objective, on the test data if given.
         order: The configurations with a score, the best mean of the objective first.
-        names: The configurations with dropout, in words.
-        pairs: They and their twins.
-        gains: The gain over the twin by configuration.
+        names: Those with dropout, in words.
         margin: The largest difference that does not matter.
-        messages: The error of a failed training by configuration.
+        messages: The error of a failed training.
     """
 
     objective: str
@@ -415,40 +392,31 @@ class Judgement:
     @property
     def stated(self) -> float:
         """The gain of `lead`, as it is right on average; the mean difference if there is no interval."""
-        gain = self.gains.get(self.lead or "")
-        if gain is None:
+        lead = self.lead
+        if lead is None or lead not in self.gains:
             return math.nan
         stated = dict(zip(self.gains, shrunk(list(self.gains.values())), strict=True))
-        size = stated[self.lead or ""]
-        return gain.gain if math.isnan(size) else size
+        return self.gains[lead].gain if math.isnan(stated[lead]) else stated[lead]
 
 
 def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
-    """Writes the verdict of a confirmation.
-
-    Args:
-        judged: What is known, by each objective.
-
-    Returns:
-        The words, and the outcome by the first objective.
-    """
-    return "\n".join(_sentences(each, len(judged) > 1) for each in judged), judged[0].outcome
+    """Writes the verdict, a line for each objective; returns it, and the outcome by the first one."""
+    several = len(judged) > 1
+    lines = [" ".join([*_sentences(each, several), *_failed(each)]) for each in judged]
+    return "\n".join(lines), judged[0].outcome
 
 
-def _sentences(judged: Judgement, several: bool) -> str:
+def _sentences(judged: Judgement, several: bool) -> list[str]:
     unknown, lead, outcome = "Whether dropout helped is not known", judged.lead, judged.outcome
     if lead is None:
-        return " ".join(
-            [f"{unknown}: no configuration with dropout was completed.", *_failed(judged)]
-        )
+        return [f"{unknown}: no configuration with dropout was completed."]
     parts = []
     if judged.order[0] not in judged.names:
         best = f"By {judged.objective} the best" if several else "The best"
         parts.append(f"{best} confirmed configuration has no dropout.")
     gain, name = judged.gains.get(lead), judged.names[lead]
     if gain is None or math.isnan(gain.gain):
-        parts.append(f"{unknown}: {name} was not trained without its dropout.")
-        return " ".join([*parts, *_failed(judged)])
+        return [*parts, f"{unknown}: {name} was not trained without its dropout."]
     size = judged.stated
     change = f"{amount(abs(size))} {'worse' if size < 0 else 'better'}" if size else "no better"
     about = "about " if size and not math.isnan(gain.low) else ""
@@ -477,19 +445,17 @@ def _sentences(judged: Judgement, several: bool) -> str:
         if others:
             too = " too" if each == outcome else ""
             parts.append(f"{begin} {', '.join(judged.names[key] for key in others)}{too}.")
-    return " ".join([*parts, *_failed(judged)])
+    return parts
 
 
-def _failed(judged: Judgement) -> list[str]:
-    """Writes which trainings have failed: those that have not may be the lucky ones."""
-    parts = []
+def _failed(judged: Judgement) -> Iterator[str]:
+    """Yields which trainings have failed: those that have not may be the lucky ones."""
     for own, twin in judged.pairs:
         failed, count = judged.gains[own].failed, judged.gains[own].judged
         if any(failed):
             message = judged.messages.get(own if failed[0] else twin)
             why = f" ({exception_line(message)})" if message else ""
-            parts.append(
+            yield (
                 f"Of {judged.names[own]} {failed[0]} of {count} trainings failed, without its dropout "
                 f"{failed[1]}{why}."
             )
-    return parts

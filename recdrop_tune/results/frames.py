@@ -17,8 +17,6 @@ from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import setting
 from recdrop_tune.tuner import readable
 
-# The trials: the oracle's values joined with the journal's.
-
 _RANKS = {"COMPLETE": 0, "PRUNED": 1, "PAUSED": 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
@@ -48,31 +46,21 @@ def spread_column(objective: str) -> str:
 
 
 def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
-    """Returns the wrappers that the space offers, by the name of their hyperparameter.
-
-    There is one such hyperparameter for each layer with its own dropout. User-defined ones of that name with
-    another meaning are left out.
-    """
+    """Returns the wrappers that the space offers, by the name of their hyperparameter; see `is_wrapper`."""
     space = oracle.hyperparameters.space
     others = {hp.name for hp in space if not is_wrapper(hp)}
-    offered: dict[str, list[str]] = {}
+    offered: dict[str, dict[str, None]] = {}
     for hp in space:
         if hp.name not in others:
-            known = offered.setdefault(hp.name, [])
-            known += [str(value) for value in hp.values if str(value) not in known]
-    return offered
+            offered.setdefault(hp.name, {}).update(dict.fromkeys(map(str, hp.values)))
+    return {name: list(several) for name, several in offered.items()}
 
 
 def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
-    """Returns one row a trial: the complete ones best first, then the pruned and paused ones, then the rest.
+    """Makes `TuneResult.trials`: the oracle's values joined with the journal's.
 
     A pruned or paused trial has the values of its best epoch, so anything that ranks trials must look at the
     state.
-
-    Args:
-        oracle: The oracle of the search.
-        records: Its records.
-        run_ids: The MLflow runs of its trials, if known.
     """
     objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
@@ -92,17 +80,16 @@ def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> p
     # Metrics are all that is neither fixed nor a hyperparameter.
     kinds = {**dict.fromkeys(columns, "Float64"), **types, **_LEADING, **_CLOSING}
     frame = pd.DataFrame(rows, columns=columns).astype({name: kinds[name] for name in columns})
-    frame = frame.sort_values(
-        objective.name, ascending=objective.direction == "min", na_position="last", kind="stable"
-    )
-    ranks = frame["state"].map(_RANKS).fillna(len(_RANKS))
-    return frame.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
+    sign = 1.0 if objective.direction == "min" else -1.0
+    costs = sign * frame[objective.name].to_numpy(dtype=float, na_value=np.nan)
+    ranks = frame["state"].map(_RANKS).fillna(len(_RANKS)).to_numpy()
+    return frame.iloc[np.lexsort((costs, ranks))].reset_index(drop=True)
 
 
 def _row(
     trial: Any, record: TrialRecord | None, objective: Any, own: dict[str, str]
 ) -> dict[str, Any]:
-    """Returns what oracle and journal know of a trial. The metrics are those of its best epoch."""
+    """Returns what oracle and journal have of a trial. The metrics are those of its best epoch."""
     best, goals = reached(trial, objective), objectives(objective)
     metrics = best.metrics or metrics_at(trial, None)
     if len(goals) > 1:
@@ -147,21 +134,12 @@ def _types(space: list[Any]) -> dict[str, str]:
     return kinds
 
 
-# The epochs.
-
 _FIRST = {"trial_id": "string", "number": "Int64", "execution": "Int64", "epoch": "Int64"}
 _LAST = {"seconds": "Float64"}
 
 
 def history_frame(records: Records) -> pd.DataFrame:
-    """Returns one row an epoch, in the order of trials, trainings and epochs.
-
-    Each metric is a column, not a row, so that `frame.plot(x="epoch", y=["loss", "val_loss"])` works.
-    `frame.melt(["trial_id", "number", "execution", "epoch"])` returns the long form.
-
-    Args:
-        records: The records of the trials.
-    """
+    """Makes `TuneResult.history`: one row an epoch, in the order of trials, trainings and epochs."""
     trials = sorted(records.trials.values(), key=lambda record: record.number)
     rows = [
         {
@@ -188,30 +166,15 @@ def learned_rate_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def shown(value: Any, name: str = "") -> str:
-    """Writes one value of a frame; see `setting`.
-
-    Args:
-        value: The value.
-        name: Its column.
-    """
+    """Writes one value of a frame, of the column `name`; see `setting`."""
     return "-" if pd.isna(value) else setting(name, value)
-
-
-# The Pareto front.
 
 
 def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd.DataFrame:
     """Returns the complete trials that no other complete trial dominates.
 
     A trial dominates another if it is as good in every objective and better in one. Trials that lack an
-    objective are left out.
-
-    Args:
-        trials: The frame of trials.
-        objectives: What to trade off.
-
-    Returns:
-        Their rows, the best in the first objective first.
+    objective are left out. The best in the first objective comes first.
     """
     names = [objective.name for objective in objectives]
     signs = [1.0 if objective.direction == "min" else -1.0 for objective in objectives]
@@ -222,15 +185,7 @@ def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd
 
 
 def non_dominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Returns which points no other point dominates.
-
-    Args:
-        costs: Points of shape `(points, objectives)`; smaller is better.
-
-    Example:
-        >>> non_dominated(np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 4.0]])).tolist()
-        [True, True, False]
-    """
+    """Returns which points, of shape `(points, objectives)`, no other point dominates; smaller is better."""
     # A point at a time: all pairs at once would take `points` squared of memory.
     dominated = [
         ((costs <= point).all(axis=1) & (costs < point).any(axis=1)).any() for point in costs

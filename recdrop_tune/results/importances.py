@@ -27,20 +27,10 @@ _BEST, _BEST_SHARE = 5, 0.1
 
 
 def importances(oracle: Any) -> pd.DataFrame:
-    """Computes Optuna's PED-ANOVA importances; any tuner can have proposed the trials.
+    """Computes Optuna's PED-ANOVA importances; see `TuneResult.importances`.
 
     The shares sum to 1 even where nothing matters. So the importances are computed again with the scores
     shuffled among the trials.
-
-    Args:
-        oracle: The oracle of the search.
-
-    Returns:
-        A row for each key of the search space, the most important first. Columns: `importance`, shares that
-        sum to 1, and `above_chance`: whether it is larger than 95 % of those with shuffled scores.
-
-    Raises:
-        RecdropError: There are too few complete trials, or all have the same score.
 
     Reference:
         Watanabe, Bansal and Hutter 2023, arXiv 2304.10255; its conditional form arXiv 2601.20800.
@@ -57,9 +47,7 @@ def importances(oracle: Any) -> pd.DataFrame:
             f"others. This search has {len(trials)}. Run it again with a larger `max_trials`."
         )
     for each in trials:
-        several = {
-            name: range_ for name, range_ in each.distributions.items() if not range_.single()
-        }
+        several = {name: own for name, own in each.distributions.items() if not own.single()}
         each.params = {name: each.params[name] for name in several}
         each.distributions = several
     scores = np.array([each.values for each in trials])

@@ -50,16 +50,7 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
-
-    Attributes:
-        title: Its title; the opening and the closing of a page have none.
-        lines: What it says.
-        note: How to read the table or the figure.
-        table: A table.
-        text: Preformatted text.
-        figure: A Plotly figure, which only a page can show.
-    """
+    """A part of a page; `text` is preformatted, `note` describes the table or figure."""
 
     title: str
     lines: Sequence[str] = ()
@@ -70,12 +61,7 @@ class Section:
 
 
 def outline(found: Found, top: int = 20) -> list[Section]:
-    """Lists the sections of the summary, of the description in MLflow and of the page in a notebook.
-
-    Args:
-        found: The search.
-        top: How many trials to list.
-    """
+    """Lists the sections of the summary, of the description in MLflow and of the page in a notebook."""
     opening = Section("", list(_outcome(found)))
     if found.best is None:
         return [opening]
@@ -88,7 +74,10 @@ def full_outline(found: Found) -> list[Section]:
     search, frame = found.search, found.trials
     constant = [name for name in found.hyperparameters if name not in found.varying]
     hidden = ["trial_id", "mlflow_run_id", *constant]
-    drawn = {name: _drawn(name, figure) for name, figure in figures(found).items()}
+    drawn = {
+        name: Section(unescape(each.layout.title.text), note=_CAPTIONS[name], figure=each)
+        for name, each in figures(found).items()
+    }
     sections = [Section("", list(_outcome(found)))]
     picture = next((each for each in ("gains", "score_by_dropout") if each in drawn), None)
     sections += [drawn.pop(picture)] if picture else []
@@ -114,14 +103,13 @@ def full_outline(found: Found) -> list[Section]:
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
     if search.space:
         sections.append(Section("Search space", text=search.space))
-    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.records.began))
     settings = {
         "tuner": search.tuner,
         "experiment": search.experiment,
         "max_trials": search.max_trials,
         **{each.name: each.direction for each in found.objectives},
         **{name: value for name in constant for value in frame[name].head(1).dropna()},
-        "began": began,
+        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(found.records.began)),
         **search.info,
         **{name: version(name) for name in ("mlflow", "plotly")},
         "python": platform.python_version(),
@@ -129,10 +117,6 @@ def full_outline(found: Found) -> list[Section]:
     }
     table = pd.DataFrame(settings.items(), columns=["setting", "value"])
     return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
-
-
-def _drawn(name: str, figure: Any) -> Section:
-    return Section(unescape(figure.layout.title.text), note=_CAPTIONS[name], figure=figure)
 
 
 def _outcome(found: Found) -> Iterator[str]:
@@ -150,8 +134,7 @@ def _outcome(found: Found) -> Iterator[str]:
         return
     top = found.complete.iloc[0] if len(found.complete) else best
     spread, score = top.get(spread_column(name), math.nan), amount(top[name])
-    several = not pd.isna(spread)
-    if several:
+    if several := not pd.isna(spread):
         trainings = found.trainings(top["trial_id"])
         score += f" ± {amount(spread)} over {trainings} {found.training_word}s"
     where = "" if found.confirmation is None else " in the search"
@@ -194,10 +177,10 @@ def _nothing_learned(found: Found) -> Iterator[str]:
     if found.best is None or context is None or name not in context.constant:
         return
     constant, error = context.constant[name], context.standard_error[name]
-    confirmed, sign = found.confirmation, 1 if found.objective.direction == "min" else -1
+    sign = 1 if found.objective.direction == "min" else -1
     what, score = "the best trial", found.best[name]
-    if confirmed is not None:
-        what, score = "the mean of the chosen configuration", confirmed.best["mean"]
+    if found.confirmation is not None:
+        what, score = "the mean of the chosen configuration", found.confirmation.best["mean"]
     if sign * (constant - score) <= _LUCK * error:
         yield (
             f"Warning: {what} ({name} {amount(score)}) is not clearly better than always predicting "
@@ -285,17 +268,12 @@ def _rounded(found: Found, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_trials(found: Found, top: int) -> pd.DataFrame:
-    """Returns the first trials, with the columns in which trials differ.
-
-    Args:
-        found: The search.
-        top: How many trials.
-    """
+    """Returns the first trials, with the columns in which trials differ."""
     name = found.objective.name
     spread = [each for each in [spread_column(name)] if each in found.trials]
     columns = ["number", "state", *found.varying, name, *spread, "best_epoch", "seconds"]
     table = _rounded(found, found.trials[columns].head(top))
-    if "rate" in table and "wrapper" in found.wrappers and "wrapper" in table:
+    if "wrapper" in found.wrappers and {"wrapper", "rate"} <= {*table}:
         learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
         table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
     return table

@@ -50,12 +50,7 @@ def as_html(sections: Sequence[Section]) -> str:
 
 
 def as_page(title: str, sections: Sequence[Section]) -> str:
-    """Writes an HTML page that opens without a network.
-
-    Args:
-        title: Its title.
-        sections: Its sections.
-    """
+    """Writes an HTML page that opens without a network."""
     asset = files(__package__).joinpath
     return _PAGE.render(
         title=title,
@@ -95,13 +90,7 @@ def _figure(figure: Any) -> dict[str, Any]:
 _ENVIRONMENT = jinja2.Environment(
     autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
 )
-_ENVIRONMENT.filters |= {
-    "cells": _cells,
-    "figure": _figure,
-    "plain": plain,
-    "prose": _prose,
-    "sides": _sides,
-}
+_ENVIRONMENT.filters.update(cells=_cells, figure=_figure, plain=plain, prose=_prose, sides=_sides)
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False}
 _SECTIONS = _ENVIRONMENT.from_string(
     """\

@@ -125,8 +125,6 @@ class TuneResult:
             where=self._where(),
         )
 
-    # Frames.
-
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row a trial: the complete ones best first, then the pruned ones best first, then the rest.
@@ -279,8 +277,6 @@ class TuneResult:
         """
         return self.search.last.context
 
-    # Pages.
-
     def summary(self, top: int = 20) -> str:
         """Writes the outcome in a few lines, as `print(result)` does.
 
@@ -326,8 +322,6 @@ class TuneResult:
                 fix=f"{error}. Give another path.",
             ) from error
         return path
-
-    # Models.
 
     @property
     def best_trial(self) -> Any:
@@ -421,9 +415,8 @@ class TuneResult:
     def _values(self, trial_id: str) -> dict[str, Any]:
         """Returns the active hyperparameters of a trial, or of the twin of one."""
         values = readable(self._trial(trial_id).hyperparameters)
-        names = hyperparameter_columns(
-            self.search.oracle
-        )  # Which dropout, where and how much first.
+        # Which dropout, where and how much come first.
+        names = hyperparameter_columns(self.search.oracle)
         return {name: values[name] for name in names if values.get(name) is not None}
 
     def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:
@@ -507,8 +500,6 @@ class TuneResult:
             **fit,
         )
 
-    # Where it is.
-
     @property
     def directory(self) -> Path:
         """The project folder."""
@@ -551,15 +542,12 @@ class TuneResult:
 
     def _where(self) -> list[str]:
         lines = [f"Folder: {self.directory}"]
-        if self.tracking_uri is None:
-            return lines
         if self.failure:
             sync = command("sync", str(self.directory))
-            return [
-                *lines,
-                f"MLflow: not all is recorded ({self.failure}); once it is back: {sync}",
-            ]
-        if self.ui_command is not None:  # No server shows the page before that was run.
-            return [*lines, f"MLflow: {self.ui_command}"]
-        page = [f"        {self.ui_url}"] if self.ui_url else []
-        return [*lines, f"MLflow: {self.tracking_uri}", *page]
+            lines.append(f"MLflow: not all is recorded ({self.failure}); once it is back: {sync}")
+        elif self.ui_command is not None:  # No server shows the page before that was run.
+            lines.append(f"MLflow: {self.ui_command}")
+        elif self.tracking_uri is not None:
+            lines.append(f"MLflow: {self.tracking_uri}")
+            lines += [f"        {self.ui_url}"] if self.ui_url else []
+        return lines

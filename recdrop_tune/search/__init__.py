@@ -1,6 +1,6 @@
 """`tune`: one call from data to result; `distribute` and `track` for any tuner; and their settings.
 
-The names below are imported on first use: the settings are light, and `tune` loads Keras.
+What loads Keras is imported on first use.
 """
 
 from __future__ import annotations
@@ -8,52 +8,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recdrop_tune.lazy import imported_on_use
+from recdrop_tune.search.references import UserCodeError, call
+from recdrop_tune.search.settings import (
+    CLASSES,
+    Confirm,
+    MLflow,
+    Optuna,
+    Reference,
+    SearchConfig,
+    Task,
+    Training,
+    Workers,
+    checked_values,
+    known_names,
+    names_of,
+    settings_class,
+)
 
 if TYPE_CHECKING:
     from recdrop_tune.search.distributed import Distributed, distribute
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
-    from recdrop_tune.search.references import UserCodeError, call
-    from recdrop_tune.search.settings import (
-        CLASSES,
-        Confirm,
-        MLflow,
-        Optuna,
-        Reference,
-        SearchConfig,
-        Task,
-        Training,
-        Workers,
-        checked_values,
-        known_names,
-        names_of,
-        settings_class,
-    )
     from recdrop_tune.search.tuner_tracking import track
     from recdrop_tune.search.tuning import run_search, tune
-
-_HOME = {
-    "CLASSES": "settings",
-    "Confirm": "settings",
-    "Distributed": "distributed",
-    "MLflow": "settings",
-    "ObjectiveNotReportedError": "hypermodel_of",
-    "Optuna": "settings",
-    "Reference": "settings",
-    "SearchConfig": "settings",
-    "Task": "settings",
-    "Training": "settings",
-    "UserCodeError": "references",
-    "Workers": "settings",
-    "call": "references",
-    "checked_values": "settings",
-    "distribute": "distributed",
-    "known_names": "settings",
-    "names_of": "settings",
-    "run_search": "tuning",
-    "settings_class": "settings",
-    "track": "tuner_tracking",
-    "tune": "tuning",
-}
 
 __all__ = [
     "CLASSES",
@@ -79,4 +55,12 @@ __all__ = [
     "tune",
 ]
 
+_HOME = {
+    "Distributed": "distributed",
+    "ObjectiveNotReportedError": "hypermodel_of",
+    "distribute": "distributed",
+    "run_search": "tuning",
+    "track": "tuner_tracking",
+    "tune": "tuning",
+}
 __getattr__ = imported_on_use(__name__, _HOME)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ConfirmationEnded, ConfirmationStarted
-from recdrop_tune.files import JOURNAL, trial_folder
-from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import RESULT, Tracking
+from recdrop_tune.files import trial_folder
+from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     Configuration,
     configuration_name,
@@ -29,6 +23,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.results import CONFIRMED, open_configurations, rounds
 from recdrop_tune.search.first_trials import KERAS
+from recdrop_tune.search.settings import Confirm
 from recdrop_tune.standing import NONE, has_wrapper
 from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights, trial_seed
 
@@ -38,39 +33,30 @@ class Confirmation:
     """Trains the best configurations again, here or in workers; see `FollowUp`.
 
     Attributes:
-        top: How many of the best configurations, in addition to those they are compared with.
-        seeds: How many times to train each in the first round.
-        max_seeds: How many times at most.
-        margin: The largest difference that does not matter.
+        settings: What to train.
         seed: Seed of the search.
         test: Data that only the confirmation uses, or `None`.
     """
 
-    top: int
-    seeds: int
-    max_seeds: int
-    margin: float | None = None
-    seed: int | None = None
-    test: Any = None
+    settings: Confirm
+    seed: int | None
+    test: Any
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only the pairs whose outcome is not known,
         and end once a dropout is known to help.
-
-        Args:
-            tuner: The tuner, after its search.
-            tracking: Its tracking.
         """
         records, oracle = tracking.records, tuner.oracle
         done = {(each.trial_id, each.twin, each.repeat) for each in records.confirmations}
-        found = contenders(oracle, self.top)
+        found = contenders(oracle, self.settings.top)
         twins = twins_of(oracle, found, [key[:2] for key in sorted(done)])
         wanted = [(trial.trial_id, False) for trial in found]
         wanted += [(trial.trial_id, True) for trial in twins]
-        most, earlier = max(self.seeds, self.max_seeds), {each.seeds for each in records.rounds}
-        for seeds in rounds(self.seeds, most, sorted(earlier)):
+        first, earlier = self.settings.seeds, {each.seeds for each in records.rounds}
+        most = max(first, self.settings.max_seeds)
+        for seeds in rounds(first, most, sorted(earlier)):
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
                 {
@@ -89,7 +75,7 @@ class Confirmation:
                     twins=[trial_id for trial_id, twin in wanted if twin],
                     seeds=seeds,
                     max_seeds=most,
-                    margin=self.margin,
+                    margin=self.settings.margin,
                 )
                 tracking.emit(begun)
                 return missing
@@ -115,13 +101,7 @@ class Confirmation:
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
-        """Stores the weights of the best training of each configuration.
-
-        Args:
-            tuner: The tuner.
-            tracking: Its tracking.
-            *result: The trial, its score and the weights of the best epoch.
-        """
+        """Stores the weights of the best training of each configuration."""
         trial, score, weights = result
         first = objectives(tuner.oracle.objective)[0]
         earlier = (
@@ -142,42 +122,12 @@ class Confirmation:
         tracking.emit(ended)
 
 
-def check_confirmations(folder: Path) -> None:
-    """Raises if the journal lacks trainings of a confirmation, which would be repeated.
-
-    Args:
-        folder: The project folder.
-
-    Raises:
-        ProjectError: It does, or is damaged in another way.
-    """
-    history = Journal(folder / JOURNAL).read()
-    begun = any(isinstance(each, ConfirmationStarted) for each in history)
-    ended = [each for each in history if isinstance(each, ConfirmationEnded)]
-    known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
-    saved = 0
-    # It does not exist yet, or is damaged.
-    with suppress(OSError, ValueError, TypeError, LookupError):
-        table = (folder / RESULT / "confirmation.csv").read_bytes()
-        saved = int(pd.read_csv(io.BytesIO(table))["n"].sum())
-    # If the search was killed before it saved a result, there are weights.
-    if saved > len(known) or ((folder / CONFIRMED).exists() and not begun):
-        raise ProjectError(
-            f"`{folder / JOURNAL}` is damaged: it lacks trainings of the confirmation. Nothing was changed. "
-            "Restore the file, or give another `directory`."
-        )
-
-
 def contenders(oracle: Any, top: int) -> list[Any]:
     """Returns the trials whose configurations to train again.
 
     These are the best ones and, unless included, the best one with dropout, the best one without and the
     best one with Keras's own. With several objectives the best ones are on the front: the best by each
     objective, then others spread over it.
-
-    Args:
-        oracle: The oracle.
-        top: How many of the best.
     """
     complete = ranked(oracle)
     several = len(objectives(oracle.objective)) > 1
@@ -190,26 +140,17 @@ def contenders(oracle: Any, top: int) -> list[Any]:
     return list(dict.fromkeys(each for each in (*chosen, dropping, *baselines) if each))
 
 
-def twins_of(
-    oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration] = ()
-) -> list[Any]:
+def twins_of(oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration]) -> list[Any]:
     """Returns the trials whose twins to train too: of the configurations with dropout.
 
-    Configurations can share a twin, which is trained once; and a twin can be one of the chosen trials.
-
-    Args:
-        oracle: The oracle.
-        chosen: The trials whose configurations to train.
-        trained: The configurations that an earlier confirmation has trained. A shared twin keeps the name
-            that it had then.
+    Configurations can share a twin, which is trained once; and a twin can be one of the chosen trials. A twin
+    that an earlier confirmation has `trained` keeps the name that it had then.
     """
     there: list[Configuration] = [(trial.trial_id, False) for trial in chosen]
     earlier = [each for each in trained if each[1]]
     found: dict[str, Any] = {}
     for trial in chosen:
-        if not has_dropout(trial.hyperparameters):
-            continue
-        if twin_among(oracle, trial, there) is None:
+        if has_dropout(trial.hyperparameters) and twin_among(oracle, trial, there) is None:
             owner = (twin_among(oracle, trial, earlier) or (trial.trial_id, True))[0]
             there.append((owner, True))
             found[owner] = oracle.trials[owner]
@@ -231,10 +172,8 @@ def _spread(oracle: Any, top: int) -> list[Any]:
         end = ends(values, key=lambda trial: values[trial][place])
         chosen += [end] if end not in chosen else []
     ordered = sorted((t for t in values if t not in chosen), key=lambda trial: values[trial][0])
-    room = max(0, top - len(chosen))
-    places = [int((place + 0.5) * len(ordered) / room) for place in range(min(room, len(ordered)))]
-    if room >= len(ordered):
-        return [*chosen, *ordered][:top]
+    room = min(max(0, top - len(chosen)), len(ordered))
+    places = [int((place + 0.5) * len(ordered) / room) for place in range(room)]
     return [*chosen, *(ordered[place] for place in places)][:top]
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import keras_tuner as kt
@@ -30,7 +29,6 @@ _MOST = 4_000_000
 _GROUPS = 20
 """Jackknife groups. The standard error is off by about a sixth, for twenty scorings."""
 
-
 _FREQUENCIES = "the class frequencies of the training data"
 
 
@@ -40,47 +38,35 @@ def context_of(
     """Returns the data of a search in one line, and what a constant predictor scores on them.
 
     Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
-    scored on the training targets.
-
-    Args:
-        train: The training data.
-        validation: The validation data, or None.
-        hypermodel: The hypermodel, whose `mask_value` marks padding.
-        model: One of its models, compiled; None if it is scored in another way than Keras's.
-        goals: The objectives.
+    scored on the training targets. `model` is one of the hypermodel's, compiled; None if it is scored in
+    another way than Keras's.
     """
-    value = (
-        0 if getattr(hypermodel, "mask_zero", False) else getattr(hypermodel, "mask_value", None)
-    )
+    padding = getattr(hypermodel, "mask_value", None)
+    if getattr(hypermodel, "mask_zero", False):
+        padding = 0
     scores: dict[str, ConstantScore] = {}
     words = ""
     # A summary can do without either, and people train on data and models of any kind.
     with suppress(Exception):
-        words = describe_data(train, value, getattr(model, "output_shape", (None, None))[-1])
+        words = describe_data(train, padding, getattr(model, "output_shape", (None, None))[-1])
     with suppress(Exception):
         if isinstance(train, tuple) and isinstance(model, keras.Model):
             scores = score_constant(model, train, validation, goals)
     if not words and not scores:
         return None
-    of_words = isinstance(hypermodel, LanguageModel)
+    unit = "word" if isinstance(hypermodel, LanguageModel) else "class"
     return Context(
         words=words,
-        predicts={
-            name: each.predicts.replace("class", "word") if of_words else each.predicts
-            for name, each in scores.items()
-        },
-        constant={name: each.value for name, each in scores.items()},
-        standard_error={name: each.standard_error for name, each in scores.items()},
+        predicts={n: each.predicts.replace("class", unit) for n, each in scores.items()},
+        constant={n: each.value for n, each in scores.items()},
+        standard_error={n: each.standard_error for n, each in scores.items()},
     )
 
 
 def describe_data(data: Any, mask_value: float | None = None, outputs: int | None = None) -> str:
     """Describes data in one line.
 
-    Args:
-        data: `(x, y)` or `(x, y, sample_weight)` arrays, or a dataset, which is not read.
-        mask_value: The value that padded steps consist of, or None.
-        outputs: How many numbers a model puts out for a target. Integers beyond that are not labels.
+    `outputs` is how many numbers a model puts out for a target. Integers beyond that are not labels.
 
     Example:
         >>> x = np.zeros((100, 5, 3))
@@ -116,26 +102,23 @@ def _describe_targets(y: Any, outputs: int | None) -> str:
     is_one_hot = y.ndim > 1 and y.shape[-1] > 1 and bool(np.all(np.isclose(y.sum(axis=-1), 1)))
     labels = y.argmax(axis=-1) if is_one_hot else y
     most = max(int(labels.max()) if outputs is None else outputs - 1, 1)
-    if (labels.dtype.kind == "f" and not np.isin(labels, (0, 1)).all()) or not (
-        labels.min() >= 0 and labels.max() <= most
-    ):
+    is_label = labels.dtype.kind != "f" or np.isin(labels, (0, 1)).all()
+    if not is_label or labels.min() < 0 or labels.max() > most:
         size = "" if y.ndim == 1 or y.shape[1:] == (1,) else f"{' × '.join(map(str, y.shape[1:]))} "
         return f"{size}targets of mean {y.mean():.3g} and standard deviation {y.std():.3g}"
     shares = np.bincount(labels.astype(int).ravel(), minlength=most + 1) / labels.size
     share = shares[1] if len(shares) == 2 else shares.max()
     # A rare class is not 0 %.
     percent = f"{100 * share:.{2 if 0 < share < 0.01 or 0.99 < share < 1 else 0}f} %"
-    return f"{len(shares):,} classes, " + (
-        f"{percent} positive" if len(shares) == 2 else f"the largest {percent}"
-    )
+    words = f"{percent} positive" if len(shares) == 2 else f"the largest {percent}"
+    return f"{len(shares):,} classes, {words}"
 
 
 def _number(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-@dataclass(frozen=True)
-class ConstantScore:
+class ConstantScore(NamedTuple):
     """The score of a constant predictor.
 
     Attributes:
@@ -155,32 +138,28 @@ def score_constant(
     """Scores the best constant predictor by each objective that starts with `val_`.
 
     The candidates are the mean and the median of the training targets, or the frequencies of their classes,
-    as probabilities and as logits. The one with the best training score is scored on the validation data.
-
-    Args:
-        model: A compiled model with one output. Its metrics are reset.
-        train: `(x, y)` or `(x, y, sample_weight)` arrays.
-        validation: The same, or `None` to score on the training data.
-        goals: The objectives.
+    as probabilities and as logits. The one with the best training score is scored on the validation data, or
+    without these on the training data. The model has one output, and its metrics are reset.
     """
-    known = _Targets.read(model, train)
-    asked = known if validation is None else _Targets.read(model, validation)
+    known = _Targets(model, train)
+    asked = known if validation is None else _Targets(model, validation)
     (mean, median), (wanted, _) = known.moments(), asked.moments()
     lacking = np.any((mean == 0) & (wanted > 0)) or np.any((mean == 1) & (wanted < 1))
     if lacking:
         # The logarithm of a class that the training data lack is infinite: add half a target of each.
-        mean = (mean * len(known.y) + 0.5) / (len(known.y) + 1)
-    candidates = _candidates(known.y, mean, None if lacking else median)
+        mean, median = (mean * len(known.y) + 0.5) / (len(known.y) + 1), None
+    candidates = _candidates(known.y, mean, median)
     judge = asked if lacking else known
-    scores = {key: judge.score(model, constant) for key, constant in candidates.items()}
+    scores = {key: judge.score(constant) for key, constant in candidates.items()}
     found: dict[str, ConstantScore] = {}
     for goal in goals:
         name, sign = goal.name.removeprefix("val_"), -1 if goal.direction == "max" else 1
         if not goal.name.startswith("val_") or not all(name in each for each in scores.values()):
             continue
         best = min(scores, key=lambda key: sign * scores[key][name])
-        value = asked.score(model, candidates[best])[name]
-        error = asked.standard_error(model, candidates[best], name)
+        value = asked.score(candidates[best])[name]
+        error = asked.standard_error(candidates[best], name)
+        words = best[0]
         if sign > 0:
             # The standard error does not bound luck: it is 0 if all classes are equally frequent. The outputs
             # of a model that has learned nothing differ from the constant with some variance v. That costs
@@ -188,67 +167,42 @@ def score_constant(
             # z^2 / (2 n) at most (for a squared error, that share of it twice). The best of many epochs of
             # many trials reaches z = 4, and a gain counts from two of them on.
             error = max(error, 4**2 / 2 * value / asked.number)
+        elif words == _FREQUENCIES:
+            words = "the most frequent class"  # Of probabilities, an accuracy takes the largest.
         if np.isfinite(value) and np.isfinite(error):
-            words = best[0]
-            if sign < 0 and words == _FREQUENCIES:
-                words = (
-                    "the most frequent class"  # Of probabilities, an accuracy takes the largest.
-                )
             found[goal.name] = ConstantScore(value, error, words)
     return found
 
 
-@dataclass(frozen=True)
 class _Targets:
-    """Targets, and what Keras needs to score predictions of them.
+    """Targets, and what Keras needs to score a constant prediction of them.
 
     Attributes:
-        y: The targets.
-        weight: Sample weights, of shape `(batch,)` or `(batch, time)`; or `None`.
-        mask: The mask of the model's output, of shape `(batch, time)`; or `None`.
-        shape: Shape of a prediction, without the batch.
-        ignored: The label that the loss ignores, or `None`.
+        number: How many predictions count: one for each sequence, or for each step.
     """
 
-    y: Array
-    weight: Any
-    mask: Any
-    shape: tuple[int, ...]
-    ignored: int | None = None
-
-    @classmethod
-    def read(cls, model: keras.Model, data: Any) -> _Targets:
+    def __init__(self, model: keras.Model, data: Any) -> None:
         x, y, weight = (*data, None)[:3]
         first = model(_rows(x, slice(0, 32)), training=False)
-        rows = np.random.default_rng(0).permutation(len(y))[
-            : max(2, _MOST // int(np.prod(first.shape[1:])))
-        ]
-        mask = None
+        self.model = model
+        self.shape = tuple(first.shape[1:])  # Without the batch.
+        most = max(2, _MOST // int(np.prod(self.shape)))
+        rows = np.random.default_rng(0).permutation(len(y))[:most]
+        self.y = np.asarray(y)[rows]
+        self.weight = None if weight is None else np.asarray(weight)[rows]
+        self.mask: Any = None
+        self.number = int(np.prod(self.y.shape[: len(self.shape)]))
         if mask_of(first) is not None:
             # Only the model knows which steps count, so it has to read all of them.
             # Large batches: JAX compiles anew for each of these calls.
             parts = np.array_split(rows, -(-len(rows) // 2048))
-            outputs = [model(_rows(x, part), training=False) for part in parts]
-            mask = np.concatenate([keras.ops.convert_to_numpy(mask_of(each)) for each in outputs])
-        return cls(
-            np.asarray(y)[rows],
-            None if weight is None else np.asarray(weight)[rows],
-            mask,
-            tuple(first.shape[1:]),
-            getattr(model.loss, "ignore_class", None),
-        )
+            masks = [mask_of(model(_rows(x, part), training=False)) for part in parts]
+            self.mask = np.concatenate([keras.ops.convert_to_numpy(mask) for mask in masks])
+            self.number = int(self.mask.sum())
 
-    @property
-    def number(self) -> int:
-        """How many predictions count: one for each sequence, or for each step."""
-        steps = np.prod(self.y.shape[: len(self.shape)])
-        return int(steps if self.mask is None else self.mask.sum())
-
-    def score(
-        self, model: keras.Model, constant: Array, rows: Any = slice(None)
-    ) -> dict[str, float]:
+    def score(self, constant: Array, rows: Any = slice(None)) -> dict[str, float]:
         """Returns the loss and the metrics of a constant, by name."""
-        y = self.y[rows]
+        model, y = self.model, self.y[rows]
         weight, mask = (None if each is None else each[rows] for each in (self.weight, self.mask))
         constants = np.broadcast_to(constant, (len(y), *self.shape)).astype(keras.config.floatx())
         predicted = keras.ops.convert_to_tensor(constants)
@@ -261,11 +215,11 @@ class _Targets:
         metrics["loss"] = loss - sum(model.losses)
         return {name: float(value) for name, value in metrics.items() if np.ndim(value) == 0}
 
-    def standard_error(self, model: keras.Model, constant: Array, name: str) -> float:
+    def standard_error(self, constant: Array, name: str) -> float:
         """Returns that of a score, by the jackknife over whole sequences: steps are not independent."""
         groups = min(_GROUPS, len(self.y))
         group = np.random.default_rng(1).permutation(len(self.y)) % groups
-        without = [self.score(model, constant, group != each)[name] for each in range(groups)]
+        without = [self.score(constant, group != each)[name] for each in range(groups)]
         return float(((groups - 1) * np.var(without)) ** 0.5)
 
     def moments(self) -> tuple[Array, Array | None]:
@@ -277,15 +231,11 @@ class _Targets:
         for factor in (self.mask, self.weight):
             if factor is not None:
                 counts = counts * factor.reshape(len(y), -1)  # (batch, 1) or (batch, time)
-        integers = y.dtype.kind in "biu"
-        if (
-            integers
-            and self.shape[-1] > 1
-            and y.size * self.shape[-1] == len(y) * np.prod(self.shape)
-        ):
+        integers, classes = y.dtype.kind in "biu", self.shape[-1]
+        if integers and classes > 1 and y.size * classes == len(y) * np.prod(self.shape):
             labels = y.reshape(len(y), -1)
-            weight = counts * (labels != self.ignored)
-            frequency = np.bincount(labels.ravel(), weight.ravel(), self.shape[-1])
+            weight = counts * (labels != getattr(self.model.loss, "ignore_class", None))
+            frequency = np.bincount(labels.ravel(), weight.ravel(), classes)
             return frequency / frequency.sum(), None
         y = y.reshape(len(y), *self.shape).astype("float64")
         counts = np.broadcast_to(counts.reshape(*counts.shape, *[1] * (y.ndim - 2)), y.shape)

@@ -34,10 +34,8 @@ class Data:
     have unequal lengths and are padded at their end. A dict, a tuple or any other list holds several inputs.
 
     Attributes:
-        train: The training data.
-        validation: The validation data, or None.
-        test: The data that only the confirmation sees, or None.
-        task: The task, if the data choose the model; else None.
+        test: The data that only the confirmation sees.
+        task: The task, if the data choose the model.
 
     Raises:
         InvalidArgumentError: By `made` and `prepared_task`: the data have another form.
@@ -60,13 +58,10 @@ class Data:
 
     @cached_property
     def _loaded(self) -> tuple[dict[str, Any], Task | None]:
-        given = {"train": self.train, "validation": self.validation, "test": self.test}
-        tokens = self.task is not None and self.task.name == "language_model"
-        parts: dict[str, Any] = {
-            name: None if part is None and name != "train" else _as_arrays(name, make(part), tokens)
-            for name, part in given.items()
-        }
-        task, train = self.task, parts["train"]
+        task, tokens = self.task, self.task is not None and self.task.name == "language_model"
+        parts: dict[str, Any] = {"train": _as_arrays("train", make(self.train), tokens)}
+        for name, given in (("validation", self.validation), ("test", self.test)):
+            parts[name] = None if given is None else _as_arrays(name, make(given), tokens)
         inputs = [part[0] for part in parts.values() if isinstance(part, tuple)]
         ragged = [x for x in inputs if isinstance(x, _Ragged)]
         if ragged:
@@ -74,22 +69,16 @@ class Data:
             if value is None:
                 dense = [x for x in inputs if getattr(x, "ndim", 0) == 3]
                 value = 0.0 if tokens else _free_value([s for x in (*ragged, *dense) for s in x])
+            train = parts["train"]
             has_step_targets = isinstance(train, tuple) and isinstance(train[1], _Ragged)
             parts = {name: _pad_part(name, part, value) for name, part in parts.items()}
             if task is not None:
                 task = replace(task, mask_value=value)
-            y = parts["train"][1] if has_step_targets else None
-            if task is not None and y is not None and y.dtype.kind == "f":
-                if task.name == "forecast":
-                    raise invalid_argument(
-                        "model",
-                        expected="'regression', because there is a target for each step",
-                        received=task.name,
-                    )
-                task = task if task.name else replace(task, name="regression")
+                if has_step_targets and parts["train"][1].dtype.kind == "f":
+                    task = _for_steps(task)
         if task is not None:
             parts = {name: _with_axes(part, task) for name, part in parts.items()}
-        return {"training" if n == "train" else n: part for n, part in parts.items()}, task
+        return {"training": parts.pop("train"), **parts}, task
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         """Returns the arguments of `Model.fit` for the data. Datasets make their own batches."""
@@ -111,6 +100,14 @@ class Data:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def _for_steps(task: Task) -> Task:
+    """Returns the task for numbers at each step, which are a regression."""
+    if task.name == "forecast":
+        expected = "'regression', because there is a target for each step"
+        raise invalid_argument("model", expected=expected, received=task.name)
+    return task if task.name else replace(task, name="regression")
+
+
 class _Ragged(list[Array]):
     """Sequences of unequal lengths, each of shape `(time, features)`, or `(time,)` for tokens and targets."""
 
@@ -128,7 +125,7 @@ def _length(part: Any) -> int:
 
 def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     """Returns arrays for frames, tensors and lists; datasets stay as they are."""
-    if is_dataset(part):
+    if _is_dataset(part):
         return part
     is_pair = isinstance(part, list | tuple) and len(part) in (2, 3)
     if not is_pair or any(each is None for each in part[:2]):
@@ -142,37 +139,33 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     while isinstance(first, Mapping | tuple):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))
     samples = _length(first)
-    arrays = [None if each is None else _as_array(each, samples) for each in part]
-    x: Any = arrays[0]
-    others = arrays[1:]
+    arrays: list[Any] = [None if each is None else _as_array(each, samples) for each in part]
+    x, *others = arrays
     if isinstance(part[0], list) and getattr(x, "ndim", 0) == 2 and x.dtype.kind == "f":
         x = x[..., None]  # Sequences of one feature.
     if isinstance(x, _Ragged):
         x = _Ragged(each if tokens or each.ndim > 1 else each[:, None] for each in x)
-    flat = [each for part in (x, *others) for each in _flatten(part)]
+    flat = [
+        each
+        for part in (x, *others)
+        for each in ([part] if isinstance(part, _Ragged) else keras.tree.flatten(part))
+    ]
     lengths = {_length(each) for each in flat if each is not None}
     if len(lengths) != 1 or 0 in lengths:
         sizes = [len(part[0]), samples] if isinstance(part[0], list) else sorted(lengths)
-        raise invalid_argument(
-            name,
-            expected="as many targets (and weights) as samples, at least one",
-            received=" and ".join(map(str, sizes)),
-        )
+        expected = "as many targets (and weights) as samples, at least one"
+        raise invalid_argument(name, expected=expected, received=" and ".join(map(str, sizes)))
     # Weights of None are left out.
     return tuple(each for each in (x, *others) if each is not None)
 
 
-def is_dataset(part: Any) -> bool:
+def _is_dataset(part: Any) -> bool:
     """Returns whether data come in batches, without importing TensorFlow or torch."""
     is_loader = any(
         each.__name__ == "DataLoader" and each.__module__.startswith("torch.utils.data")
         for each in type(part).__mro__
     )
     return isinstance(part, keras.utils.PyDataset) or hasattr(part, "element_spec") or is_loader
-
-
-def _flatten(part: Any) -> list[Any]:
-    return [part] if isinstance(part, _Ragged) else keras.tree.flatten(part)
 
 
 def _as_array(part: Any, samples: int) -> Any:
@@ -217,11 +210,8 @@ def _pad_part(name: str, part: Any, value: float) -> Any:
     for target in others:
         if isinstance(target, _Ragged):
             if [len(each) for each in target] != lengths:
-                raise invalid_argument(
-                    name,
-                    expected="a target (and weight) for each step of x",
-                    received="other lengths",
-                )
+                expected = "a target (and weight) for each step of x"
+                raise invalid_argument(name, expected=expected, received="other lengths")
             # A label that exists does not add a class; the mask leaves it out.
             is_label = target[0].dtype.kind in "biu"
             least = min(each.min() for each in target) if is_label else 0
@@ -248,6 +238,9 @@ def _with_axes(part: Any, task: Task) -> Any:
 
 
 def _has_f1(task: Task) -> bool:
-    names = [m.replace("_", "").lower() for m in task.metrics if isinstance(m, str)]
-    is_object = any(isinstance(metric, keras.metrics.FBetaScore) for metric in task.metrics)
-    return is_object or bool({"f1score", "fbetascore"} & set(names))
+    return any(
+        metric.replace("_", "").lower() in ("f1score", "fbetascore")
+        if isinstance(metric, str)
+        else isinstance(metric, keras.metrics.FBetaScore)
+        for metric in task.metrics
+    )

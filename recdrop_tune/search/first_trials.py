@@ -31,18 +31,23 @@ _STREAM = 7
 _HIGHEST = 0.5
 
 
-def enqueue_first_trials(oracle: Any, known: Iterable[Mapping[str, Any]] = ()) -> None:
+def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]] = ()) -> None:
     """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
 
     Configurations that an earlier session tried are left out. Those of `known` (`try_first`) come next.
-
-    Raises:
-        InvalidArgumentError: One of `known` is not in the space.
     """
-    if isinstance(oracle, OptunaOracle):
-        for point in (*_missing(oracle), *known):
-            oracle.enqueue(point)
-        oracle.points_to_try()  # Refuses a wrong one now.
+    space = oracle.hyperparameters.space
+    values = [trial.hyperparameters.values for trial in oracle.trials.values()]
+    tried = {hp.name: [each.get(hp.name) for each in values] for hp in space if _is_searched(hp)}
+    missing = [
+        point
+        for point in first_points(space, oracle.seed)
+        # A point without a layer has no wrapper for it.
+        if any(point[name] not in tried[name] for name in point.keys() & tried.keys())
+    ]
+    for point in (*missing, *known):
+        oracle.enqueue(point)
+    oracle.points_to_try()  # Refuses a wrong one now.
 
 
 def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, Any]]:
@@ -51,18 +56,18 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
     The one without dropout has the middle value of everything. Each wrapper gets a rate from the lower half
     of its range, and the placements take turns. All other values are spread over their ranges, so that the
     sampler learns about them too.
-
-    Args:
-        space: The hyperparameters of the search.
-        seed: Seed of the rates and of the spread.
     """
     wrappers = [hp for hp in space if _is_searched(hp)]
     if not wrappers:
         return []
     points = []
     if all(NONE in hp.values for hp in wrappers):
-        points.append(walk(space, _without))
-    dropping = {hp.name: _keras_first(hp.values) for hp in wrappers}
+        points.append(walk(space, lambda hp: NONE if is_wrapper(hp) else _middle(hp)))
+    # Keras's own comes first: it is the baseline for the others.
+    dropping = {
+        hp.name: sorted((w for w in hp.values if w != NONE), key=lambda w: w != KERAS)
+        for hp in wrappers
+    }
     spread = _Spread(max(map(len, dropping.values())), seed)
     for turn in range(spread.turns):
         # A layer with fewer wrappers than another repeats its own.
@@ -71,17 +76,10 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
     return points
 
 
-def untried_lines(oracle: Any) -> list[str]:
-    """Returns a line if `max_trials` may be too small to try all first configurations.
-
-    Args:
-        oracle: The oracle, after `enqueue_first_trials` and before its first trial.
-    """
-    limit = oracle.max_trials
-    if not isinstance(oracle, OptunaOracle) or limit is None:
-        return []
+def untried_lines(oracle: OptunaOracle) -> list[str]:
+    """Returns a line if `max_trials` may be too small to try all the configurations in the queue."""
+    limit, waiting = oracle.max_trials, len(oracle.points_to_try())
     twin = int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
-    waiting = len(oracle.points_to_try())
     needed = len(oracle.trials) + waiting + twin
     if not waiting or needed <= limit:
         return []
@@ -120,32 +118,6 @@ class _Spread:
             self._strata[hp.name] = self._random.permutation(self.turns)
         part = self._strata[hp.name][turn]
         return plain(hp, hp.prob_to_value((part + self._random.uniform(0.0, 1.0)) / self.turns))
-
-
-def _missing(oracle: OptunaOracle) -> list[dict[str, Any]]:
-    """Lists the first configurations whose wrappers were not tried yet."""
-    space = oracle.hyperparameters.space
-    tried = {hp.name: _tried(oracle, hp.name) for hp in space if _is_searched(hp)}
-    return [
-        point
-        for point in first_points(space, oracle.seed)
-        # A point without a layer has no wrapper for it.
-        if any(point[name] not in values for name, values in tried.items() if name in point)
-    ]
-
-
-def _tried(oracle: Any, name: str) -> set[Any]:
-    values = (trial.hyperparameters.values for trial in oracle.trials.values())
-    return {each[name] for each in values if name in each}
-
-
-def _keras_first(wrappers: Iterable[Any]) -> list[Any]:
-    """Lists the wrappers with dropout, Keras's own first: it is the baseline for the others."""
-    return sorted((w for w in wrappers if w != NONE), key=lambda wrapper: wrapper != KERAS)
-
-
-def _without(hp: HyperParameter) -> Any:
-    return NONE if is_wrapper(hp) else _middle(hp)
 
 
 def _middle(hp: HyperParameter) -> Any:

@@ -24,11 +24,7 @@ from recdrop_tune.spaces import SearchSpace
 
 
 def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]:
-    """Returns the hypermodel of a search or the function that builds its models, and its space in words.
-
-    Raises:
-        InvalidArgumentError: It is not a hypermodel, or it defines its space and `space` is given as well.
-    """
+    """Returns the hypermodel of a search or the function that builds its models, and its space in words."""
     hypermodel = unextended(hypermodel)
     searched = "quick" if space is None else space
     if isinstance(hypermodel, Task):
@@ -37,11 +33,8 @@ def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]
     elif isinstance(hypermodel, keras.Model):
         hypermodel = ExistingModel(hypermodel, searched)
     elif space is not None:
-        raise invalid_argument(
-            "space",
-            expected="None with a function or a hypermodel, which defines its own space",
-            received=space,
-        )
+        expected = "None with a function or a hypermodel, which defines its own space"
+        raise invalid_argument("space", expected=expected, received=space)
     own = getattr(hypermodel, "space", None)
     if isinstance(own, SearchSpace):
         return hypermodel, own.to_yaml()
@@ -49,11 +42,8 @@ def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
         return hypermodel, f"function {_qualified(hypermodel)}"
-    raise invalid_argument(
-        "model",
-        expected="a Keras model, a function that builds one from `hp`, or a keras_tuner.HyperModel",
-        received=hypermodel,
-    )
+    expected = "a Keras model, a function that builds one from `hp`, or a keras_tuner.HyperModel"
+    raise invalid_argument("model", expected=expected, received=hypermodel)
 
 
 _ELSEWHERE = {
@@ -81,13 +71,12 @@ def check_hypermodel_data(
 ) -> None:
     """Raises if data do not suit the models of a hypermodel; see `check_data`.
 
-    A hypermodel with its own `fit` may do anything with the data. A function that cannot build a model
-    is not run here: the search names what is wrong with it.
+    A hypermodel with its own `fit` may do anything with the data.
     """
     if has_own_fit(hypermodel):
         return
     model: Any = None
-    with suppress(Exception):
+    with suppress(Exception):  # The search itself explains why a model cannot be built.
         build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
         model = build(kt.HyperParameters())
     if isinstance(model, keras.Model) and model.compiled:
@@ -95,16 +84,13 @@ def check_hypermodel_data(
 
 
 def describe_model(hypermodel: Any) -> dict[str, Any] | None:
-    """Describes what all models of a search share; None if only a function knows.
-
-    A search that resumed with models of another size, say, would compare different things.
-    """
+    """Describes what all models of a search share; None if only a function knows."""
     if isinstance(hypermodel, ExistingModel):
-        names: tuple[str, ...] = ("per_layer", "keep_weights")
+        names = ["per_layer", "keep_weights"]
         what = f"model {hypermodel.template.digest()}"
     elif isinstance(hypermodel, AbstractHyperModel):
-        names = ("num_classes", "vocab_size", "mask_value", "mask_zero", "one_hot", "target_shape")
-        names += ("return_sequences",)
+        names = ["num_classes", "vocab_size", "mask_value", "mask_zero", "one_hot", "target_shape"]
+        names += ["return_sequences"]
         what = type(hypermodel).__name__
     else:
         return None
@@ -135,14 +121,10 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
 class ObservedTrials(Extension):
     """Checks that trials report the objective, and remembers what is being built.
 
-    Args:
-        hypermodel: The hypermodel, or a function.
-        objectives: The objectives.
-
     Attributes:
         building: The hyperparameters of the model that is being built, or could not be built.
-        first_model: The first model that was built, for the score of a constant predictor; None if there is
-            none, or if the hypermodel or the model scores in its own way.
+        first_model: A model for the score of a constant predictor: one that was built and not yet fitted, and
+            that Keras scores.
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
@@ -150,7 +132,6 @@ class ObservedTrials(Extension):
         self._objectives = objectives
         self.building: Any = None
         self.first_model: Any = None
-        self._is_first = True
         self._reported = False
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
@@ -159,30 +140,35 @@ class ObservedTrials(Extension):
         model = build(hp)
         self.building = None
         is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
-        if self._is_first and is_scored_by_keras and not self._own_fit:
+        if self.first_model is None and is_scored_by_keras and not self._own_fit:
             self.first_model = model
-        self._is_first = False
         return model
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits the model and checks what it reports.
-
-        Raises:
-            ObjectiveNotReportedError: The objective is not among the metrics, nor was it in an earlier trial.
-        """
+        """Fits the model and checks what it reports."""
         self.first_model = None  # Its memory is not needed any more.
         callbacks = list(kwargs.pop("callbacks", None) or [])
         validated = kwargs.get("validation_freq", 1) == 1
         if not self._own_fit and validated and not any(map(_may_report, callbacks)):
             # A user-defined `fit` or callback can report the objective later.
-            callbacks.append(_ObjectiveCheck(self._objectives))
+            check = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: self._check(logs))
+            callbacks.append(check)
         result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
-                check_objectives(self._objectives, result.history)
+                self._check(result.history)
             # From here on, a trial that ends before it reports the objective fails alone.
             self._reported = True
         return result
+
+    def _check(self, metrics: Mapping[str, Any]) -> None:
+        for objective in self._objectives:
+            if not objective.has_value(metrics):
+                raise ObjectiveNotReportedError(
+                    f"The model reports no metric named `{objective.name}`, which is the objective. It "
+                    f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
+                    "model with the metric."
+                )
 
 
 def _may_report(callback: Any) -> bool:
@@ -190,27 +176,3 @@ def _may_report(callback: Any) -> bool:
     kind = type(callback)
     own = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")
     return own and getattr(kind, "on_epoch_end", None) is not keras.callbacks.Callback.on_epoch_end
-
-
-class _ObjectiveCheck(keras.callbacks.Callback):
-    """Checks for the objective after the first epoch, not after the last."""
-
-    def __init__(self, objectives: Sequence[kt.Objective]) -> None:
-        super().__init__()
-        self._objectives = objectives
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Checks the metrics of an epoch."""
-        check_objectives(self._objectives, logs or {})
-
-
-def check_objectives(objectives: Sequence[kt.Objective], metrics: Mapping[str, Any]) -> None:
-    """Raises `ObjectiveNotReportedError` if an objective is not among the metrics."""
-    for objective in objectives:
-        if objective.has_value(metrics):
-            continue
-        raise ObjectiveNotReportedError(
-            f"The model reports no metric named `{objective.name}`, which is the objective. It "
-            f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
-            "model with the metric."
-        )

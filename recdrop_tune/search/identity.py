@@ -27,10 +27,7 @@ PATIENCE = 10.0
 
 
 class Held(NamedTuple):
-    """The id and the seed of the search that a folder holds.
-
-    A seed is drawn if the user gave none, because a trial and its twin must start alike.
-    """
+    """The id and the seed of the search that a folder holds."""
 
     id: str
     seed: int
@@ -47,14 +44,12 @@ def claim(
 
     Args:
         folder: The project folder, which may not exist yet.
-        identity: What makes two searches the same, such as their space and objective: the scores of the
-            same search compare. Anything that `plain_values` takes.
+        identity: What makes two searches the same, such as their space and objective.
         seed: The seed; None takes the one in the folder, or draws one.
         overwrite: Whether to delete the search in the folder first.
 
     Raises:
-        ProjectError: The folder holds another search, a running one or files that are not a search; or
-            it cannot be written to.
+        ProjectError: The folder holds something else, or a running search, or cannot be written to.
     """
     new_folders = _make_folder(folder)
     now = json.loads(json.dumps(plain_values(identity)))
@@ -65,7 +60,8 @@ def claim(
         held = _read(folder)
         is_new = held is None
         if held is None:
-            # From Python's own random state: a script that seeds it repeats its search.
+            # A trial and its twin must start alike, so there has to be one. It comes from Python's own
+            # random state: a script that seeds that repeats its search.
             seed = random.randrange(2**31) if seed is None else seed
             held = {"id": uuid.uuid4().hex, "seed": seed, "identity": now}
             write_atomically(folder / SEARCH, json.dumps(held, indent=2) + "\n", durable=True)

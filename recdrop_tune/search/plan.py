@@ -23,7 +23,7 @@ from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
 from recdrop_tune.search.identity import plain_values
-from recdrop_tune.search.settings import MLflow, SearchConfig, Training
+from recdrop_tune.search.settings import MLflow, Optuna, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure
@@ -37,10 +37,8 @@ class Plan:
     Attributes:
         config: The arguments of `tune`, complete: functions that were named are imported, the folder and the
             store are known. The model and its space are below, and the test data in `data`.
-        data: The data.
         model: The hypermodel, or the function that builds its models.
         space: The search space as YAML, or the name of the hypermodel that defines it.
-        goals: The objectives.
         config_file: The YAML file that describes the search, if one does.
         search_id: Id of the search, from the project folder.
         process: The process that started it.
@@ -106,19 +104,16 @@ class Plan:
         }
 
     def new_tuner(self, directory: Path | None = None) -> Any:
-        """Makes the tuner. It builds the model under every condition of its space.
+        """Makes the tuner, which builds the model under every condition of its space.
 
-        Args:
-            directory: Replaces the project folder; the study is not opened then.
-
-        Raises:
-            RecdropError: The model cannot be built.
+        A `directory` replaces the project folder; the study is not opened then.
         """
         plan, trials = self, ObservedTrials(self.model, self.goals)
         if directory is not None:
-            optuna = self.config.optuna
-            tuner = self.config.tuner if optuna.storage is None else replace(optuna, storage=None)
-            plan = replace(self, config=replace(self.config, directory=directory, tuner=tuner))
+            config = replace(self.config, directory=directory)
+            if isinstance(config.tuner, Optuna):
+                config = replace(config, tuner=replace(config.tuner, storage=None))
+            plan = replace(self, config=config)
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):
@@ -131,9 +126,7 @@ class Plan:
             what = f"The search cannot be set up in `{plan.folder}`"
             if trials.building is not None:
                 active = readable(trials.building).items()
-                values = ", ".join(
-                    f"{name}={value!r}" for name, value in active if value is not None
-                )
+                values = ", ".join(f"{n}={value!r}" for n, value in active if value is not None)
                 what = f"The model cannot be built with {values or 'no hyperparameters'}"
             raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
 
@@ -147,6 +140,7 @@ class Plan:
             # A resumed search has not built a model yet. One that cannot be built fails in its trial.
             with contextlib.suppress(Exception):
                 tuner.hypermodel.build(tuner.oracle.get_space())
+        model, train, validation = observed.first_model, data["training"], data["validation"]
         tracking = track(
             tuner,
             self.tracking,
@@ -154,13 +148,7 @@ class Plan:
             space=self.space,
             info=self._info(),
             data=data,
-            context=context_of(
-                data["training"],
-                data["validation"],
-                self.model,
-                observed.first_model,
-                self.goals,
-            ),
+            context=context_of(train, validation, self.model, model, self.goals),
         )
         tracking.process, tracking.resume_hint = self.process, self.resume_hint
         return tracking
@@ -171,11 +159,8 @@ class Plan:
         fit = {**self.data.fit_arguments(config.batch_size), "epochs": config.epochs, "verbose": 0}
         callbacks, patience = list(self.training.callbacks), self.training.early_stopping
         if patience is not None:
-            goal = self.goals[0]
-            stopping = keras.callbacks.EarlyStopping(
-                goal.name, mode=goal.direction, patience=patience
-            )
-            callbacks.append(stopping)
+            name, mode = self.goals[0].name, self.goals[0].direction
+            callbacks.append(keras.callbacks.EarlyStopping(name, mode=mode, patience=patience))
         return (), fit | {**self.training.fit, "callbacks": callbacks}
 
     def follow_up(self) -> Confirmation | None:
@@ -183,17 +168,12 @@ class Plan:
         confirm = self.config.confirm
         if not confirm:
             return None
-        rounds = confirm.seeds, confirm.max_seeds, confirm.margin
-        return Confirmation(confirm.top, *rounds, self.config.seed, self.data.made["test"])
+        return Confirmation(confirm, self.config.seed, self.data.made["test"])
 
     def _info(self) -> dict[str, Any]:
         """Returns the parameters of the search's run in MLflow."""
         config, optuna = self.config, self.config.optuna
-        info: dict[str, Any] = {
-            "epochs": config.epochs,
-            "batch_size": None,
-            "seed": config.seed,
-        }
+        info: dict[str, Any] = {"epochs": config.epochs, "batch_size": None, "seed": config.seed}
         fit = self.data.fit_arguments(config.batch_size) | self.training.fit
         info |= {name: plain_values(fit[name]) for name in FIT if name in fit}
         if self.config_file is not None:

@@ -17,15 +17,11 @@ from recdrop_tune.search.settings import is_reference
 
 
 class UserCodeError(RecdropError):
-    """A function that was named as `module:function` does not exist, or has failed."""
+    """A function that was named as `module:function` does not exist, fails, or returns nothing."""
 
 
 def resolved(value: Any) -> Any:
-    """Imports what `module:function` names; returns other values as they are.
-
-    Raises:
-        UserCodeError: It cannot be imported.
-    """
+    """Imports what `module:function` names; returns other values as they are."""
     if not is_reference(value):
         return value
     try:
@@ -40,11 +36,7 @@ def as_function(value: Any) -> Any:
 
 
 def call(reference: str) -> Any:
-    """Calls the function that `module:function` names.
-
-    Raises:
-        UserCodeError: It cannot be imported, it fails, or it returns nothing.
-    """
+    """Calls the function that `module:function` names."""
     function: Callable[[], Any] = resolved(reference)
     if not callable(function):
         raise UserCodeError(f"`{reference}` is not a function but {function!r:.80}.")
@@ -62,13 +54,11 @@ def model_named(value: Any) -> Any:
 
     A class, or a function without arguments, is called first.
     """
-    if not is_reference(value):
-        return value
     found = resolved(value)
-    is_function = isinstance(found, FunctionType)
-    if is_function and any(p.default is p.empty for p in signature(found).parameters.values()):
+    if found is value or not isinstance(found, type | FunctionType):
         return found
-    return call(value) if is_function or isinstance(found, type) else found
+    given = [] if isinstance(found, type) else signature(found).parameters.values()
+    return found if any(each.default is each.empty for each in given) else call(value)
 
 
 def _described(error: BaseException) -> str:

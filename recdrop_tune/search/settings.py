@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -55,6 +54,14 @@ EXPERIMENT = "recdrop-tune"
 T = TypeVar("T")
 
 
+class _Checks(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+_MODELS: dict[type, type[BaseModel]] = {}
+"""What checks the values of each settings class."""
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def settings_class(kind: type[T]) -> type[T]:
     """Makes a frozen dataclass that checks its values by their types.
@@ -64,12 +71,17 @@ def settings_class(kind: type[T]) -> type[T]:
     # Given explicitly, for functions in an annotation would look up globals in the class by default.
     module = vars(sys.modules[kind.__module__])
     checks = get_type_hints(kind, module, include_extras=True)
-    plain = get_type_hints(kind, module)
-    inherited = [_CHECKS.get(base, {}) for base in kind.__mro__]
-    own = {name: checks[name] for name in kind.__annotations__}
-    _CHECKS[kind] = dict(ChainMap(own, *inherited))
+    plain, own = get_type_hints(kind, module), list(kind.__annotations__)
     kind.__annotations__ = {name: plain[name] for name in own}
     made: Any = dataclass(frozen=True, repr=False)(kind)
+    values: dict[str, Any] = {
+        # Without a default, both are `MISSING`.
+        each.name: (checks[each.name], ... if each.default is each.default_factory else None)
+        for each in fields(made)
+        if each.name in own
+    }
+    base = next((_MODELS[each] for each in kind.__mro__ if each in _MODELS), _Checks)
+    _MODELS[kind] = create_model(kind.__name__, __base__=base, **values)
     fill_in, first = made.__init__, fields(made)[0].name
 
     @wraps(fill_in)
@@ -87,30 +99,13 @@ def settings_class(kind: type[T]) -> type[T]:
     return made  # type: ignore[no-any-return]
 
 
-_CHECKS: dict[type, dict[str, Any]] = {}
-"""The types with their checks, by settings class."""
-
-
-@cache
-def _model_of(kind: Any) -> type[BaseModel]:
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    # A dataclass's field without a default has neither of these.
-    required = {each.name for each in fields(kind) if each.default is each.default_factory}
-    checks = {
-        each.name: (_CHECKS[kind][each.name], ... if each.name in required else None)
-        for each in fields(kind)
-    }
-    made: Any = create_model(kind.__name__, __config__=config, **checks)  # type: ignore[call-overload]
-    return made  # type: ignore[no-any-return]
-
-
 def checked_values(kind: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
     """Returns the given values of a settings class as it keeps them.
 
     Raises:
         ValidationError: A value is invalid; see `explain`.
     """
-    found = _model_of(kind).model_validate(values)
+    found = _MODELS[kind].model_validate(values)
     return {name: getattr(found, name) for name in found.model_fields_set}
 
 
@@ -132,21 +127,6 @@ def _repr(self: Any) -> str:
     return f"{type(self).__name__}({', '.join(parts)})"
 
 
-# Types of single values.
-
-
-def _instance(kind: str) -> PlainValidator:
-    """Accepts objects of a class whose module is slow to import. Before that is imported, none exist."""
-    module, _, name = kind.rpartition(".")
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, getattr(sys.modules.get(module), name, ())):
-            raise ValueError(f"an object of {kind}")
-        return value
-
-    return PlainValidator(check)
-
-
 def _that(accepts: Callable[[Any], bool], expected: str) -> AfterValidator:
     """Accepts some of the values of a type."""
 
@@ -156,6 +136,16 @@ def _that(accepts: Callable[[Any], bool], expected: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _instance(kind: str) -> AfterValidator:
+    """Accepts objects of a class whose module is slow to import. Before that is imported, none exist."""
+    module, _, name = kind.rpartition(".")
+
+    def is_instance(value: Any) -> bool:
+        return isinstance(value, getattr(sys.modules.get(module), name, ()))
+
+    return _that(is_instance, f"an object of {kind}")
 
 
 def _passing(check: Callable[[Any], Any]) -> AfterValidator:
@@ -180,6 +170,14 @@ def _as_tuple(value: Any) -> Any:
     return () if value is None else (value,)
 
 
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _folders(value: Any) -> Any:
+    return tuple(as_folders("", () if value is None else value))
+
+
 def _callbacks(value: Any) -> Any:
     listed = _as_tuple(value)
     check_callbacks([each for each in listed if not is_reference(each)])
@@ -194,15 +192,23 @@ def is_reference(value: object) -> bool:
     return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
+Integer = Annotated[int, Field(strict=True), BeforeValidator(_plain)]
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**31), BeforeValidator(_plain)]
 CountOrZero = Annotated[int, Field(strict=True, ge=0, lt=2**31), BeforeValidator(_plain)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32 - 1), BeforeValidator(_plain)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
-Margin = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), BeforeValidator(_plain)]
 Seconds = Annotated[float, Field(strict=True, gt=0), BeforeValidator(_plain)]
 Flag = Annotated[StrictBool, BeforeValidator(_plain)]
 Metric = Annotated[Any, _instance("keras.metrics.Metric")]
+# MLflow refuses other names once the search runs, and a tracking failure stops no search.
+Name = Annotated[StrictStr, _that(is_name, "a name of at most 500 characters, in one line")]
 Reference = Annotated[StrictStr, _that(is_reference, "`module:function`, such as `my_data:load`")]
+
+TaskName = Literal["classification", "regression", "tagging", "forecast", "language_model"]
+SamplerName = Literal["cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe"]
+PrunerName = Literal[
+    "asha", "halving", "hyperband", "median", "none", "patient_median", "pause", "percentile"
+]
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner as Pruner
@@ -215,9 +221,6 @@ else:
     Sampler = Annotated[Any, _instance("optuna.samplers.BaseSampler")]
     Pruner = Annotated[Any, _instance("optuna.pruners.BasePruner")]
     Storage = Annotated[Any, _instance("optuna.storages.BaseStorage")]
-
-
-# The settings.
 
 
 @settings_class
@@ -243,11 +246,9 @@ class Task:
         'classification'
     """
 
-    name: (
-        Literal["classification", "regression", "tagging", "forecast", "language_model"] | None
-    ) = None
+    name: TaskName | None = None
     _: KW_ONLY
-    mask_value: Annotated[int, Field(strict=True), BeforeValidator(_plain)] | Number | None = None
+    mask_value: Integer | Number | None = None
     metrics: Several[StrictStr | Metric] = ()
     loss: Any = None
 
@@ -284,31 +285,12 @@ class Optuna:
         'none'
     """
 
-    sampler: (
-        Literal["cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe"]
-        | Sampler
-        | None
-    ) = None
+    sampler: SamplerName | Sampler | None = None
     _: KW_ONLY
-    pruner: (
-        Literal[
-            "asha",
-            "halving",
-            "hyperband",
-            "median",
-            "none",
-            "patient_median",
-            "pause",
-            "percentile",
-        ]
-        | Pruner
-        | None
-    ) = None
+    pruner: PrunerName | Pruner | None = None
     storage: StrictStr | Storage | None = None
     try_first: Several[dict[str, Any]] = ()
-    warm_start: Annotated[
-        Any, PlainValidator(lambda given: tuple(as_folders("", () if given is None else given)))
-    ] = ()
+    warm_start: Annotated[Any, PlainValidator(_folders)] = ()
 
 
 @settings_class
@@ -348,21 +330,12 @@ class Training:
     _: KW_ONLY
     cv: Annotated[Any, PlainValidator(check_cv)] = None
     groups: Any = None
-    class_weight: (
-        Literal["balanced"]
-        | dict[
-            Annotated[int, Field(strict=True), BeforeValidator(_plain)],
-            Annotated[Number, Field(ge=0)],
-        ]
-        | None
-    ) = None
+    class_weight: Literal["balanced"] | dict[Integer, Annotated[Number, Field(ge=0)]] | None = None
     early_stopping: Count | None = None
     callbacks: Annotated[Any, PlainValidator(_callbacks)] = ()
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 16
-    compilation_cache: (
-        Flag | Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-    ) = True
+    compilation_cache: Flag | Annotated[Path, AfterValidator(_absolute)] = True
     fit: dict[str, Any] = field(default_factory=dict)
 
 
@@ -395,7 +368,7 @@ class Confirm:
     _: KW_ONLY
     seeds: Count = 5
     max_seeds: Count = 20
-    margin: Margin | None = None
+    margin: Annotated[Number, Field(ge=0)] | None = None
     test: Any = field(default=None, repr=False, compare=False)
 
 
@@ -453,17 +426,12 @@ class MLflow:
         'speech'
     """
 
-    # MLflow refuses other names once the search runs, and a tracking failure stops no search.
-    experiment: (
-        Annotated[StrictStr, _that(is_name, "a name of at most 500 characters, in one line")] | None
-    ) = None
+    experiment: Name | None = None
     _: KW_ONLY
     uri: Annotated[StrictStr, _passing(resolve_uri)] | None = None
     tags: dict[StrictStr, Annotated[str, BeforeValidator(str)]] = field(default_factory=dict)
     register_model: Annotated[StrictStr, _passing(check_model_name)] | None = None
-    system_metrics: Annotated[
-        Flag, _passing(lambda wanted: check_system_metrics() if wanted else None)
-    ] = False
+    system_metrics: Annotated[Flag, _passing(lambda on: on and check_system_metrics())] = False
 
     def store(self) -> str:
         """Returns the address of the runs. It means the same in every folder.
@@ -479,12 +447,7 @@ class MLflow:
 
 @settings_class
 class Goal:
-    """A metric to optimize.
-
-    Attributes:
-        name: Name of the metric.
-        direction: Whether less or more is better. By default Keras Tuner decides by the name.
-    """
+    """A metric to optimize. Without a direction, Keras Tuner decides by the name."""
 
     name: StrictStr
     direction: Literal["min", "max"] | None = None

@@ -26,18 +26,14 @@ def with_active(
 ) -> MLflow | None:
     """Completes settings of MLflow by its active run and experiment, as they are in this process.
 
-    Args:
-        tracking: The settings.
-        default: The experiment if none is active.
-        folder: The project folder. A search in it keeps its experiment.
+    A search in the `folder` keeps its experiment. `default` is the experiment if none is active.
     """
     if tracking is None:
         return None
     uri, began = tracking.store(), None
     if folder is not None:
-        with suppress(
-            OSError, ValueError
-        ):  # The search itself reports a folder that it cannot use.
+        # The search itself reports a folder that it cannot use.
+        with suppress(OSError, ValueError):
             began = Records(Journal(Path(folder) / JOURNAL).read(epochs=False)).search
     known = began.experiment if began else None
     name, tags = in_context(uri, tracking.experiment or known)
@@ -93,15 +89,8 @@ def track(
     mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name, tuner.project_dir)
     where = {} if mlflow is None else {**vars(mlflow)}
     where["tracking_uri"] = where.pop("uri", None)
-    tracked = track_tuner(
-        tuner,
-        **where,
-        listeners=listeners,
-        space=space,
-        info=info,
-        data=data,
-        context=context,
-    )
+    about: Any = {"space": space, "info": info, "data": data, "context": context}
+    tracked = track_tuner(tuner, **where, listeners=listeners, **about)
 
     def save(of: Tracking) -> ResultSaved | None:
         if not hasattr(tuner.oracle, "trials"):

@@ -10,8 +10,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-import keras_tuner as kt
-
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.files import RUNS
@@ -138,19 +136,16 @@ def run_search(
     callbacks = [resolved(each) for each in training.callbacks]
     groups = call(training.groups) if is_reference(training.groups) else training.groups
     training = replace(training, callbacks=callbacks, groups=groups)
-    goals = as_objectives(
-        [
-            kt.Objective(goal.name, goal.direction) if goal.direction else goal.name
-            for goal in config.objective
-        ]
-    )
+    goals = as_objectives([vars(g) if g.direction else g.name for g in config.objective])
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)
     _check_validation(goals, validation, training)
     if config.workers is not None:
         import_ray()
         share_gpus()
-    test = config.confirm.test if config.confirm else None
+    confirm, test = config.confirm, None
+    if confirm:
+        confirm, test = replace(confirm, test=None), confirm.test
     task = model if isinstance(model, Task) else None
     data = Data(as_function(train), as_function(validation), as_function(test), task)
     made = data.made
@@ -168,7 +163,7 @@ def run_search(
         model=None,
         space=None,
         training=training,
-        confirm=replace(config.confirm, test=None) if config.confirm else None,
+        confirm=confirm,
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,16 +73,6 @@ class Sample(DropoutSample):
 # One hyperparameter.
 
 
-@contextmanager
-def named(hp: Any, name: str | None) -> Iterator[None]:
-    """Prefixes hyperparameter names with `name/`, if a name is given."""
-    if name is None:
-        yield
-        return
-    with hp.name_scope(name):
-        yield
-
-
 def register(hp: Any, name: str, value: Value) -> Any:
     """Registers one hyperparameter and returns its value, or `None` if it is inactive."""
     if isinstance(value, Range):
@@ -105,9 +94,8 @@ def register(hp: Any, name: str, value: Value) -> Any:
 def _reachable_max(value: Range) -> float:
     """Returns the last value of a stepped range, such that Keras Tuner includes it.
 
-    Keras Tuner counts `(max - min) // step + 1` values. Floating point makes that one too few for ranges
-    such as 0.05 to 0.6 by 0.05, and the upper end would never be tried. There the upper end is moved by
-    the one or two units in the last place that correct the count.
+    It counts `(max - min) // step + 1` values. Floating point makes that one too few for ranges such as 0.05
+    to 0.6 by 0.05. There the end is moved by the one or two units in the last place that correct the count.
     """
     if value.step is None or value.size is None or isinstance(value.min, int):
         return value.max
@@ -135,13 +123,9 @@ _DEFAULT_RATE = Range(min=0.05, max=0.6, step=0.05)
 class _Group:
     """Wrappers that are offered the same placements.
 
-    Attributes:
-        wrappers: Their ids.
-        placements: The placements.
-        suffix: Ends the names of the group's own hyperparameters; empty for the only group.
-            Keras Tuner allows one name under several conditions, but then loses its value:
-            `HyperParameters.ensure_active_values` deletes what an active hyperparameter holds when
-            it meets an inactive one of the same name.
+    `suffix` ends the names of the group's own hyperparameters; it is empty for the only group. Keras Tuner
+    allows one name under several conditions, but then loses its value: `ensure_active_values` deletes what an
+    active hyperparameter holds when it meets an inactive one of the same name.
     """
 
     wrappers: tuple[str, ...]
@@ -168,9 +152,8 @@ def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
         if wrapper != "none":
             # In Keras Tuner, a condition on a placement works only inside the condition that the placement
             # was registered under. So a wrapper with an option for one site is its own group.
-            sited = any(
-                wrapper in OPTIONS[name].techniques and OPTIONS[name].site for name in options
-            )
+            known = [OPTIONS[name] for name in options]
+            sited = any(wrapper in each.techniques and each.site for each in known)
             alone = wrapper if sited or TECHNIQUES[wrapper].learns_rate else ""
             members.setdefault((keys.placements_of(wrapper), alone), []).append(wrapper)
     return [
@@ -268,16 +251,10 @@ _SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})|{_SHARE
 
 
 def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Removes the group suffixes from the names of active hyperparameters.
+    """Removes the group suffixes from the names of active hyperparameters; `name/` prefixes stay.
 
     Wrappers with different placements have one `placement` per group, and only one of them is active. In a
     table, all belong in one column. The same holds for an option that several groups have.
-
-    Args:
-        values: The values of one trial, by the name in Keras Tuner.
-
-    Returns:
-        The same values in the same order, by the keys of the search space (`name/` prefixes stay).
 
     Example:
         >>> plain_names({"wrapper": "lambda", "placement.time_distributed-lambda": "input"})

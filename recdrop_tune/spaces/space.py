@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,7 +24,6 @@ from recdrop_tune.spaces.sampling import (
     DropoutSample,
     Sample,
     dropping,
-    named,
     plain_names,
     register,
     sample_dropout,
@@ -50,11 +50,11 @@ class _Schema(GenerateJsonSchema):
     """Leaves default values and titles out of a JSON schema, which no editor needs."""
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
-        """Describes a value without its default; see `GenerateJsonSchema`."""
+        """Describes a value without its default."""
         return self.generate_inner(schema["schema"])
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Returns False: the key is title enough; see `GenerateJsonSchema`."""
+        """Returns False: the key is title enough."""
         return False
 
 
@@ -176,7 +176,7 @@ class SearchSpace(Keys):
             The configuration to build. `placement` and `rate` are `None` under the wrapper `"none"`;
             `rate` also if it is learned.
         """
-        with named(hp, name):
+        with nullcontext() if name is None else hp.name_scope(name):
             values = {
                 key: self._sample_key(hp, key) for key in _CONSTANTS if key != "learning_rate"
             }
@@ -184,8 +184,9 @@ class SearchSpace(Keys):
             wrappers = dropping(self)
             values["locked_rate"] = sample_locked(hp, self.locked_rate, wrappers)
             if embedding:
-                rate = sample_under(hp, wrappers, "embedding_rate", self.embedding_rate)
-                values["embedding_rate"] = rate
+                values["embedding_rate"] = sample_under(
+                    hp, wrappers, "embedding_rate", self.embedding_rate
+                )
             values["learning_rate"] = self._sample_key(hp, "learning_rate")
             if self.global_clipnorm is not None:
                 values["global_clipnorm"] = register(hp, "global_clipnorm", self.global_clipnorm)
@@ -199,7 +200,7 @@ class SearchSpace(Keys):
             name: Prefixes every name with `name/`.
             cell: The cell of the layer, `"lstm"` or `"gru"`; options that it lacks are left out.
         """
-        with named(hp, name):
+        with nullcontext() if name is None else hp.name_scope(name):
             return sample_dropout(self, hp, cell)
 
     def of_dropout(self) -> SearchSpace:
@@ -251,14 +252,7 @@ def _space_error(message: str) -> SearchSpaceError:
 
 
 def _read_file(path: Any) -> tuple[Mapping[Any, Any], Callable[[KeyPath], str]]:
-    """Reads the mapping in a file.
-
-    Returns:
-        The mapping, and a function that names the place of a key, such as `"space.yaml, line 3"`.
-
-    Raises:
-        SearchSpaceError: The file cannot be read, or does not hold a mapping.
-    """
+    """Returns the mapping in a file, and a function that names the place of a key."""
     try:
         data, lines = read_yaml(path)
     except RecdropError as error:
@@ -284,12 +278,8 @@ def _preset(kind: type[Any], name: str) -> Any:
 def _names() -> dict[KeyPath, tuple[str, ...]]:
     """Returns the names of keys, by the keys that lead there."""
     keys, bounds = tuple(Keys.model_fields), tuple(Range.model_fields)
-    sites = [*(("rate", site) for site in SITES), *(("locked_rate", site) for site in LOCKED_SITES)]
-    names: dict[KeyPath, tuple[str, ...]] = dict.fromkeys(
-        [*((key,) for key in keys), *sites], bounds
-    )
-    return names | {
-        (): keys,
-        ("rate",): (*bounds, *SITES),
-        ("locked_rate",): (*bounds, *LOCKED_SITES),
-    }
+    names: dict[KeyPath, tuple[str, ...]] = {(): keys} | {(key,): bounds for key in keys}
+    for key, sites in (("rate", SITES), ("locked_rate", LOCKED_SITES)):
+        names[key,] = (*bounds, *sites)
+        names |= {(key, site): bounds for site in sites}
+    return names

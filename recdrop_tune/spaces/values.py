@@ -199,27 +199,18 @@ _Range = Annotated[
     Tag("<range>"),
 ]
 
+_Value = Annotated[T, Tag("<value>")]
 Word = Annotated[
-    Annotated[T, Tag("<value>")] | _Choice[T],
+    _Value[T] | _Choice[T],
     Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<value>"),
 ]
-Number = Annotated[Annotated[T, Tag("<value>")] | _Choice[T] | _Range[R], Discriminator(_form)]
+Number = Annotated[_Value[T] | _Choice[T] | _Range[R], Discriminator(_form)]
 OneRate = Number[Rate, Rates]
-SiteRates = Annotated[
-    Annotated[Rate, Tag("<value>")]
-    | _Choice[Rate]
-    | _Range[Rates]
-    | Annotated[dict[Annotated[str, OneOf(SITES)], OneRate], Field(min_length=1), Tag("<sites>")],
-    Discriminator(_form_by_site),
-]
+_BySite = Annotated[dict[T, OneRate], Field(min_length=1), Tag("<sites>")]
+_Rates = _Value[Rate] | _Choice[Rate] | _Range[Rates]
+SiteRates = Annotated[_Rates | _BySite[Annotated[str, OneOf(SITES)]], Discriminator(_form_by_site)]
 LockedRates = Annotated[
-    Annotated[Rate, Tag("<value>")]
-    | _Choice[Rate]
-    | _Range[Rates]
-    | Annotated[
-        dict[Annotated[str, OneOf(LOCKED_SITES)], OneRate], Field(min_length=1), Tag("<sites>")
-    ],
-    Discriminator(_form_by_site),
+    _Rates | _BySite[Annotated[str, OneOf(LOCKED_SITES)]], Discriminator(_form_by_site)
 ]
 
 Value = Scalar | tuple[Scalar, ...] | Range
