@@ -12,7 +12,7 @@ from recdrop_tune.errors import (
 )
 
 
-@pytest.mark.parametrize("value", [0, 1.0, True, "1", 2**31])
+@pytest.mark.parametrize("value", [0, 1.0, True, "1"])
 def test_no_counts(value):
     with pytest.raises(InvalidArgumentError, match=r"`n`\. Expected an integer of at least 1"):
         check_integer("n", value)

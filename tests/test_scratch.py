@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recdrop_tune.scratch import IN_USE, ScratchFolder, remove_abandoned
+from recdrop_tune.scratch import IN_USE, remove_abandoned, scratch_folder
 from tests import ROOT
 
 PREFIX = "recdrop-[test]-"
@@ -12,11 +12,11 @@ PREFIX = "recdrop-[test]-"
 HOLDING = f"""
 import sys
 from pathlib import Path
-from recdrop_tune.scratch import ScratchFolder
-folder = ScratchFolder({PREFIX!r}, Path(sys.argv[1]))
-(folder.path / "weights").write_text("some")
-print(folder.path, flush=True)
-sys.stdin.read()
+from recdrop_tune.scratch import scratch_folder
+with scratch_folder({PREFIX!r}, Path(sys.argv[1])) as folder:
+    (folder / "weights").write_text("some")
+    print(folder, flush=True)
+    sys.stdin.read()
 """
 
 
@@ -29,12 +29,12 @@ def test_the_next_process_removes_the_folder_of_a_killed_one(tmp_path):
         text=True,
     ) as process:
         held = Path(process.stdout.readline().strip())
-        with ScratchFolder(PREFIX, tmp_path) as folder:
+        with scratch_folder(PREFIX, tmp_path) as folder:
             assert (held / "weights").read_text() == "some"  # Its process lives.
-            assert folder.path.is_dir()
-        assert not folder.path.exists()
+            assert folder.is_dir()
+        assert not folder.exists()
         process.kill()
-    with ScratchFolder(PREFIX, tmp_path):
+    with scratch_folder(PREFIX, tmp_path):
         assert not held.exists()
 
 

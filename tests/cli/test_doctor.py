@@ -34,6 +34,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.mark.heavy
 def test_this_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(_doctor, "installed", lambda: [chosen()])  # Each takes a process.
     done = called("--size", "2", "5", "3", "4")
@@ -65,15 +66,10 @@ def test_versions(monkeypatch):
     assert _doctor.packages().level == "ok"
     here["optuna"] = "4.9"
     assert _doctor.packages()[::2] == ("fail", "Run `pip install 'optuna>=5.0'`.")
-
-
-def test_tensorflow_is_only_needed_by_its_backend(monkeypatch):
-    here = {"tensorflow": None, "torch": "99"}
-    monkeypatch.setattr(_doctor, "_version", lambda name: here.get(name, "99"))
-    monkeypatch.setattr(_doctor, "chosen", lambda: "torch")
-    assert _doctor.packages().level == "ok"
-    monkeypatch.setattr(_doctor, "chosen", lambda: "tensorflow")
-    assert _doctor.packages().level == "fail"
+    here |= {"optuna": "99", "torch": "99", "tensorflow": None}
+    for backend, level in (("torch", "ok"), ("tensorflow", "fail")):  # It alone needs TensorFlow.
+        monkeypatch.setattr(_doctor, "chosen", lambda backend=backend: backend)
+        assert _doctor.packages().level == level
 
 
 def test_what_fails_here(tmp_path):

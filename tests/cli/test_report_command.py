@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -53,20 +51,13 @@ def test_everything_but_models_and_mlflow_is_there(name, request):
     assert len(theirs) - len(ours) <= 1  # The address in MLflow's pages.
 
 
-@pytest.mark.heavy
-def test_the_confirmation_is_there(confirmed):
-    loaded = rdt.TuneResult.load(str(confirmed.directory))
+def test_the_confirmation_and_the_best_model_are_there(confirmed):
+    before = {path: path.stat().st_mtime_ns for path in confirmed.directory.rglob("*")}
+    loaded, (x, _) = rdt.TuneResult.load(confirmed.directory), data()
     pd.testing.assert_frame_equal(loaded.confirmation.table, confirmed.confirmation.table)
     assert loaded.confirmation.verdict == confirmed.confirmation.verdict
     assert loaded.ui_command == confirmed.ui_command
-    assert loaded.ui_url is None
     assert loaded.trials["mlflow_run_id"].isna().all()
-
-
-def test_the_best_model_is_there_without_what_built_it(confirmed):
-    before = {path: path.stat().st_mtime_ns for path in confirmed.directory.rglob("*")}
-    loaded, (x, _) = rdt.TuneResult.load(confirmed.directory), data()
-    assert loaded.summary()
     model, best = loaded.best_model(), confirmed.best_model()
     np.testing.assert_allclose(model.predict(x, verbose=0), best.predict(x, verbose=0), atol=1e-6)
     assert {path: path.stat().st_mtime_ns for path in confirmed.directory.rglob("*")} == before
@@ -123,9 +114,7 @@ def no_hyperparameter(path):
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("oracle.json", no_hyperparameter, "`LambdaDropoutWrapper` is not a kind of hyper"),
         ("trial_1/trial.json", no_hyperparameter, "`LambdaDropoutWrapper` is not a kind of hyper"),
-        ("oracle.json", '{"x', "`{0}` is damaged"),
         ("trial_1/trial.json", None, "`{0}` is damaged"),
         (JOURNAL, '[1]\n{"a": 2}\n', "`{0}` is damaged"),
         (JOURNAL, "", "holds no search"),
@@ -155,12 +144,3 @@ def test_a_page_that_cannot_be_written(confirmed, tmp_path):
     done = called(confirmed.directory, "--output", tmp_path)
     assert done.exit_code == 1
     assert "`--output`. Expected a file that can be written." in done.output
-
-
-@pytest.mark.heavy
-def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
-    page = tmp_path / "page.html"
-    command = [sys.executable, "-m", "recdrop_tune.cli", "report", str(confirmed.directory)]
-    done = subprocess.run([*command, "--output", str(page)], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith(f"Report: {page}\n")

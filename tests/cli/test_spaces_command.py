@@ -38,16 +38,6 @@ def test_what_is_shown_is_the_same_space(name, tmp_path):
     assert searched.split(", ") == SearchSpace.load(name).searched()
 
 
-def test_a_file_is_shown(good, tmp_path):
-    assert called("show", good).output.splitlines()[:2] == [
-        "# 3 configurations of 2 hyperparameters",
-        "# searched: wrapper, rate",
-    ]
-    (tmp_path / "one.yaml").write_text("wrapper: recurrent\nplacement: input\nrate: 0.1\n")
-    shown = called("show", tmp_path / "one.yaml").output
-    assert shown.startswith("# 1 configuration of 0 hyperparameters\n{wrapper: recurrent,")
-
-
 def test_a_preset_that_is_misspelt():
     done = called("show", "qick")
     assert (done.exit_code, done.output.endswith("Did you mean `quick`?\n")) == (1, True)

@@ -5,9 +5,7 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import main
-from tests import ROOT
 from tests.mlflow_server import free_port
-from tests.pseudo_terminal import Terminal
 from tests.tracked_events import ended, journaled, started, trial
 
 
@@ -38,16 +36,3 @@ def test_a_server_that_is_away(folder):
     done = called(folder, "--tracking-uri", f"http://ann:secret@127.0.0.1:{free_port()}")
     assert (done.exit_code, "Connection refused" in done.output) == (1, True)
     assert "secret" not in done.output
-
-
-@pytest.mark.heavy
-def test_a_terminal_shows_how_far_it_is(tmp_path):
-    trials = (event for number in range(40) for event in trial(number))
-    journaled(tmp_path / "search", started(), *trials, ended())
-    arguments = ["search", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-    code = f"from recdrop_tune.cli import main; main({['sync', *arguments]!r})"
-    terminal = Terminal(code, tmp_path, PYTHONPATH=str(ROOT))
-    terminal.wait_for(lambda lines: any("Writing runs" in line and "/40" in line for line in lines))
-    screen = terminal.rest()
-    assert "40 runs of trials written, 0 were there." in screen[0]
-    assert not any("Writing" in line for line in screen)

@@ -90,10 +90,8 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, end, tmp_path):
         assert url == f"{page}?workflowType=machine_learning&viewStateShareKey={key}"
         client = MlflowClient(f"http://127.0.0.1:{port}")
         tags = client.get_experiment(tracking.mlflow.experiment_id).tags
-        assert (
-            f"tags.`recdrop.search_id` = '{tracking.search_id}'"
-            in tags[f"mlflow.sharedViewState.{key}"]
-        )
+        view = tags[f"mlflow.sharedViewState.{key}"]
+        assert f"tags.`recdrop.search_id` = '{tracking.search_id}'" in view
         run_id = tracking.mlflow.parent_run_id
         table = urlopen(f"http://127.0.0.1:{port}/get-artifact?path=trials.csv&run_uuid={run_id}")
         with table:

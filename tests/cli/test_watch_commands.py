@@ -115,12 +115,6 @@ def test_it_is_asked_to_end(search, tmp_path):
     assert "is running, and ends as requested after" in called("status", tmp_path).output
 
 
-def test_it_ends_after_all_running_trials(tmp_path, writing):
-    writing(started(), *trial(1, status=None), *trial(2, status=None))
-    done = called("stop", tmp_path)
-    assert done.output == f"{tmp_path}: the search was asked to end after trials 1, 2.\n"
-
-
 def test_it_is_ended_by_ctrl_c(search, tmp_path):
     done = called("stop", tmp_path, "--now")
     assert done.output == f"{tmp_path}: Ctrl-C was sent to process {search.pid}.\n"

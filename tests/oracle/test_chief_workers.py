@@ -31,14 +31,14 @@ class Team:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
 
-    def start(self, tuner_id: str, hangs: bool = False, fails: bool = False) -> None:
+    def start(self, tuner_id: str, hangs: bool = False) -> None:
         environment = {
             "KERASTUNER_TUNER_ID": tuner_id,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(self.port),
         }
-        order = {"environment": environment, "folder": str(self.project)}
-        self.pids[tuner_id] = self.forks.start({**order, "hangs": hangs, "fails": fails})
+        order = {"environment": environment, "folder": str(self.project), "hangs": hangs}
+        self.pids[tuner_id] = self.forks.start(order)
 
     def kill_when_it_hangs(self, tuner_id: str) -> str:
         """Kills a worker in the middle of a trial; returns the id of the trial."""
@@ -155,12 +155,3 @@ def test_a_chief_that_dies_and_comes_back(team):
     assert {trial["status"] for trial in trials.values()} == {"COMPLETED", "STOPPED"}
     told = [each for each in team.study().trials if each.state.name != "FAIL"]
     assert sorted(each.user_attrs["keras_tuner_id"] for each in told) == sorted(trials)
-
-
-def test_trials_that_all_fail_end_the_search(team):
-    team.start("chief")
-    team.start("first", fails=True)
-    assert team.ends("first") == 0, team.log()
-    assert team.ends("chief") == 0, team.log()
-    assert [trial["status"] for trial in team.trials().values()] == ["FAILED"] * 3
-    assert "consecutive failures" in team.log()

@@ -101,15 +101,12 @@ def test_a_storage_has_them_once(tmp_path, old):
         assert len(tuner.oracle.study.trials) == 60 + trials
 
 
-@pytest.mark.parametrize("pruner", ["halving", "median"])
-def test_they_prune_nothing(tmp_path, old, pruner):
-    oracle = make(tmp_path, "p", 1, warm_start=old, pruner=pruner, sampler="tpe").oracle
+def test_they_prune_nothing(tmp_path, old):
+    oracle = make(tmp_path, "p", 1, warm_start=old, pruner="median", sampler="tpe").oracle
     trial = oracle.create_trial("tuner0")
-    answers = [
-        oracle.update_trial(trial.trial_id, {"score": 9.0 + epoch}, step=epoch).status
-        for epoch in range(10)
-    ]
-    assert set(answers) == {"RUNNING"}
+    for epoch in range(10):
+        answer = oracle.update_trial(trial.trial_id, {"score": 9.0 + epoch}, step=epoch)
+        assert answer.status == "RUNNING"
 
 
 def test_trials_outside_of_the_space_are_left_out_and_counted(tmp_path, old, capsys):
@@ -158,9 +155,7 @@ def test_several_objectives(tmp_path):
     second = make(tmp_path, "second", 1, objective=goals, warm_start=tmp_path / "first")
     second.search(metrics=metrics)
     assert len(warm(second.oracle)) == 12
-    assert all(
-        speed == -2 * score for score, speed in (each.values for each in warm(second.oracle))
-    )
+    assert all(each.values[1] == -2 * each.values[0] for each in warm(second.oracle))
 
 
 @pytest.mark.parametrize(

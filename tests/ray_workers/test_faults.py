@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import ray
 
 import recdrop_tune as rdt
 from recdrop_tune.events import EpochEnded, SearchEnded
-from recdrop_tune.scratch import IN_USE, ScratchFolder
+from recdrop_tune.scratch import IN_USE, remove_abandoned
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
 from tests.ray_searches import (
@@ -80,7 +79,7 @@ def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
     assert sorted(counts.values()) == [1, 1, 1, 1, 1, 2]
     # The next worker removes the folder of the one that was killed; the search may have needed no other.
     (killed,) = (path.name.partition("-")[2] for path in tmp_path.glob("process-*"))
-    ScratchFolder("recdrop-worker-").remove()
+    remove_abandoned("recdrop-worker-", Path(tempfile.gettempdir()))
     left = Path(tempfile.gettempdir()).glob(f"recdrop-worker-*/{IN_USE}")
     assert killed not in [path.read_text() for path in left]
 
@@ -143,9 +142,8 @@ def test_the_oracle_is_killed_and_a_task_of_the_confirmation(tmp_path):
     folder = tmp_path / "project"
     hypermodel = Later(Mishap("kill", tmp_path / "sign"), notes=tmp_path / "trainings", seconds=0.5)
     with killing_the_oracle(folder):
-        result = search(
-            folder, hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2, max_seeds=2)
-        )
+        confirm = rdt.Confirm(1, seeds=2, max_seeds=2)
+        result = search(folder, hypermodel, max_trials=4, confirm=confirm)
     check_agreement(result, trials=4)
     assert set(attempts(folder).values()) == {1}
     (lost,) = losses(result)
@@ -174,41 +172,7 @@ def test_the_driver_is_ended_three_times(tmp_path):
     assert 1 < max(counts.values()) <= 4
 
 
-DISTRIBUTING = """
-import sys
-import keras_tuner as kt
-import recdrop_tune as rdt
-from tests.ray_searches import Faulty
-from tests.small_search import data
-
-place = sys.argv[1]
-
-def make_tuner():
-    return kt.RandomSearch(
-        Faulty(seconds=0.3), "val_loss", max_trials=12, directory=place, project_name="project"
-    )
-
-mlflow = rdt.MLflow(uri=f"sqlite:///{place}/mlflow.db")
-tuner = rdt.distribute(make_tuner, workers=1, tracking=mlflow)
-tuner.search(*data(), validation_data=data(), epochs=4)
-"""
-
-
-def test_distribute_prints_the_best_trial_and_how_to_resume(tmp_path):
-    printed, _ = end_a_driver(
-        tmp_path / "project", signal.SIGINT, DISTRIBUTING, tmp_path, workers=1
-    )
-    lines = printed.splitlines()  # Ray may say something after these.
-    at = lines.index(f"Interrupted. Finished trials are kept in {tmp_path / 'project'}.")
-    best, how = lines[at + 1 : at + 3]
-    assert re.match(r"Best so far: val_loss \d+\.\d+ with wrapper=\w+", best)
-    assert how == (
-        "To resume: make the tuner again with the same `directory` and `project_name`, and "
-        "`overwrite=False`"
-    )
-
-
-def end_a_driver(folder, number, code=DRIVER, argument=None, workers=2):
+def end_a_driver(folder, number):
     """Runs the search with its own Ray, and ends it by a signal after one more trial.
 
     Returns:
@@ -217,7 +181,7 @@ def end_a_driver(folder, number, code=DRIVER, argument=None, workers=2):
     before = len(ends_of_trials(folder))
     with hearing_ctrl_c():
         driver = subprocess.Popen(
-            [sys.executable, "-c", code, str(argument or folder)],
+            [sys.executable, "-c", DRIVER, str(folder)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
@@ -229,7 +193,7 @@ def end_a_driver(folder, number, code=DRIVER, argument=None, workers=2):
         ended = ends_of_trials(folder)
         counts = attempts(folder)
         ours = processes_of(driver)
-        assert len(ours) == 1 + workers
+        assert len(ours) == 3
         (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
         _, printed = driver.communicate(timeout=120)
     finally:

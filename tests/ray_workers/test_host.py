@@ -1,6 +1,5 @@
 """The parts of a search with several workers, in one process and without Ray."""
 
-import subprocess
 import sys
 
 import keras_tuner as kt
@@ -54,6 +53,13 @@ def test_a_connection_that_the_head_aborts_is_tried_again(deaths, monkeypatch):
     assert ray.calls == ["init", "shutdown"] * 3
 
 
+def test_without_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    missing = pytest.raises(RecdropError, match=r"pip install 'recdrop-tune\[ray\]'")
+    with missing, connected(rdt.Workers(2)):
+        pass
+
+
 @pytest.mark.parametrize(
     ("workers", "cluster", "share"),
     [
@@ -75,28 +81,6 @@ def test_memory_of_gpus_grows():
     assert worker_environment("tensorflow", gpus=0)["CUDA_VISIBLE_DEVICES"] == ""
     assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
-
-
-@pytest.mark.heavy
-def test_without_ray(tmp_path):
-    """One process does not need Ray. Workers raise an error that tells how to install it."""
-    code = """
-import sys
-sys.modules["ray"] = None
-import recdrop_tune as rdt
-from tests.small_search import build, data
-try:
-    rdt.tune(data(), data(), build, workers=2)
-except rdt.errors.RecdropError as error:
-    print(error)
-one = {"max_trials": 1, "epochs": 1, "directory": sys.argv[1], "tracking": rdt.MLflow(uri=sys.argv[2])}
-print(len(rdt.tune(data(), data(), build, verbose=0, **one).trials))
-"""
-    command = [sys.executable, "-c", code, tmp_path / "p", f"sqlite:///{tmp_path}/mlflow.db"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = done.stdout.strip().splitlines()
-    assert "pip install 'recdrop-tune[ray]'" in lines[0]
-    assert lines[-1] == "1"
 
 
 class TwoRounds:

@@ -1,4 +1,4 @@
-"""Existing clusters: a node that leaves, a driver outside of the cluster, and workers that share a GPU."""
+"""Existing clusters: a node that leaves, and a driver outside of the cluster."""
 
 import os
 import socket
@@ -7,10 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-import keras
 import pytest
 import ray
-from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 import recdrop_tune as rdt
@@ -30,9 +28,8 @@ pytestmark = pytest.mark.heavy
 
 
 def test_a_node_that_leaves(tmp_path):
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     leaving, folder, left = cluster.add_node(num_cpus=1), tmp_path / "project", []
 
     def leave():
@@ -46,9 +43,8 @@ def test_a_node_that_leaves(tmp_path):
     thread = threading.Thread(target=leave)
     try:
         thread.start()
-        result = search(
-            folder, Faulty(seconds=1.0), workers=rdt.Workers(2, address=cluster.address)
-        )
+        workers = rdt.Workers(2, address=cluster.address)
+        result = search(folder, Faulty(seconds=1.0), workers=workers)
         thread.join()
     finally:
         ray.shutdown()
@@ -99,29 +95,6 @@ def test_a_driver_outside_of_the_cluster(tmp_path):
     finally:
         cluster.terminate()
         cluster.wait(60)
-
-
-class Sees(keras.callbacks.Callback):
-    """Fails unless a process sees the one GPU, and does not take all of its memory."""
-
-    def on_train_begin(self, logs=None):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
-        assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
-
-
-def test_workers_that_share_a_gpu(tmp_path):
-    """Ray believes in the GPU; TensorFlow trains on the CPU all the same."""
-    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        more = {"training": rdt.Training(callbacks=Sees()), "max_trials": 4}
-        workers = rdt.Workers(2, gpus=0.5)
-        result = search(tmp_path / "project", Faulty(seconds=0.5), workers=workers, **more)
-    finally:
-        ray.shutdown()
-    check_agreement(result, trials=4)
-    client = MlflowClient(result.tracking_uri)
-    tags = [client.get_run(run).data.tags for run in result.trials["mlflow_run_id"]]
-    assert {each["recdrop.worker"] for each in tags} == {"worker-1", "worker-2"}
 
 
 def free_port() -> int:

@@ -43,31 +43,17 @@ def local_ray():
 
 
 @pytest.fixture
-def search(tmp_path, local_ray):
+def search(tmp_path, local_ray, new_store):
     """Searches with two workers, unless told otherwise."""
+    tracking = rdt.MLflow(uri=new_store(tmp_path))
 
     def run(name="project", **kwargs):
         given = {"model": build, "epochs": 2, "max_trials": 5, "seed": 0, "workers": 2}
-        given |= {
-            "verbose": 0,
-            "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
-            **kwargs,
-        }
+        given |= {"verbose": 0, "tracking": tracking} | kwargs
         train, validation = given.pop("train", data(40)), given.pop("validation", data())
         return rdt.tune(train, validation, directory=tmp_path / name, **given)
 
     return run
-
-
-@pytest.mark.heavy
-def test_workers_use_known_configurations_and_other_searches(search, tmp_path):
-    search("old", workers=None, max_trials=3, epochs=1)
-    known = {"wrapper": "lambda", "placement": "input+output", "rate": 0.5}
-    tuner = rdt.Optuna(pruner="none", try_first=[known], warm_start=tmp_path / "old")
-    result = search("new", tuner=tuner, max_trials=5, epochs=1)
-    rows = result.trials[list(known)].to_dict("records")
-    assert rows.count(known) == 1
-    assert len(warm(result.tuner.oracle)) == 3
 
 
 def forest(hp):
@@ -90,9 +76,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     alone = search("alone", workers=None, **same)
     capfd.readouterr()
     together = search("together", verbose=1, **same)
-    found = [
-        result.trials.sort_values("trial_id").reset_index(drop=True) for result in (alone, together)
-    ]
+    found = [each.trials.sort_values("trial_id", ignore_index=True) for each in (alone, together)]
     changing = ["seconds", "ms_per_step", "mlflow_run_id"]
     pd.testing.assert_frame_equal(*(f.drop(columns=changing) for f in found), rtol=1e-4)
     assert found[1]["mlflow_run_id"].notna().all()
@@ -134,18 +118,19 @@ class Counted(Batches):
 
 
 @pytest.mark.heavy
-def test_data_are_sent_once(search, tmp_path):
-    """Once into Ray's store, and from there once to each process."""
+def test_data_are_sent_once_and_the_oracle_learns_from_another_search(search, tmp_path):
+    """Data once into Ray's store, and from there once to each process."""
     folder = tmp_path / "counts"
     folder.mkdir()
-    result = search(
-        train=Counted(folder),
-        objective=["val_loss", "ms_per_step"],
-        training=rdt.Training(executions=2),
-        max_trials=6,
-    )
-    assert len(result.trials) == 6
-    assert 1 <= len(result.pareto) <= 6
+    goals = {"objective": ["val_loss", "ms_per_step"], "training": rdt.Training(executions=2)}
+    search("old", workers=None, max_trials=3, **goals)
+    known = {"wrapper": "lambda", "placement": "input+output", "rate": 0.5}
+    tuner = rdt.Optuna(try_first=[known], warm_start=tmp_path / "old")
+    result = search(train=Counted(folder), tuner=tuner, **goals)
+    assert result.trials[list(known)].to_dict("records").count(known) == 1
+    assert len(warm(result.tuner.oracle)) == 3
+    assert len(result.trials) == 5
+    assert 1 <= len(result.pareto) <= 5
     names = [path.name.split()[0] for path in folder.iterdir()]
     assert names.count("sent") == 1
     assert names.count("received") == 3  # The oracle's process and two workers.
@@ -170,20 +155,11 @@ def own_model():
     return {"model": model, "space": {"wrapper": ["none", "recurrent"], "rate": 0.2}}
 
 
-def lists():
-    """Sequences of unequal lengths."""
-    x, y = data(40)
-    sequences = [each[: 2 + index % 3] for index, each in enumerate(x)]
-    space = {"wrapper": ["none", "recurrent"], "rate": 0.2, "units": 2}
-    return {"model": rdt.Task(metrics=["AUC"]), "space": space, "train": (sequences, y)}
-
-
 @pytest.mark.heavy
-@pytest.mark.parametrize("make", [own_model, lists])
-def test_a_model_and_data_as_they_are(search, make):
-    found = search(max_trials=3, seed=0, **make()).trials
-    alone = search("alone", max_trials=3, seed=0, workers=None, **make()).trials
-    assert found["state"].tolist() == ["COMPLETE"] * 3
+def test_a_model_as_it_is(search):
+    found = search(max_trials=2, **own_model()).trials
+    alone = search("alone", max_trials=2, workers=None, **own_model()).trials
+    assert found["state"].tolist() == ["COMPLETE"] * 2
     first = [each.sort_values("number")["val_loss"].iloc[0] for each in (found, alone)]
     assert first[0] == pytest.approx(first[1], rel=1e-5)
 
@@ -246,10 +222,10 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
 def test_errors_of_workers_are_those_of_one_process(search):
     with pytest.raises(ObjectiveNotReportedError, match="no metric named `val_f1`"):
         search(objective=kt.Objective("val_f1", "max"))
-    for tuner in ("optuna", "random"):  # The latter's own oracle raises to the worker.
-        with pytest.raises(RecdropError, match="none was completed") as error:
-            search(tuner, model=Failing(("none", "lambda", "recurrent")), tuner=tuner)
-        assert "the loss went to the moon" in str(error.value)
+    # Keras Tuner's own oracle raises to the worker.
+    with pytest.raises(RecdropError, match="none was completed") as error:
+        search("random", model=Failing(("none", "lambda", "recurrent")), tuner="random")
+    assert "the loss went to the moon" in str(error.value)
 
 
 def test_workers_that_need_more_than_the_cluster_has(search, tmp_path):
@@ -317,23 +293,8 @@ def test_hyperband_of_keras_tuner(distribute, tmp_path):
     x, y = data()
     best = tuner.oracle.get_best_trials()[0]
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
-
-
-@pytest.mark.heavy
-def test_a_search_that_is_over(distribute, tmp_path):
-    """Neither its tuner nor a new one finds anything to do."""
-
-    def make_tuner():
-        return kt.BayesianOptimization(
-            build, "val_loss", max_trials=4, executions_per_trial=2, directory=tmp_path
-        )
-
-    tuner = distribute(make_tuner, verbose=1)
-    for searching in (tuner, tuner, distribute(make_tuner)):
-        searching.search(*data(), validation_data=data(), epochs=2, verbose=1)
-        assert set(searching.result.trials["state"]) == {"COMPLETE"}
-        assert len(searching.result.trials) == 4
-        assert len(searching.result.history) == 4 * 2 * 2
+    tuner.search(batches, validation_data=data())  # There is nothing left to do.
+    assert len(tuner.result.trials) == 10
 
 
 @pytest.mark.heavy

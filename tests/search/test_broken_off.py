@@ -15,9 +15,9 @@ from tests.small_search import Failing, build, data
 
 
 class Breaking(Failing):
-    """Is interrupted at the end of one of its trainings, by default the third; 0 for none."""
+    """Is interrupted at the end of one of its trainings, by default the second; 0 for none."""
 
-    def __init__(self, at=3):
+    def __init__(self, at=2):
         super().__init__()
         self.left = at
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 @pytest.fixture
 def options(tmp_path, planted_uri):
     return {
-        "max_trials": 4,
+        "max_trials": 3,
         "epochs": 2,
         "seed": 0,
         "verbose": 0,
@@ -54,7 +54,7 @@ def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
     *shown, _, _, _ = "".join(traceback.format_exception(caught.value)).splitlines()
     assert len(shown) <= 10  # The training's frames are a hundred lines.
     assert __file__ in shown[1]
-    folder, expected = options["directory"], [COMPLETE, COMPLETE, INTERRUPTED]
+    folder, expected = options["directory"], [COMPLETE, INTERRUPTED]
     assert states_in(folder) == expected
     kept, best, how = caught.value.__notes__
     assert kept == f"Interrupted. Finished trials are kept in {folder}."
@@ -67,7 +67,7 @@ def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
     assert "1 interrupted. Best" in (folder / "result" / "summary.md").read_text()
     # The resumed search equals one that was not interrupted.
     resumed = rdt.tune(data(), data(), Breaking(0), **options)
-    assert list(resumed.trials["state"]) == [COMPLETE] * 4
+    assert list(resumed.trials["state"]) == [COMPLETE] * 3
     at_once = rdt.tune(data(), data(), Breaking(0), **{**options, "directory": tmp_path / "q"})
     left_out = ["seconds", "ms_per_step", "mlflow_run_id"]
     frames = [each.trials.drop(columns=left_out) for each in (resumed, at_once)]
@@ -84,16 +84,6 @@ class Stopping(OptunaOracle):
         raise KeyboardInterrupt
 
 
-def test_a_saved_end_of_a_trial_is_reported(tmp_path, planted_uri):
-    tuner = rdt.Tuner(Stopping("val_loss", 2), build, directory=tmp_path, project_name="p")
-    with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
-        tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
-    assert states_in(tmp_path / "p") == [COMPLETE]
-    events = Journal(tmp_path / "p" / "events.jsonl").read()
-    (end,) = (each for each in events if isinstance(each, TrialEnded))
-    assert (end.status, end.score) == (COMPLETE, tuner.oracle.get_best_trials()[0].score)
-
-
 class Losing(OptunaOracle):
     """Is interrupted before the end of a trial is saved."""
 
@@ -103,11 +93,17 @@ class Losing(OptunaOracle):
         super()._save_trial(trial)
 
 
-def test_an_unsaved_end_of_a_trial_does_not_count(tmp_path, planted_uri):
-    tuner = rdt.Tuner(Losing("val_loss", 2), build, directory=tmp_path, project_name="p")
+@pytest.mark.parametrize(("kind", "state"), [(Stopping, COMPLETE), (Losing, INTERRUPTED)])
+def test_an_end_of_a_trial_counts_once_it_is_saved(tmp_path, planted_uri, kind, state):
+    tuner = rdt.Tuner(kind("val_loss", 2), build, directory=tmp_path, project_name="p")
     with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
         tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
-    assert states_in(tmp_path / "p") == [INTERRUPTED]
+    (row,) = rdt.TuneResult.load(tmp_path / "p").trials.itertuples()
+    events = Journal(tmp_path / "p" / "events.jsonl").read()
+    (end,) = (each for each in events if isinstance(each, TrialEnded))
+    assert row.state == end.status == state
+    if state == COMPLETE:
+        assert end.score == tuner.oracle.get_best_trials()[0].score
 
 
 def test_a_retry_that_waits_is_not_interrupted(tmp_path, planted_uri):

@@ -10,6 +10,7 @@ import recdrop_tune as rdt
 from recdrop_tune.search.context import describe_data, score_constant
 from recdrop_tune.search.hypermodel_of import ObservedTrials
 from recdrop_tune.tuner import as_objectives
+from tests.small_search import Failing, build
 
 GOALS = [
     kt.Objective("val_loss", "min"),
@@ -36,9 +37,7 @@ def model_of(loss, units=1, activation=None, metrics=(), **dense):
     inputs = keras.Input((5, 3))
     outputs = keras.layers.Dense(units, activation, **dense)(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, outputs)
-    model.compile(
-        "sgd", loss, metrics=list(metrics), run_eagerly=keras.backend.backend() == "tensorflow"
-    )
+    model.compile("sgd", loss, metrics=list(metrics), run_eagerly=True)
     return model
 
 
@@ -56,35 +55,19 @@ SHARES = np.bincount(LABELS) / 40
 POSITIVE = np.log(SHARES[2] / (1 - SHARES[2]))
 NUMBERS = draw(3).exponential(size=(40, 4))
 SPARSE = "sparse_categorical_crossentropy"
-CASES = {
-    "logits": (
-        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), 3),
-        LABELS,
-        CHECK,
-        np.log(SHARES),
-    ),
-    "one-hot": (
-        ("categorical_crossentropy", 3, "softmax"),
-        np.eye(3)[LABELS],
-        np.eye(3)[CHECK],
-        np.log(SHARES),
-    ),
-    "binary": (
-        ("binary_crossentropy", 1, "sigmoid", ["accuracy"]),
-        LABELS > 1,
-        CHECK > 1,
-        POSITIVE,
-    ),
-}
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True), 3
+BINARY = "binary_crossentropy", 1, "sigmoid", ["accuracy"]
 
 
 def values(found):
     return {name: each.value for name, each in found.items()}
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_model_with_a_constant_output_scores_the_same(case):
-    described, train, check, bias = CASES[case]
+@pytest.mark.parametrize(
+    ("described", "train", "check", "bias"),
+    [(LOGITS, LABELS, CHECK, np.log(SHARES)), (BINARY, LABELS > 1, CHECK > 1, POSITIVE)],
+)
+def test_a_model_with_a_constant_output_scores_the_same(described, train, check, bias):
     model = model_of(*described)
     found = score_constant(model, (sequences(40), train), (sequences(30), check), GOALS)
     expected = evaluated(model, bias, sequences(30), check.astype("float32"))
@@ -92,13 +75,11 @@ def test_a_model_with_a_constant_output_scores_the_same(case):
 
 
 def test_each_objective_gets_the_constant_that_suits_it():
-    found = score_constant(
-        model_of("mse", 4, metrics=["mae"]), (sequences(40), NUMBERS), None, GOALS
-    )
+    model = model_of("mse", 4, metrics=["mae"])
+    found = score_constant(model, (sequences(40), NUMBERS), None, GOALS)
     assert found["val_loss"].predicts == "the mean of the training targets"
-    assert found["val_mae"].value == pytest.approx(
-        np.abs(NUMBERS - np.median(NUMBERS, axis=0)).mean()
-    )
+    away = np.abs(NUMBERS - np.median(NUMBERS, axis=0))
+    assert found["val_mae"].value == pytest.approx(away.mean())
     assert "val_accuracy" not in found
 
 
@@ -138,9 +119,8 @@ def test_a_language_model_ignores_padding():
 
 def test_a_class_that_the_training_data_lack_costs_no_infinite_loss():
     model = model_of("binary_crossentropy", 1, "sigmoid")
-    found = score_constant(
-        model, (sequences(4), np.zeros(4)), (sequences(2), np.array([0, 1])), GOALS
-    )
+    check = sequences(2), np.array([0, 1])
+    found = score_constant(model, (sequences(4), np.zeros(4)), check, GOALS)
     assert found["val_loss"].value == pytest.approx(-np.log([0.9, 0.1]).mean(), rel=1e-5)
 
 
@@ -160,15 +140,12 @@ def test_luck_is_within_the_noise(loss, share):
         # Hundreds of models that have learned nothing.
         around = draw(0).normal(0, spread, (400, 100))
         likely = 1 / (1 + np.exp(-np.log(share / (1 - share)) - around))
-        losses = (
-            (y - share - around) ** 2
-            if loss == "mse"
-            else -np.log(np.where(y == 1, likely, 1 - likely))
-        )
+        losses = -np.log(np.where(y == 1, likely, 1 - likely))
+        if loss == "mse":
+            losses = (y - share - around) ** 2
         assert found.value - losses.mean(axis=1).min() < 2 * found.standard_error
-    assert (
-        2 * found.standard_error < 0.6 * found.value
-    )  # A model that has learned something gets beyond it.
+    # A model that has learned something gets beyond it.
+    assert 2 * found.standard_error < 0.6 * found.value
 
 
 @pytest.mark.parametrize(
@@ -189,11 +166,7 @@ def test_luck_is_within_the_noise(loss, share):
             None,
             "targets of mean 0.75 and standard deviation 0.25, 2 sequences of 5 steps, 3 features",
         ),
-        (
-            (np.array([[4, 2, 0], [1, 9999, 3]]), None),
-            0,
-            "10,000 words, 2 sequences of 2 to 3 steps",
-        ),
+        ((np.array([[4, 2, 0], [1, 99, 3]]), None), 0, "100 words, 2 sequences of 2 to 3 steps"),
     ],
 )
 def test_data_in_one_line(data, mask_value, words):
@@ -271,24 +244,8 @@ def test_mlflow_and_the_folder_have_it(random_labels):
     assert loaded.summary().splitlines()[:4] == random_labels.summary().splitlines()[:4]
 
 
-def build(hp):
-    """A build function."""
-    hp.Choice("wrapper", ["none"])
-    return model_of("sparse_categorical_crossentropy", 3, "softmax", ["accuracy"])
-
-
-class OwnFit(kt.HyperModel):
-    """A hypermodel with a user-defined `fit`."""
-
-    def build(self, hp):
-        return build(hp)
-
-    def fit(self, hp, model, *args, **kwargs):
-        return model.fit(*args, **kwargs)
-
-
 def test_a_user_defined_fit_may_score_in_any_way():
-    trials = [ObservedTrials(each, as_objectives("val_loss")) for each in (build, OwnFit())]
+    trials = [ObservedTrials(each, as_objectives("val_loss")) for each in (build, Failing())]
     for each in trials:
         each.build(build, kt.HyperParameters())
     assert [each.first_model is None for each in trials] == [False, True]

@@ -41,7 +41,6 @@ def same(x, y):
     ("given", "x", "y"),
     [
         ((tf.constant(X), pd.Series(Y)), X, Y),
-        ((X.tolist(), Y.tolist()), X.astype("float64"), Y),
         ((list(X), Y.astype(object)), X, Y),
         ((np.array([[1, None]], object), [0]), np.array([[1, np.nan]]), np.array([0])),
         ((pd.Series(list(X)), pd.Series(Y, index=SHUFFLED, dtype="Int64"), None), X, Y),
@@ -144,13 +143,11 @@ def test_what_is_no_data(train, message):
 
 
 def own(units=3, loss="sparse_categorical_crossentropy", steps=False, mask=False, **kwargs):
-    layers = [keras.layers.Masking()] * mask + [
-        keras.layers.LSTM(2, return_sequences=steps, **kwargs)
-    ]
     shape = {"batch_shape": (8, 5, 3)} if kwargs else {"shape": (None, 3)}
-    model = keras.Sequential(
-        [keras.Input(**shape), *layers, keras.layers.Dense(units, None if units > 1 else "sigmoid")]
-    )
+    layers = [keras.Input(**shape), *[keras.layers.Masking()] * mask]
+    layers += [keras.layers.LSTM(2, return_sequences=steps, **kwargs)]
+    layers += [keras.layers.Dense(units, None if units > 1 else "sigmoid")]
+    model = keras.Sequential(layers)
     model.compile("sgd", loss)
     return model
 

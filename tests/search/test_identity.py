@@ -102,10 +102,8 @@ def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
             journal.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
             stack.callback(journal.close)
         held = files(tmp_path)
-        with (
-            pytest.raises(ProjectError, match="is running"),
-            claim(tmp_path, {}, overwrite=overwrite),
-        ):
+        refused = pytest.raises(ProjectError, match="is running")
+        with refused, claim(tmp_path, {}, overwrite=overwrite):
             pass
         assert files(tmp_path) == held
 
@@ -214,7 +212,6 @@ def test_another_loss_space_or_splitter_is_refused(run):
     run("own", **given)
     others = [
         (own(keras.losses.Huber(0.1)), "delta: 1.0 there, 0.1 now"),
-        (own("mae"), "loss.*mean_absolute_error|loss: .*'mae' now"),
         (own(keras.losses.Huber(), {**SPACE, "rate": [0.1, 0.3]}), r"rate: \[0.1, 0.2\] there, "),
         ({"training": rdt.Training(cv=Halves(3))}, r"cv.part: 2 there, 3 now"),
     ]
@@ -230,9 +227,6 @@ def test_a_search_learns_from_another_one(run, old, capsys):
     assert len(result.trials) == len(result.study().trials) == 2
     assert len(result.tuner.oracle.study.trials) == 3 + 2
     assert result.tracking.records.search.info["warm_start"] == "old"
-    again = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=3)
-    assert capsys.readouterr().out.count("Warm start: 3 of 3") == 1
-    assert len(again.tuner.oracle.study.trials) == 6
 
 
 @pytest.mark.usefixtures("eagerly")

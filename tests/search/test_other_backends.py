@@ -74,9 +74,7 @@ def test_labels_in_tensors_are_looked_at(tmp_path, uri):
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss)
-    with pytest.raises(
-        InvalidArgumentError, match=r"labels 0 \.\.\. 1.*Received: train='labels 1 \.\.\. 2'"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"labels 0 \.\.\. 1.*'labels 1 \.\.\. 2'"):
         rdt.tune((x, y + 1), VALIDATION, model, directory=tmp_path / "none", tracking=uri)
 
 
@@ -106,32 +104,21 @@ def test_workers_have_the_backend_of_their_driver(tmp_path, uri, monkeypatch):
 
 
 @on_jax("one of the two is enough")
-@pytest.mark.parametrize("kind", ["tagger", "regressor", "language", "masked"])
-def test_the_other_models_train(kind):
-    generator = np.random.default_rng(0)
-    x, labels = TRAIN
-    if kind == "tagger":
-        y = generator.integers(0, 2, size=x.shape[:2])
-        model = rdt.SequenceTagger.from_data((x, y), space=DROPS)
-    elif kind == "regressor":
-        y = x.sum((1, 2), keepdims=True)[:, 0]
-        model = rdt.SequenceRegressor.from_data((x, y), space=DROPS)
-    elif kind == "language":
-        x = generator.integers(1, 20, size=(24, 7))
-        x, y = x[:, :-1], x[:, 1:]
-        model = rdt.LanguageModel.from_data((x, y), vocab_size=20, space=DROPS)
-    else:
-        x, y = np.where(np.arange(5)[:, None] > 2, 0, x).astype("float32"), labels
-        model = rdt.SequenceClassifier.from_data((x, y), space=DROPS, mask_value=0.0)
-    history = model.build(HyperParameters()).fit(x, y, batch_size=10, verbose=0)
+def test_a_language_model_trains():
+    x = np.random.default_rng(0).integers(1, 20, size=(24, 7))
+    model = rdt.LanguageModel.from_data((x[:, :-1], x[:, 1:]), vocab_size=20, space=DROPS)
+    model = model.build(HyperParameters())
+    history = model.fit(x[:, :-1], x[:, 1:], batch_size=10, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
 
 
 @pytest.mark.skipif(
     BACKEND != "torch", reason="Keras's jax backend keeps no states in what it compiles"
 )
-@pytest.mark.parametrize("cell", [keras.layers.LSTM, keras.layers.GRU])
-@pytest.mark.parametrize("wrapper", ["recurrent", "time_distributed"])
+@pytest.mark.parametrize(
+    ("cell", "wrapper"),
+    [(keras.layers.LSTM, "recurrent"), (keras.layers.GRU, "time_distributed")],
+)
 def test_stateful_layers_train(cell, wrapper):
     """Keras's own do not (keras-team/keras#23462): their states are written too early."""
     layer = rdt.wrap(cell(4, stateful=True), wrapper, rate=0.3)

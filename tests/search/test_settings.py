@@ -3,7 +3,6 @@
 import copy
 import inspect
 import pickle
-import pydoc
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -26,29 +25,20 @@ WRONG = [
     (rdt.Task, {"metrics": [3]}, r"`metrics\[0\]`.*keras.metrics.Metric"),
     (rdt.Optuna, {"sampler": "tpee"}, "`sampler`.*optuna.samplers.BaseSampler.*mean `tpe`"),
     (rdt.Optuna, {"samplr": "tpe"}, r"no `samplr`\. Did you mean `sampler`"),
-    (rdt.Optuna, {"pruner": np.array([1, 2])}, "`pruner`"),
     (rdt.Optuna, {"warm_start": 3}, "`warm_start`.*project folder"),
     (rdt.Training, {"executions": 0}, "`executions`.*greater than or equal to 1.*executions=0"),
-    (rdt.Training, {"executions": 2.0}, "`executions`.*integer"),
     (rdt.Training, {"cv": "5"}, "`cv`.*a splitter"),
-    (rdt.Training, {"class_weight": {0: -1.0}}, r"`class_weight\[0\]`.*greater than or equal to 0"),
     (rdt.Training, {"callbacks": ["early"]}, "`callbacks`.*Callback objects"),
-    (rdt.Confirm, {"seeds": True}, "`seeds`.*seeds=True"),
     (rdt.Workers, {"gpus": float("nan")}, "`gpus`.*finite"),
     (rdt.MLflow, {"uri": "./mlruns"}, r"`uri`.*sqlite:///mlflow\.db"),
     (rdt.MLflow, {"experiment": "a\nb"}, "`experiment`.*in one line"),
     (rdt.MLflow, {"register_model": "a/b"}, "`register_model`.*without `/`"),
     (SearchConfig, {"seed": 2**32}, "`seed`.*less than 4294967295"),
-    (SearchConfig, {"timeout": -1}, "`timeout`.*greater than 0"),
     (SearchConfig, {"model": "taging"}, "`model`.*Did you mean `tagging`"),
-    (SearchConfig, {"objective": []}, "`objective`"),
     (SearchConfig, {"objective": kt.Objective("f1", "maximize")}, "'min' or 'max'"),
     (SearchConfig, {"tuner": "evolution"}, "`tuner`.*'random'.*rdt.Optuna"),
     (SearchConfig, {"confirm": 1.5}, "`confirm`.*rdt.Confirm.*confirm=1.5"),
-    (SearchConfig, {"workers": 0}, "`workers`.*greater than or equal to 1.*workers=0"),
     (SearchConfig, {"tracking": 3}, "`tracking`.*name of an experiment.*True or False"),
-    (SearchConfig, {"verbose": "auto"}, "`verbose`.*0, 1 or 2"),
-    (SearchConfig, {"overwrite": "no"}, "`overwrite`"),
     (SearchConfig, {"objective": ["loss", "val_loss"], "tuner": "random"}, "`objective`.*one obj"),
     (SearchConfig, {"tuner": rdt.Optuna(storage="sqlite:///mlflow.db")}, "`storage`.*another data"),
     (SearchConfig, {"workers": 2, "tuner": rdt.Optuna(storage=MEMORY)}, "`storage`.*processes"),
@@ -67,12 +57,8 @@ def test_what_a_user_can_write():
     training = rdt.Training(np.int64(2), callbacks=keras.callbacks.TerminateOnNaN)
     assert type(training.executions) is int
     assert training.callbacks == (keras.callbacks.TerminateOnNaN,)
-    numbers = SearchConfig(batch_size=np.uint8(8), seed=np.int64(0), timeout=np.float32(600))
-    assert [type(n) for n in (numbers.batch_size, numbers.seed, numbers.timeout)] == [
-        int,
-        int,
-        float,
-    ]
+    numbers = SearchConfig(seed=np.int64(0), timeout=np.float32(600))
+    assert [type(n) for n in (numbers.seed, numbers.timeout)] == [int, float]
     assert SearchConfig(directory="~/runs").directory == Path("~/runs").expanduser()
     assert rdt.Training(callbacks="my_code:stop").callbacks == ("my_code:stop",)
     assert rdt.Training(compilation_cache="~/x").compilation_cache == Path("~/x").expanduser()
@@ -86,11 +72,8 @@ def test_what_a_user_can_write():
         tracking=rdt.MLflow(register_model="best"),
     )
     assert config.model == rdt.Task("tagging")
-    assert config.objective == (
-        Goal("val_loss"),
-        Goal("f1", direction="max"),
-        Goal("val_f1", direction="max"),
-    )
+    goals = Goal("f1", direction="max"), Goal("val_f1", direction="max")
+    assert config.objective == (Goal("val_loss"), *goals)
     assert config.training == rdt.Training(3)
     assert (config.confirm, config.workers) == (rdt.Confirm(2), rdt.Workers(4))
     assert config.tracking == rdt.MLflow(register_model="best")
@@ -109,18 +92,6 @@ def test_one_value_is_positional(kind):
     first = fields(kind)[0].name
     with pytest.raises(TypeError, match=f"one positional argument, `{first}`"):
         kind(getattr(kind(), first), None)
-
-
-def test_help_shows_plain_types():
-    text = pydoc.render_doc(rdt.Training, renderer=pydoc.plaintext)
-    assert "executions: int = 1" in text
-    assert "How each trial is trained" in text
-    assert "ydantic" not in text
-
-
-def test_passwords_are_hidden():
-    assert "secret" not in repr(rdt.MLflow(uri="http://ann:secret@host"))
-    assert "secret" not in repr(rdt.Optuna(storage="postgresql://ann:secret@host/db"))
 
 
 def test_tune_has_the_arguments_of_a_search():

@@ -205,10 +205,8 @@ def test_yaml_that_is_read(tmp_path, text):
         ("rate: &a [*a]\n", "aliases are not supported"),
         ("rate: 2020-13-45", "month must be in 1..12"),
         ("[" * 50_000, "recursion"),
-        ("#" * 300_000, "it is larger than 200,000 bytes"),
         ("!!python/object/apply:os.system [touch ran]", "could not determine a constructor"),
         ("- none\n", "Expected a mapping"),
-        ("\n".join(f"k{number}: 1" for number in range(200)), "... and 150 more problems"),
     ],
     ids=lambda value: value[:30],
 )

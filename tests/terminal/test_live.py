@@ -15,7 +15,6 @@ from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     EpochEnded,
-    NoMoreTrials,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -23,7 +22,7 @@ from recdrop_tune.events import (
     WorkerLost,
 )
 from recdrop_tune.journal import Journal
-from recdrop_tune.terminal import LiveDisplay, Progress, Terminal, duration, live_display
+from recdrop_tune.terminal import LiveDisplay, Progress, Terminal, live_display
 from tests import ROOT
 from tests.pseudo_terminal import Terminal as PseudoTerminal
 
@@ -105,28 +104,16 @@ def test_what_is_shown(monkeypatch):
     assert lines[4] == "now  trial 3  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
-WORSE = (started("max"), *FIRST[1:], trial(1, **DROPPED), ended(1, score=0.4))
-OTHER = (started(), trial(0, **PLAIN, units=4), ended(0, score=0.5))
-OTHER = (*OTHER, trial(1, **DROPPED, units=8), ended(1, score=0.4))
-TWIN = (trial(2, **PLAIN, units=8), ended(2, score=0.4))
 RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
 
 
 @pytest.mark.parametrize(
     ("events", "shown", "hidden"),
     [
-        (WORSE, "none 0.5000 without dropout, the best so far", "gain"),
-        (OTHER, "none 0.5000 without dropout", "gain"),
-        ((*OTHER, *TWIN), "gain none over the same without dropout, so far", "the best so far"),
-        # A pruned trial, or one that diverged, is not the best.
-        ((*FIRST, trial(1), ended(1, status="PRUNED", score=0.25)), "best val_loss 0.5000", "0.25"),
-        ((*FIRST, trial(1), ended(1, score=float("-inf"))), "best val_loss 0.5000", "inf"),
         # The trials of a search that was killed do not run.
         ((*RUNNING, SearchEnded(status="KILLED")), "1 of 20 trials", "now"),
-        ((*RUNNING, started()), "1 of 20 trials", "now"),
         ((*RUNNING, started(), trial(0, **DROPPED)), "now trial 0", "best"),
         ((started(), trial(0, wrapper="[red]none")), "wrapper=[red]none", "best"),
-        ((*FIRST, CONFIRMING), "confirming 0/4", "left"),
         ((*FIRST, CONFIRMING, confirmed(0, 0)), "30s left", "40s"),
     ],
 )
@@ -182,6 +169,7 @@ def test_the_first_trial_tells_how_long_all_of_them_take():
 
 LAYERS = {"enc/wrapper": "recurrent", "enc/placement": "input", "enc/rate": 0.3}
 LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
+FAILED = replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 1")
 
 
 @pytest.mark.parametrize(
@@ -198,35 +186,17 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
             "trial 1 (2 of 20)  pruned after 1 epochs at val_loss 0.7500  19.0 s  eta 4m12s",
         ),
         (
-            (
-                *FIRST,
-                trial(1),
-                replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 1"),
-            ),
+            (*FIRST, trial(1), FAILED),
             "trial 1 (2 of 20)  failed: ValueError: [b]no[/b]  19.0 s  eta 4m12s",
         ),
         (
-            (
-                started(),
-                replace(trial(0, **LAYERS, cell="lstm"), fixed=["cell"]),
-                ended(0, score=0.5),
-            ),
+            (started(), trial(0, **LAYERS), ended(0, score=0.5)),
             "trial 0 (1 of 20)  val_loss 0.5000 (best 0.5000: enc recurrent, input, rate 0.3; dec none)  "
             "enc/wrapper=recurrent enc/placement=input enc/rate=0.3 dec/wrapper=none  9.0 s  eta 2m51s",
         ),
         (
-            (*FIRST, NoMoreTrials(reason="EXHAUSTED", configurations=3, tried=2)),
-            "The tuner found no further configuration after 1 of at most 20 trials: it has tried 2 of the 3 "
-            "in the search space.",
-        ),
-        (
             (*FIRST, trial(1), WorkerLost(worker="worker 2", trial_id="1", reason="out of memory")),
             "worker 2 was lost: out of memory; trial 1 is run again",
-        ),
-        (
-            (*TWO, CONFIRMING),
-            "Confirming 2 configurations with 2 fresh seeds each: 4 trainings, 8 if it takes 4 seeds to know "
-            "what dropout is worth.",
         ),
         (
             (*TWO, CONFIRMING, *DONE, replace(CONFIRMING, trial_ids=["1"], seeds=4)),
@@ -237,18 +207,10 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
             "confirming 0/4  trial 1 seed 1  val_loss 0.5000  its twin, without recurrent, input+recurrent, "
             "rate 0.3  10.0 s",
         ),
-        (
-            (*TWO, CONFIRMING, confirmed(0, 1, None, message="ValueError: no")),
-            "confirming 1/4  trial 0 seed 2  ValueError: no  none  10.0 s",
-        ),
     ],
 )
 def test_lines(events, line):
     assert printed(*events)[:1] == [line]
-
-
-def test_durations():
-    assert [duration(each) for each in (0.2, 130, 11100)] == ["1s", "2m10s", "3h05m"]
 
 
 def test_a_line_for_each_epoch():

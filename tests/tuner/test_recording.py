@@ -44,10 +44,6 @@ def test_kernels(layers, kernel):
     assert kernels_of(sequential(*layers)) == kernel
 
 
-def test_the_kernels_of_something_else_are_unknown():
-    assert kernels_of(object()) is None
-
-
 class Recurrent(kt.HyperModel):
     def build(self, hp):
         model = sequential(LSTM(hp.Choice("units", [2, 3])), keras.layers.Dense(2))

@@ -131,23 +131,6 @@ def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
     assert len(tuner.oracle.trials) == 5
 
 
-def test_a_trial_that_promises_nothing_is_stopped_after_its_warm_up(tmp_path):
-    # The first two are complete in any case; each other one is the worst of those that got so far, also
-    # one that would be the best in the end.
-    good = [np.linspace(1.0, end, 8).tolist() for end in (0.1, 0.11, 0.12)]
-    curves, stopped = Curves(*good, [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04]), {2, 3}
-    own = oracle(4, pruner=rdt.oracle.make_pruner(None, warm_up=4))
-    tuner = search(tmp_path, curves, own)
-    told = [each.state.name for each in tuner.oracle.study.trials]
-    for number, epochs in enumerate(curves.epochs):
-        early = number in stopped
-        assert 4 < epochs < 8 if early else epochs == 8
-        assert trial_of(tuner, number).status == ("STOPPED" if early else "COMPLETED")
-        assert told[number] == ("PRUNED" if early else "COMPLETE")
-    best = {each.trial_id for each in tuner.oracle.get_best_trials(2)}
-    assert best.isdisjoint(trial_of(tuner, number).trial_id for number in stopped)
-
-
 @pytest.mark.parametrize(
     ("epoch", "epochs", "nearly"),
     [
@@ -163,24 +146,19 @@ def test_near_its_end_a_trial_is_not_stopped(epoch, epochs, nearly):
 
 
 class Impatient(kt.oracles.RandomSearchOracle):
-    """Any oracle that has a trial stopped after its first epoch, or another one."""
-
-    def __init__(self, epoch):
-        super().__init__(kt.Objective("val_loss", "min"), 1, seed=1)
-        self.epoch = epoch
+    """Any oracle that has a trial stopped after its third epoch."""
 
     def update_trial(self, trial_id, metrics, step=0):
         trial = copy.copy(super().update_trial(trial_id, metrics, step))
-        trial.status = "STOPPED" if step == self.epoch else trial.status
+        trial.status = "STOPPED" if step == 2 else trial.status
         return trial
 
 
-@pytest.mark.parametrize(("epoch", "trained", "status"), [(2, 3, "STOPPED"), (3, 6, "COMPLETED")])
-def test_any_oracle_can_stop_a_trial(tmp_path, epoch, trained, status):
+def test_any_oracle_can_stop_a_trial(tmp_path):
     curves = Curves([0.5, 0.4, 0.45, 0.3, 0.2, 0.1])
-    tuner = search(tmp_path, curves, Impatient(epoch))
-    assert curves.epochs == [trained]
-    assert trial_of(tuner).status == status
+    tuner = search(tmp_path, curves, Impatient(kt.Objective("val_loss", "min"), 1, seed=1))
+    assert curves.epochs == [3]
+    assert trial_of(tuner).status == "STOPPED"
 
 
 def test_executions_start_from_other_weights_and_the_same_seed_repeats_them(tmp_path):
@@ -278,11 +256,9 @@ class Remembers(Curves):
         return super().fit(hp, model, *args, callbacks=[See(), *callbacks], **kwargs)
 
 
-@pytest.mark.parametrize("how", [{"cv": 2}, {}], ids=str)
-def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how):
-    curves = [[0.5, 0.4], [0.5, 0.1, 0.3]] if how else [[0.5, 0.1, 0.3]]
-    hypermodel = Remembers(*curves)
-    tuner = search(tmp_path, hypermodel, oracle(1), how)
+def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path):
+    hypermodel = Remembers([0.5, 0.4], [0.5, 0.1, 0.3])
+    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
     loaded = tuner.get_best_models(1)[0].get_weights()
     best, last = hypermodel.seen[-2:]
     for weights, expected, other in zip(loaded, best, last, strict=True):
@@ -357,21 +333,18 @@ class Cost(keras.callbacks.Callback):
         logs["cost"] = 100.0 * epoch
 
 
-@pytest.mark.parametrize(("first", "sign"), [("val_loss", 1), ("val_accuracy", -1)])
-def test_the_first_of_several_objectives_decides_whose_weights_are_kept(tmp_path, first, sign):
+def test_the_first_of_several_objectives_decides_whose_weights_are_kept(tmp_path):
     """As it does for the score; also where the configuration is trained once more."""
-    direction = "min" if sign > 0 else "max"
-    goals = [kt.Objective(first, direction), kt.Objective("cost", "min")]
-    curves = [[sign * value for value in (0.5, 0.1, 0.3)]] * 2
-    hypermodel = Remembers(*curves, metric=first)
+    goals = [kt.Objective("val_accuracy", "max"), kt.Objective("cost", "min")]
+    hypermodel = Remembers(*[[0.5, 0.9, 0.7]] * 2, metric="val_accuracy")
     tuner = search(tmp_path, hypermodel, oracle(1, objective=goals), callbacks=Cost)
     trial = trial_of(tuner)
-    assert (trial.best_step, trial.score) == (1, pytest.approx(0.1))
+    assert (trial.best_step, trial.score) == (1, pytest.approx(-0.9))
     kept = tuner.get_best_models(1)[0].get_weights()
     x, y = data()
     fit = {"x": x, "y": y, "epochs": 3, "verbose": 0, "callbacks": Cost}
     again = retrain(tuner, trial, 5, fit, (x, y))
-    assert (again.best_epoch, again.score) == (1, pytest.approx(sign * 0.1))
+    assert (again.best_epoch, again.score) == (1, pytest.approx(0.9))
     for weights, best in ((kept, hypermodel.seen[1]), (again.weights, hypermodel.seen[4])):
         assert all(map(np.array_equal, weights, best))
     model = tuner.hypermodel.build(trial.hyperparameters)
@@ -392,14 +365,6 @@ def test_an_epoch_counts_where_every_objective_is_a_number(tmp_path):
     assert all(map(np.array_equal, kept, hypermodel.seen[2]))
 
 
-def test_an_objective_that_a_report_lacks_is_named():
-    own = oracle(1, objective=["val_loss", kt.Objective("cost", "min")])
-    with pytest.raises(
-        InvalidArgumentError, match=r"each objective: val_loss, cost\. Received: .*loss"
-    ):
-        own.update_trial("0", {"val_loss": 0.5})
-
-
 def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
     class Uncopyable(keras.callbacks.Callback):
         made = 0
@@ -417,12 +382,6 @@ def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
         search(tmp_path / "b", callbacks=[Uncopyable()])
     with pytest.raises(RecdropError, match="did not return a callback"):
         search(tmp_path / "c", callbacks=[lambda: "nothing"])
-
-
-def test_a_wrong_callback_is_refused_before_the_first_trial(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"`callbacks`.*'EarlyStopping'"):
-        search(tmp_path, callbacks="EarlyStopping")
-    assert not list(tmp_path.glob("p/trial_*"))
 
 
 def test_a_subclassed_model_that_is_not_built_can_be_loaded(tmp_path):

@@ -51,6 +51,8 @@ def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, planted_uri, tu
     best = frame[frame["state"] == "COMPLETE"].sort_values("val_loss").iloc[0]
     assert (best["wrapper"], best["rate"], best["units"]) == ("recurrent", 0.3, 8)
     assert result.tuner.oracle.timeout == 1e3
+    words = "exhausted after 12 of at most 20 trials: all 12 configurations were tried."
+    assert words in result.summary()
 
 
 # Whether more is better is seen from a prediction that is right and one that is wrong.
@@ -58,14 +60,11 @@ def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, planted_uri, tu
     ("metric", "direction"),
     [
         (keras.metrics.F1Score(threshold=0.5), "max"),
-        (keras.metrics.FBetaScore(threshold=0.5), "max"),
         (keras.metrics.R2Score(), "max"),
-        (keras.metrics.PearsonCorrelation(), "max"),
         (keras.metrics.ConcordanceCorrelation(), "max"),
         (keras.metrics.CosineSimilarity(), "max"),
         (keras.metrics.BinaryIoU(), "max"),
         (keras.metrics.PrecisionAtRecall(0.5), "max"),
-        (keras.metrics.SensitivityAtSpecificity(0.5), "max"),
         (keras.metrics.MeanSquaredError(), "min"),
     ],
     ids=lambda value: getattr(value, "name", value),

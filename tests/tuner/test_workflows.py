@@ -1,17 +1,11 @@
 """Stock Keras Tuner keeps working: its tuners with the hypermodels, `dropout_rnn` and user-defined models."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
-from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from tests import ROOT
 from tests.small_search import data
 
 SPACE = {
@@ -87,22 +81,3 @@ def test_stock_tuners(tmp_path, make, number):
     assert len({str(each) for each in values}) == len(values)
     loss = tuner.get_best_models()[0].evaluate(x, y, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(loss, tuner.oracle.get_best_trials()[0].score, rtol=1e-5)
-
-
-@pytest.mark.heavy
-def test_the_example_of_an_existing_search(tmp_path):
-    script = ROOT / "examples" / "existing_keras_tuner.py"
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    done = subprocess.run(
-        [sys.executable, str(script), "--trials", "2", "--epochs", "1"],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "'wrapper': " in done.stdout
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("waves").experiment_id
-    runs = client.search_runs([experiment], "tags.`recdrop.kind` = 'trial'")
-    assert [run.info.status for run in runs] == ["FINISHED"] * 2
