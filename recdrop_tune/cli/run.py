@@ -99,7 +99,7 @@ def _search(file: ConfigFile) -> None:
     from recdrop_tune.events import STOPPED
     from recdrop_tune.search import SearchConfig, names_of, run_search
 
-    # Modules beside the file come first, in child processes too. Only now: a `statistics.py` there would
+    # Modules next to the file come first, in child processes too. Only now: a `statistics.py` there would
     # replace Python's for the imports above.
     place = str(file.path.parent.resolve())
     sys.path.insert(0, place)

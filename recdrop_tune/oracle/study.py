@@ -97,7 +97,7 @@ def study_of(
 ) -> optuna.Study:
     """Makes a study in memory from the trials of any oracle, in the order in which they began.
 
-    `times` are the Unix timestamps at which each trial began and ended, by its id, as far as they are known.
+    `times` are the Unix timestamps at which each trial began and ended, by its id, if known.
     """
     with quiet_optuna():
         study = _create(oracle, InMemoryStorage(), study_name=name)

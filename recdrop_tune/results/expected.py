@@ -1,15 +1,15 @@
-"""The gain of dropout that a search lets one expect, if it has trained each configuration once.
+"""The gain of dropout to expect after a search that has trained each configuration once.
 
-The best of many trials is the best by luck too, so the difference from its twin is too large: by one spread
-of the scores over seeds, and more, where dropout is worth nothing. What the trial would score with another
-seed is what a Gaussian process predicts for it that is fitted to all complete trials:
+The best of many trials is partly lucky, so the difference from its twin is too large: by one spread of the
+scores over seeds or more where dropout is worth nothing. A Gaussian process that is fitted to all complete
+trials predicts the score of the trial with another seed:
 
     score = a + b * (has dropout) + f(configuration) + noise
 
-The prior of `a` and `b` is flat, so the mean gain of all trials with dropout is not corrected. What the trial
-has beyond it is, by the part of the differences between similar configurations that is noise. The length
-scale of `f` (Matern 5/2) and the size of the noise are averaged over, weighted by their restricted
-likelihood. The twin was not chosen for its score, so that is taken as it is, except for the part of the
+The prior of `a` and `b` is flat, so the mean gain of all trials with dropout is not corrected. The rest of
+the trial's gain shrinks by the share of noise in the differences between similar configurations. The
+prediction is averaged over length scales of `f` (Matern 5/2) and sizes of the noise, weighted by their
+restricted likelihood. The twin was not chosen for its score, so its score is taken as it is, except for the
 trial's luck that it shares because both were trained with the same seed.
 
 Reference:
