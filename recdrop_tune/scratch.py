@@ -30,18 +30,23 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(prefix, parent)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    # The file gets its name only once it is locked, or another process could take it for abandoned.
-    fresh = folder / f"{IN_USE}-new"
-    with fresh.open("wb", buffering=0) as file:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # A file system without locks.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                file.write(str(os.getpid()).encode())  # To find the process.
-                fresh.rename(folder / IN_USE)
+    file = None
+    if fcntl is not None:
+        # The file gets its name only once it is locked, or another process could take it for abandoned.
+        fresh = folder / f"{IN_USE}-new"
+        file = fresh.open("wb", buffering=0)
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(str(os.getpid()).encode())  # To find the process.
+            fresh.rename(folder / IN_USE)
+        except OSError:  # A file system without locks.
+            file.close()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if file is not None:
+            file.close()
 
 
 def remove_abandoned(prefix: str, parent: Path) -> None:

@@ -52,7 +52,7 @@ def check_ends(train: Any, what: str, fix: str) -> None:
 
 
 def features_of(x: Any, arrays: bool) -> int:
-    """Returns the number of features of sequences: all of them in arrays, or a batch of a dataset."""
+    """Returns the number of features of sequences: `arrays` are all of the data, else it is a batch."""
     shape = tuple(x.shape) if hasattr(x, "shape") else None
     if shape is None or len(shape) != 3 or shape[-1] is None:
         fix = REMEDY

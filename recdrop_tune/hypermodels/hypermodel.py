@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import keras
 import keras_tuner
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.recurrent_layers import note_layer
 from recdrop_tune.hypermodels.scheduling import with_schedules
@@ -45,9 +46,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         tunable: bool = True,
     ) -> None:
         self.space = SearchSpace.load(space)
-        self.metrics = tuple(metrics) if isinstance(metrics, list | tuple) else (metrics,)
-        for metric in self.metrics:  # Raises if a copy would have other arguments.
-            _fresh(metric)
+        self.metrics = _check_metrics(metrics)
         super().__init__(name=name, tunable=tunable)
 
     @property
@@ -100,24 +99,45 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         return fit_of(super())(hp, model, *args, **kwargs)
 
 
+def _check_metrics(metrics: Any) -> tuple[Any, ...]:
+    items = tuple(metrics) if isinstance(metrics, list | tuple) else (metrics,)
+    for item in items:
+        if not isinstance(item, str | keras.metrics.Metric):
+            raise invalid_argument(
+                "metrics", expected="names of Keras metrics or keras.metrics.Metric", received=item
+            )
+        _fresh(item)
+    return items
+
+
 def _fresh(metric: Any) -> Any:
-    """Copies a metric, which holds the counts of one model."""
-    is_metric = isinstance(metric, keras.metrics.Metric)
-    return Described.of(metric, "metrics").make() if is_metric else metric
+    """Copies a metric, which holds the counts of one model.
+
+    Raises:
+        InvalidArgumentError: A copy would have other arguments, or none can be made.
+    """
+    return metric if isinstance(metric, str) else Described.of(metric, "metrics").make()
 
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> Any:
-    """Applies recurrent layers, each with the same dropout. A mask on the features reaches every layer.
+    """Applies recurrent layers, each with the same dropout.
 
     The last layer has the decays of activations, as published: the temporal decay applies to its outputs, the
     activity decay to the outputs of the stack, after locked dropout.
+
+    Args:
+        features: Shape `(batch, time, features)`; a mask on it reaches every layer.
+        sample: The configuration to build.
+        return_sequences: Whether the last layer returns every step.
+
+    Returns:
+        Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`; twice the units
+        if the layers are bidirectional.
     """
-    of_layer, of_locked = dict(sample.decays), dict[str, Any]()
-    if "output" in sample.locked_rate and "activity_decay" in of_layer:
-        of_locked["activity_decay"] = of_layer.pop("activity_decay")
+    of_layer, of_locked = _decays(sample)
     # If Keras's layers do not pass a mask on, it becomes an argument, which is saved with the model.
     mask = None if KERAS_PASSES_MASKS else mask_of(features)
     features = _locked(features, sample, "input")
@@ -125,9 +145,18 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
         if index:
             features = _locked(features, sample, "between")
         last = index == sample.layers - 1
-        layer = _layer(sample, return_sequences or not last, of_layer if last else {})
+        decays = of_layer if last else {}
+        layer = _layer(sample, return_sequences or not last, decays)
         features = layer(features) if mask is None else pass_masks(layer)(features, mask=mask)
     return _locked(features, sample, "output", of_locked)
+
+
+def _decays(sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the decays of the last recurrent layer, and those of the locked dropout after it."""
+    if "output" not in sample.locked_rate:
+        return sample.decays, {}
+    after = {name: value for name, value in sample.decays.items() if name == "activity_decay"}
+    return {name: value for name, value in sample.decays.items() if name not in after}, after
 
 
 def _layer(sample: Sample, return_sequences: bool, decays: dict[str, Any]) -> Any:
@@ -142,8 +171,8 @@ def _locked(features: Any, sample: Sample, site: str, decays: dict[str, Any] | N
     """Applies locked dropout, if the sample has a rate for the place."""
     rates = sample.locked_rate
     with seeds_aside():
-        dropped = LockedDropout(rates[site], **(decays or {})) if site in rates else None
-    return features if dropped is None else dropped(features)
+        dropped = site in rates and LockedDropout(rates[site], **(decays or {}))
+    return dropped(features) if dropped else features
 
 
 class AbstractSequenceModel(AbstractHyperModel):
@@ -170,7 +199,11 @@ class AbstractSequenceModel(AbstractHyperModel):
         name: str | None = None,
         tunable: bool = True,
     ) -> None:
-        self.input_shape = input_shape
+        self.input_shape = _check_input_shape(input_shape)
+        if mask_value is not None and (
+            isinstance(mask_value, bool) or not isinstance(mask_value, Real)
+        ):
+            raise invalid_argument("mask_value", expected="a number or None", received=mask_value)
         self.mask_value = mask_value
         super().__init__(space, metrics, name, tunable)
         if self.space.temporal_decay and not self.return_sequences:
@@ -203,3 +236,15 @@ class AbstractSequenceModel(AbstractHyperModel):
             features = keras.layers.Masking(self.mask_value)(features)
         features = recurrent_stack(features, sample, self.return_sequences)
         return keras.Model(inputs, self.head(features), name=self.name)
+
+
+def _check_input_shape(shape: Any) -> tuple[int | None, int]:
+    if not isinstance(shape, list | tuple) or len(shape) != 2:
+        raise invalid_argument(
+            "input_shape",
+            expected="(time, features) without the batch, where time may be None",
+            received=shape,
+        )
+    time, features = shape
+    steps = None if time is None else check_integer("input_shape[0]", time, 1)
+    return steps, check_integer("input_shape[1]", features, 1)

@@ -52,7 +52,12 @@ class AbstractLabelModel(AbstractSequenceModel):
             **kwargs: Further arguments of the class. Pass `num_classes` if the training data lack some
                 classes.
 
+        Raises:
+            InvalidArgumentError: The data do not fit such a classification.
+
         Example:
+            >>> import numpy as np
+            >>> from recdrop_tune import SequenceClassifier, SequenceTagger
             >>> x, y = np.zeros((3, 2, 5)), np.array([[0, 1], [2, 1], [0, 2]])
             >>> SequenceClassifier.from_data((x, y[:, 0]), num_classes=3).num_classes
             3

@@ -56,8 +56,7 @@ class SequenceRegressor(AbstractSequenceModel):
         each_step: bool = False,
     ) -> None:
         self.return_sequences = check_flag("each_step", each_step)
-        sizes = target_shape if isinstance(target_shape, list | tuple) else (target_shape,)
-        self.target_shape = tuple(check_integer("target_shape", size) for size in sizes)
+        self.target_shape = _check_target_shape(target_shape, 1 if each_step else 2)
         self._loss = loss
         super().__init__(input_shape, space, mask_value, metrics, name, tunable)
 
@@ -139,3 +138,16 @@ def _of_each_step(shape: tuple[int, ...], steps: int, masked: bool) -> tuple[int
             fix="Add the missing axis with `y[..., None]`." if len(shape) == 1 else "",
         )
     return shape[1:]
+
+
+def _check_target_shape(shape: Any, most: int) -> tuple[int, ...]:
+    sizes = shape if isinstance(shape, list | tuple) else (shape,)
+    if len(sizes) > most:
+        raise invalid_argument(
+            "target_shape",
+            expected="(), (values,), (horizon,) or (horizon, values)"
+            if most > 1
+            else "() or (values,)",
+            received=shape,
+        )
+    return tuple(check_integer(f"target_shape[{i}]", size, 1) for i, size in enumerate(sizes))

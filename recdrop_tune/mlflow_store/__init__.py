@@ -1,23 +1,17 @@
 """A reader of events: MLflow, live, after an outage, and with `sync`."""
 
-from recdrop_tune.mlflow_store.artifacts import (
-    CODE,
-    MODEL,
-    MODEL_CARD,
-    RESULT,
-    load_flavor,
-    read_card,
-)
-from recdrop_tune.mlflow_store.description import harmless, markdown_table
+from recdrop_tune.mlflow_store.artifacts import CODE, MODEL, MODEL_CARD, RESULT, load_flavor
+from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command, view_tag
 from recdrop_tune.mlflow_store.stores import in_context, prepare, reason
-from recdrop_tune.mlflow_store.synchronization import Synced, no_search, sync
+from recdrop_tune.mlflow_store.synchronization import Synced, sync
 from recdrop_tune.mlflow_store.tracking import Tracking, track
 
 __all__ = [
     "CODE",
     "MODEL",
     "MODEL_CARD",
+    "NOTE_LENGTH",
     "RESULT",
     "Synced",
     "Tracking",
@@ -27,9 +21,7 @@ __all__ = [
     "leaderboard_url",
     "load_flavor",
     "markdown_table",
-    "no_search",
     "prepare",
-    "read_card",
     "reason",
     "sync",
     "track",

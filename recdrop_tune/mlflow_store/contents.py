@@ -48,7 +48,7 @@ class Contents:
         trial_id: The trial; empty for the run of the search.
         run_id: MLflow's id of the run; empty if none is known yet.
         texts: Artifacts by their paths.
-        seen: The training and the epoch of each point so far.
+        seen: The metrics of each training and epoch so far.
         end: MLflow's status and the time of its end, or `None`.
     """
 
@@ -60,7 +60,7 @@ class Contents:
     tags: dict[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    seen: set[tuple[int, int]] = field(default_factory=set)
+    seen: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)
     end: tuple[str, float] | None = None
 
     @property
@@ -204,16 +204,16 @@ class SearchContents:
             case events.ModelBuilt():
                 run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
             case events.EpochEnded():
-                if (event.execution, event.epoch) in run.seen:
-                    return  # After a crash, a paused trial repeats epochs, with the same numbers.
-                run.seen.add((event.execution, event.epoch))
                 prefix = f"execution{event.execution + 1}/" if event.execution else ""
                 # MLflow's pages list the metrics in the order of their first points, and its comparison of
                 # runs opens on the first one.
                 names = sorted(event.metrics, key=lambda name: name != self.search.objective)
                 # A chart would show the last epoch's time of a step. It is a number of the whole trial.
                 metrics = {f"{prefix}{k}": event.metrics[k] for k in names if k != MILLISECONDS}
-                run.points += points(metrics, event.epoch, event.time)
+                # After a crash, a trial that had paused repeats epochs, mostly with the same numbers.
+                if run.seen.get((event.execution, event.epoch)) != metrics:
+                    run.seen[event.execution, event.epoch] = metrics
+                    run.points += points(metrics, event.epoch, event.time)
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
                 run.tags["recdrop.state"] = event.status

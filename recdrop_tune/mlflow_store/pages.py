@@ -29,8 +29,8 @@ def command(*words: str) -> str:
 def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str | None:
     """Returns the command that opens MLflow's pages on a search.
 
-    It names the store if that is `elsewhere` than the folder has it. `None` if a server shows the pages, if
-    the runs are in memory, or if the command would need credentials.
+    With `elsewhere`, the runs are in another store than the folder records, and the command names it. `None`
+    if a server shows the pages, if the runs are in memory, or if the command would need credentials.
     """
     uri = absolute(uri)
     in_memory = uri.startswith("sqlite") and sqlite_path(uri) is None

@@ -34,7 +34,10 @@ _REQUESTS = {
 
 
 def prepare(uri: str) -> None:
-    """Makes sure that MLflow can open a store at once and completely; raises the system's error if not."""
+    """Makes sure that MLflow can open a store at once and completely.
+
+    If it cannot, this raises the error of the system or of SQLAlchemy.
+    """
     # It logs each table that it creates, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)

@@ -78,7 +78,7 @@ def sync(
     check_folder(directory)
     journal = Journal(Path(directory, JOURNAL))
     if not journal.path.is_file():  # Before the lock is created in a folder of something else.
-        raise no_search(directory)
+        raise _no_search(directory)
     with writing_alone(directory, _PATIENCE) as alone:
         if journal.is_being_written():
             raise ProjectError(
@@ -87,7 +87,7 @@ def sync(
         history = journal.read()
         last = next((e for e in reversed(history) if isinstance(e, SearchStarted)), None)
         if last is None:
-            raise no_search(directory)
+            raise _no_search(directory)
         _check_history(directory, history, last)
         uri = _uri(tracking_uri, last)
         settle_requests(uri)
@@ -120,7 +120,7 @@ def _check_history(directory: str | Path, history: Sequence[Event], last: Search
     read_card(directory)
 
 
-def no_search(directory: str | Path) -> ProjectError:
+def _no_search(directory: str | Path) -> ProjectError:
     """Makes the error of a folder that is not that of a search."""
     return ProjectError(
         f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the folder that "

@@ -107,7 +107,7 @@ class Tracking:
         return self._background.failure or self._failure_elsewhere
 
     def emit(self, event: events.Event) -> None:
-        """Records an event of another process."""
+        """Records an event."""
         self._dispatcher.emit(event)
 
     def listen_to_all(self) -> list[events.Event]:

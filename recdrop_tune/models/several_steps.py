@@ -78,7 +78,7 @@ class _Calls:
         self._compiled = _compiled(model)
 
     def enter(self, model: Any, between_epochs: bool = False) -> None:
-        """Makes the model run several steps in a call."""
+        """Makes the model run several steps in a call; `between_epochs` if it is in training."""
         if self._one is not None:
             return
         now, then = _compiled(model), self._compiled

@@ -189,7 +189,7 @@ def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
 
 
 class _Group:
-    """The trainings of a confirmation: `configurations`, those with dropout, and `pairs` with twins."""
+    """The trainings of a confirmation, and its `pairs`: each configuration with dropout, and its twin."""
 
     def __init__(self, oracle: Any, records: Records) -> None:
         self.oracle, self.first = oracle, objectives(oracle.objective)[0]

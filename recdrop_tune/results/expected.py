@@ -1,7 +1,7 @@
 """The gain of dropout to expect after a search that has trained each configuration once.
 
 The best of many trials is partly lucky, so the difference from its twin is too large: by one spread of the
-scores over seeds or more where dropout is worth nothing. A Gaussian process that is fitted to all complete
+scores over seeds, or more if dropout is worth nothing. A Gaussian process that is fitted to all complete
 trials predicts the score of the trial with another seed:
 
     score = a + b * (has dropout) + f(configuration) + noise

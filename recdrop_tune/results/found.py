@@ -26,13 +26,15 @@ class Found:
     """A search, as its readers see it.
 
     Attributes:
+        records: The records of its events.
         search: The search as it last began or resumed.
-        trials: See `TuneResult.trials`.
-        history: See `TuneResult.history`.
+        trials: The frame of trials, best first.
+        history: The frame of epochs.
         objectives: What is optimized. The first one is the score.
         columns: The column of each hyperparameter in `trials`, in the order of the space.
         logarithmic: Those of them that are searched on a logarithmic scale.
         offered: The wrappers that the space offers, by the name of their hyperparameter.
+        confirmation: The confirmation, if there was one.
         importances_of: Computes the importance of each hyperparameter.
         values_of: Returns the active hyperparameters of a trial, or of its twin as `<trial>_twin`.
         gain: The best trial with dropout against its twin, in the search; `None` if one is not complete.
@@ -58,6 +60,8 @@ class Found:
         """The first objective, which is the score."""
         return self.objectives[0]
 
+    # Trials.
+
     @cached_property
     def complete(self) -> pd.DataFrame:
         """The complete trials with a score, best first."""
@@ -73,20 +77,26 @@ class Found:
     @cached_property
     def ranking(self) -> list[str]:
         """The ids of the complete trials, best first; confirmed ones come first, twins as `<trial>_twin`."""
-        confirmed = [] if self.confirmation is None else self.confirmation.ids
         # By the frame: after a crash the journal can lack the end of the last trial.
-        return list(dict.fromkeys([*confirmed, *self.complete["trial_id"]]))
+        complete = list(self.complete["trial_id"])
+        if self.confirmation is None:
+            return complete
+        return list(dict.fromkeys([*self.confirmation.ids, *complete]))
 
     @cached_property
     def best(self) -> pd.Series[Any] | None:
-        """The row of the best trial, or of that whose twin is the best; `None` if none is complete."""
+        """The row of the best trial, `None` if no trial is complete.
+
+        After a confirmation it is the one with the best mean. If that is a twin, which is no trial, it is
+        the trial whose twin it is.
+        """
         if not self.ranking:
             return None
         return self.trials[self.trials["trial_id"] == self.ranking[0].removesuffix("_twin")].iloc[0]
 
     @cached_property
     def front(self) -> pd.DataFrame:
-        """The Pareto front of the objectives."""
+        """The complete trials that no other complete trial beats in every objective."""
         return pareto_front(self.trials, self.objectives)
 
     def trainings(self, trial_id: str) -> int:
@@ -100,6 +110,8 @@ class Found:
         once = info.get("executions_per_trial", 1) == 1
         return "fold" if once and info.get("cv") is not None else "training"
 
+    # Dropout.
+
     @cached_property
     def by_wrapper(self) -> pd.DataFrame:
         """A row for each wrapper that the space offers; see `standing.by_wrapper`."""
@@ -110,6 +122,8 @@ class Found:
         """The complete trials in which no layer drops anything, best first."""
         plain = self.trials[self.wrappers].isin(["none", pd.NA]).all(axis=1)
         return self.complete[plain.reindex(self.complete.index)]
+
+    # Hyperparameters.
 
     @cached_property
     def importances(self) -> pd.DataFrame | None:
@@ -139,6 +153,7 @@ class Found:
     @cached_property
     def kinds(self) -> pd.Series[str]:
         """The wrapper of each trial, those of several layers joined; indexed as `trials`."""
-        if not self.offered:
-            return pd.Series("trials", self.trials.index)
-        return self.trials[self.wrappers].fillna(NOT_APPLICABLE).agg(" / ".join, axis=1)
+        words = self.trials[self.wrappers].astype(object).fillna(NOT_APPLICABLE)
+        if words.empty:
+            return words.assign(kind="trials")["kind"]
+        return words.agg(" / ".join, axis=1)

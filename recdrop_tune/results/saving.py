@@ -10,7 +10,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ import keras
 import keras_tuner as kt
 import pandas as pd
 
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import COMPLETE, FAILED, PAUSED, PRUNED, ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, fresh_path, inside
-from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT, load_flavor, read_card
+from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.outline import full_outline, outline
@@ -32,6 +32,8 @@ from recdrop_tune.storage_errors import is_storage_failure
 _TOP = 5
 """How many trials the description of the run in MLflow lists."""
 
+_CUT = "\n\n(The rest is in `summary.md`.)\n"
+
 _ABSENT = (RecdropError, NotImplementedError, FileNotFoundError, kt.errors.FatalTypeError)
 """Errors of searches that have no such piece: the tuner keeps no Keras models, or no code exists."""
 
@@ -39,9 +41,16 @@ _ABSENT = (RecdropError, NotImplementedError, FileNotFoundError, kt.errors.Fatal
 def save_result(
     found: Found, directory: Path, model: Callable[[], Any] | None, code: Callable[[], str]
 ) -> ResultSaved | None:
-    """Writes the folder `result` of a project; leaves out, with a warning, what cannot be written.
+    """Writes the folder `result` of a project.
 
-    `model` builds the best model, and is `None` if it is not safe to load; `code` writes it as Python.
+    A piece that cannot be written, such as a model with layers that Keras cannot save, is left out with a
+    warning: the rest is worth keeping.
+
+    Args:
+        found: What the search found.
+        directory: The project folder.
+        model: Builds the best model; `None` if it is not safe to load.
+        code: Writes the best model as Python.
 
     Returns:
         What was saved; `None` if no trial is complete.
@@ -50,7 +59,7 @@ def save_result(
         return None
     best_id, best = found.ranking[0], found.values_of(found.ranking[0])
     trials = found.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
-    # What writes a file; or returns its text.
+    # What writes a piece; or returns its text.
     pieces: dict[str, Callable[[Path], object]] = {
         "summary.md": lambda path: as_markdown(outline(found, _TOP)),
         "trials.csv": lambda path: _as_csv(trials),
@@ -64,11 +73,13 @@ def save_result(
     if (confirmation := found.confirmation) is not None:
         pieces["confirmation.csv"] = lambda path: _as_csv(confirmation.table)
     if model is not None:
-        pieces[MODEL] = lambda path: _save_model(model, path.parent, best_id, best)
+        best_model = _BestModel(model)
+        pieces[MODEL] = best_model.save
+        pieces[MODEL_CARD] = lambda path: best_model.describe(best_id, best)
         pieces[CODE] = lambda path: code()
     with _replaced(directory / RESULT) as folder:
         for name, write in pieces.items():
-            if name == CODE and not (folder / MODEL).exists():
+            if name in (MODEL_CARD, CODE) and not (folder / MODEL).exists():
                 continue
             try:
                 text = write(folder / name)
@@ -88,44 +99,57 @@ def save_result(
         files = sorted(f"{RESULT}/{path.name}" for path in folder.iterdir())
         path = folder / "summary.md"
         summary = path.read_text(encoding="utf-8") if path.exists() else ""
-    numbers = _numbers(found)
+    if len(summary) > NOTE_LENGTH:
+        summary = summary[: NOTE_LENGTH - len(_CUT)].rpartition("\n")[0] + _CUT
     return ResultSaved(
-        files=files, summary=summary, best_trial_id=best_id, best=best, metrics=numbers
+        files=files,
+        summary=summary,
+        best_trial_id=best_id,
+        best=best,
+        metrics=_numbers(found),
     )
 
 
-def _save_model(
-    build: Callable[[], Any], folder: Path, trial_id: str, hyperparameters: dict[str, Any]
-) -> None:
-    """Writes the best model for inference, in stock Keras layers if possible, and its description."""
-    with warnings.catch_warnings():
-        # The optimizer's state is not needed here.
-        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-        model = build()
-    if not isinstance(model, keras.Model):
-        raise RecdropError("The best model is not a keras.Model.")
-    try:
-        model, plain = to_plain(model), True
-    except Exception:  # A user's layers may refuse in any way, and can still be saved.
-        plain = not own_layers(model)
-    model.save(folder / MODEL)
-    digest = hashlib.sha256()  # Two files of one model are not the same to the byte.
-    for array in model.get_weights():
-        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-    backend = keras.backend.backend()
-    # By the module: the package may be called keras-nightly, or tensorflow-cpu.
-    versions = {"keras": keras.__version__, backend: sys.modules[backend].__version__}
-    versions |= {name: version(name) for name in ("numpy", *["recdrop-tune"][plain:])}
-    card = {
-        "trial_id": trial_id,
-        "hyperparameters": hyperparameters,
-        "plain": plain,
-        "fingerprint": digest.hexdigest(),
-        "signature": _signature(model),
-        # MLflow's own guess would take eight seconds.
-        "requirements": [f"{name}=={number}" for name, number in versions.items()],
-    }
-    (folder / MODEL_CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
+class _BestModel:
+    """The best model as it is saved."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self.build = build
+
+    def save(self, path: Path) -> None:
+        """Writes the model for inference, in stock Keras layers if possible; see `to_plain`."""
+        with warnings.catch_warnings():
+            # The optimizer's state is not needed here.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model = self.build()
+        if not isinstance(model, keras.Model):
+            raise RecdropError("The best model is not a keras.Model.")
+        try:
+            self.model: Any = to_plain(model)
+            self.plain = True
+        except Exception:  # A user's layers may refuse in any way, and can still be saved.
+            self.model, self.plain = model, not own_layers(model)
+        self.model.save(path)
+
+    def describe(self, trial_id: str, hyperparameters: dict[str, Any]) -> str:
+        """Returns what MLflow records of the model: its weights, inputs and outputs, and what loads it."""
+        digest = hashlib.sha256()  # Two files of one model are not the same to the byte.
+        for array in self.model.get_weights():
+            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+        backend = keras.backend.backend()
+        # By the module: the package may be called keras-nightly, or tensorflow-cpu.
+        versions = {"keras": keras.__version__, backend: sys.modules[backend].__version__}
+        versions |= {name: version(name) for name in ("numpy", *["recdrop-tune"][self.plain :])}
+        card = {
+            "trial_id": trial_id,
+            "hyperparameters": hyperparameters,
+            "plain": self.plain,
+            "fingerprint": digest.hexdigest(),
+            "signature": _signature(self.model),
+            # MLflow's own guess would take eight seconds.
+            "requirements": [f"{name}=={number}" for name, number in versions.items()],
+        }
+        return json.dumps(card, indent=2)
 
 
 def _signature(model: Any) -> dict[str, Any] | None:
@@ -177,10 +201,13 @@ def _replaced(folder: Path) -> Iterator[Path]:
 def _keep_model(directory: Path, folder: Path, trial_id: str) -> None:
     """Copies the model of the result before, if it is of the same trial: its weights can be gone."""
     earlier = [inside(directory, f"{RESULT}/{each}", RESULT) for each in (MODEL, MODEL_CARD, CODE)]
-    with suppress(ProjectError):  # The description is damaged.
-        card = read_card(directory)
-        if card is not None and card["trial_id"] == trial_id and earlier[0].is_file():
-            for path in filter(Path.is_file, earlier):
+    try:
+        saved = json.loads(earlier[1].read_bytes())["trial_id"]
+    except (OSError, ValueError, KeyError, TypeError):  # There is no card, or it is damaged.
+        return
+    if saved == trial_id and earlier[0].is_file():
+        for path in earlier:
+            if path.is_file():
                 shutil.copyfile(path, folder / path.name)
 
 
@@ -194,13 +221,14 @@ def _as_csv(table: pd.DataFrame) -> str:
     return table.astype(object).map(escaped).rename(columns=escaped).to_csv(index=False)
 
 
+_COUNTED = (COMPLETE, PAUSED, PRUNED, FAILED)
+
+
 def _numbers(found: Found) -> dict[str, float]:
     """Returns the numbers of the search as a whole, which MLflow shows next to its name."""
     counts = found.trials["state"].value_counts()
     numbers: dict[str, Any] = {"n_trials": len(found.trials)}
-    numbers |= {
-        f"n_{each.lower()}": counts.get(each, 0) for each in (COMPLETE, PAUSED, PRUNED, FAILED)
-    }
+    numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in _COUNTED}
     if found.confirmation is not None:
         numbers["confirmed"] = found.confirmation.best["mean"]
         if found.confirmation.dropping_id is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from recdrop_tune.errors import ProjectError, RecdropError, plain
 from recdrop_tune.events import SearchStarted
 from recdrop_tune.files import JOURNAL, check_folder, check_trial_ids, inside, trial_folder
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import CODE, MODEL, RESULT, no_search, read_card
+from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import settled, unnoted
 from recdrop_tune.records import Records
 
@@ -36,7 +36,9 @@ class StoredSearch:
     """A search, as stored in its project folder. In a loaded result it replaces the tuner.
 
     Attributes:
+        project_dir: The folder.
         oracle: A plain `keras_tuner.Oracle` with the trials, which proposes nothing.
+        records: The records of the journal.
         last: The search as it last started or resumed.
     """
 
@@ -58,9 +60,13 @@ class StoredSearch:
 
     def _file_of(self, trial_id: str, name: str, what: str) -> Path:
         """Returns a saved file of the best model, if it belongs to the trial: the search can have resumed."""
-        path = inside(self.project_dir, f"{RESULT}/{name}", RESULT)
-        card = read_card(self.project_dir) if path.exists() else None
-        saved = card and card["trial_id"]
+        path, card = (
+            inside(self.project_dir, f"{RESULT}/{each}", RESULT) for each in (name, MODEL_CARD)
+        )
+        saved = None
+        # It does not exist, or is damaged.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            saved = str(json.loads(card.read_bytes())["trial_id"]) if path.exists() else None
         if saved != trial_id:
             found = "no" if saved is None else f"that of trial {saved}, and no"
             raise RecdropError(
@@ -72,7 +78,10 @@ class StoredSearch:
 
 
 def stored_search(directory: Path) -> StoredSearch:
-    """Reads a search from its project folder.
+    """Reads a search that has ended, was interrupted or is running.
+
+    Args:
+        directory: The project folder.
 
     Raises:
         ProjectError: The folder holds no search, a link that leads out, or a damaged file.
@@ -82,7 +91,10 @@ def stored_search(directory: Path) -> StoredSearch:
         records = Records(Journal(directory / JOURNAL).read())
     last = records.search
     if last is None:
-        raise no_search(directory)
+        raise ProjectError(
+            f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the "
+            "folder that was printed when the search started, by default one in `recdrop_runs`."
+        )
     goals = last.objectives or {last.objective: last.direction}
     goal = [kt.Objective(name, direction) for name, direction in goals.items()]
     # Without a seed Keras Tuner draws one from Python's generator.

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -17,7 +18,7 @@ import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrackingWarning, from_json, to_json
 from recdrop_tune.files import fresh_path, is_leftover
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import MODEL
+from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH
 from recdrop_tune.mlflow_store.artifacts import upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
@@ -122,6 +123,17 @@ def test_tables_hold_no_formulas(tmp_path, uri):
     assert set(frame["@name"]) == {"=1+1"}
 
 
+def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path):
+    columns = {f"c{i}": str(i) * 50 for i in range(100)}
+    long = replace(planted_files.found, values_of=lambda trial_id: columns)
+    saved = save_result(long, tmp_path, None, str)
+    whole = (tmp_path / "result" / "summary.md").read_text()
+    assert len(saved.summary) <= NOTE_LENGTH < len(whole)
+    kept, rest = saved.summary.rsplit("\n\n", 1)
+    assert whole.startswith(f"{kept}\n")
+    assert rest == "(The rest is in `summary.md`.)\n"
+
+
 def test_mlflow_shows_the_files_and_the_table_as_one_of_its_own(planted_files, uri):
     client, [saved] = MlflowClient(uri), saved_of(planted_files.directory)
     run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
@@ -195,9 +207,7 @@ def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
     card.parent.mkdir()
     for name in MODELS:
         (card.parent / name).write_text(name)
-    about = {"hyperparameters": {}, "plain": True, "signature": None, "requirements": []}
-    about |= {"fingerprint": "0" * 64, "trial_id": planted_files.found.ranking[0]}
-    card.write_text(json.dumps(about))
+    card.write_text(json.dumps({"trial_id": planted_files.found.ranking[0]}))
     before = {name: (card.parent / name).read_bytes() for name in MODELS}
 
     def gone():
@@ -206,7 +216,7 @@ def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
     saved = save_result(planted_files.found, tmp_path, gone, str)
     assert before == {name: (card.parent / name).read_bytes() for name in MODELS}
     assert {f"result/{name}" for name in MODELS} < set(saved.files)
-    card.write_text(json.dumps({**about, "trial_id": "another"}))
+    card.write_text(json.dumps({"trial_id": "another"}))
     save_result(planted_files.found, tmp_path, gone, str)
     assert not MODELS & names(tmp_path)
 
