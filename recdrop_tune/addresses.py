@@ -8,25 +8,32 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.credentials import HIDDEN
+from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import invalid_argument
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
+DEFAULT_URI = "sqlite:///mlflow.db"
+"""The default store. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
+
+# The user, the host with its port, and the rest. Only here may a password contain an @.
+_WEB = re.compile(r"(https?://)(?:[^/?#]*@)?((?:\[[^]]*\]|[^:/?#@]+)(?::\d+)?)(?:[/?#].*)?", re.S)
+
+_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)(?:\?.*)?", re.S)
+
 MAKING_TABLES = threading.Lock()
 """Held while tables are created: MLflow and Optuna use Alembic, which is not thread-safe."""
 
 
-def parse(uri: str) -> URL | None:
+def parse(uri: Any) -> URL | None:
     """Returns the parts of an address, as SQLAlchemy reads them; `None` for anything else."""
     from sqlalchemy import make_url  # Slow to import.
     from sqlalchemy.exc import ArgumentError
 
-    # In front of a server, a password can contain an @.
-    server = re.match(r"(https?://)(?:[^/?#]*@)?([^/?#]+)", uri)
     try:
-        return make_url(f"{server[1]}{server[2]}" if server else uri)
+        web = _WEB.fullmatch(uri) if isinstance(uri, str) else None
+        return make_url(f"{web[1]}{web[2]}" if web else uri)
     except (ArgumentError, ValueError):  # The latter for a port that is not a number.
         return None
 
@@ -37,28 +44,25 @@ def resolve_uri(tracking_uri: str | None) -> str:
     Raises:
         InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    if isinstance(uri, str):
-        url = parse(uri)
-        if _is_databricks(uri) or (url is not None and url.drivername != "file"):
-            return uri
+    uri: Any = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    url = parse(uri)
+    if _is_databricks(uri) or (url is not None and url.drivername != "file"):
+        return str(uri)
     raise invalid_argument(
         "tracking_uri",
         expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
-        received=uri,
+        received=hide_address(uri) if isinstance(uri, str) else uri,
         fix="MLflow 3 no longer writes to folders.",
     )
 
 
 def sqlite_path(uri: str) -> Path | None:
     """Returns the absolute path of a SQLite file; `None` for other addresses and for SQLite in memory."""
-    url = parse(uri)
-    if url is None or url.get_backend_name() != "sqlite":
-        return None
+    found = _SQLITE.fullmatch(uri)
     # `file:` is SQLite's own kind of URI, which can name a database in memory.
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+    if found is None or found[1] in ("", ":memory:") or found[1].startswith("file:"):
         return None
-    return Path(url.database).resolve()
+    return Path(found[1]).resolve()
 
 
 def is_server(uri: str) -> bool:
@@ -88,40 +92,41 @@ def same_database(one: str, other: str) -> bool:
 
 
 def check_databases(storage: Any, uri: str) -> None:
-    """Raises if an Optuna storage, its URL or `None`, and MLflow's tracking URI share a database.
+    """Raises if an Optuna storage and MLflow would share a database.
+
+    Args:
+        storage: An Optuna storage, its URL, or `None`.
+        uri: The tracking URI.
 
     Raises:
-        InvalidArgumentError: They do, or the URL is not that of a database.
+        InvalidArgumentError: They would, or the URL is not that of a database.
     """
     address = storage if isinstance(storage, str) else getattr(storage, "url", None)
-    if not isinstance(address, str):
-        return
-    if parse(address) is None:
+    if isinstance(storage, str) and parse(storage) is None:
         raise invalid_argument(
             "storage",
             expected="the URL of a database, such as sqlite:///study.db, or an Optuna storage",
-            received=address,
+            received=hide_address(storage),
         )
-    if same_database(address, uri):
+    if isinstance(address, str) and same_database(address, uri):
         raise invalid_argument(
             "storage",
             expected="another database than MLflow's: both keep their version in the same table",
-            received=address,
+            received=hide_address(address),
             fix="Give Optuna its own file, or leave `storage` out.",
         )
 
 
-def _is_databricks(uri: str) -> bool:
+def _is_databricks(uri: Any) -> bool:
     # These names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
-    return uri.partition(":")[0] in ("databricks", "databricks-uc", "uc")
+    return isinstance(uri, str) and uri.partition(":")[0] in ("databricks", "databricks-uc", "uc")
 
 
 def _database(uri: str) -> tuple[object, ...] | None:
-    url = parse(uri)
-    if url is None or is_server(uri):
+    path, url = sqlite_path(uri), parse(uri)
+    if path is not None:
+        return ("sqlite", path)
+    if url is None or is_server(uri) or url.get_backend_name() == "sqlite":
         return None
-    if url.get_backend_name() == "sqlite":
-        path = sqlite_path(uri)
-        return None if path is None else ("sqlite", path)
     host = "localhost" if url.host in (None, "127.0.0.1") else url.host
     return url.get_backend_name(), host, url.port, url.database

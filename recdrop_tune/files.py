@@ -9,6 +9,7 @@ user gave its path. Somebody who can swap files while a search runs has the user
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -28,10 +29,14 @@ SEARCH = "search.json"
 """The file that makes a folder the project folder of a search."""
 
 _UNFINISHED = ".unfinished-"
+_LEFTOVER = re.compile(re.escape(_UNFINISHED) + r"[0-9a-f]{16}-(.+)")
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises a `ProjectError` if a link in a project folder leads out of it."""
+    """Raises a `ProjectError` if a link in a project folder leads out of it.
+
+    Everything that continues or reads a search calls this first.
+    """
     for above, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(above, name)
@@ -43,7 +48,12 @@ def check_folder(folder: str | Path) -> None:
 
 
 def inside(folder: str | Path, name: object, source: str) -> Path:
-    """Returns the path of a file in a project folder that another file, the `source`, names.
+    """Returns the path of a file that another file names.
+
+    Args:
+        folder: The project folder.
+        name: The path in that file, relative to the folder.
+        source: The name of that file, for the error message.
 
     Raises:
         ProjectError: The path leads out of the folder.
@@ -75,11 +85,15 @@ def check_trial_ids(folder: str | Path, trials: Mapping[str, Any]) -> None:
 
 
 def as_folders(argument: str, folders: Any) -> list[Path]:
-    """Returns one folder, or several, as a list of absolute paths without `~`."""
+    """Returns one folder, or several, as a list of absolute paths without `~`.
+
+    Raises:
+        InvalidArgumentError: One is not a path.
+    """
     try:
         several = [folders] if isinstance(folders, str | os.PathLike) else folders
         return list(dict.fromkeys(Path(f).expanduser().absolute() for f in several))
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         expected = "the project folder of an earlier search, or a list of them"
         raise invalid_argument(argument, expected=expected, received=folders) from error
 
@@ -88,7 +102,8 @@ def as_folders(argument: str, folders: Any) -> list[Path]:
 def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Yields a fresh path; the file written there replaces the file at `path` when the block ends.
 
-    If the block raises, the old file stays and the new one is deleted.
+    A crash leaves either the old or the new content. If the block raises, the old file stays and the new one
+    is deleted.
 
     Args:
         path: The file, which might not exist yet.
@@ -110,7 +125,10 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Writes a file, text as UTF-8, so that a crash leaves the old or the new content; see `replacing`."""
+    """Writes a file, text as UTF-8, so that a crash leaves either the old or the new content.
+
+    For the arguments see `replacing`.
+    """
     with replacing(path, durable=durable) as fresh:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -121,8 +139,13 @@ def fresh_path(path: Path) -> Path:
 
 
 def is_leftover(name: str) -> bool:
-    """Returns whether a file is unfinished: still being written, or left by a killed process."""
-    return name.startswith(_UNFINISHED)
+    """Returns whether a file is unfinished: still being written, or left by a killed process.
+
+    Example:
+        >>> is_leftover(".unfinished-0123456789abcdef-search.json"), is_leftover("search.json.tmp")
+        (True, False)
+    """
+    return _LEFTOVER.fullmatch(name) is not None
 
 
 def delete_leftovers(folder: str | Path) -> None:
@@ -140,8 +163,10 @@ def delete_leftovers(folder: str | Path) -> None:
 def delete_leftovers_of(path: str | Path) -> None:
     """Deletes what killed processes have left of one file or folder."""
     path = Path(path)
-    for left in path.parent.glob(f"{_UNFINISHED}{'?' * 16}-{path.name}"):
-        _delete(left)
+    for left in path.parent.glob(f"{_UNFINISHED}*"):
+        found = _LEFTOVER.fullmatch(left.name)
+        if found is not None and found[1] == path.name:
+            _delete(left)
 
 
 def read_all(folder: str | Path, leave_out: str = "") -> dict[str, bytes]:

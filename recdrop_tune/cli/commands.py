@@ -18,7 +18,7 @@ from recdrop_tune.errors import RecdropError, plain
 
 
 class _Commands(click.Group):
-    """Commands that end with one line for an error of this package, which can quote a stranger's files."""
+    """Commands that end with the message of an error of this package, which can quote a stranger's files."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; see `click.Group.invoke`."""

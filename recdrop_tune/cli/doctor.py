@@ -69,10 +69,11 @@ OK, WARN, FAIL = (partial(Check, level) for level in ("ok", "warn", "fail"))
 )
 @click.pass_context
 def doctor(context: click.Context, uri: str | None, no_timing: bool, size: Size) -> None:
-    """Checks what a search needs on this machine, and changes nothing.
+    """Checks what a search needs on this machine.
 
     Prints a line per check: ok, warn or fail, and what to do. It looks at the versions, the GPU, MLflow's
-    store and the current folder, and times training steps on each backend. The exit code is 1 after a fail.
+    store and the current folder, and times training steps on each installed backend. It changes nothing. The
+    exit code is 1 if a check fails.
     """
     be_quick_and_quiet()
     checks: dict[str, Callable[[], Check]] = {"packages": packages, "gpu": gpu}
@@ -147,11 +148,13 @@ def gpu() -> Check:
 
 def time_backend(backend: str, size: Size) -> Check:
     """Times training steps on a backend, in its own process."""
+    root = str(Path(__file__).parents[2])  # This package, wherever it is.
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-P", "-m", "recdrop_tune.cli.step_times", *map(str, size)],
         capture_output=True,
         text=True,
-        env=os.environ | {VARIABLE: backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ | {VARIABLE: backend, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
         timeout=_TIMING_SECONDS,
     )
     if done.returncode:

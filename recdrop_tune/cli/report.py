@@ -40,9 +40,11 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
 
     try:
         result = TuneResult.load(folder)
-        page, summary = result.report(output or folder / "report.html"), result.summary()
-    except InvalidArgumentError as error:
-        raise error.renamed("--output") from None
+        try:
+            page = result.report(output or folder / "report.html")
+        except InvalidArgumentError as error:
+            raise error.renamed("--output") from None
+        summary = result.summary()
     except RecdropError:
         raise
     except Exception as error:  # A damaged file can fail in any way.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recdrop_tune.errors import plain
+from recdrop_tune.errors import RecdropError, plain
 from recdrop_tune.standing import amount
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ def searches(directories: tuple[Path, ...]) -> None:
     """
     from recdrop_tune.comparison import compare
 
+    try:
+        frame = compare(*directories)
+    except OSError as error:
+        raise RecdropError(str(error)) from None
     # A stranger's folder cannot print control sequences or further lines.
-    click.echo(plain(_table(compare(*directories))))
+    click.echo(plain(_table(frame)))
 
 
 def _table(frame: pd.DataFrame) -> str:

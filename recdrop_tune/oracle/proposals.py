@@ -148,7 +148,10 @@ def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | Non
 
     None if the space has more than `most`, or hyperparameters that cannot be listed.
     """
-    parameters = parameters_of(oracle.hyperparameters.space)
+    try:
+        parameters = parameters_of(oracle.hyperparameters.space)
+    except Exception:  # User-defined hyperparameters; a search must not fail because of a count.
+        return None
     if any(each.values is None for each in parameters):
         return None
     listed = list(islice(combinations(parameters), most + 1))

@@ -112,7 +112,7 @@ def make_pruner(
         "percentile": lambda: optuna.pruners.PercentilePruner(25.0, STARTUP_TRIALS, first),
     }
     name = "halving" if name is None else name
-    if name not in pruners:
+    if not isinstance(name, str) or name not in pruners:
         expected = f"one of {', '.join(pruners)}, or an Optuna pruner"
         raise invalid_argument("pruner", expected=expected, received=name)
     with warnings.catch_warnings():

@@ -68,7 +68,7 @@ def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
         InvalidArgumentError: There is no sampler of that name.
     """
     name = "surrogate" if name is None else name
-    if name not in _SAMPLERS:
+    if not isinstance(name, str) or name not in _SAMPLERS:
         expected = f"one of {', '.join(_SAMPLERS)}, or an Optuna sampler"
         raise invalid_argument("sampler", expected=expected, received=name)
     if begun and name != "surrogate":  # Which seeds each trial by its number.

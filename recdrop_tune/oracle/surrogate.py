@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.errors import InvalidArgumentError, check_integer
 from recdrop_tune.oracle.learning_curves import Array, LearningCurves, seen_of
 from recdrop_tune.oracle.parameters import (
     Candidates,
@@ -87,8 +87,8 @@ class SurrogateSampler(BaseSampler):
         refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
 
     Raises:
-        InvalidArgumentError: The space has a condition on a parameter that it lacks; when it samples, the
-            study has several objectives.
+        InvalidArgumentError: The seed is not an integer of at least 0, or the space has a condition on a
+            parameter that it lacks; when it samples, the study has several objectives.
 
     Example:
         >>> def objective(trial):
@@ -107,7 +107,7 @@ class SurrogateSampler(BaseSampler):
     """
 
     def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
-        self._seed = secrets.randbits(32) if seed is None else seed
+        self._seed = secrets.randbits(32) if seed is None else check_integer("seed", seed, 0)
         self.space = None if space is None else check_space(space)
         self.refuses: Callable[[Values], bool] = nothing
         self._candidates: tuple[list[Parameter], Candidates] | None = None

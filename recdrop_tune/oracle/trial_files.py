@@ -135,7 +135,8 @@ def state_path(folder: Path, epoch: int) -> Path:
 
 
 def _states(folder: Path) -> dict[int, Path]:
-    return {int(path.stem.removeprefix("paused-")): path for path in folder.glob("paused-*.npz")}
+    names = {path.stem.removeprefix("paused-"): path for path in folder.glob("paused-*.npz")}
+    return {int(name): path for name, path in names.items() if name.isdecimal()}
 
 
 def paused_epoch(folder: Path) -> int:

@@ -22,8 +22,20 @@ Array = Any
 
 _STEPS = ("train_step", "test_step", "compute_loss")
 
-_OTHER_TARGETS = ("categoricalgeneralizedcrossentropy", "circle", "ctc")
-"""Losses of Keras's whose targets have another shape than the output. Others repeat smaller ones silently."""
+_REPEATS_TARGETS = {
+    "categoricalcrossentropy",
+    "categoricalfocalcrossentropy",
+    "cosinesimilarity",
+    "huber",
+    "kldivergence",
+    "logcosh",
+    "meanabsoluteerror",
+    "meanabsolutepercentageerror",
+    "meansquarederror",
+    "meansquaredlogarithmicerror",
+    "poisson",
+}
+"""Losses of Keras's whose targets have the shape of the output, and which repeat smaller ones silently."""
 
 
 def check_data(
@@ -31,10 +43,16 @@ def check_data(
 ) -> None:
     """Raises if data do not suit a model.
 
-    The model predicts a few samples of each part, and its loss and metrics score them, so Keras reports what
+    The model predicts a few samples of each part, and its loss and metrics score them, so Keras says what
     does not fit. A model with its own training step may do anything with the data and is not run. Checked
-    here is what Keras accepts: NaN, labels without an output (on some backends), targets that are repeated
-    until they have the shape of the output, and datasets without an end.
+    here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that are
+    repeated until they have the shape of the output, and datasets without an end.
+
+    Args:
+        made: The data by `"training"`, `"validation"` and `"test"`.
+        model: A compiled model of the search. It is not trained.
+        batch_size: Samples per batch, for arrays.
+        fit: Further arguments of `Model.fit`.
     """
     for key, part in made.items():
         if part is None:
@@ -43,13 +61,12 @@ def check_data(
         check_end(name, part, fit)
         if any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS):
             continue
-        inputs = getattr(model, "inputs", None) or ()
-        is_stateful = any(each.shape[0] is not None for each in inputs)
-        x, y, weight = _telling_batch(part, batch_size if is_stateful else None)
+        x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
         try:
             # Keras does not mix arrays with tensors.
-            tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, x)
-            predicted = model(tensors, training=False)
+            predicted = model(
+                keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False
+            )
             computed = model.compute_loss(x, y, predicted, weight, training=False)
             model.compute_metrics(x, y, predicted, weight)
             loss = float(keras.ops.convert_to_numpy(computed))
@@ -65,8 +82,11 @@ def check_data(
         if isinstance(y, np.ndarray) and not isinstance(model.loss, list | dict):
             _check_targets(name, y, weight, predicted, model.loss)
         if not np.isfinite(loss):
-            named = {"x": x, "y": y, "sample_weight": weight}
-            bad = [argument for argument, each in named.items() if not _is_finite(each)]
+            bad = [
+                argument
+                for argument, each in (("x", x), ("y", y), ("sample_weight", weight))
+                if not _is_finite(each)
+            ]
             raise invalid_argument(
                 name,
                 expected="data with a finite loss",
@@ -82,8 +102,11 @@ def check_end(name: str, part: Any, fit: Mapping[str, Any]) -> None:
     if hasattr(part, "cardinality"):
         is_endless = int(part.cardinality()) == -1  # `tf.data.INFINITE_CARDINALITY`.
     if is_endless and steps not in fit:
-        expected = f"data with an end, or `training=rdt.Training(fit={{'{steps}': 100}})`"
-        raise invalid_argument(name, expected=expected, received=type(part))
+        raise invalid_argument(
+            name,
+            expected=f"data with an end, or `training=rdt.Training(fit={{'{steps}': 100}})`",
+            received=type(part),
+        )
 
 
 def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) -> None:
@@ -106,9 +129,18 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
                 received=f"labels {counted.min():g} ... {counted.max():g}",
                 fix="Number them with `np.unique(y, return_inverse=True)[1]`, in all data together.",
             )
-    elif kind not in _OTHER_TARGETS and y.size != np.prod(shape):
-        expected = f"targets of shape {('samples', *shape[1:])}, as the model's output"
-        raise invalid_argument(name, expected=expected, received=("samples", *y.shape[1:]))
+    elif kind in _REPEATS_TARGETS and _without_ones(y.shape) != _without_ones(shape):
+        raise invalid_argument(
+            name,
+            expected=f"targets of shape {('samples', *shape[1:])}, as the model's output",
+            received=("samples", *y.shape[1:]),
+        )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _is_finite(part: Any) -> bool:
@@ -119,8 +151,14 @@ def _is_finite(part: Any) -> bool:
     )
 
 
+def _batch_size(model: keras.Model, batch_size: int) -> int | None:
+    """Returns the size of the batches that a stateful model has to get; None for any other model."""
+    shapes = [getattr(each, "shape", (None,)) for each in getattr(model, "inputs", None) or ()]
+    return batch_size if any(shape and shape[0] is not None for shape in shapes) else None
+
+
 def _telling_batch(part: Any, size: int | None) -> Any:
-    """Returns what is most likely to fail: the first samples, some with NaN, those with the extreme targets.
+    """Returns the samples most likely to fail: of arrays the first, those with NaN and the extreme targets.
 
     Of a dataset it is the first batch.
     """
@@ -158,8 +196,16 @@ def _kind(part: Any) -> str:
     return getattr(getattr(part, "dtype", None), "kind", "tensor")
 
 
+# Class weights and groups.
+
+
 def complete_training(training: Training, train: Any, hypermodel: Any) -> Training:
-    """Returns settings with class weights as numbers, and with folds that know their groups."""
+    """Returns settings with class weights as numbers, and with folds that know their groups.
+
+    Raises:
+        InvalidArgumentError: Sequences have no labels to be weighted, the folds do not keep groups together,
+            or there are more folds than samples.
+    """
     if isinstance(train, tuple):
         check_folds(training.cv, train[0])
     if training.class_weight is not None:
@@ -189,18 +235,21 @@ def _check_groups(grouped: GroupedFolds, y: Any) -> None:
             warnings.simplefilter("ignore")  # The check below is stricter.
             parts = list(grouped.split(np.zeros((len(y), 1)), np.asarray(y)))
     except (TypeError, ValueError) as error:
-        expected = "groups that can be split into folds"
-        raise invalid_argument("groups", expected=expected, received=str(error)) from error
+        raise invalid_argument(
+            "groups", expected="groups that can be split into folds", received=str(error)
+        ) from error
     if any(set(groups[train]) & set(groups[test]) for train, test in parts):
-        expected = "a number of folds, or a splitter that takes groups, with `groups`"
-        raise invalid_argument("cv", expected=expected, received=grouped.cv)
+        raise invalid_argument(
+            "cv",
+            expected="a number of folds, or a splitter that takes groups, with `groups`",
+            received=grouped.cv,
+        )
 
 
 def _class_weights(given: Any, train: Any, hypermodel: Any) -> dict[int, float]:
     check_end("train", train, {})
-    has_labels = not (
-        isinstance(hypermodel, SequenceRegressor | LanguageModel)
-        or getattr(hypermodel, "return_sequences", False)
+    has_labels = not getattr(hypermodel, "return_sequences", False) and not isinstance(
+        hypermodel, SequenceRegressor | LanguageModel
     )
     counts: Counter[int] = Counter()
     for _, y in batches(train):

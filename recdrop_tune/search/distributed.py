@@ -68,10 +68,13 @@ def distribute(
     """
     given: dict[str, Any] = {"workers": workers, "tracking": tracking, "verbose": verbose}
     config = SearchConfig(**given)
+    if config.workers is None:
+        expected = "an integer, or rdt.Workers(...)"
+        raise invalid_argument("workers", expected=expected, received=workers)
     check_training()
     import_ray()
     share_gpus()
-    return Distributed(make_tuner, config.workers or Workers(), config.tracking, verbose)
+    return Distributed(make_tuner, config.workers, config.tracking, verbose)
 
 
 class Distributed:
@@ -122,9 +125,9 @@ class Distributed:
             shown_progress(folder, self._verbose, workers.number) as progress,
             print_how_to_resume(folder, how, self._verbose),
         ):
-            tracking = run_trials(self.tuner, [*progress, interrupts])
-        self.result = TuneResult(self.tuner, tracking)
-        check_completed(self.tuner, tracking.records)
+            ended = run_trials(self.tuner, [*progress, interrupts])
+        self.result = TuneResult(self.tuner, ended.tracking)
+        check_completed(self.tuner, ended)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "tuner":
@@ -137,8 +140,11 @@ class AnySearch:
     """A search by any Keras Tuner tuner, as its processes need it; see `Job`.
 
     Attributes:
-        positional: The positional arguments of the tuner's `search`, by their names in `Model.fit`.
+        make_tuner: Makes the tuner.
+        positional: The positional arguments of its `search`, by their names in `Model.fit`.
         named: The other arguments.
+        workers: Where the trials run.
+        tracking: The MLflow experiment and its address; `None` without MLflow.
         compilation_cache: Whether to keep what JAX has compiled for other processes.
         process: The process that started it.
     """
@@ -173,11 +179,15 @@ class AnySearch:
 
 
 def _new_tuner(make_tuner: Any) -> Any:
-    # Keras Tuner prints that it resumes a search.
-    with contextlib.redirect_stdout(io.StringIO()):
-        tuner = make_tuner() if callable(make_tuner) else make_tuner
-    is_tuner = callable(make_tuner) and isinstance(tuner, kt.engine.base_tuner.BaseTuner)
+    tuner: Any = None
+    if callable(make_tuner):
+        with contextlib.redirect_stdout(io.StringIO()):
+            tuner = make_tuner()
+    is_tuner = isinstance(tuner, kt.engine.base_tuner.BaseTuner)
     if not is_tuner or isinstance(tuner.oracle, TrackedOracle):
-        expected = "a function without arguments that makes a keras_tuner.Tuner without tracking it"
-        raise invalid_argument("make_tuner", expected=expected, received=tuner)
+        raise invalid_argument(
+            "make_tuner",
+            expected="a function without arguments that makes a keras_tuner.Tuner without tracking it",
+            received=make_tuner if tuner is None else tuner,
+        )
     return tuner

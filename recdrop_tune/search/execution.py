@@ -7,13 +7,12 @@ import hashlib
 import io
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import keras_tuner as kt
@@ -33,10 +32,17 @@ from recdrop_tune.hypermodels import scheduled
 from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import PAUSED, TooManyFailuresError, has_ended_by_failures, read_object
+from recdrop_tune.oracle import (
+    PAUSED,
+    OptunaOracle,
+    TooManyFailuresError,
+    has_ended_by_failures,
+    read_object,
+)
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
+from recdrop_tune.search.confirm import check_confirmations
 from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
@@ -51,7 +57,13 @@ from recdrop_tune.tuner import copy_callbacks, differences, space_of
 
 
 def run(plan: Plan) -> TuneResult:
-    """Runs a search, or resumes the one in its folder; see `tune`."""
+    """Runs a search, or resumes the one in its folder.
+
+    Raises:
+        ProjectError: The folder has another search, or cannot be written to; nothing was changed.
+        RecdropError: The model cannot be built, or no trial was completed.
+        StorageError: A disk is full or broken.
+    """
     config = plan.config
     with ExitStack() as stack:
         # First, so that everything else is closed before it ends the process.
@@ -65,6 +77,7 @@ def run(plan: Plan) -> TuneResult:
             with _tuner_elsewhere(plan) as tuner:
                 _first_trials(plan, tuner.oracle)
         held = stack.enter_context(claim(plan.folder, plan.identity, config.seed, config.overwrite))
+        check_confirmations(plan.folder)
         config = replace(config, seed=held.seed)
         plan = replace(plan, search_id=held.id, config=config)
         if not isinstance(getattr(plan.model, "space", None), SearchSpace):
@@ -80,15 +93,16 @@ def run(plan: Plan) -> TuneResult:
         for line in lines if config.verbose else ():
             print(line, flush=True)
         folder = plan.folder.absolute()  # MLflow's readers are not in the current folder.
-        tracking = run_trials(
+        ended = run_trials(
             tuner,
             [*progress, interrupts],
             config=replace(config, directory=folder),
             search_id=held.id,
             resume_hint=f'run again with directory="{folder}"{keep}',
         )
-        check_completed(tuner, tracking.records)
-        return TuneResult(tuner, tracking, partial(_confirm, plan), partial(_refit, plan))
+        check_completed(tuner, ended)
+        again = partial(_confirm, plan), partial(_refit, plan)
+        return TuneResult(tuner, ended.tracking, *again)
 
 
 def _confirm(plan: Plan, confirm: Any) -> TuneResult:
@@ -131,16 +145,22 @@ def _refit(plan: Plan, hp: Any, total: int, x: Any, y: Any, epochs: int, **fit: 
 def _first_trials(plan: Plan, oracle: Any) -> list[str]:
     """Enqueues the first trials, and reads those of other searches; returns a line for each of their folders.
 
-    Raises an `InvalidArgumentError` if scores of another search do not compare with those of this one.
+    Raises:
+        InvalidArgumentError: A configuration is not in the space, or the scores of another search do not
+            compare with those of this one.
     """
+    if not isinstance(oracle, OptunaOracle):
+        return []
     if plan.config.tuner_name == "optuna":
         enqueue_first_trials(oracle, plan.config.optuna.try_first)
     now = plain_values(plan.identity)
     # An accuracy is the same measure with any loss.
     compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
     for folder in oracle.warm_start:
-        there = (read_object(Path(folder) / SEARCH) or {}).get("identity", {})
-        known = {key for key in compared if there.get(key) and now[key]}
+        there = (read_object(Path(folder) / SEARCH) or {}).get("identity")
+        if not isinstance(there, dict):
+            continue
+        known = {key for key in compared if there.get(key) is not None and now[key] is not None}
         if lines := differences({k: there[k] for k in known}, {k: now[k] for k in known}):
             raise invalid_argument(
                 "warm_start",
@@ -148,8 +168,7 @@ def _first_trials(plan: Plan, oracle: Any) -> list[str]:
                 received=str(folder),
                 fix="It differs in:\n" + "\n".join(lines),
             )
-    used: list[str] = oracle.read_warm_start(plan.folder)
-    return used
+    return oracle.read_warm_start(plan.folder)
 
 
 def _check_space(plan: Plan) -> None:
@@ -157,11 +176,13 @@ def _check_space(plan: Plan) -> None:
 
     Only its name is part of the search's identity, and Keras Tuner would resume with the old ranges.
     """
+    saved = (read_object(plan.folder / "oracle.json") or {}).get("hyperparameters")
+    if saved is None:
+        return
     try:
-        saved = (read_object(plan.folder / "oracle.json") or {})["hyperparameters"]
         there = space_of(kt.HyperParameters.from_config(saved))
     except (AttributeError, LookupError, TypeError, ValueError):
-        return  # There is none yet, or the oracle will name the damaged file.
+        return  # The oracle will name the damaged file.
     with _tuner_elsewhere(plan) as tuner:
         now = space_of(tuner.oracle.get_space())
     if lines := differences({name: there.get(name) for name in now}, now):
@@ -177,6 +198,9 @@ def _tuner_elsewhere(plan: Plan) -> Iterator[Any]:
     """Makes the tuner in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         yield plan.new_tuner(Path(folder, "search"))
+
+
+# What is printed.
 
 
 @contextmanager
@@ -208,16 +232,36 @@ def print_how_to_resume(folder: Path, how: str, verbose: int) -> Iterator[None]:
         raise
 
 
-Runner = Callable[..., Tracking]
-"""Runs the trials of a job, and returns its tracking. It takes the tuner, which has all results afterwards;
-listeners for the events; and, by name, values of the job that were not known when it was sent to workers."""
+# The trials: in this process, or in workers.
+
+
+class Ended(NamedTuple):
+    """A search that has ended.
+
+    Attributes:
+        tracking: Its tracking.
+        stopped_by: The failures that ended it, if they did.
+    """
+
+    tracking: Tracking
+    stopped_by: str | None = None
+
+
+Runner = Callable[..., Ended]
+"""Runs the trials of a job. It takes the tuner, which has all results afterwards; listeners for the events;
+and, by name, attributes of the job that were unknown when it was sent to the workers."""
 
 
 @contextmanager
 def runner(
     job: Any, workers: Workers | None, verbose: int, interrupts: Interrupts
 ) -> Iterator[Runner]:
-    """Yields a function that runs the trials of a job. With workers, it connects to Ray and sends the job."""
+    """Yields a function that runs the trials of a job. With workers, it connects to Ray and sends the job.
+
+    Raises:
+        InvalidArgumentError: A part of the job cannot be sent, or Ray lacks the resources.
+        RecdropError: Ray is not installed.
+    """
     if workers is None:
         yield partial(_run_here, job, interrupts)
         return
@@ -228,11 +272,10 @@ def runner(
 
 def _run_here(
     job: Any, interrupts: Interrupts, tuner: Any, listeners: Iterable[Listener], **later: Any
-) -> Tracking:
+) -> Ended:
     """Runs the trials, and then the confirmation, one after the other. Always closes the tracking."""
     job = replace(job, **later)
-    tracking: Tracking = job.track(tuner, listeners)
-    follow_up = job.follow_up()
+    tracking, follow_up = job.track(tuner, listeners), job.follow_up()
     tracking.stays_open = follow_up is not None
     args, fit = job.arguments()
     with tracking:
@@ -258,13 +301,13 @@ def _run_here(
             while tasks := follow_up.tasks(tuner, tracking):
                 for task in tasks:
                     if not tracking.can_begin():
-                        return tracking
+                        return Ended(tracking)
                     follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
-    return tracking
+    return Ended(tracking)
 
 
 def actor_name(folder: Path) -> str:
-    """Names a search in a cluster after its project folder, in which one process at a time searches."""
+    """Names a search in a cluster after its project folder, which one process at a time may use."""
     return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
@@ -276,10 +319,12 @@ def _run_in_workers(
     tuner: Any,
     listeners: Iterable[Listener],
     **later: Any,
-) -> Tracking:
+) -> Ended:
     """Runs the trials in other processes, and loads their results into the tuner in this process."""
     parcel = parcel.changed(ray, **later)
     folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
+    # Only one process at a time searches in a folder.
+    actor = actor_name(folder)
 
     def show(event: Event) -> None:
         for listener in list(audience):
@@ -290,10 +335,10 @@ def _run_in_workers(
                 what = f"{type(listener).__name__} failed and is not used any more: {failure}"
                 warnings.warn(what, TrackingWarning, stacklevel=2)
 
-    name, note = actor_name(folder), partial(print, flush=True)
     seen = len(Journal(folder / JOURNAL).read())
+    note = partial(print, flush=True)
     try:
-        closed = Team(ray, parcel, workers, folder, name, show, note, seen).search()
+        closed = Team(ray, parcel, workers, folder, actor, show, note, seen).search()
     except TooManyFailuresError as error:
         # Keras Tuner's own oracles raise it in the worker whose trial failed last.
         closed = Closed(stopped_by=str(error))
@@ -306,19 +351,24 @@ def _run_in_workers(
         tracking.about |= {"space": started.space, "context": started.context}
     tracking.adopt(closed.experiment_id, closed.failure, closed.run_ids)
     tracking.unsaved = closed.unsaved
-    if closed.stopped_by:
-        raise _too_many_failures(tuner)
-    return tracking
+    return Ended(tracking, closed.stopped_by)
 
 
-def check_completed(tuner: Any, records: Records) -> None:
-    """Raises a `RecdropError` if a search ended without a complete trial."""
-    trials = tuner.oracle.trials
-    states = Counter(trial.status for trial in trials.values())
-    if states["COMPLETED"]:
-        return
-    pruned, paused, failed = states["STOPPED"], states[PAUSED], states["FAILED"]
+def check_completed(tuner: Any, ended: Ended) -> None:
+    """Raises if a search ended without a complete trial, or because its trials failed.
+
+    Raises:
+        RecdropError: It did.
+    """
+    trials, records = tuner.oracle.trials.values(), ended.tracking.records
+    pruned, paused, failed = (
+        sum(t.status == each for t in trials) for each in ("STOPPED", PAUSED, "FAILED")
+    )
     is_stopped = records.no_more is not None and records.no_more.reason == STOPPED
+    if ended.stopped_by:
+        raise _too_many_failures(tuner)
+    if _completed(tuner):
+        return
     if failed and not (pruned or paused or is_stopped):
         raise _too_many_failures(tuner)
     why = "the tuner proposed no configuration, or `timeout` was over before one could end."

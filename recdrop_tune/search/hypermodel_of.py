@@ -123,8 +123,8 @@ class ObservedTrials(Extension):
 
     Attributes:
         building: The hyperparameters of the model that is being built, or could not be built.
-        first_model: A model for the score of a constant predictor: one that was built and not yet fitted, and
-            that Keras scores.
+        first_model: The first model that was built, for the score of a constant predictor; None if there is
+            none, or if the hypermodel or the model scores in its own way.
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
@@ -132,6 +132,7 @@ class ObservedTrials(Extension):
         self._objectives = objectives
         self.building: Any = None
         self.first_model: Any = None
+        self._is_first = True
         self._reported = False
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
@@ -140,8 +141,9 @@ class ObservedTrials(Extension):
         model = build(hp)
         self.building = None
         is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
-        if self.first_model is None and is_scored_by_keras and not self._own_fit:
+        if self._is_first and is_scored_by_keras and not self._own_fit:
             self.first_model = model
+        self._is_first = False
         return model
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:

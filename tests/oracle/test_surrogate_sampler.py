@@ -275,6 +275,13 @@ def test_only_so_many_trials_are_fitted():
     assert surrogate.choose_fitted([0, 1], range(1002), range(2, 1002)) == [0, 1, *range(902, 1002)]
 
 
-def test_a_condition_on_a_parameter_that_is_missing():
-    with pytest.raises(InvalidArgumentError, match=r"`space`.*\['rate'\].*Add 'wrapper'"):
-        SurrogateSampler(0, SPACE[:1])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SurrogateSampler(-1), r"`seed`.*of at least 0.*seed=-1"),
+        (lambda: SurrogateSampler(0, SPACE[:1]), r"`space`.*\['rate'\].*Add 'wrapper'"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        make()

@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.results import Looks, paired_gains
 from recdrop_tune.results.confirmation import Judgement, verdict
 from recdrop_tune.search.confirm import confirmation_seed
@@ -184,6 +184,30 @@ def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri):
     assert list(after.confirmation.table["n"]) == [3] * len(after.confirmation.table)
     with pytest.raises(RecdropError, match="no data to train with"):
         rdt.TuneResult.load(folder).confirm()
+
+
+def killed(journal):
+    """Leaves what a search has that was killed before it saved a result, but no journal."""
+    shutil.rmtree(journal.parent / "result")
+    journal.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        killed,
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_text(path.read_text().rpartition('{"event": "Confirmation')[0]),
+    ],
+    ids=["gone after a kill", "half", "without the last"],
+)
+def test_what_the_journal_has_lost_is_not_trained_again(result, options, tmp_path, damage):
+    folder = shutil.copytree(options["directory"], tmp_path / "p")
+    damage(folder / "events.jsonl")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ProjectError, match=re.escape(f"`{folder / 'events.jsonl'}` is damaged")):
+        rdt.tune(data(), data(16), **{**options, "directory": folder})
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_it_is_in_mlflow(result):
