@@ -112,7 +112,7 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
 
 
 def load_flavor() -> None:
-    """Imports MLflow's modules for saving models, which takes seconds, without a warning of its own types.
+    """Imports MLflow's modules for saving models, which takes seconds, and hides a warning about its types.
 
     Python filters warnings for all threads at once, so call this before a thread logs a model.
     """

@@ -69,7 +69,7 @@ class Contents:
         return self.trial_id, milliseconds(self.began)
 
     def mark_written(self) -> None:
-        """Forgets what is written now."""
+        """Clears everything: it is written."""
         self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
 
 
