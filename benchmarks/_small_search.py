@@ -23,7 +23,8 @@ SPACE = {
 }
 """The search space of trials that train nothing."""
 
-KINDS = {"Keras Tuner, RandomSearch": None, "ours, reuse_models=0": 0, "ours, reuse_models=4": 4}
+KINDS = {"Keras Tuner, RandomSearch": None, "ours, reuse_models=0": {"reuse_models": 0}, "ours": {}}
+"""The arguments of our tuner."""
 
 
 class Clock(keras.callbacks.Callback):
@@ -82,7 +83,7 @@ def run(kind, trials, seed, epochs):
     x, y = generator.normal(size=(512, 50, 12)), generator.normal(size=(512, 1))
     data = {"x": x[:384], "y": y[:384], "validation_data": (x[384:], y[384:])}
     oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=trials, seed=seed)
-    own = {} if KINDS[kind] is None else {"reuse_models": KINDS[kind], "seed": seed}
+    own = {} if KINDS[kind] is None else {"seed": seed, **KINDS[kind]}
     Clock.events = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         base = timed(kt.Tuner if KINDS[kind] is None else rdt.Tuner)

@@ -20,7 +20,9 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
-KINDS = {"Keras Tuner": None, "ours": 4, "ours, reuse_models=0": 0}
+KINDS = {"Keras Tuner": None, "ours": {}, "ours, reuse_models=0": {"reuse_models": 0}}
+"""The arguments of our tuner."""
+
 _FIRST = 10
 _BYTES = 2**20
 
@@ -56,7 +58,7 @@ def search(kind, trials, units):
 
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(64, 10, 4)), generator.normal(size=(64, 1))
-    own = {} if KINDS[kind] is None else {"seed": 0, "reuse_models": KINDS[kind]}
+    own = {} if KINDS[kind] is None else {"seed": 0, **KINDS[kind]}
     oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=trials, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         tuner = Weighed(oracle, build, directory=folder, **own)

@@ -16,6 +16,7 @@ reasons: a number that only makes a search quicker, an error's words, a branch f
 import argparse
 import ast
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -139,8 +140,8 @@ def run(copy: Path, tests: str, marks: str) -> bool:
     done = subprocess.run(
         [*command, "-m", marks, *(f"tests/{name}" for name in tests.split())],
         cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy)},
         capture_output=True,
-        text=True,
     )
     return done.returncode != 0
 
