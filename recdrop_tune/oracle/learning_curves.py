@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import sqrt
 
@@ -14,7 +14,7 @@ from recdrop_tune.oracle.scores import Curve
 
 Array = NDArray[np.float64]
 
-_FACTOR, _LAST = 3, 2
+_POWERS, _LAST = [3**power for power in range(20)], 2
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
 _LASTING = 0.5
 # Variance of a training that its configuration does not explain, where that of all scores is 1.
@@ -42,11 +42,7 @@ def rungs(epochs: int) -> list[int]:
         >>> rungs(20), rungs(11)
         ([1, 3, 9, 20], [1, 3, 11])
     """
-    return [*(epoch for epoch in _powers(epochs) if epoch + _LAST < epochs), epochs]
-
-
-def _powers(below: int) -> list[int]:
-    return [_FACTOR**power for power in range(64) if _FACTOR**power < below]
+    return [*_POWERS[: bisect_left(_POWERS, epochs - _LAST)], epochs]
 
 
 def seen_of(curve: Curve) -> list[tuple[int, float]]:
@@ -54,7 +50,7 @@ def seen_of(curve: Curve) -> list[tuple[int, float]]:
     if not curve.steps:
         return []
     last = curve.steps[-1] + 1
-    at = [epoch for epoch in (*_powers(last), last) if epoch > curve.steps[0]]
+    at = [*_POWERS[bisect_right(_POWERS, curve.steps[0]) : bisect_left(_POWERS, last)], last]
     return [(epoch, curve.bests[bisect_right(curve.steps, epoch - 1) - 1]) for epoch in at]
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import NOT_A_NUMBER, OUT_OF_MEMORY, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete, read_warm_trials
-from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.parameters import Key, Values
 from recdrop_tune.oracle.proposals import (
     as_drawn,
     key,
@@ -398,13 +398,13 @@ class OptunaOracle(kt.Oracle):
     def _promising(
         self, paused: Sequence[Any], full: bool
     ) -> Iterator[tuple[str | None, Values | None]]:
-        """Yields the paused trials and the new configurations that are worth training, the best first.
+        """Yields the paused trials and the new configuration that are worth training, the best first.
 
         The most promising of the paused trials keep their models on disk, at least the first. The others
         begin anew if they are to continue. `full` is whether no more trials can begin.
         """
         trials = {self._attempts[each.trial_id].number: each for each in paused}
-        with self._asking() as sampler:
+        with self._asking(keys_of_trials(self), limits(self)) as sampler:
             ranked = sampler.rank(self.study, trials, self.rungs[-1])
         waiting = [trials[number] for _, _, number in ranked if number is not None]
         size = 0
@@ -418,13 +418,12 @@ class OptunaOracle(kt.Oracle):
                 yield (None if number is None else str(trials[number].trial_id)), drawn
 
     @contextmanager
-    def _asking(self) -> Iterator[Any]:
+    def _asking(self, tried: set[Key], refuses: Callable[[Values], bool]) -> Iterator[Any]:
         """Tells the sampler what is in the space, and what is refused; yields the sampler."""
         space, sampler = self.hyperparameters.space, self.study.sampler
         if not isinstance(sampler, SurrogateSampler):
             yield sampler
             return
-        refuses, tried = limits(self), keys_of_trials(self)
         # A model can add to it while the search runs.
         sampler.space = parameters_of(space)
         sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
@@ -444,7 +443,7 @@ class OptunaOracle(kt.Oracle):
         if self._chosen is not None:
             return self._begin(trial_id, self._chosen)
         study, refuses = self.study, limits(self)
-        with self._asking():
+        with self._asking(tried, refuses):
             for _ in range(_ASKS):
                 asked = study.ask()
                 values = walk(space, partial(suggest, asked))

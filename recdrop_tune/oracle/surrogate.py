@@ -143,7 +143,7 @@ class SurrogateSampler(BaseSampler):
         return {name: value for name, value in (found or {}).items() if name in search_space}
 
     def rank(self, study: optuna.Study, paused: Collection[int], epochs: int) -> list[Promise]:
-        """Ranks what can be trained next: new configurations, and trials that have paused.
+        """Ranks what can be trained next: trials that have paused, and a new configuration.
 
         Args:
             study: The study. A trial that has paused is running in it.
@@ -151,7 +151,7 @@ class SurrogateSampler(BaseSampler):
             epochs: The epochs of a complete training.
 
         Returns:
-            The most promising first.
+            The paused trials and the best new configuration, the most promising first.
         """
         trials = known_trials(study)
         reported = sum(len(trial.intermediate_values) for trial in trials)
@@ -197,15 +197,14 @@ class SurrogateSampler(BaseSampler):
         ranked = sorted(seen, key=lambda number: seen[number][-1][1])
         best = [values[number] for number in ranked[:_BEST_VARIED]]
         offered = self._candidates_of(space).untried(tried, best, random)
-        offered = [each for each in offered if not self.refuses(each)]
         if not offered and not paused:
             return []
         encoding = Encoding(space)
         fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
         rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
         if not rows:  # Nothing is known of them.
-            found = [Promise(math.nan, values=each) for each in offered]
-            return found + [Promise(math.nan, number=each) for each in paused]
+            new = self._first_accepted([Promise(math.nan, values=each) for each in offered])
+            return new + [Promise(math.nan, number=each) for each in paused]
         numbers, at, reached = zip(*rows, strict=True)
         points = dict(zip(fitted, encoding(values[number] for number in fitted), strict=True))
         process = LearningCurves(
@@ -231,13 +230,17 @@ class SurrogateSampler(BaseSampler):
         mean, deviation = process.predict(every, [*(-1 for _ in offered), *waiting])
         best_score = min(whole, default=mean.min(initial=math.inf))
         gains = process.unit * improvement(mean, deviation, best_score)
-        promises = [Promise(gain, values=v) for gain, v in zip(gains, offered, strict=False)]
+        new = [Promise(gain, values=v) for gain, v in zip(gains, offered, strict=False)]
+        promises = self._first_accepted(sorted(new, key=lambda each: -each.gain))
         promises += [
             Promise(gain, number=n) for gain, n in zip(gains[len(offered) :], waiting, strict=True)
         ]
         # Those of many trials that are not fitted are among the worst.
         promises += [Promise(0.0, number=number) for number in paused if number not in points]
         return sorted(promises, key=lambda each: -each.gain)
+
+    def _first_accepted(self, promises: list[Promise]) -> list[Promise]:
+        return next(([each] for each in promises if not self.refuses(each.values or {})), [])
 
     def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
         if not trial.state.is_finished():

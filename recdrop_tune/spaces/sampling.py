@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from recdrop_tune.catalog import DECAYS, LOCKED_SITES, OPTIONS, SITES, TECHNIQUES
@@ -260,4 +261,9 @@ def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
         >>> plain_names({"wrapper": "lambda", "placement.time_distributed-lambda": "input"})
         {'wrapper': 'lambda', 'placement': 'input'}
     """
-    return {_SUFFIX.sub(r"\1", name): value for name, value in values.items()}
+    return {_plain_name(name): value for name, value in values.items()}
+
+
+@cache
+def _plain_name(name: str) -> str:
+    return _SUFFIX.sub(r"\1", name)
