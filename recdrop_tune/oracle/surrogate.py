@@ -192,7 +192,7 @@ class SurrogateSampler(BaseSampler):
         values = {trial.number: trial.params for trial in trials}
         tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
         running = [trial.number for trial in trials if not trial.state.is_finished()]
-        end = max([epochs, *(epoch for curve in curves.values() for epoch, _ in seen_of(curve))])
+        end = max([epochs, *(curve.steps[-1] + 1 for curve in curves.values() if curve.steps)])
         seen = observed(curves, end)
         ranked = sorted(seen, key=lambda number: seen[number][-1][1])
         best = [values[number] for number in ranked[:_BEST_VARIED]]
