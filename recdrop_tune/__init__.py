@@ -98,7 +98,7 @@ _imported = imported_on_use(__name__, _HOME)
 
 def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
-    # Only these two do not need Keras.
+    # These two can be used without Keras.
     if _HOME.get(name, "spaces") not in (
         "spaces",
         "comparison",

@@ -34,10 +34,11 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     interrupted. Scores compare only where the data and the objective are the same; this is not checked.
 
     Columns: `folder`, `experiment`, `data` (in words), `objective`, `best` (score of the best complete
-    trial), `confirmed` (mean of its confirmed trainings), `gain` (of the best trial with dropout over its
-    twin, confirmed or not; positive is better), `wrapper`, `placement` and `rate` of the best trial (as
-    text, several joined by `/`), `trials`, `complete`, `pruned`, `failed`, `seconds` (breaks left out),
-    `began` (local time). After a confirmation, the best trial is the one with the best mean.
+    trial), `confirmed` (mean of its confirmed trainings), `gain` (of the best dropout over its twin, as the
+    summary states it; a plain difference while the search runs), `wrapper`, `placement` and `rate` of the
+    best trial (as text, several joined by `/`), `trials`, `complete`, `paused`, `pruned`, `failed`,
+    `seconds` (breaks left out), `began` (local time). After a confirmation, the best trial is the one with
+    the best mean.
 
     Args:
         *folders: Project folders, or folders that contain some; by default `recdrop_runs`.
@@ -52,7 +53,9 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for project in (path for folder in folders or (RUNS,) for path in _projects(Path(folder))):
+    for project in (
+        path for folder in folders or (RUNS,) for path in _projects(Path(folder).expanduser())
+    ):
         records = Records(Journal(project / JOURNAL).read(epochs=False))
         if records.search:  # A search that was killed at its start has not written its first event.
             rows.append(_row(project, records, records.search))

@@ -116,7 +116,7 @@ class Journal:
         """Returns whether a living process has this journal open for its search.
 
         Args:
-            to_write: Whether the caller is about to write it, so that it is an error if it cannot.
+            to_write: Whether the caller will write to it next. If that is impossible, this raises.
 
         Raises:
             OSError: The file cannot be read, or with `to_write` not be written.

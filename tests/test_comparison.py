@@ -96,8 +96,11 @@ def test_several_sites_and_layers_are_joined(tmp_path):
     assert (row["wrapper"], row["rate"]) == ("none / zoneout", "0.125 / 0.5")
 
 
-def test_a_search_without_a_result(frame):
+def test_a_search_without_a_result(runs, frame, monkeypatch):
     row = row_of(frame, "interrupted")
+    monkeypatch.setenv("HOME", str(runs))
+    assert row_of(rdt.compare("~"), "interrupted")["trials"] == row["trials"]
+    assert rdt.TuneResult.load("~/planted").directory == runs / "planted"
     assert row[["trials", "complete", "pruned", "failed"]].tolist() == [3, 0, 1, 1]
     assert row[["best", "gain", "wrapper"]].isna().all()
     # The break between the two sessions does not count, and epochs are not read.

@@ -125,7 +125,10 @@ def _serve(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
             yield server
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
+                if hasattr(os, "killpg"):
+                    os.killpg(server.pid, signal.SIGKILL)
+                else:  # Windows.
+                    server.kill()
             server.wait()
 
 

@@ -1,6 +1,6 @@
 """Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
-from recdrop_tune.hypermodels.data import batches, is_one_hot
+from recdrop_tune.hypermodels.data import batches, check_ends, is_one_hot
 from recdrop_tune.hypermodels.existing_model import ExistingModel, dropout_model
 from recdrop_tune.hypermodels.extensions import (
     Extension,
@@ -29,6 +29,7 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "batches",
+    "check_ends",
     "dropout_model",
     "dropout_rnn",
     "extended",

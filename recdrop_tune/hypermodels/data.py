@@ -37,7 +37,7 @@ def first_batch(train: Any) -> tuple[Any, Any]:
 
 
 def check_ends(train: Any, what: str, fix: str) -> None:
-    """Raises for a dataset without an end. The error names why all of it is read, and the alternative."""
+    """Raises for a dataset without an end: all of it is read for `what`, and `fix` is how to avoid that."""
     endless = isinstance(train, keras.utils.PyDataset) and train.num_batches is None
     if hasattr(train, "cardinality"):
         # -1 is `tf.data.INFINITE_CARDINALITY`.

@@ -87,7 +87,7 @@ def dropout_model(
     Args:
         hp: The `keras_tuner.HyperParameters` of the build function.
         model: A Keras model, compiled or not. It does not change.
-        space: Anything that `SearchSpace.load` takes; the keys that `dropout_rnn` uses are used.
+        space: Anything that `SearchSpace.load` takes; keys that are not about the dropout are ignored.
         per_layer: Whether each recurrent layer has its own hyperparameters.
         keep_weights: Whether the copy starts with the model's weights.
 
@@ -130,7 +130,7 @@ def _of_dropout(given: object) -> SearchSpace:
     space = SearchSpace.load(given)
     dropout = space.of_dropout()
     others = sorted(space.to_dict().keys() - dropout.to_dict().keys())
-    if others and not (isinstance(given, str) and given in SearchSpace.presets()):
+    if others and space not in map(SearchSpace.load, SearchSpace.presets()):
         raise invalid_argument(
             "space",
             expected="a space of dropout alone: the model has everything else",

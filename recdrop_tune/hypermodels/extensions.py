@@ -23,7 +23,7 @@ class Extension:
         return fit(hp, model, *args, **kwargs)
 
     def on_replace(self, built: Any, model: Any) -> None:
-        """Called when `fit` will get another model of the same structure than `build` returned."""
+        """Called when `fit` will get a model of the same structure instead of that which was built."""
 
 
 E = TypeVar("E", bound=Extension)

@@ -96,7 +96,7 @@ def _class_for(x: Any, y: Any) -> _Class:
 
 
 def _class_for_labels(shape: tuple[int, ...], y: Any) -> _Class:
-    """Returns the hypermodel for whole numbers; if they are floats, they need not be labels."""
+    """Returns the hypermodel for whole numbers. Floats can be counts: only their one-hot rows are labels."""
     integers = y.dtype.kind != "f"
     of_steps = y.shape[1:2] == shape[1:2]
     suits: list[_Class] = []

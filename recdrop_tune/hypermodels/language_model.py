@@ -57,7 +57,9 @@ class Perplexity(keras.metrics.Metric):
         targets = ops.cast(y_true, "int32")
         weights = ops.ones(ops.shape(targets), dtype=self.dtype)
         if self.ignore_class is not None:
-            weights *= ops.cast(ops.not_equal(targets, self.ignore_class), self.dtype)
+            counts = ops.not_equal(targets, self.ignore_class)
+            weights *= ops.cast(counts, self.dtype)
+            targets = ops.where(counts, targets, 0)  # It need not be a class.
         if sample_weight is not None:
             given = ops.cast(sample_weight, self.dtype)
             weights *= ops.expand_dims(given, -1) if len(given.shape) == 1 else given
@@ -147,7 +149,7 @@ class LanguageModel(AbstractHyperModel):
         Args:
             train: Tokens, integers of shape `(batch, time)`; or `(x, y)` of them, y one step ahead
                 of x, with or without sample weights; a batched `tf.data.Dataset` or a
-                `keras.utils.PyDataset` of these. A dataset is read once.
+                `keras.utils.PyDataset` of such pairs. A dataset is read once.
             space: Anything that `SearchSpace.load` takes.
             **kwargs: Further arguments of the class. Pass `vocab_size` if the training data might not
                 contain the largest token.

@@ -65,7 +65,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
 
 def note_layer(hp: Any, name: str | None, returns_steps: bool = True) -> None:
-    """Notes on `hp` that a layer has the dropout of a space: an `OptunaOracle` tries equal ones once.
+    """Notes on `hp` that a layer has the dropout of a space, so that an oracle tries equal dropout once.
 
     Args:
         hp: `keras_tuner.HyperParameters`.
@@ -88,7 +88,7 @@ def check_schedule(space: SearchSpace) -> None:
     if space.schedule not in (None, "constant") and not can_request_schedules():
         raise invalid_argument(
             "space",
-            expected="no `schedule`: a build function alone adds no callback that changes rates",
+            expected="no `schedule`: a model alone adds no callback that changes rates",
             received={"schedule": space.to_dict()["schedule"]},
             fix="Give the tuner `recdrop_tune.scheduled(build)` instead of `build`.",
         )

@@ -26,7 +26,7 @@ def scheduled(hypermodel: Any) -> ExtendedHyperModel:
 
     A schedule changes rates during training, which needs a callback, and a build function adds none. The
     returned hypermodel adds the callback to `fit`, and delegates everything else. `tune` does the same
-    automatically, and `SequenceClassifier` does not need it.
+    automatically, and the hypermodels of this package do not need it.
 
     Args:
         hypermodel: A function that builds a model from `hp`, or a `keras_tuner.HyperModel`. Its own `fit`,
@@ -59,8 +59,12 @@ def scheduled(hypermodel: Any) -> ExtendedHyperModel:
 def request_schedule(layer: Any, schedule: str) -> None:
     """Requests a schedule for a layer of the model that is being built."""
     requests = _requests.get()
-    if requests is not None:
-        requests[layer.name] = schedule
+    if requests is not None and requests.setdefault(layer.name, schedule) != schedule:
+        raise invalid_argument(
+            "model",
+            expected="recurrent layers of different names, because each has its own `schedule`",
+            received=layer.name,
+        )
 
 
 def can_request_schedules() -> bool:

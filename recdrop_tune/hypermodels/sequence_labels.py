@@ -102,6 +102,10 @@ def _of_one_probability(metric: Any) -> Any:
         return kind(threshold=0.5, name=metric)
     if bare == "sparsecategoricalaccuracy":
         return keras.metrics.BinaryAccuracy(name=metric)
+    if isinstance(metric, keras.metrics.FBetaScore) and metric.threshold is None:
+        return type(metric).from_config({**metric.get_config(), "threshold": 0.5})
+    if type(metric) is keras.metrics.SparseCategoricalAccuracy:
+        return keras.metrics.BinaryAccuracy(name=metric.name, dtype=metric.dtype)
     return metric
 
 

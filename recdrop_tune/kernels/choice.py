@@ -46,7 +46,9 @@ class Obstacle:
     fix: str = ""
 
 
-_NEEDS_LOOP = Obstacle("neither noise per sample and gate nor zoneout of h can be expressed there")
+_NEEDS_LOOP = Obstacle(
+    "noise per sample and gate, zoneout of h, and the expectation of zoneout need the step loop"
+)
 _INSISTS = Obstacle(
     "use_cudnn=True insists on cuDNN, so a training step raises an error",
     'pass use_cudnn="auto"',

@@ -4,7 +4,7 @@ These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the de
 PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
 arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
 the arguments of the function of a loss, TensorFlow's custom gradients, a seed that keeps TensorFlow's
-kernels, the `input_shape` of a layer, and the mask of an output.
+kernels, the `input_shape` of a layer, the mask of an output, and the scope that casts weights.
 `tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
 moves one of them or changes its arguments.
 """
@@ -24,6 +24,7 @@ try:
     # Keras 3.12 to 3.16 have them here; keras.src.backend itself lists them up to 3.15 only.
     _rnn = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.rnn")
     cudnn_ok, gru, lstm, rnn = _rnn.cudnn_ok, _rnn.gru, _rnn.lstm, _rnn.rnn
+    AutocastScope = importlib.import_module("keras.src.backend.common.variables").AutocastScope
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"recdrop-tune supports Keras 3.12 to 3.16, but this is {keras.__version__}, which has moved the "
@@ -31,7 +32,7 @@ except (ImportError, AttributeError) as error:
     ) from error
 
 
-# A cell that is not Keras's draws no seed, and a name does not change Keras's numbering of layers.
+# The probe leaves no trace: a cell of Keras's would draw a seed, and a layer without a name take a number.
 _NO_CELL = SimpleNamespace(call=None, state_size=1)
 KERAS_PASSES_MASKS = bool(keras.layers.RNN(_NO_CELL, name="probe").supports_masking)
 """Whether recurrent layers pass their mask on to later layers: not since Keras 3.16 (keras#23235)."""

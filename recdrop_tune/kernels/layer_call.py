@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.kernels.choice import Layer, cell_of, keras_goes_wrong, run
+from recdrop_tune.kernels.keras_internals import AutocastScope
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain
 
 
@@ -150,7 +151,10 @@ def _check_batch(layer: Layer, sequences: Tensor) -> None:
 
 
 def _cast(value: Any, dtype: str) -> Tensor:
-    return ops.cast(ops.convert_to_tensor(value), dtype)
+    with AutocastScope(
+        None
+    ):  # A wrapper in half precision would round the weights of a layer in float32.
+        return ops.cast(ops.convert_to_tensor(value), dtype)
 
 
 def _of_steps(mask: Tensor) -> Tensor:

@@ -31,8 +31,6 @@ def finish(
     return (outputs, *states)
 
 
-_NO_BOUND = 2**31 - 1  # The largest int32, as a bound that no sequence reaches.
-
 Step = Callable[[Any, Any], tuple[Tensor, list[Tensor]]]
 
 
@@ -51,9 +49,9 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         go_backwards=call.go_backwards,
         mask=call.mask,
         unroll=layer.unroll,
-        # For an unknown length, Keras would read the shape of `inputs`, but a tuple has none. The argument
-        # is only an upper bound: the loop ends with the sequence.
-        input_length=call.sequences.shape[1] or _NO_BOUND,
+        # For an unknown length, Keras would read the shape of `inputs`, but a tuple has none. In a list the
+        # length is only a bound of the loop, for which XLA reserves memory; a tensor would be a mask.
+        input_length=call.sequences.shape[1] or [ops.shape(call.sequences)[1]],
         zero_output_for_mask=layer.zero_output_for_mask,
         return_all_outputs=layer.return_sequences,
     )

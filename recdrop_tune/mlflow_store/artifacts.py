@@ -35,7 +35,7 @@ _TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""
 
 _ALIAS = "champion"
-"""The alias of the best model in the registry, unless a user has moved it."""
+"""The alias of the newest best model in the registry, unless a user has moved it."""
 
 
 def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
@@ -197,6 +197,8 @@ def _register(client: Any, model: Any, run_id: str, name: str) -> None:
     source = model.artifact_location
     versions = client.search_model_versions(f"name = '{name}'")
     known = [each for each in versions if each.source == source]
+    newest = max((int(each.version) for each in versions), default=0)
+    champion = client.get_registered_model(name).aliases.get(_ALIAS)
     if known:
         version = known[0].version
     else:
@@ -206,7 +208,7 @@ def _register(client: Any, model: Any, run_id: str, name: str) -> None:
         # This tag makes MLflow's page of the model link to the version.
         entry = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": entry})
-    if not known or _ALIAS not in client.get_registered_model(name).aliases:
+    if champion is None or (not known and int(champion) == newest):
         client.set_registered_model_alias(name, _ALIAS, version)
 
 

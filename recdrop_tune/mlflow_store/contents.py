@@ -42,7 +42,7 @@ _DESCRIBED = (
 
 @dataclass
 class Contents:
-    """The contents of a run that may be missing: everything at first, then the news.
+    """What a run in MLflow may lack: everything at first, later only what is new.
 
     Attributes:
         trial_id: The trial; empty for the run of the search.
@@ -69,7 +69,7 @@ class Contents:
         return self.trial_id, milliseconds(self.began)
 
     def mark_written(self) -> None:
-        """Clears everything: it is written."""
+        """Clears what is new, because it has been written."""
         self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
 
 
@@ -113,6 +113,7 @@ class SearchContents:
         if isinstance(event, events.TrialStarted) and not self._goes_on(event):
             self._kill(event.trial_id, None)
             if (earlier := self.latest.get(event.trial_id)) is not None:
+                self._end_if_paused(self.records.trials[event.trial_id])
                 earlier.tags["recdrop.kind"] = "superseded"
                 self.changed[earlier.key] = earlier
         self.records.on_event(event)
@@ -235,11 +236,14 @@ class SearchContents:
     def _end_paused(self) -> None:
         """Ends the runs of the trials that have paused when the search ends."""
         for record in self.records.trials.values():
-            run, ended = self.latest.get(record.trial_id), record.ended
-            if run is not None and ended is not None and record.state == events.PAUSED:
-                run.points += _end_points(record, ended)
-                run.end = (_STATUS[events.PAUSED], record.ended_at or ended.time)
-                self.changed[run.key] = run
+            self._end_if_paused(record)
+
+    def _end_if_paused(self, record: Any) -> None:
+        run, ended = self.latest.get(record.trial_id), record.ended
+        if run is not None and ended is not None and record.state == events.PAUSED:
+            run.points += _end_points(record, ended)
+            run.end = (_STATUS[events.PAUSED], record.ended_at or ended.time)
+            self.changed[run.key] = run
 
     def _interrupt_trials(self, when: float | None) -> None:
         for trial_id in list(self.under_way):

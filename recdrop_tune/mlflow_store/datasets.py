@@ -75,9 +75,8 @@ def _as_numpy(part: Any) -> Any:
 
 def _sample(array: Any) -> Iterable[Any]:
     yield f"{array.dtype} {array.shape}"
-    # Rows are sampled before values: flattening the whole array could copy it.
-    taken = array[:: max(1, array.size // _VALUES)].ravel() if array.ndim else array.ravel()
-    taken = taken[:: max(1, taken.size // _VALUES)]
+    chosen = np.linspace(0, array.size - 1, min(array.size, _VALUES)).astype(int)
+    taken = array.flat[chosen]  # Copies these values only.
     yield repr(taken.tolist()) if array.dtype.hasobject else np.ascontiguousarray(taken).tobytes()
 
 

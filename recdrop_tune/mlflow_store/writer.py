@@ -257,6 +257,9 @@ class MLflowWriter:
             upload_result(self._runs.client, run_id, folder, result)
         # Tags, unlike parameters, can change when the search is resumed.
         best = {f"best.{name}": value for name, value in result.best.items()}
+        for name in self._runs.client.get_run(run_id).data.tags:
+            if name.startswith("best.") and name not in map(clean, [*best, *contents.search.tags]):
+                self._runs.client.delete_tag(run_id, name)  # Of another trial.
         self._runs.write(run_id, points=points(result.metrics, 0, result.time), tags=best)
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(

@@ -25,7 +25,7 @@ from recdrop_tune.kernels import (
     lost_arguments,
     mask_of,
 )
-from recdrop_tune.models.copies import lambdas_allowed
+from recdrop_tune.models.copies import custom_objects, lambdas_allowed
 from recdrop_tune.models.layers import is_known, is_of_layers, learning_layers, own_layers, walk
 from recdrop_tune.models.masks import is_masked, passes_masks
 from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
@@ -79,7 +79,7 @@ def best_code(
         # x_train and y_train: all your data.
         model.fit(x_train, y_train, epochs=20)
     """
-    writer = _Writer()
+    writer = _Writer(model)
     calls = _line(model)
     lines = [*(writer.changes(model) if calls is None else writer.script(model, calls))]
     if model.compiled:
@@ -175,19 +175,27 @@ def _tensors(value: Any) -> list[list[Any]]:
 class _Writer:
     """Writes objects as the calls that make them, without arguments that have their default.
 
+    Args:
+        model: The model that the objects belong to.
+
     Attributes:
         imports: The imports that the calls need.
         yours: The names of user-defined classes and functions in them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
+        self._custom = {
+            name: each for part in walk(model) for name, each in custom_objects(part).items()
+        }
         self.imports = {"import keras"}
         self.yours: set[str] = set()
 
     def script(self, model: Any, calls: list[tuple[Any, dict[str, Any]]]) -> Iterator[str]:
         """Yields the lines that build a model."""
         (given,) = model.inputs
-        arguments = {"dtype": given.dtype, "name": given.name}
+        is_stateful = any(getattr(each, "stateful", False) for each in walk(model))
+        arguments = {"batch_size": given.shape[0]} if is_stateful else {}
+        arguments |= {"dtype": given.dtype, "name": given.name}
         if given.dtype == keras.config.floatx():
             del arguments["dtype"]
         if is_default_name(given.name, "KerasTensor") or given.name.startswith("input"):
@@ -198,8 +206,8 @@ class _Writer:
         tensor, variables = "inputs", dict[int, str]()
         for layer, kwargs in calls:
             if sum(each is layer for each in layers) > 1 and id(layer) not in variables:
-                variables[id(layer)] = layer.name
-                yield f"{layer.name} = {self.value(layer)}"
+                variables[id(layer)] = f"layer_{len(variables) + 1}"
+                yield f"{variables[id(layer)]} = {self.value(layer)}"
             call = variables.get(id(layer)) or self.value(layer)
             yield f"x = {call}({', '.join(filter(None, (tensor, self.arguments(kwargs))))})"
             tensor = "x"
@@ -305,7 +313,13 @@ class _Writer:
         # The default of a rate depends on the placement.
         first = {*required, *({"placement"} & config.keys())}
         given = {key: deepcopy(config[key]) for key in first}  # `StackedRNNCells` empties its own.
-        made = kind(**{key: keras.saving.deserialize_keras_object(given[key]) for key in given})
+        with keras.saving.custom_object_scope(self._custom):
+            made = kind(
+                **{
+                    key: keras.saving.deserialize_keras_object(given[key], safe_mode=False)
+                    for key in given
+                }
+            )
         default = {**made.get_config(), **lost_arguments(made), "backward_layer": None}
         if name in _TECHNIQUES and config["name"] == config["layer"]["config"]["name"]:
             config["name"] = None  # `wrap` names the wrapper after its layer.

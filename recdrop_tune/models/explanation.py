@@ -196,6 +196,7 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
     wrapper, cell = place.wrapper, type(layer).__name__
     dropout = _wrapped(wrapper) if isinstance(wrapper, AbstractDropoutWrapper) else _native(layer)
     technique, placement, rate, sharing, rewriting = dropout
+    rewriting = replace(rewriting, wrapped=wrapper is not None)
     choice = kernel_of(layer, rewriting, masked=place.masked)
     obstacles = "; ".join(each.reason for each in choice.obstacles)
     return LayerExplanation(

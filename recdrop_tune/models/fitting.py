@@ -26,9 +26,10 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       have another). With a seed (`keras.utils.set_random_seed`), each epoch has the same order. Without a
       seed each epoch has its own, and the data are left to Keras.
     - On TensorFlow and JAX, one call runs up to 16 batches (`steps_per_execution`), with at least four calls
-      an epoch, unless a callback has a method for batches or a progress bar is shown. Callbacks see the
-      model as it was compiled in `on_epoch_begin` and `on_epoch_end`. A `steps_per_execution` that the model
-      was compiled with is kept. `model.stop_training` takes effect after a call.
+      an epoch of the first `fit`, unless a callback has a method for batches or a progress bar is shown.
+      Callbacks see the model as it was compiled in `on_epoch_begin` and `on_epoch_end`. A
+      `steps_per_execution` that the model was compiled with is kept. `model.stop_training` takes effect
+      after a call.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
     functional or `Sequential` model with one output, without `sample_weight`. Masked steps are not counted,

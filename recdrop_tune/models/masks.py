@@ -33,8 +33,8 @@ def pass_masks(layer: Any) -> Any:
     """Makes the recurrent layers in a layer or model pass on their masks.
 
     From Keras 3.16 on, they do not (keras#23235): the second layer of a stack reads padded steps, and the
-    loss counts them. A file does not keep this setting, so models also get masks as arguments of calls. The
-    layer is changed and returned.
+    loss counts them. A file does not keep this setting: `with_masks` also writes masks into calls. The layer
+    is changed and returned.
     """
     for part in walk(layer):
         if isinstance(part, _RECURRENT):

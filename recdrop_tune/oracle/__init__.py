@@ -43,6 +43,7 @@ from recdrop_tune.oracle.study import as_optuna, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
+    damage_named,
     drop_states,
     is_chief,
     paused_epoch,
@@ -86,6 +87,7 @@ __all__ = [
     "check_directions",
     "check_names",
     "configuration_name",
+    "damage_named",
     "drop_states",
     "exhausted",
     "fewer_than_trials",

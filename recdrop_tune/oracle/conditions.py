@@ -145,8 +145,10 @@ def in_words(hp: HyperParameter) -> str:
         return f"one of {', '.join(map(repr, hp.values))}"
     step = "" if hp.step is None else f", in steps of {hp.step:g}"
     times = " times" if step and hp.sampling != "linear" else ""
+    # With steps, Keras Tuner can end below `max_value`.
+    most = hp.max_value if hp.step is None else max(hp.values)
     whole = "a whole number " * isinstance(hp, kt.engine.hyperparameters.Int)
-    return f"{whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
+    return f"{whole}from {hp.min_value:g} to {most:g}{step}{times}"
 
 
 def check_names(space: Sequence[HyperParameter]) -> None:

@@ -31,9 +31,10 @@ def as_point(values: Mapping[str, Any]) -> Values:
 
     Tables have None, NaN and pandas's `NA` where a hyperparameter is inactive.
     """
+    given = {n: v.item() if isinstance(v, np.generic) else v for n, v in values.items()}
     return {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in values.items()
+        name: value
+        for name, value in given.items()
         if not (value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)))
     }
 
@@ -119,7 +120,7 @@ def _offered(hp: HyperParameter, value: Any) -> Any | None:
         return None
     if hp.step is None:
         return plain(hp, value) if hp.min_value <= value <= hp.max_value else None
-    near = (each for each in hp.values if math.isclose(value, each, rel_tol=1e-9))
+    near = (each for each in hp.values if math.isclose(value, each, abs_tol=1e-12))
     return next((plain(hp, each) for each in near), None)
 
 

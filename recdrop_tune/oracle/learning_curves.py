@@ -155,9 +155,9 @@ class LearningCurves:
         return mean, np.sqrt(np.maximum(variance, 1e-9))
 
     def suppose(self, points: Array, trainings: Sequence[int]) -> None:
-        """Takes the predictions for trainings that are under way as if they were through.
+        """Counts trainings that are under way as ended, with the values that are predicted for them.
 
-        So that several workers do not all train the same.
+        So several workers train different configurations.
         """
         if not len(points):
             return

@@ -41,6 +41,7 @@ from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, 
 from recdrop_tune.oracle.surrogate import DISCARDED, STARTUP_TRIALS, SurrogateSampler, nothing
 from recdrop_tune.oracle.trial_files import (
     PAUSED,
+    drop_states,
     empty_state,
     is_catching_up,
     paused_epoch,
@@ -314,6 +315,8 @@ class OptunaOracle(kt.Oracle):
             # Several processes can train one trial together, under one id.
             shared = self.multi_worker and tuner_id in self.ongoing_trials
             known, going_on = len(self.trials), None
+            if not self.rungs:
+                self._begin_anew()
             pauses = self.rungs and not self._retry_queue and tuner_id not in self.ongoing_trials
             for exhausted in (False, True) if pauses else (False,):
                 going_on = self._next(exhausted) if pauses else None
@@ -362,11 +365,19 @@ class OptunaOracle(kt.Oracle):
         twin = self.twin_last and offers_none(self.hyperparameters.space)
         return self.max_trials is not None and len(self.trials) >= self.max_trials - twin
 
+    def _begin_anew(self) -> None:
+        """Lets a trial begin anew that has paused before a model or a callback could not."""
+        self._chosen, self.is_settled = None, False
+        paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
+        if paused and not self._retry_queue and not self._is_over():
+            drop_states(self._folder(paused[0]))
+            self._retry_queue.append(paused[0].trial_id)
+
     def _next(self, exhausted: bool) -> str | None:
         """Returns the paused trial to continue; None if another one begins, or the search is over.
 
-        What the answer rests on is trained to its end: the baseline without dropout, and the twin of the
-        best. `exhausted` is whether no other one can begin.
+        When nothing else is worth training, the answer still needs the baseline without dropout and the twin
+        of the best: they are trained to their end. `exhausted` is whether no other one can begin.
         """
         self._chosen, self.is_settled = None, False
         paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
@@ -484,7 +495,8 @@ class OptunaOracle(kt.Oracle):
             attempt.report(value, step)
             answer = copy.copy(trial)
             if self.rungs:
-                if any(earlier + 1 < rung <= step + 1 for rung in self.rungs[:-1]):
+                passed = any(earlier + 1 < rung <= step + 1 for rung in self.rungs)
+                if passed and step + 1 < self.rungs[-1]:
                     answer.status = PAUSED
             # If dropout helps much, a twin that is stopped would hide it.
             elif attempt.should_prune() and trial_id not in self._twins:
@@ -585,11 +597,14 @@ class OptunaOracle(kt.Oracle):
         restore(self)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the search, with the layers whose dropout is known."""
-        return {**super().get_state(), "returns_steps": self.returns_steps}
+        """Returns the state of the search, with the layers whose dropout is known, and when trials pause."""
+        return {**super().get_state(), "returns_steps": self.returns_steps, "rungs": self.rungs}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned; the study is made anew on its next use."""
+        """Restores what `get_state` returned; the study is made anew on its next use.
+
+        A tuner says once more when trials pause.
+        """
         super().set_state(state)
         self.returns_steps = dict(state.get("returns_steps", {}))
         self._close_study()

@@ -19,7 +19,7 @@ from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import NONE, has_wrapper
 
 _OPTIONS = {"per_step": True, "function": "bernoulli"}
-"""The options that make a wrapper the same as another one or not, and their defaults."""
+"""The options that decide whether two wrappers are the same dropout, and their defaults."""
 
 _MOST_LISTED = 20_000
 """Larger spaces are not listed: they count as never exhausted."""

@@ -93,7 +93,7 @@ def make_pruner(
     Args:
         name: `"halving"` (the default; see `HalvingPruner`), `"patient_median"` (has not improved for two
             epochs and is worse than the median of the complete trials, at least five), `"median"`,
-            `"percentile"` (worse than three quarters), `"asha"`, `"hyperband"` or `"none"`.
+            `"percentile"` (not in the best quarter), `"asha"`, `"hyperband"` or `"none"`.
         warm_up: Epochs that a trial always gets; ten by default.
         epochs: The most epochs of a trial, for Hyperband. By default Optuna reads them off the first trials.
 

@@ -60,7 +60,7 @@ BLIND = ("cmaes", "grid", "nsga2", "qmc", "random")
 
 
 def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
-    """Makes an Optuna sampler for a study with a number of trials; `None` stands for `"surrogate"`.
+    """Makes an Optuna sampler for a study that has `begun` trials already; `None` stands for `"surrogate"`.
 
     `"gp"` needs the package torch, and `"cmaes"` needs cmaes. `"nsga2"` is for several objectives.
 

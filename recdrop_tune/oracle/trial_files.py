@@ -23,7 +23,7 @@ ENDED = ("COMPLETED", "FAILED", "STOPPED")
 """Keras Tuner's statuses of trials that have ended."""
 
 PAUSED = "PAUSED"
-"""The status of a trial that can continue where its training has paused; none of Keras Tuner's."""
+"""The status of a trial that has paused and can continue. Keras Tuner has no such status."""
 
 RESTING = (*ENDED, PAUSED)
 """The statuses of trials that nobody has to train."""
@@ -43,7 +43,7 @@ def is_chief() -> bool:
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path, advice: str = RESTORE) -> Iterator[None]:
     """Raises a `ProjectError` that names a file where the block cannot make sense of its content."""
     try:
         yield
@@ -53,7 +53,7 @@ def damage_named(path: Path) -> Iterator[None]:
         raise ProjectError(f"`{path}` cannot be read: {error}. Nothing was changed.") from error
     except _NONSENSE as error:
         kind = type(error).__name__
-        raise ProjectError(f"`{path}` is damaged ({kind}: {error}). {RESTORE}") from error
+        raise ProjectError(f"`{path}` is damaged ({kind}: {error}). {advice}") from error
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -107,7 +107,14 @@ class OracleHost:
 
     def collect_warnings(self) -> None:
         """Collects the warnings of the tracking, to be shown by the process that began the search."""
-        _keep_warnings(self._warnings)
+        shown = warnings.showwarning  # This process only serves a search.
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, TrackingWarning):
+                self._warnings.append(str(message))
+            shown(message, category, *where, **more)
+
+        warnings.showwarning = show
 
     def state(self, seen: int) -> State:
         """Returns the news; `seen` is the number of events that the caller knows."""
@@ -180,7 +187,7 @@ class OracleHost:
 
     def next_task(self, tuner_id: str) -> Any:
         """Hands out a task that follows the search; see `Tasks.next`."""
-        if self._stopped_by or not self._tracking.can_begin():
+        if self._oracle.stopped_by or not self._tracking.can_begin():
             self._tasks.cancel()
         task = self._tasks.next(tuner_id)
         self._since.pop(tuner_id, None)
@@ -237,16 +244,13 @@ class OracleHost:
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
-        self._tracking.close("FAILED" if self._stopped_by else status)
+        self._tracking.close("FAILED" if self._oracle.stopped_by else status)
         self._tuner.save()
         mlflow = self._tracking.mlflow
         failure, unsaved = self._tracking.failure, self._tracking.unsaved
-        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids, unsaved)
-
-    @property
-    def _stopped_by(self) -> str | None:
-        """The failures that ended the search, or None."""
-        return self._oracle.stopped_by
+        return Closed(
+            mlflow.experiment_id, failure, self._oracle.stopped_by, mlflow.run_ids, unsaved
+        )
 
     def _end(self, trial: Any) -> None:
         try:
@@ -277,18 +281,6 @@ def _losses_of(history: Iterable[Event]) -> Counter[str | None]:
         elif isinstance(event, WorkerLost):
             found[event.trial_id] += 1
     return found
-
-
-def _keep_warnings(kept: list[str]) -> None:
-    """Adds the warnings of the tracking to a list, for the whole process, which only serves a search."""
-    shown = warnings.showwarning
-
-    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TrackingWarning):
-            kept.append(str(message))
-        shown(message, category, *where, **more)
-
-    warnings.showwarning = show
 
 
 def _check_folder(tuner: Any, folder: Path) -> None:

@@ -17,7 +17,7 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.tuner import TrainingReporter
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
-"""The arguments that can also be functions that make them."""
+"""The arguments with data. Each can also be a function that makes them."""
 
 Task = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ class FollowUp(Protocol):
 
 
 WAIT = "wait"
-"""Returned instead of a task while others work on theirs, and might die."""
+"""Returned instead of a task while other workers have theirs: one may die, and its task is due again."""
 
 
 class Tasks:

@@ -118,7 +118,7 @@ def mlflow_environment() -> dict[str, str]:
 
 
 def limit_threads(cpus: float) -> None:
-    """Limits the backend's threads to the worker's cores; each worker would use all cores of the machine."""
+    """Limits the threads of TensorFlow or PyTorch to the worker's cores, instead of all of the machine's."""
     threads, backend = max(1, int(cpus)), keras.backend.backend()
     if backend == "tensorflow":
         tf = import_module("tensorflow")

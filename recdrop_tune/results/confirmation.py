@@ -60,17 +60,17 @@ class Confirmation:
             best epoch, those on the test data as `test_...`, and `message`, the error of a failed training.
         table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `twin`
             (whether it is the twin of that trial, which the search has not tried), the active
-            hyperparameters, `search` (the score in the search), `n` (trainings with a score), `failed`
-            (those without), `mean` and `std` of the objective; `gain` (over the twin; positive is better),
-            `gain_low` and `gain_high` (its 95 % interval) and `outcome` (of this configuration). The
-            intervals hold for all configurations together. With test data, the same for the objective on
-            them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `outcome` is on them; and the means of
-            the other test metrics. With several objectives, the same for each after the first:
-            `ms_per_step`, `ms_per_step_std`, `ms_per_step_gain`, ...
+            hyperparameters (`hp/<name>` if another column has the name), `search` (the score in the search),
+            `n` (trainings with a score), `failed` (those without), `mean` and `std` of the objective; `gain`
+            (over the twin; positive is better), `gain_low` and `gain_high` (its 95 % interval) and `outcome`
+            (of this configuration). The intervals hold for all configurations together. With test data, the
+            same for the objective on them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `outcome` is
+            on them; and the means of the other test metrics. With several objectives, the same for each after
+            the first: `ms_per_step`, `ms_per_step_std`, `ms_per_step_gain`, ...
         verdict: The conclusion, in a few sentences.
-        outcome: Whether dropout `"helped"` in one configuration at least, `"hurt"` in all, makes
-            `"no difference"` larger than the margin, or that is `"not known"`. With test data it is that on
-            them.
+        outcome: `"helped"` if dropout helped in at least one configuration; else `"not known"` if that is
+            open for one, `"no difference"` if it makes none in one, and `"hurt"` otherwise. It is judged by
+            the test data, if there are any.
         best_id: The configuration with the best mean: a trial, or its twin as `<trial>_twin`.
         dropping_id: The trial with dropout that `verdict` is about first: the best mean of those that
             show the outcome; `None` without such a trial.
@@ -330,10 +330,21 @@ def _table(group: _Group) -> pd.DataFrame:
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
 
 
+_COLUMNS = {
+    *("trial_id", "number", "twin", "search", "n", "failed"),
+    *("mean", "std", "gain", "gain_low", "gain_high", "outcome"),
+}
+"""Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
+
+
 def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
     trial = oracle.trials[trial_id]
     values = readable(twin_of(trial.hyperparameters) if twin else trial.hyperparameters)
-    active = {name: value for name, value in values.items() if value is not None}
+    active = {
+        f"hp/{name}" if name in _COLUMNS else name: value
+        for name, value in values.items()
+        if value is not None
+    }
     return {
         "trial_id": trial_id,
         "number": oracle.start_order.index(trial_id),

@@ -104,7 +104,7 @@ class PairedGain:
         low: Lower end of its interval; NaN if fewer than two seeds trained both.
         high: Upper end.
         trainings: How many seeds trained both.
-        judged: How many were to train both, by the look that the interval is of.
+        judged: How many seeds the look of the interval has, failed trainings included.
         failed: How many of these trainings of the configuration failed, and how many of the other one.
         error: The standard error of the gain; NaN without an interval.
         outcome: `"helped"` or `"hurt"` if the interval excludes 0, `"no difference"` if no difference is
@@ -135,8 +135,8 @@ def paired_gains(
             failed, NaN if it was not trained.
         pairs: Each a configuration and the one that it is compared with.
         direction: `"max"` or `"min"`: which scores are better.
-        looks: After how many seeds the scores were looked at. The interval of a pair is that of the last
-            look before which all its seeds were trained. By default this is the only look, and NaN is a
+        looks: After how many seeds the scores were looked at. A pair gets the interval of the last look
+            whose seeds have all trained both. By default this is the only look, and NaN is a
             failed training too.
         margin: The largest difference that does not matter.
 

@@ -480,10 +480,12 @@ def _parallel_coordinates(found: Found) -> go.Figure | None:
     Constant hyperparameters are left out. Lines pass through "n/a" where a hyperparameter is inactive.
     """
     rows = found.complete
-    if rows.empty or not found.varying:
+    # Only trials that are not complete can have one of them.
+    names = [name for name in found.varying if rows[name].notna().any()]
+    if not names:
         return None
     # Which dropout, where, how much and when come first.
-    names = sorted(found.varying, key=lambda n: n.split("/")[-1].split(".")[0] not in QUESTIONS)
+    names.sort(key=lambda n: n.split("/")[-1].split(".")[0] not in QUESTIONS)
     columns = [_dimension(rows[name], name, name in found.logarithmic) for name in names]
     for goal in found.objectives:
         # For a loss the axis spreads the small values, for an accuracy the large ones.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from recdrop_tune.events import SearchStarted
 from recdrop_tune.files import JOURNAL, check_folder, check_trial_ids, inside, trial_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
-from recdrop_tune.oracle import settled, unnoted
+from recdrop_tune.oracle import damage_named, settled, unnoted
 from recdrop_tune.records import Records
 
 _ORACLE = "oracle.json"
@@ -29,6 +28,8 @@ _ORACLE = "oracle.json"
 
 _KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
 """The kinds of hyperparameters and conditions. No other class is made from a file."""
+
+_ADVICE = f"The files in its `{RESULT}` are still good."
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class StoredSearch:
     def saved_code(self, trial_id: str) -> str:
         """Reads the code that was saved with the best model; see `saved_model`."""
         path = self._file_of(trial_id, CODE, "source")
-        with _named(path):
+        with damage_named(path, _ADVICE):
             return plain(path.read_text(encoding="utf-8"))
 
     def _file_of(self, trial_id: str, name: str, what: str) -> Path:
@@ -87,7 +88,7 @@ def stored_search(directory: Path) -> StoredSearch:
         ProjectError: The folder holds no search, a link that leads out, or a damaged file.
     """
     check_folder(directory)
-    with _named(directory / JOURNAL):
+    with damage_named(directory / JOURNAL, _ADVICE):
         records = Records(Journal(directory / JOURNAL).read())
     last = records.search
     if last is None:
@@ -112,16 +113,16 @@ def stored_search(directory: Path) -> StoredSearch:
 def _fill(oracle: Any, directory: Path) -> None:
     """Fills an oracle with the saved trials."""
     path, trials = directory / _ORACLE, {}
-    with _named(path):
+    with damage_named(path, _ADVICE):
         state = _read(path)
         noted = {trial_folder(directory, each, _ORACLE) for each in state["start_order"]}
     files = {each / "trial.json" for each in noted}.union(directory.glob("trial_*/trial.json"))
     for file in sorted(files):
-        with _named(file):
+        with damage_named(file, _ADVICE):
             trial = kt.engine.trial.Trial.from_state(_read(file))
         trials[trial.trial_id] = trial
     check_trial_ids(directory, trials)
-    with _named(path):
+    with damage_named(path, _ADVICE):
         for trial_id in unnoted(state, trials):
             del trials[trial_id]
         order = settled(state, trials)["start_order"]
@@ -138,16 +139,3 @@ def _of_known_kind(data: dict[str, Any]) -> dict[str, Any]:
     if kind not in _KNOWN:
         raise ValueError(f"`{kind}` is not a kind of hyperparameter")
     return data
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Converts read errors in the block to a `ProjectError` that names the file."""
-    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
-    try:
-        yield
-    except kinds as error:
-        raise ProjectError(
-            f"`{path}` is damaged, or not a file of a search: {type(error).__name__}: {error}. The files in "
-            f"its `{RESULT}` are still good."
-        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +100,7 @@ class TuneResult:
             >>> result = TuneResult.load("recdrop_runs/speech")
             >>> result.report("speech.html")
         """
-        return cls(stored_search(Path(directory)))
+        return cls(stored_search(Path(directory).expanduser()))
 
     @cached_property
     def found(self) -> Found:
@@ -127,7 +127,7 @@ class TuneResult:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: the complete ones best first, then the pruned ones best first, then the rest.
+        """One row a trial: complete ones best first, then pruned and paused ones best first, then the rest.
 
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
         where inactive; `hp/<name>` if another column has the name), the objective and the other metrics at
@@ -211,14 +211,18 @@ class TuneResult:
             The rows of `trials` that no other complete trial beats in all of them.
 
         Raises:
-            InvalidArgumentError: The direction of a metric is unknown.
+            InvalidArgumentError: No trial has a metric, or its direction is unknown.
 
         Example:
             >>> result.pareto_front("val_loss", "n_params")
         """
         costs = {each: kt.Objective(each, "min") for each in ("seconds", "epochs", "n_params")}
         named = [costs.get(each, each) if isinstance(each, str) else each for each in metrics]
-        return pareto_front(self.trials, [as_objective(each) for each in named])
+        goals = [as_objective(each) for each in named]
+        names = [goal.name for goal in goals]
+        if not names or not {*names} <= {*self.trials}:
+            raise invalid_argument("metrics", expected="columns of `trials`", received=names)
+        return pareto_front(self.trials, goals)
 
     def importances(self) -> pd.DataFrame:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
@@ -310,7 +314,7 @@ class TuneResult:
         Raises:
             InvalidArgumentError: The file cannot be written.
         """
-        page, path = as_page(self.directory.name, full_outline(self.found)), Path(path)
+        page, path = as_page(self.directory.name, full_outline(self.found)), Path(path).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, page)
@@ -394,7 +398,8 @@ class TuneResult:
         known = {order.index(each): each for each in ranking if each in order}
         known |= {each: each for each in ranking}
         wanted = getattr(trial, "trial_id", trial)
-        if (trial_id := known.get(wanted)) is None:
+        trial_id = known.get(wanted) if isinstance(wanted, Hashable) else None
+        if trial_id is None:
             expected = "the id or the number of a complete trial, or its row of `trials`"
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is self.search:

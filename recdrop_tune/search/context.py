@@ -50,7 +50,8 @@ def context_of(
     with suppress(Exception):
         words = describe_data(train, padding, getattr(model, "output_shape", (None, None))[-1])
     with suppress(Exception):
-        if isinstance(train, tuple) and isinstance(model, keras.Model):
+        is_read = isinstance(train, tuple) and isinstance(validation, tuple | None)
+        if is_read and isinstance(model, keras.Model):
             scores = score_constant(model, train, validation, goals)
     if not words and not scores:
         return None
@@ -216,7 +217,7 @@ class _Targets:
         return {name: float(value) for name, value in metrics.items() if np.ndim(value) == 0}
 
     def standard_error(self, constant: Array, name: str) -> float:
-        """Returns that of a score, by the jackknife over whole sequences: steps are not independent."""
+        """Returns the standard error of a score, by the jackknife over whole, independent sequences."""
         groups = min(_GROUPS, len(self.y))
         group = np.random.default_rng(1).permutation(len(self.y)) % groups
         without = [self.score(constant, group != each)[name] for each in range(groups)]

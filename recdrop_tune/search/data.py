@@ -134,8 +134,10 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
             fix = "Every trial reads the data again, and a generator can be read only once."
         received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
         raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
-    # A list x holds sequences or several inputs, so y gives the number of samples.
-    first = part[1] if isinstance(part[0], list | tuple | Mapping) else part[0]
+    # A list x holds sequences or several inputs, so y gives the number of samples, if it is not several.
+    inputs = isinstance(part[0], tuple | Mapping)
+    by_y = isinstance(part[0], list) or (inputs and not isinstance(part[1], list))
+    first = part[1] if by_y else part[0]
     while isinstance(first, Mapping | tuple):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))
     samples = _length(first)

@@ -13,7 +13,13 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument, plain
-from recdrop_tune.hypermodels import LanguageModel, SequenceRegressor, batches, is_one_hot
+from recdrop_tune.hypermodels import (
+    LanguageModel,
+    SequenceRegressor,
+    batches,
+    check_ends,
+    is_one_hot,
+)
 from recdrop_tune.search.settings import Training
 from recdrop_tune.tuner import GroupedFolds, check_folds
 
@@ -247,7 +253,7 @@ def _check_groups(grouped: GroupedFolds, y: Any) -> None:
 
 
 def _class_weights(given: Any, train: Any, hypermodel: Any) -> dict[int, float]:
-    check_end("train", train, {})
+    check_ends(train, "class weights", "Give weights with the data: (x, y, weights[y])")
     has_labels = not getattr(hypermodel, "return_sequences", False) and not isinstance(
         hypermodel, SequenceRegressor | LanguageModel
     )

@@ -107,7 +107,7 @@ def run(plan: Plan) -> TuneResult:
 
 def _confirm(plan: Plan, confirm: Any) -> TuneResult:
     """Confirms the configurations of a search that has ended; see `TuneResult.confirm`."""
-    confirm = SearchConfig(confirm=confirm).confirm
+    confirm = SearchConfig(confirm=confirm, tracking=None).confirm
     data = plan.data
     if confirm and confirm.test is not None:
         data = replace(data, test=as_function(confirm.test))

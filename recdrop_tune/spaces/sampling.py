@@ -248,7 +248,10 @@ def sample_locked(hp: Any, value: Any, wrappers: Sequence[str]) -> dict[str, flo
 
 
 _SHARED = "|".join(name for name, option in OPTIONS.items() if len(option.techniques) > 1)
-_SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})|{_SHARED}))\.[\w-]+$")
+_GROUP = rf"(?:{'|'.join(TECHNIQUES)})"
+_SUFFIX = re.compile(
+    rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})|{_SHARED}))\.{_GROUP}(?:-{_GROUP})*$"
+)
 
 
 def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:

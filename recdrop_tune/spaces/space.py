@@ -62,8 +62,8 @@ class SearchSpace(Keys):
     """What to search: for each key a fixed value, a choice, or a range.
 
     A bare value is fixed, a list is a choice, a mapping `{min, max, step, log}` is a range that includes
-    both ends. A key that is left out is not a hyperparameter, and a constant is used; only
-    `wrapper`, `placement` and `rate` are always searched. Under the wrapper `"none"` nothing drops.
+    both ends. A key that is left out has a constant value; only for `wrapper`, `placement` and `rate` the
+    defaults are searched. Under the wrapper `"none"` nothing drops.
     `SearchSpace.json_schema()` describes each key.
 
     Raises:
@@ -193,7 +193,7 @@ class SearchSpace(Keys):
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:
-        """Registers only the wrapper, its placement, rate and options, and the decays; else as `sample`.
+        """Registers only what one layer needs: wrapper, placement, rate, schedule, options and decays.
 
         Args:
             hp: `keras_tuner.HyperParameters`.

@@ -33,10 +33,6 @@ _MEMORY_ERRORS = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
 _MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
-class ObjectiveMissingError(RecdropError):
-    """Keras's history of a training has no epoch with the objective. Other trials may have one."""
-
-
 def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
     """Returns the metrics that are numbers, and warns once about each other one.
 
@@ -72,7 +68,7 @@ def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
     Raises:
         keras_tuner.errors.FatalTypeError: The results are something else; the search ends.
         keras_tuner.errors.FatalValueError: The objective is not among them; the search ends.
-        ObjectiveMissingError: No epoch of a history has the objective.
+        RecdropError: No epoch of a history has the objective.
     """
     accepted = "Keras's history, a number, metrics by name, or a list of these"
     if results is None:
@@ -123,7 +119,7 @@ def _best_epoch(history: Mapping[str, Any], objective: Any) -> Outcome:
     ]
     measured = [epoch for epoch, metrics in enumerate(epochs) if objective.has_value(metrics)]
     if not measured:
-        raise ObjectiveMissingError(
+        raise RecdropError(
             f"No epoch of this trial reported `{objective.name}`, which is the objective. Reported were: "
             f"{', '.join(map(str, history)) or 'none'}. Train until it is reported, or use one of these as "
             "`objective`."

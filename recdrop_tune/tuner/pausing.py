@@ -35,12 +35,12 @@ class PausedTraining:
     Attributes:
         curve: The metrics of its epochs so far, by number.
         variables: The values of the model's and the optimizer's variables; None if it is over.
-        callbacks: The attributes of the user's callbacks, in their order.
+        callbacks: The class and the attributes of each callback of the user.
     """
 
     curve: dict[int, dict[str, float]]
     variables: list[Any] | None = None
-    callbacks: list[dict[str, Any]] = field(default_factory=list)
+    callbacks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 @dataclass
@@ -162,8 +162,13 @@ class Pause(keras.callbacks.Callback):
             return
         for variable, value in zip(_variables(self.model), before.variables, strict=True):
             variable.assign(value)
-        for callback, held in zip(self._callbacks, before.callbacks, strict=True):
-            _restore(callback, held)
+        waiting = list(before.callbacks)
+        for callback in self._callbacks:
+            # A search can be resumed with other callbacks.
+            held = next((each for each in waiting if each[0] == type(callback).__name__), None)
+            if held is not None:
+                waiting.remove(held)
+                _restore(callback, held[1])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keeps variables and callbacks, and stops."""
@@ -171,7 +176,7 @@ class Pause(keras.callbacks.Callback):
         if at is None or epoch + 1 < at or self.model.stop_training:
             return
         try:
-            kept = [_attributes(callback) for callback in self._callbacks]
+            kept = [(type(each).__name__, _attributes(each)) for each in self._callbacks]
         except TypeError as error:
             self.failure = str(error)
             return
@@ -202,13 +207,9 @@ def _variables(model: Any) -> list[Any]:
 def _restore(callback: Any, held: dict[str, Any]) -> None:
     """Restores attributes, but no text: a stranger's folder must not say where a callback writes."""
     own = vars(callback)
-    own.update(
-        {
-            k: v
-            for k, v in held.items()
-            if not isinstance(v, str) and not isinstance(own.get(k), str)
-        }
-    )
+    for name, value in held.items():
+        if not isinstance(value, str) and not isinstance(own.get(name), str):
+            own[name] = value
 
 
 def _attributes(callback: Any) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def _attributes(callback: Any) -> dict[str, Any]:
         TypeError: One of them cannot be kept.
     """
     kinds = [names for kind, names in _NOT_KEPT.items() if isinstance(callback, kind)]
-    own = type(callback).__module__.partition(".")[0] == "keras"
+    own = type(callback).__module__.partition(".")[0] in ("keras", "tensorboard")
     kept = {}
     for name, value in vars(callback).items():
         is_kept = not (isinstance(value, str) or callable(value) or _is_of_process(value))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import keras_tuner as kt
@@ -42,7 +42,7 @@ from recdrop_tune.spaces import plain_names
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner.outcomes import numbers
-from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
+from recdrop_tune.tuner.reports import MILLISECONDS, EpochReporter, StepTimer
 from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
@@ -177,9 +177,14 @@ class TrainingReporter:
         about: dict[str, Any] = {"repeat": repeat, "seed": seed, "twin": twin}
         self._emit(events.ConfirmationEnded(trial_id=trial_id, **about, **outcome))
 
-    def training_started(self) -> int:
-        """Counts the trainings of the current trial; returns the number of this one, from 0."""
-        self._executions += not self._confirms
+    def training_started(self, number: int = 0) -> int:
+        """Counts the trainings of the current trial; returns the number of this one, from 0.
+
+        Args:
+            number: The least that it can be: after a pause, trainings that have ended are left out.
+        """
+        if not self._confirms:
+            self._executions = max(self._executions, number) + 1
         return self._executions - 1
 
     def model_built(self, parameters: int, kernel: str | None) -> None:
@@ -332,19 +337,6 @@ def kernels_of(model: Any) -> str | None:
     return "+".join(dict.fromkeys(_SHORT.get(kernel, kernel) for kernel in kernels)) or None
 
 
-class Search(Protocol):
-    """Listens to a search."""
-
-    def begin_search(self) -> None:
-        """Called before each trial."""
-
-    def can_begin(self) -> bool:
-        """Returns whether another trial may start."""
-
-    def end_search(self) -> None:
-        """Called after the last trial."""
-
-
 class TrackedOracle:
     """Forwards every call to an oracle, and reports the trials that start, report an epoch, or end.
 
@@ -353,13 +345,13 @@ class TrackedOracle:
 
     Args:
         oracle: The oracle.
-        search: Listens to the search.
+        search: The `Tracking`: it is told of the beginning and the end, and whether another trial may begin.
         reporter: Listens to its trials.
     """
 
     __slots__ = ("_oracle", "_reporter", "_search")
 
-    def __init__(self, oracle: Any, search: Search, reporter: TrialReporter) -> None:
+    def __init__(self, oracle: Any, search: Any, reporter: TrialReporter) -> None:
         object.__setattr__(self, "_oracle", oracle)
         object.__setattr__(self, "_search", search)
         object.__setattr__(self, "_reporter", reporter)
@@ -424,7 +416,9 @@ class ReportsEpochs(Extension):
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model."""
-        callbacks = [*(kwargs.pop("callbacks", None) or []), _EpochRecorder(self._reporter)]
+        given = list(kwargs.pop("callbacks", None) or [])
+        number = next((each.execution for each in given if isinstance(each, EpochReporter)), 0)
+        callbacks = [*given, _EpochRecorder(self._reporter, number)]
         return fit(hp, model, *args, callbacks=callbacks, **kwargs)
 
 
@@ -435,15 +429,15 @@ class _EpochRecorder(StepTimer):
     measure `ms_per_step` itself, it is measured here.
     """
 
-    def __init__(self, reporter: TrainingReporter) -> None:
+    def __init__(self, reporter: TrainingReporter, number: int) -> None:
         super().__init__()
-        self._reporter = reporter
+        self._reporter, self._number = reporter, number
         self._execution = 0
         self._counted = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial."""
-        self._execution = self._reporter.training_started()
+        self._execution = self._reporter.training_started(self._number)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports the epoch."""

@@ -69,6 +69,11 @@ class TrialReport:
         self._history = None
 
     @property
+    def number(self) -> int:
+        """The number of the current training in its trial, from 0."""
+        return len(self._curves) - 1
+
+    @property
     def curve(self) -> dict[int, dict[str, float]]:
         """The epochs of the current training so far, by number."""
         return {**self._earlier[-1], **self._curves[-1]}
@@ -109,7 +114,7 @@ class TrialReport:
             best: Gets the model's weights in that case, unless it has those of an epoch.
             model: The model; None if it is not known.
         """
-        measured = bool(self._curves[-1])
+        measured = bool(self.curve)
         # A user-defined loop has its own history.
         reported = self._history is None or results is self._history
         if isinstance(results, keras.callbacks.History) and measured and reported:
@@ -236,11 +241,14 @@ class EpochReporter(keras.callbacks.Callback):
 
     Args:
         report: The report of the trial.
+
+    Attributes:
+        execution: The number of the training in its trial, from 0.
     """
 
     def __init__(self, report: TrialReport) -> None:
         super().__init__()
-        self._report = report
+        self._report, self.execution = report, report.number
         self._history: Any = None
         self._best, self._last = BestWeights(), BestWeights()
 
@@ -275,7 +283,7 @@ class BestWeights:
         value: The objective at an epoch whose weights are kept elsewhere, if there is one.
 
     Attributes:
-        weights: Arrays as in `Model.get_weights`; None before the first epoch, or a better one than `value`.
+        weights: Arrays as in `Model.get_weights`; None until an epoch is better than `value`.
         value: The objective at the best epoch.
     """
 

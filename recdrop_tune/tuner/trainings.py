@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,14 +72,30 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
             `check_fold_data`.
     """
     data = {name: fit[name] for name in _DATA if fit.get(name) is not None}
-    samples = len(keras.tree.flatten(data["x"])[0])
-    target = keras.tree.flatten(data["y"])[0]
-    groups = cv.groups if isinstance(cv, GroupedFolds) else None
-    labels = np.ravel(target) if np.shape(target)[1:] == (1,) else target
-    for train, test in _splitter(cv, seed, target).split(np.zeros((samples, 1)), labels, groups):
+    for train, test in _splits(cv, seed, fit):
         part = {name: _take(value, train) for name, value in data.items()}
         held_out = tuple(_take(value, test) for value in data.values())
         yield {**fit, **part, "validation_data": held_out}
+
+
+def are_same_again(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> bool:
+    """Returns whether the folds are the same each time. A splitter can draw others, if it has no seed."""
+    pairs = zip(_splits(cv, seed, fit), _splits(cv, seed, fit), strict=True)
+    return all(
+        np.array_equal(one, other) for pair in pairs for one, other in zip(*pair, strict=True)
+    )
+
+
+def _splits(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
+    """Returns the training samples and the held-out samples of each fold."""
+    samples = len(keras.tree.flatten(fit["x"])[0])
+    target = keras.tree.flatten(fit["y"])[0]
+    groups = cv.groups if isinstance(cv, GroupedFolds) else None
+    labels = np.ravel(target) if np.shape(target)[1:] == (1,) else target
+    found: Iterable[tuple[Any, Any]] = _splitter(cv, seed, target).split(
+        np.zeros((samples, 1)), labels, groups
+    )
+    return found
 
 
 def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:

@@ -63,7 +63,13 @@ from recdrop_tune.tuner.outcomes import (
 )
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
 from recdrop_tune.tuner.same_search import differences, space_of
-from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
+from recdrop_tune.tuner.trainings import (
+    are_same_again,
+    check_fold_data,
+    folds,
+    seed_values,
+    trial_seed,
+)
 
 _IDLE_SECONDS = 0.2
 _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
@@ -72,7 +78,7 @@ _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
 class Tuner(kt.Tuner):
     """Runs the trials of any oracle, as `keras_tuner.Tuner` does, and reports every epoch.
 
-    - The oracle can stop an unpromising trial (pruning), unless two epochs or fewer than a tenth are left.
+    - The oracle can stop an unpromising trial (pruning), unless two epochs or less than a tenth are left.
     - A trial's score is its best epoch; epochs with NaN or without validation do not count. With several
       trainings it is the best epoch of their mean curve, and the weights that are kept are those of the
       training (the fold) with the best epoch of all.
@@ -224,9 +230,10 @@ class Tuner(kt.Tuner):
             and all(getattr(type(self), name) is getattr(Tuner, name) for name in own)
             and not has_own_fit(self.hypermodel)
             and self.distribution_strategy is None
+            and (self.cv is None or are_same_again(self.cv, self.seed, given))
         )
-        if self._pauses:
-            self.oracle.rungs = planned
+        if getattr(self.oracle, "can_pause", False):
+            self.oracle.rungs = planned if self._pauses else []
 
     def _stop_pausing(self, failure: str) -> None:
         if self._pauses:
@@ -306,7 +313,7 @@ class Tuner(kt.Tuner):
                 seed = trial_seed(seed, seed_values(hyperparameters), execution, paused.epoch)
             measured = [SameDraws(seed), StepTimer(), LearnedRates()]
             callbacks = [*measured, *own, *hooks_of(self, trial), reporter]
-            callbacks += [pause] if self._pauses else []
+            callbacks += [pause] if self._pauses or before is not None else []
             if paused.epoch:
                 fit["initial_epoch"] = paused.epoch
             with self._training(seed):

@@ -64,6 +64,8 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         timeout=config.timeout,
         seed=config.seed,
     )
+    if pruner == PAUSE:  # For models and callbacks that cannot pause.
+        oracle.pruner = make_pruner(None, warm_up(config.epochs))
     return Tuner(
         oracle,
         hypermodel,
@@ -100,11 +102,6 @@ _GROWING = {
 """Keras metrics to maximize whose direction Keras Tuner (1.4.8) does not know or gets wrong."""
 
 
-def _bare(metric: str) -> str:
-    """Returns the class of a metric in lower case: `f1score` for `val_f1_score`."""
-    return metric.removeprefix("val_").replace("_", "").lower()
-
-
 def as_objective(objective: Any) -> kt.Objective:
     """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
 
@@ -120,12 +117,12 @@ def as_objective(objective: Any) -> kt.Objective:
         check_directions([objective])
         return objective
     direction = None
-    if isinstance(objective, str) and objective == MILLISECONDS:
+    if objective == MILLISECONDS:
         direction = "min"
-    elif isinstance(objective, str) and _bare(objective) in _GROWING:
-        direction = "max"
     elif isinstance(objective, str):
-        direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
+        kind = objective.removeprefix("val_").replace("_", "").lower()
+        infer = kt.engine.metrics_tracking.infer_metric_direction
+        direction = "max" if kind in _GROWING else infer(objective)
     if direction is None:
         raise invalid_argument(
             "objective",

@@ -66,6 +66,8 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         copy_input_shape(layer, self)
         self._set_up_rates(rate, seed)
         self.supports_masking = True
+        # Whether the last call was in reverse, which Keras does not pass to `compute_mask`.
+        self._in_reverse = False
         self.autocast = False  # Tokens can be floats, which half precision would round.
 
     @property
@@ -73,13 +75,9 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         """The embedding matrix `(input_dim, output_dim)`, which an output layer can share."""
         return self.layer.embeddings
 
-    def build(self, input_shape: Any = None) -> None:
-        """Builds the embedding for tokens of the given shape."""
-        self._token_dimensions = len(input_shape)
-        super().build(input_shape)
-
     def call(self, inputs: Tensor, reverse: bool = False, training: bool = False) -> Tensor:
         """Looks up the tokens, and drops word types in training; or maps vectors to logits."""
+        self._in_reverse = reverse
         if reverse:
             return self._reversible()(inputs, reverse=True)
         embedded = self.layer(inputs)
@@ -98,18 +96,9 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
             )
         return self.layer
 
-    def _are_vectors(self, inputs: Tensor) -> bool:
-        """Returns whether a call was in reverse, which Keras does not pass to `compute_mask`."""
-        return (
-            isinstance(self.layer, keras.layers.ReversibleEmbedding)
-            and keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype))
-            # Tokens can be floats too, but vectors have one more dimension.
-            and len(inputs.shape) > self._token_dimensions
-        )
-
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Returns, with `mask_zero`, where tokens are not 0; in reverse, the given mask."""
-        if self._are_vectors(inputs):
+        if self._in_reverse:
             return mask
         return ops.not_equal(inputs, 0) if self.layer.mask_zero else None
 
@@ -122,6 +111,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         self, inputs: Any, reverse: bool = False, training: bool = False
     ) -> Any:
         """Returns the embedding's output, symbolically."""
+        self._in_reverse = reverse
         if reverse:
             self._reversible()
         shape = self.compute_output_shape(inputs.shape, reverse)

@@ -16,16 +16,15 @@ from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper
 
 def group_in_words(groups: int) -> str:
     """Describes the part of a batch that shares a mask."""
-    words = {1: "the batch", 2: "half the batch", 3: "a third of the batch"}
-    return words.get(groups, f"a {groups}th of the batch")
+    return "the batch" if groups == 1 else f"1/{groups} of the batch"
 
 
 class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
     """A recurrent layer with dropout at one or several sites.
 
     In training, noise multiplies the sequences before the layer (`input`), the fed-back state inside it
-    (`recurrent`), or its outputs (`output`). At inference the wrapped layer itself runs. The
-    wrapped layer is never changed: used alone it is still the plain layer, and both share weights.
+    (`recurrent`), or its outputs (`output`). At inference the wrapped layer itself runs (except for
+    zoneout). It is never changed: used alone it is still the plain layer, and both share weights.
 
     Each rate is a non-trainable variable, so `wrapper.rate = 0.4` takes effect in a compiled
     model without a new trace. Rates are configuration, not weights: `weights`, `get_weights()` and
@@ -159,7 +158,6 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
     def rewriting(self) -> Rewriting:
         """How the technique rewrites the layer's kernel call in training."""
         return Rewriting(
-            wrapped=True,
             rewritten=self._is_rewritten,
             forces_gates=self.forces_gates and "recurrent" in self.sites,
             obstacle=self.obstacle,

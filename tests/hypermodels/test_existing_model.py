@@ -312,6 +312,14 @@ def test_jit_compile_is_chosen_again_for_the_copy(given):
 # Classes whose `get_config` lacks an argument.
 
 
+def test_a_preset_is_taken_by_its_name_and_loaded():
+    model = sequential(layers.LSTM(3))
+    named, loaded = (
+        rdt.ExistingModel(model, each) for each in ("quick", rdt.SearchSpace.load("quick"))
+    )
+    assert named.space == loaded.space
+
+
 class Level(keras.metrics.Metric):
     """A metric without a `get_config`."""
 
@@ -400,7 +408,7 @@ def test_a_schedule_is_applied():
 
     made = rdt.ExistingModel(sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
     hp = kt.HyperParameters()
-    with pytest.raises(InvalidArgumentError, match="no `schedule`: a build function alone"):
+    with pytest.raises(InvalidArgumentError, match="no `schedule`: a model alone"):
         made.build(hp)
     made = rdt.scheduled(made)
     made.fit(hp, made.build(hp), X, Y, epochs=3, verbose=0, callbacks=[Rates()])

@@ -161,12 +161,13 @@ def test_without_mask_zero_token_0_is_a_word():
 def test_perplexity_is_exp_of_the_mean_over_all_steps_that_count():
     y, logits = RNG.integers(0, 5, (6, 4)), RNG.normal(size=(6, 4, 5)).astype("float32")
     losses = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, y[..., None], -1)[..., 0]
-    for ignored, counts in ((None, np.ones_like(y)), (0, y != 0)):
+    for ignored, targets in ((None, y), (0, y), (-1, np.where(y == 2, -1, y))):
+        counts = np.ones_like(y) if ignored is None else targets != ignored
         for weights in (None, RNG.uniform(size=6), RNG.uniform(size=(6, 4))):
             metric = Perplexity(ignore_class=ignored)
             for part in (slice(0, 1), slice(1, 6)):
                 part_weights = None if weights is None else weights[part]
-                metric.update_state(y[part], logits[part], part_weights)
+                metric.update_state(targets[part], logits[part], part_weights)
             factor = np.ones(6) if weights is None else weights
             each = counts * (factor if factor.ndim == 2 else factor[:, None])
             expected = np.exp((losses * each).sum() / each.sum())

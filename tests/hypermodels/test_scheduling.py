@@ -133,6 +133,15 @@ def test_each_layer_has_its_own_schedule():
         assert [seen[place] for seen in Rates.seen[0]] == moved(name)
 
 
+def test_layers_of_one_name_cannot_have_different_schedules():
+    def build(hp):
+        for name, schedule in (("a", "linear"), ("b", "ramp")):
+            dropout_rnn(hp, keras.layers.LSTM(3, name="rnn"), name, {**ONE, "schedule": schedule})
+
+    with pytest.raises(InvalidArgumentError, match="recurrent layers of different names"):
+        scheduled(build).build(kt.HyperParameters())
+
+
 def test_a_bidirectional_around_the_layer_has_two_layers_with_the_schedule():
     fit(scheduled(make("rnn", bidirectional=True)))
     assert Rates.seen[0] == [[rate, rate] for rate in moved("annealed")]

@@ -35,6 +35,34 @@ def test_tensorflow_still_tells_when_it_traces_for_xla():
     assert seen == [True, False, False]
 
 
+@on_tensorflow
+def test_xla_reserves_memory_for_the_steps_that_there_are():
+    """The bound of a loop of unknown length was the largest integer, and XLA reserves that many steps."""
+    import tensorflow as tf
+
+    layer = wrap(keras.layers.LSTM(3, return_sequences=True), "recurrent", rate=0.3)
+    layer.build((None, None, 2))
+
+    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec((None, None, 2))])
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(loss, layer.layer.trainable_weights[0].value)
+
+    assert np.isfinite(gradient(tf.ones((4, 5, 2)))).all()
+
+
+def test_a_wrapper_in_half_precision_does_not_round_the_weights_of_its_layer():
+    layer = keras.layers.LSTM(3, dtype="float32")
+    wrapper = wrap(layer, "recurrent", rate=0.3, dtype="mixed_float16")
+    x = np.ones((4, 5, 2), "float32")
+    expected = keras.ops.convert_to_numpy(layer(x))
+    wrapper.build(x.shape)
+    wrapper.rate = 0.0
+    found = keras.ops.convert_to_numpy(wrapper(x, training=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def make_call(cell, layer, dtype):
     sequences, states = make_inputs(cell, initial_state=True)
     weights = [ops.cast(weight.value, dtype) for weight in layer.trainable_weights]

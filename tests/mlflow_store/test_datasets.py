@@ -34,6 +34,10 @@ def test_the_digest_tells_data_apart():
         one(each)["digest"]
         for each in [(x, y), (other, y), (x, 1 - y), (x[:12], y[:12]), (x.astype("float64"), y)]
     ]
+    large = np.zeros((3, 2000, 60)), np.zeros(3)  # Each sample has more values than are read.
+    changed = large[0].copy()
+    changed[-1] = 1
+    digests += [one((each, large[1]))["digest"] for each in (large[0], changed)]
     words = [np.array(["a", "b"], dtype=object), np.array(["a", "c"], dtype=object)]
     digests += [one((each, y[:2]))["digest"] for each in words]
     assert len(set(digests)) == len(digests)

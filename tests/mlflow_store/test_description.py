@@ -1,6 +1,7 @@
 """The descriptions of a search's run and experiment in MLflow."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -88,6 +89,16 @@ def test_a_report_is_linked_until_the_search_goes_on(sender, uri, tmp_path):
     assert note_of(uri).startswith(f"[Report with figures]({page}?")
     sender.send(started(when=1_790_002_000.0))
     assert "report.html" not in note_of(uri)
+
+
+def test_the_best_trial_has_its_own_values_only(sender, uri):
+    best = {"wrapper": "zoneout", "hidden_rate": 0.1}
+    sender.send(started(), *trial(0), replace(SAVED, best=best), ended())
+    assert run_of(uri).data.tags["best.hidden_rate"] == "0.1"
+    resumed, saved = started(when=1_790_002_000.0), replace(SAVED, best={"wrapper": "none"})
+    sender.send(resumed, *trial(1), saved, ended(when=1_790_003_000.0))
+    tags = run_of(uri).data.tags
+    assert {k: v for k, v in tags.items() if k.startswith("best.")} == {"best.wrapper": "none"}
 
 
 def test_what_somebody_wrote_stays(sender, uri):

@@ -133,6 +133,8 @@ def test_the_model_is_registered_once_and_an_alias_that_was_moved_stays(tmp_path
     assert alias() == 2
     client.set_registered_model_alias("m", "champion", "1")
     logged(result, uri, register_model="m")
+    logged(searched(tmp_path / "third", uri), uri, register_model="m")
+    assert len(client.search_model_versions("name = 'm'")) == 3
     assert alias() == 1
 
 

@@ -88,6 +88,15 @@ def test_the_script_makes_the_same_model(name):
     assert made.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
 
 
+def test_the_script_of_a_stateful_model_with_a_layer_that_is_called_twice():
+    inputs = keras.Input((None, 4), batch_size=2)
+    shared = layers.Dense(4, name="x-ray")
+    outputs = layers.LSTM(3, stateful=True)(shared(shared(inputs)))
+    made = run(best_code(keras.Model(inputs, outputs)))
+    assert made.inputs[0].shape == (2, None, 4)
+    assert [layer.name for layer in made.layers].count("x-ray") == 1
+
+
 def test_it_is_what_a_person_would_write():
     values = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.05, "units": 64}
     hypermodel = rdt.SequenceClassifier(10, SHAPE, {**values, "learning_rate": 0.003})
@@ -164,6 +173,11 @@ def stack(*others):
     return keras.Sequential([keras.Input(SHAPE), *others, layers.GRU(4), layers.Dense(1)])
 
 
+def own_activation():
+    recurrent = layers.GRU(4, activation=focal)
+    return keras.Sequential([keras.Input(SHAPE), recurrent, layers.Dense(1)])
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -171,8 +185,9 @@ def stack(*others):
         lambda: stack(layers.Dense(3, activation=focal)),
         lambda: stack(adapted()),
         lambda: keras.Sequential([keras.Input(SHAPE), stack()]),
+        own_activation,
     ],
-    ids=["two inputs", "own function", "adapted", "nested"],
+    ids=["two inputs", "own function", "adapted", "nested", "own activation"],
 )
 def test_for_other_models_it_lists_the_lines_to_change(model):
     made = model()
@@ -180,7 +195,8 @@ def test_for_other_models_it_lists_the_lines_to_change(model):
     space = {"wrapper": "zoneout", "rate": 0.1, "activity_decay": 1.0}
     code = best_code(rdt.dropout_model(kt.HyperParameters(), made, space), epochs=6)
     wrapped = '"zoneout", placement="recurrent", rate=0.1, activity_decay=1.0)'
-    assert f"# keras.layers.GRU(4)\n# -> rdt.wrap(keras.layers.GRU(4), {wrapped}\n" in code
+    layer = f"keras.layers.GRU(4{', activation=focal' * (model is own_activation)})"
+    assert f"# {layer}\n# -> rdt.wrap({layer}, {wrapped}\n" in code
     assert "# Import or define: OwnMetric, focal, your_lambda\n" in code
     assert "loss=focal, " in code
     assert "inputs" not in code

@@ -43,10 +43,20 @@ def test_a_row_of_a_table_will_do(tmp_path):
     assert found["placement.lambda"] == "output"
     assert found["rate"] == 0.3
     assert type(found["units"]) is int
-    without = {"wrapper": "none", "placement": None, "rate": np.nan, "units": pd.NA}
+    without = {"wrapper": "none", "placement": None, "rate": np.float32("nan"), "units": pd.NA}
     assert complete(asked, without)["wrapper"] == "none"
     with pytest.raises(InvalidArgumentError, match="`placement` is inactive"):
         complete(asked, {**without, "placement": "input"})
+
+
+def test_values_of_a_range_with_steps():
+    """Keras Tuner's grid has -5.6e-17 for 0, and no 1 for the range from 0 to 1."""
+    hp = kt.HyperParameters()
+    hp.Float("around", -0.3, 0.3, step=0.1)
+    hp.Float("share", 0, 1, step=0.1)
+    assert complete(hp.space, {"around": 0.0})["around"] == pytest.approx(0, abs=1e-12)
+    with pytest.raises(InvalidArgumentError, match=r"`share` to be from 0 to 0.9, in steps of 0.1"):
+        complete(hp.space, {"share": 1.0})
 
 
 def test_an_integer_takes_whole_numbers():

@@ -101,3 +101,6 @@ def test_the_front_of_a_search_and_of_any_columns(planted, traded):
     assert slowest["ms_per_step"].tolist() == [planted.trials["ms_per_step"].max()]
     with pytest.raises(InvalidArgumentError, match="a metric with a known direction"):
         planted.pareto_front("val_loss", "wrapper")
+    for metrics in ((), ("val_loss", "val_accuracy")):
+        with pytest.raises(InvalidArgumentError, match=r"`metrics`.*columns of `trials`"):
+            planted.pareto_front(*metrics)

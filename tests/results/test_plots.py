@@ -197,6 +197,10 @@ def test_what_there_is_no_data_for_is_left_out(view):
         view, trials=view.trials.head(1), history=view.history.head(0), importances_of=pd.DataFrame
     )
     assert set(figures(one)) <= {"history", "score_by_dropout"}
+    rated = view.trials["rate"].where(view.trials["state"] != "COMPLETE")
+    without = replace(view, trials=view.trials.assign(rate=rated), logarithmic=frozenset({"rate"}))
+    shown = dimensions(figures(without)["parallel_coordinates"])
+    assert not any(name.startswith("rate") for name in shown)
     unasked = replace(view, columns={"units": "units"}, offered={})
     assert "score_by_dropout" not in figures(unasked)
     assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}

@@ -172,10 +172,11 @@ def test_an_interrupted_confirmation_resumes(result, options):
     assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
 
 
-def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri):
+def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri, monkeypatch):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
     place = {"directory": folder, "tracking": rdt.MLflow(uri=planted_uri)}
     before = rdt.tune(data(), data(16), **{**options, **place, "confirm": 0})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")  # Refused, but the search has its own.
     after = before.confirm(rdt.Confirm(2, seeds=2, max_seeds=3, margin=1e-9))
     runs, more = before.confirmation.runs, after.confirmation.runs
     assert list(more["repeat"].unique()) == [0, 1, 2]
@@ -370,11 +371,19 @@ def test_each_objective_has_a_sentence_that_names_it():
     assert second.startswith("By ms_per_step the best confirmed configuration has no dropout.")
 
 
+class WithGain(rdt.SequenceClassifier):
+    """Has a hyperparameter with the name of a column."""
+
+    def build(self, hp):
+        hp.Choice("gain", [1.0, 2.0])
+        return super().build(hp)
+
+
 @pytest.mark.heavy
 def test_cross_validation_pareto_and_confirmation_together(tmp_path):
     result = rdt.tune(
         data(),
-        space={**SPACE, "wrapper": ["none", "recurrent"]},
+        model=WithGain(2, (5, 3), {**SPACE, "wrapper": ["none", "recurrent"]}),
         objective=["val_loss", "ms_per_step"],
         training=rdt.Training(cv=2),
         max_trials=3,
@@ -388,4 +397,6 @@ def test_cross_validation_pareto_and_confirmation_together(tmp_path):
     assert len(result.trials) == 3
     assert result.trials[["val_loss", "ms_per_step"]].notna().all(axis=None)
     assert set(result.confirmation.runs["repeat"]) == {0, 1}
+    assert result.confirmation.table["hp/gain"].isin([1.0, 2.0]).all()
+    assert not result.confirmation.table["gain"].isin([1.0, 2.0]).any()
     assert result.best_model().predict(data()[0], verbose=0).shape == (24, 1)

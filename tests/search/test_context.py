@@ -4,10 +4,11 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.search.context import describe_data, score_constant
+from recdrop_tune.search.context import context_of, describe_data, score_constant
 from recdrop_tune.search.hypermodel_of import ObservedTrials
 from recdrop_tune.tuner import as_objectives
 from tests.small_search import Failing, build
@@ -115,6 +116,14 @@ def test_a_language_model_ignores_padding():
     entropy = -(shares[1:] * np.log(shares[1:])).sum()
     assert found["val_loss"].value == pytest.approx(entropy, rel=1e-5)
     assert found["val_perplexity"].value == pytest.approx(np.exp(entropy), rel=1e-5)
+
+
+def test_a_dataset_is_not_read():
+    x, y = sequences(40), NUMBERS[:, :1]
+    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
+    found = context_of((x, y), endless, None, model_of("mse"), GOALS)
+    assert found.words.endswith("40 sequences of 5 steps, 3 features")
+    assert not found.constant
 
 
 def test_a_class_that_the_training_data_lack_costs_no_infinite_loss():

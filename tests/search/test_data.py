@@ -65,7 +65,7 @@ def test_datasets_stay_as_they_are(given):
 def test_several_inputs_and_outputs():
     frame = pd.DataFrame(X[:, 0], index=SHUFFLED)
     inputs = {"a": X, "b": [X, X.tolist()], "c": frame}
-    data = Data((inputs, (Y, Y), Y.tolist()), (X, Y))
+    data = Data((inputs, [Y, Y], Y.tolist()), (X, Y))
     x, y, weight = data.made["training"]
     assert x["a"] is X
     assert same(x["c"], X[:, 0])

@@ -6,6 +6,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.model_selection import GroupKFold, KFold
 
 import recdrop_tune as rdt
@@ -23,6 +24,7 @@ LISTS = [RNG.normal(size=(length, 2)).astype("float32") for length in LENGTHS]
 LABELS = np.array([int(each.sum() > 0) for each in LISTS])
 X = RNG.normal(size=(24, 5, 2)).astype("float32")
 SPACE = {"wrapper": "none", "units": 3}
+ENDLESS = tf.data.Dataset.from_tensor_slices((X, LABELS)).batch(8).repeat()
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,8 @@ def test_metrics_of_two_classes():
     """They are those of the predictions, rounded."""
     accuracies = ["accuracy", "BinaryAccuracy", "sparse_categorical_accuracy"]
     metrics = [*accuracies, "AUC", "Precision", "Recall", "F1Score"]
+    metrics += [keras.metrics.F1Score("macro", name="own_f1")]
+    metrics += [keras.metrics.SparseCategoricalAccuracy(name="own_accuracy")]
     data = Data((X, LABELS), (X, LABELS), None, Task(metrics=metrics))
     made, _ = as_hypermodel(data.prepared_task, data.made["training"], SPACE)
     model = made.build(keras_tuner.HyperParameters())
@@ -111,8 +115,8 @@ def test_metrics_of_two_classes():
     both = (positive & truth).sum()
     assert 0 < both < len(X)
     found["Precision"], found["Recall"] = both / positive.sum(), both / truth.sum()
-    found["F1Score"] = 2 * both / (positive.sum() + truth.sum())
-    found |= dict.fromkeys(accuracies, (positive == truth).mean())
+    found["F1Score"] = found["own_f1"] = 2 * both / (positive.sum() + truth.sum())
+    found |= dict.fromkeys([*accuracies, "own_accuracy"], (positive == truth).mean())
     assert {name: scores[name] for name in found} == pytest.approx(found, abs=1e-5)
     assert 0 < scores["AUC"] <= 1
 
@@ -139,6 +143,7 @@ def test_classes_are_weighted():
         ({"class_weight": {5: 2.0}}, (X, LABELS), r"training data: 0, 1\. Received: .*5"),
         ({"class_weight": "balanced"}, (X, X[..., 0] > 0), r"\(x, y, weights\[y\]\)"),
         ({"class_weight": "balanced"}, (X, {"one": LABELS, "other": LABELS}), "one label for each"),
+        ({"class_weight": "balanced"}, ENDLESS, "a dataset that ends.*class weights"),
         ({"groups": LABELS}, (X, LABELS), "None without `cv`"),
         ({"groups": LABELS, "cv": 3}, (X, LABELS), "`groups`.*that can be split into folds"),
         ({"groups": LABELS, "cv": KFold(2)}, (X, LABELS), "`cv`.*splitter that takes groups"),
@@ -146,11 +151,10 @@ def test_classes_are_weighted():
     ],
 )
 def test_settings_that_do_not_fit_the_data(training, train, said):
+    labelled = isinstance(train, tuple) and getattr(train[1], "ndim", 3) < 3
     with pytest.raises(InvalidArgumentError, match=said):
         complete_training(
-            Training(**training),
-            train,
-            hypermodel(train, Task()) if getattr(train[1], "ndim", 3) < 3 else None,
+            Training(**training), train, hypermodel(train, Task()) if labelled else None
         )
 
 

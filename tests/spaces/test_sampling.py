@@ -261,6 +261,8 @@ def test_an_option_of_two_groups_has_one_name_in_tables():
         # The only group has the name of the key.
         _, hp = drawn({**space, "wrapper": wrapper}, placement="recurrent")
         assert "mask_groups" in hp.values
+    own = {"placement.left": 1, "rate.input": 2}
+    assert plain_names(own) == own
 
 
 def test_only_an_lstm_has_a_hidden_rate():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.model_selection import ShuffleSplit
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError
@@ -45,12 +46,13 @@ def build(hp):
     return model
 
 
-def search(folder, kind=Early, make=build, callbacks=(), **options):
+def search(folder, kind=Early, make=build, callbacks=(), fit=(), **options):
     points = [{"rate": rate} for rate in RATES]
     oracle = kind("val_loss", len(RATES), seed=0, pruner="pause", try_first=points)
     tuner = rdt.Tuner(oracle, make, directory=folder, project_name="p", seed=0, **options)
     data = {} if "cv" in options else {"validation_data": (X, Y)}
-    tuner.search(X, Y, epochs=EPOCHS, batch_size=8, verbose=0, callbacks=callbacks, **data)
+    data |= {"epochs": EPOCHS, "batch_size": 8, "verbose": 0, **dict(fit)}
+    tuner.search(X, Y, callbacks=callbacks, **data)
     return tuner
 
 
@@ -103,6 +105,50 @@ def test_callbacks_and_the_optimizer_go_on_where_they_paused(tmp_path):
     assert seen == [(epoch, epoch + 1, 3 * (epoch + 1)) for epoch in range(5)] * len(RATES)
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", *map(str, range(5))]
+
+
+@pytest.mark.parametrize("frequency", [4, 6])
+def test_epochs_without_validation_can_be_the_last_ones(tmp_path, frequency):
+    tuner = search(tmp_path, All, fit={"validation_freq": frequency})
+    assert set(states(tuner)) == {"COMPLETED"}
+    assert [len(curve) for curve in curves(tuner).values()] == [1] * len(RATES)
+
+
+def test_a_search_can_be_resumed_with_other_callbacks(tmp_path):
+    patient, plateau = (
+        keras.callbacks.EarlyStopping(patience=9),
+        keras.callbacks.ReduceLROnPlateau(),
+    )
+    assert "PAUSED" in states(search(tmp_path, callbacks=[patient, plateau]))
+    tuner = search(tmp_path, All, callbacks=[plateau])
+    assert set(states(tuner)) == {"COMPLETED"}
+
+
+def test_a_search_with_tensorboard_pauses(tmp_path):
+    pytest.importorskip("tensorflow")
+    board = keras.callbacks.TensorBoard(str(tmp_path / "board"))
+    assert "PAUSED" in states(search(tmp_path, callbacks=[board]))
+
+
+def test_other_folds_each_time_are_not_mixed(tmp_path):
+    """After a pause a model would be validated on samples that it was trained on."""
+    tuner = search(tmp_path, cv=ShuffleSplit(2, test_size=0.5))
+    assert set(states(tuner)) == {"COMPLETED"}
+
+
+def test_what_has_paused_before_a_model_could_not_is_trained_anew(tmp_path):
+    def make(hp):
+        model = build(hp)
+        if hp.get("rate") != RATES[-1]:
+            return model
+        late = keras.Sequential([keras.layers.LSTM(4), keras.layers.Dense(1)])
+        late.compile(keras.optimizers.Adam(0.02), "mse")
+        return late
+
+    with pytest.warns(UserWarning, match="weights only after its first batch"):
+        tuner = search(tmp_path, make=make)
+    assert set(states(tuner)) == {"COMPLETED"}
+    assert {len(curve) for curve in curves(tuner).values()} == {EPOCHS}
 
 
 class Locked(keras.callbacks.Callback):

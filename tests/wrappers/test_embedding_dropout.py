@@ -157,3 +157,16 @@ def test_a_reversible_embedding_can_be_called_in_reverse():
     # The mask gets past the noise: at padded steps the features stay what they were.
     np.testing.assert_array_equal(noisy[1][:, 20:], np.repeat(noisy[1][:, 19:20], 2, axis=1))
     np.testing.assert_allclose(array(model(padded)[2])[:, :20], array(model(TOKENS)[2]), atol=1e-6)
+
+
+def test_one_vector_for_each_sequence_has_no_mask():
+    layer = EmbeddingDropout(keras.layers.ReversibleEmbedding(WORDS, 4, mask_zero=True), 0.5)
+    tokens = keras.Input((None,), dtype="int32")
+    logits = layer(keras.layers.GRU(4)(layer(tokens)), reverse=True)
+    model = keras.Model(tokens, logits)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)
+    found = model.evaluate(TOKENS, TOKENS[:, 0], verbose=0)
+    assert found == pytest.approx(
+        float(loss(TOKENS[:, 0], model.predict(TOKENS, verbose=0))), rel=1e-5
+    )
