@@ -115,7 +115,7 @@ def no_hyperparameter(path):
     ("file", "text", "words"),
     [
         ("trial_1/trial.json", no_hyperparameter, "`LambdaDropoutWrapper` is not a kind of hyper"),
-        ("trial_1/trial.json", None, "`{0}` is damaged"),
+        ("trial_1/trial.json", None, "`{0}` cannot be read"),
         (JOURNAL, '[1]\n{"a": 2}\n', "`{0}` is damaged"),
         (JOURNAL, "", "holds no search"),
     ],
