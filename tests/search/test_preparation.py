@@ -6,7 +6,6 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-import tensorflow as tf
 from sklearn.model_selection import GroupKFold, KFold
 
 import recdrop_tune as rdt
@@ -24,7 +23,13 @@ LISTS = [RNG.normal(size=(length, 2)).astype("float32") for length in LENGTHS]
 LABELS = np.array([int(each.sum() > 0) for each in LISTS])
 X = RNG.normal(size=(24, 5, 2)).astype("float32")
 SPACE = {"wrapper": "none", "units": 3}
-ENDLESS = tf.data.Dataset.from_tensor_slices((X, LABELS)).batch(8).repeat()
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return X[:8], LABELS[:8]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +148,7 @@ def test_classes_are_weighted():
         ({"class_weight": {5: 2.0}}, (X, LABELS), r"training data: 0, 1\. Received: .*5"),
         ({"class_weight": "balanced"}, (X, X[..., 0] > 0), r"\(x, y, weights\[y\]\)"),
         ({"class_weight": "balanced"}, (X, {"one": LABELS, "other": LABELS}), "one label for each"),
-        ({"class_weight": "balanced"}, ENDLESS, "a dataset that ends.*class weights"),
+        ({"class_weight": "balanced"}, Endless(), "a dataset that ends.*class weights"),
         ({"groups": LABELS}, (X, LABELS), "None without `cv`"),
         ({"groups": LABELS, "cv": 3}, (X, LABELS), "`groups`.*that can be split into folds"),
         ({"groups": LABELS, "cv": KFold(2)}, (X, LABELS), "`cv`.*splitter that takes groups"),

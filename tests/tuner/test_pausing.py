@@ -8,6 +8,7 @@ from sklearn.model_selection import ShuffleSplit
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.oracle import optuna_oracle
+from tests.backends import on_tensorflow
 
 pytestmark = pytest.mark.backends
 
@@ -136,6 +137,7 @@ def test_other_folds_each_time_are_not_mixed(tmp_path):
     assert set(states(tuner)) == {"COMPLETED"}
 
 
+@on_tensorflow  # Elsewhere Keras builds every model before it is trained.
 def test_what_has_paused_before_a_model_could_not_is_trained_anew(tmp_path):
     def make(hp):
         model = build(hp)
