@@ -49,8 +49,8 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         go_backwards=call.go_backwards,
         mask=call.mask,
         unroll=layer.unroll,
-        # For an unknown length, Keras would read the shape of `inputs`, but a tuple has none. In a list the
-        # length is only a bound of the loop, for which XLA reserves memory; a tensor would be a mask.
+        # For an unknown length, Keras would read the shape of `inputs`, but a tuple has none. In a list, the
+        # length only bounds the loop. XLA reserves memory up to this bound. A tensor would act as a mask.
         input_length=call.sequences.shape[1] or [ops.shape(call.sequences)[1]],
         zero_output_for_mask=layer.zero_output_for_mask,
         return_all_outputs=layer.return_sequences,

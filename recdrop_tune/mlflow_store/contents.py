@@ -42,7 +42,7 @@ _DESCRIBED = (
 
 @dataclass
 class Contents:
-    """What a run in MLflow may lack: everything at first, later only what is new.
+    """The contents that a run in MLflow may lack: everything at first, later only what is new.
 
     Attributes:
         trial_id: The trial; empty for the run of the search.

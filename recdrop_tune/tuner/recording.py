@@ -345,7 +345,7 @@ class TrackedOracle:
 
     Args:
         oracle: The oracle.
-        search: The `Tracking`: it is told of the beginning and the end, and whether another trial may begin.
+        search: The `Tracking`, which decides whether another trial may begin.
         reporter: Listens to its trials.
     """
 
