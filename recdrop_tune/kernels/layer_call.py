@@ -151,9 +151,8 @@ def _check_batch(layer: Layer, sequences: Tensor) -> None:
 
 
 def _cast(value: Any, dtype: str) -> Tensor:
-    with AutocastScope(
-        None
-    ):  # A wrapper in half precision would round the weights of a layer in float32.
+    # A wrapper in half precision would round the weights of a layer in float32.
+    with AutocastScope(None):
         return ops.cast(ops.convert_to_tensor(value), dtype)
 
 
