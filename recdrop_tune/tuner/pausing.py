@@ -49,12 +49,14 @@ class PausedTrial:
 
     Attributes:
         epoch: The number of epochs so far.
-        best: The objective at the best epoch so far, whose weights are in the trial's checkpoint.
+        best: The objective at the best epoch so far.
+        weights: The weights of that epoch. They are written as a checkpoint when the trial ends.
         trainings: One for each execution and fold.
     """
 
     epoch: int = 0
     best: float | None = None
+    weights: list[Any] | None = None
     trainings: list[PausedTraining] = field(default_factory=list)
 
     def training(self, number: int) -> PausedTraining | None:
@@ -86,7 +88,7 @@ def load(folder: Path) -> PausedTrial:
             about, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
         held = _decoded(json.loads(str(about)), arrays)
         trainings = [PausedTraining(**each) for each in held["trainings"]]
-        return PausedTrial(int(held["epoch"]), held["best"], trainings)
+        return PausedTrial(int(held["epoch"]), held["best"], held["weights"], trainings)
     except Exception as error:  # A damaged file can raise anything.
         raise ProjectError(
             f"`{path}` is damaged ({type(error).__name__}: {error}). Delete it, and its trial begins anew."
@@ -103,6 +105,8 @@ def _encoded(value: Any, arrays: list[Any]) -> Any:
         return value
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.name == "bfloat16":
+        value = value.astype("float32")  # NumPy's files have no bfloat16.
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         arrays.append(value)
         return {"array": len(arrays) - 1}
@@ -184,14 +188,10 @@ class Pause(keras.callbacks.Callback):
         if len(variables) != self._number:
             self.failure = "the model has its weights only after its first batch"
             return
-        self.after = PausedTraining({}, [_array(each) for each in variables], kept)
+        # Copies: PyTorch's arrays share the memory of the variables.
+        values = [np.array(keras.ops.convert_to_numpy(each)) for each in variables]
+        self.after = PausedTraining({}, values, kept)
         self.model.stop_training = True
-
-
-def _array(variable: Any) -> Any:
-    value = keras.ops.convert_to_numpy(variable)
-    # NumPy's files have no bfloat16.
-    return np.array(value, "float32" if value.dtype.kind == "V" else value.dtype)
 
 
 def _variables(model: Any) -> list[Any]:

@@ -280,16 +280,16 @@ class BestWeights:
     """Keeps the weights of the best epoch of all trainings of a trial, in memory.
 
     Args:
-        value: The objective at an epoch whose weights are kept elsewhere, if there is one.
+        value: The objective at the best epoch so far, if there is one.
+        weights: The weights of that epoch.
 
     Attributes:
-        weights: Arrays as in `Model.get_weights`; None until an epoch is better than `value`.
+        weights: Arrays as in `Model.get_weights`; None without an epoch.
         value: The objective at the best epoch.
     """
 
-    def __init__(self, value: float | None = None) -> None:
-        self.weights: list[Any] | None = None
-        self.value = value
+    def __init__(self, value: float | None = None, weights: list[Any] | None = None) -> None:
+        self.value, self.weights = value, weights
 
     def offer(self, model: Any, metrics: dict[str, float], report: TrialReport) -> None:
         """Takes the weights of a model if its epoch is the best so far."""

@@ -296,7 +296,10 @@ class Tuner(kt.Tuner):
         given = check_callbacks(kwargs.pop("callbacks", None))
         folder = self._folder(trial.trial_id)
         paused = pausing.load(folder) if self._pauses else pausing.PausedTrial()
-        report, best = TrialReport(self.oracle, trial.trial_id), BestWeights(paused.best)
+        report, best = (
+            TrialReport(self.oracle, trial.trial_id),
+            BestWeights(paused.best, paused.weights),
+        )
         returned, after = [], pausing.PausedTrial()
         hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
@@ -323,7 +326,7 @@ class Tuner(kt.Tuner):
                 report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError
-                if model is not None and not (paused.epoch and best.weights is None):
+                if model is not None and pause.after is None:
                     checkpoints.save(folder, model, best.weights)
             after.trainings.append(pause.after or pausing.PausedTraining({}))
             after.trainings[-1].curve = report.curve
@@ -331,7 +334,7 @@ class Tuner(kt.Tuner):
             if pause.failure is not None:
                 self._stop_pausing(pause.failure)
         if any(each.variables is not None for each in after.trainings):
-            after.epoch, after.best = report.paused_at or 0, best.value
+            after.epoch, after.best, after.weights = report.paused_at or 0, best.value, best.weights
             after.save(folder)
             raise TrialPausedError
         report.finish()
@@ -389,8 +392,6 @@ class Tuner(kt.Tuner):
     def drop_weights(self, trial_id: str) -> None:
         """Deletes the weights of trials that are not among the best, or on the Pareto front.
 
-        Those of paused trials stay.
-
         Args:
             trial_id: The trial that has ended last.
         """
@@ -406,9 +407,8 @@ class Tuner(kt.Tuner):
             # Each deleted trial was beaten by one that is held, which beats all that it would.
             there = [trial for id, trial in oracle.trials.items() if id in held]
             best = [*best, *pareto(there, oracle.objective)]
-        paused = {id for id, each in oracle.trials.items() if each.status == PAUSED}
         self._with_weights = {each.trial_id for each in best if each.status == "COMPLETED"}
-        for dropped in held - self._with_weights - paused:
+        for dropped in held - self._with_weights:
             checkpoints.drop(self._folder(dropped))
 
     def _warn_of_other_space(self) -> None:

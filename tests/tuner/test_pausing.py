@@ -8,6 +8,7 @@ from sklearn.model_selection import ShuffleSplit
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.oracle import optuna_oracle
+from recdrop_tune.tuner import pausing
 from tests.backends import on_tensorflow
 
 pytestmark = pytest.mark.backends
@@ -175,6 +176,12 @@ def test_a_damaged_state_is_named(tmp_path):
         path.write_bytes(b"damaged")
     with pytest.raises(ProjectError, match=r"paused-\d+\.npz` is damaged.*Delete it"):
         search(tmp_path, All)
+
+
+def test_weights_in_bfloat16_are_kept(tmp_path):
+    weights = [keras.ops.convert_to_numpy(keras.ops.full((2,), 0.5, "bfloat16"))]
+    pausing.PausedTrial(3, 1.0, weights).save(tmp_path)
+    np.testing.assert_array_equal(pausing.load(tmp_path).weights, [[0.5, 0.5]])
 
 
 def test_only_the_most_promising_states_are_kept(tmp_path, monkeypatch):
