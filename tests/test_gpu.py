@@ -196,6 +196,18 @@ def test_inference_is_the_plain_layer(wrapper, cell, device, go_backwards):
         np.testing.assert_array_equal(plain, got)
 
 
+@on_each(here=[(ALL[0], "lstm")], everywhere=[ALL[0]])
+@pytest.mark.parametrize("stateful", [False, True])
+def test_inference_in_both_directions(wrapper, cell, device, stateful):
+    layer, wrapped = make(wrapper, cell, bidirectional=True, stateful=stateful)
+    got = keras.ops.convert_to_numpy(wrapped(sequences()))
+    if stateful:
+        layer.reset_states()
+    layer.forward_layer.use_cudnn = layer.backward_layer.use_cudnn = False
+    plain = keras.ops.convert_to_numpy(layer(sequences()))
+    np.testing.assert_allclose(got, plain, rtol=0, atol=tolerance())
+
+
 @on_each(here=[(ALL[0], "lstm"), (ALL[0], "gru")] if BACKEND != "tensorflow" else [])
 def test_insisting_on_cudnn(wrapper, cell, device):
     _, wrapped = make(wrapper, cell, use_cudnn=True)

@@ -43,23 +43,21 @@ def call_layer(
     Raises:
         ValueError: The layer is stateful and was built for another batch size.
     """
+    both = isinstance(layer, keras.layers.Bidirectional)
+    directions = (layer.forward_layer, layer.backward_layer) if both else (layer,)
     if rewrite is None:
-        one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
-        if not keras_goes_wrong(one, mask):
+        if not any(keras_goes_wrong(each, mask) for each in directions):
             if initial_state is None:
                 initial_state = _states_for_keras(layer)
             return layer(sequences, initial_state=initial_state, mask=mask)
         rewrite, groups = chain(), 1
-    if not isinstance(layer, keras.layers.Bidirectional):
+    if not both:
         return _call_one(layer, sequences, rewrite, groups, initial_state, mask)
     states = list(initial_state) if initial_state is not None else []
     half = len(states) // 2
     forward, backward = (
         _call_one(direction, sequences, rewrite, groups, part or None, mask)
-        for direction, part in (
-            (layer.forward_layer, states[:half]),
-            (layer.backward_layer, states[half:]),
-        )
+        for direction, part in zip(directions, (states[:half], states[half:]), strict=True)
     )
     return _regularize(layer, _merge_directions(layer, forward, backward))
 
