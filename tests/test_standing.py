@@ -162,6 +162,8 @@ def long_records(*ends, planned=4):
         ((3, 3, 1), {"planned": None}, None),  # How long a trial can train is not known.
         ((1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3), {}, None),  # The others are worse.
         ((3, 3), {"planned": 9}, None),  # Early stopping ended them.
+        ((1, 1), {"planned": 1}, None),  # There is no other epoch.
+        ((3,), {}, None),
     ],
 )
 def test_more_epochs_are_advised_if_the_best_trials_ended_at_their_best(ends, options, words):

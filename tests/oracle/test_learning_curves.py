@@ -81,6 +81,18 @@ def test_it_is_less_sure_where_trainings_begin_alike(monkeypatch):
     assert ours < 0.8 * np.median([misses(seed) for seed in range(20)])
 
 
+def test_the_unit_is_the_spread_of_the_last_values():
+    """What a search gains by going on is told in it."""
+    random = np.random.default_rng(0)
+    seen = [(n, epoch) for n in range(30) for epoch in (1, 3, 9, 27)]
+    numbers, epochs = zip(*seen, strict=True)
+    apart = random.normal(0, 0.1, 30)
+    values = [math.exp(apart[n] * (epoch / END) ** 0.25) for n, epoch in seen]
+    points = random.random((30, 1))[list(numbers)]
+    found = LearningCurves(points, np.zeros(1, int), epochs, numbers, values, END, random)
+    assert found.unit == pytest.approx(apart.std(), rel=0.2)
+
+
 def test_the_scale_of_a_loss_does_not_matter():
     places = np.linspace(0, 1, 5)[:, None]
     one, other = (process(SEEN, scale).predict(places, [-1] * 5) for scale in (1.0, 1e6))
