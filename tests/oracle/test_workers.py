@@ -57,6 +57,16 @@ def test_a_worker_that_comes_back_begins_its_trial_anew(make):
     assert again.metrics.metrics == {}
 
 
+def test_processes_with_one_id_train_a_trial_together(make):
+    oracle = make().oracle
+    oracle.multi_worker = True
+    trial = oracle.create_trial("one")
+    oracle.update_trial(trial.trial_id, {"val_loss": 0.1}, step=0)
+    again = oracle.create_trial("one")
+    assert again.trial_id == trial.trial_id
+    assert again.metrics.get_best_value("val_loss") == 0.1
+
+
 def test_the_oracles_process_dies_and_its_workers_live_on(make):
     before = make()
     trial = before.oracle.create_trial("one")

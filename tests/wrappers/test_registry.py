@@ -28,7 +28,9 @@ def test_an_id_names_a_class(identifier):
     cls = wrappers.get(identifier)
     assert issubclass(cls, AbstractDropoutWrapper)
     assert cls.technique_id == identifier
-    assert type(wrap(keras.layers.LSTM(4), identifier, rate=0.2)) is cls
+    wrapper = wrap(keras.layers.LSTM(4), identifier, rate=0.2)
+    assert type(wrapper) is cls
+    assert [wrappers.get(cls), wrappers.get(wrapper)] == [cls, wrapper]
 
 
 LAYERS = list(product([False, True], [False, True]))
