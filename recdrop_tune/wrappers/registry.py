@@ -175,12 +175,10 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
             layer = keras.layers.deserialize(_with_module(layer), custom_objects)
         return wrap(layer, **arguments)
     name = config.get("class_name")
-    registered = config.get("registered_name")
-    if registered is None or (isinstance(registered, str) and not registered):
-        # For the classes of this package, the bare name is enough.
-        registered = f"recdrop_tune>{name if isinstance(name, str) else ''}"
+    # For the classes of this package, the bare name is enough.
+    registered = config.get("registered_name") or f"recdrop_tune>{name}"
     cls = None
-    if isinstance(name, str) and isinstance(registered, str):
+    if isinstance(registered, str):
         cls = keras.saving.get_registered_object(registered, custom_objects)
     if not isinstance(cls, type) or not issubclass(cls, RecurrentWrapper):
         names = ", ".join([*_CLASSES, ActivityDecay.__name__])
