@@ -140,6 +140,7 @@ def test_the_table_has_a_row_for_each_wrapper_of_each_layer():
     assert table["complete"].tolist() == [1, 1, 0, 0, 2]
     assert table["best"].tolist() == [1.5, 2.0, pd.NA, pd.NA, 1.5]
     assert table["gain"].tolist() == [0.5, *[pd.NA] * 4]
+    assert table.index.tolist() == [0, 1, 2, 3, 4]
     states = ["complete", "complete", "only stopped early", "never tried", "complete"]
     assert table["state"].tolist() == states
     assert standing.never_tried(table) == "Never tried: a/concrete. More trials would."
