@@ -10,8 +10,8 @@ share   The part of a small search that building and tracing take: an LSTM of 32
         the first step ends, less a step, and the first validation, less a validation.
 epoch   How long a training waits for the tracking at the end of an epoch.
 report  How long an oracle takes for an epoch: ours, and Keras Tuner's random search.
-pause   What a pause costs a training of an LSTM of 64 units, apart from proposals (the same trials with
-        pauses and without; all go to their end), and how long a proposal takes when 200 trials have paused
+pause   How much longer a part of a training takes than its epochs, from the call of the tuner until the
+        trial is written (an LSTM of 64 units), and how long a proposal takes when 200 trials have paused
         after up to 81 epochs.
 
 Prints tables and writes JSON to benchmarks/results/.
@@ -35,7 +35,6 @@ import optuna
 
 import recdrop_tune as rdt
 from recdrop_tune.oracle import SurrogateSampler
-from recdrop_tune.oracle.learning_curves import rungs
 from recdrop_tune.wrappers import wrap
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
@@ -181,36 +180,40 @@ def report_part(arguments):
 
 
 class ToTheEnd(rdt.OptunaOracle):
-    """Ends when all trials are complete, and counts the seconds of its proposals."""
+    """Ends when all trials are complete."""
 
-    worth, seconds = -1.0, 0.0
-
-    def create_trial(self, tuner_id):
-        """Proposes a trial, or one that goes on."""
-        began = time.perf_counter()
-        trial = super().create_trial(tuner_id)
-        self.seconds += time.perf_counter() - began
-        return trial
+    worth = -1.0
 
 
 def pause_part(arguments):
-    """Measures pauses; the searches take turns."""
+    """Measures pauses."""
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(320, 20, 12)), generator.normal(size=(320, 1))
     data = {"x": x, "y": y, "epochs": 30, "validation_data": (x, y), "verbose": 0}
-    seconds, trials = {"pause": [], "none": []}, 6
+    marks, outside = [], []
+
+    def mark(*_):
+        marks.append(time.perf_counter())
+
+    class Timed(rdt.Tuner):
+        def on_trial_begin(self, trial):
+            mark()
+            super().on_trial_begin(trial)
+
+        def on_trial_end(self, trial):
+            super().on_trial_end(trial)
+            mark()
+            outside.append(marks[1] - marks[0] + marks[-1] - marks[-2])
+            marks.clear()
+
     for turn in range(arguments.turns + 1):
-        for pruner, times in seconds.items():
-            oracle = ToTheEnd("val_loss", trials, pruner=pruner, seed=turn)
-            with tempfile.TemporaryDirectory() as folder:
-                tuner = rdt.Tuner(oracle, lstm, directory=folder, seed=0)
-                began = time.perf_counter()
-                tuner.search(**data)
-                times.append(time.perf_counter() - began - oracle.seconds)
-    # The first of each compiles what the others find compiled.
-    longer = [a - b for a, b in zip(*(times[1:] for times in seconds.values()), strict=True)]
-    pauses = trials * (len(rungs(data["epochs"])) - 1)
-    found = {"pause": round(1000 * float(np.median(longer)) / pauses, 1)}
+        if turn == 1:  # The first search compiles what the others find compiled.
+            outside.clear()
+        oracle = ToTheEnd("val_loss", 6, pruner="pause", seed=turn)
+        epochs = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
+        with tempfile.TemporaryDirectory() as folder:
+            Timed(oracle, lstm, directory=folder, seed=0).search(**data, callbacks=[epochs])
+    found = {"slices": len(outside), "pause": round(1000 * float(np.median(outside)), 1)}
     found["proposal"] = round(1000 * float(np.median(list(proposals()))), 1)
     print(
         f"\na pause {found['pause']:.0f} ms; a proposal after 200 trials {found['proposal']:.0f} ms"

@@ -95,7 +95,7 @@ def _order(samples: int) -> Any:
     def permutation(_: Any) -> Any:
         return tf.random.shuffle(tf.range(samples, dtype=tf.int64))
 
-    dataset = tf.data.Dataset.range(1).map(permutation)
+    dataset = _as_it_is(tf.data.Dataset.range(1).map(permutation))
     first, second = (next(iter(dataset)).numpy() for _ in range(2))
     return first if np.array_equal(first, second) else None
 
@@ -120,9 +120,14 @@ def _batches(packed: Any, order: Any, size: int) -> Any:
     if samples % size:
         last = keras.tree.map_structure(lambda array: array[whole * size :], arrays)
         dataset = dataset.concatenate(tf.data.Dataset.from_tensors(last))
-    options = tf.data.Options()
+    return _as_it_is(dataset)
+
+
+def _as_it_is(dataset: Any) -> Any:
+    """Switches off optimizations, which take threads and copy arrays."""
+    options = import_module("tensorflow").data.Options()
     options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False  # They copy the arrays.
+    options.experimental_optimization.apply_default_optimizations = False
     return dataset.with_options(options)
 
 
