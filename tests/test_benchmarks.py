@@ -165,8 +165,9 @@ def test_what_searches_have_found_at_their_end(run_here):
 def test_what_a_pause_costs(out):
     _, held = run("overhead.py", "pause --turns 1", out)
     found = held["pause"]["result"]
+    assert found["slices"] > 6  # As many as trials, without a pause.
+    assert found["pause"] > 0
     assert found["proposal"] > 0
-    assert found.keys() == {"pause", "proposal"}
 
 
 @pytest.mark.heavy

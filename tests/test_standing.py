@@ -159,7 +159,11 @@ def long_records(*ends, planned=4):
 @pytest.mark.parametrize(
     ("ends", "options", "words"),
     [
-        ((3, 3, 3, 1, 1), {}, "3 of the 5 best trials had their best epoch at the end: train longer"),
+        (
+            (3, 3, 3, 1, 1),
+            {},
+            "3 of the 5 best trials had their best epoch at the end: train longer",
+        ),
         ((3, 3, 1), {"planned": None}, None),  # How long a trial can train is not known.
         ((1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3), {}, None),  # The others are worse.
         ((3, 3), {"planned": 9}, None),  # Early stopping ended them.
