@@ -178,6 +178,22 @@ def test_a_damaged_state_is_named(tmp_path):
         search(tmp_path, All)
 
 
+class Spoils(keras.callbacks.Callback):
+    """Makes the epochs after the second pause worse."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch >= 3:
+            self.model.set_weights([each + 3.0 for each in self.model.get_weights()])
+
+
+def test_the_best_weights_can_be_those_before_a_pause(tmp_path):
+    tuner = search(tmp_path, All, callbacks=[Spoils()])
+    for trial in tuner.oracle.trials.values():
+        assert trial.best_step < 3
+        model = tuner.load_model(trial)
+        assert model.evaluate(X, Y, verbose=0) == pytest.approx(trial.score, rel=1e-4)
+
+
 def test_weights_in_bfloat16_are_kept(tmp_path):
     weights = [keras.ops.convert_to_numpy(keras.ops.full((2,), 0.5, "bfloat16"))]
     pausing.PausedTrial(3, 1.0, weights).save(tmp_path)
@@ -185,7 +201,6 @@ def test_weights_in_bfloat16_are_kept(tmp_path):
 
 
 def test_only_the_most_promising_states_are_kept(tmp_path, monkeypatch):
-    """And the best weights are those of the best epoch of all slices."""
     searched = search(tmp_path / "whole")
     best = searched.oracle.get_best_trials()[0]
     model = searched.load_model(best)
