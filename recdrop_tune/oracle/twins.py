@@ -6,7 +6,9 @@ the difference would include that of a learning rate or a number of units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras_tuner as kt
@@ -14,6 +16,7 @@ import keras_tuner as kt
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.oracle.conditions import HyperParameter, is_active, middle, parents_first
 from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.scores import objectives, reached
 from recdrop_tune.standing import NONE, drops
 
 Configuration = tuple[str, bool]
@@ -129,15 +132,30 @@ def ranked(oracle: Any) -> list[Any]:
 def needed(oracle: Any, paused: Sequence[Any]) -> str | None:
     """Returns the paused trial without which there is no answer.
 
-    It is the baseline, which is the first trial without dropout, if no other one without dropout is complete;
-    or the twin of the best configuration with dropout.
+    If the time was up before a trial with dropout was complete, it is the best of them so far (without twins
+    in the space, of all). Then it is the baseline, which is the first trial without dropout, if no other one
+    without dropout is complete; or the twin of the best configuration with dropout.
     """
-    if not offers_none(oracle.hyperparameters.space):
+    complete, with_twins = ranked(oracle), offers_none(oracle.hyperparameters.space)
+    candidates, ended = (
+        [each for each in trials if has_dropout(each.hyperparameters) or not with_twins]
+        for trials in (paused, complete)
+    )
+    if candidates and not ended:
+        return str(min(candidates, key=partial(_so_far, oracle.objective)).trial_id)
+    if not with_twins:
         return None
-    if all(has_dropout(trial.hyperparameters) for trial in ranked(oracle)):
+    if all(has_dropout(trial.hyperparameters) for trial in complete):
         for trial in paused:
             if not has_dropout(trial.hyperparameters):
                 return str(trial.trial_id)
     twin = twin_of_best(oracle)
     twins = (each for each in paused if active_values(each.hyperparameters) == twin)
     return next((str(each.trial_id) for each in twins), None)
+
+
+def _so_far(objective: Any, trial: Any) -> float:
+    """Returns the best value of a trial until now, to be minimized."""
+    value = reached(trial, objective).value
+    sign = -1.0 if objectives(objective)[0].direction == "max" else 1.0
+    return math.inf if value is None else sign * value

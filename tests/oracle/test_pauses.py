@@ -128,6 +128,20 @@ def test_the_baseline_and_the_twin_of_the_best_are_trained_to_their_end(searched
     assert {"lr": best["lr"], "wrapper": "none"} in complete
 
 
+def test_when_the_time_is_up_a_trial_with_dropout_is_trained_to_its_end(tmp_path, monkeypatch):
+    oracle, log = make(tmp_path, timeout=60, seed=1), []
+    for _ in range(4):
+        train(oracle, oracle.create_trial("w"), log)
+    begun = {id: curve(t.hyperparameters.values, 0) for id, t in oracle.trials.items()}
+    dropping = {id: begun[id] for id in begun if "rate" in oracle.trials[id].hyperparameters.values}
+    monkeypatch.setattr(oracle, "_deadline", 0.0)
+    search(oracle, log)
+    complete = [id for id, (status, _) in curves(oracle).items() if status == "COMPLETED"]
+    assert min(dropping, key=dropping.get) in complete
+    assert oracle.get_best_trials()[0].trial_id in complete
+    assert len(complete) == 2  # The other is its twin, or the baseline.
+
+
 def test_in_the_study_a_paused_trial_is_running(searched):
     oracle, _ = searched
     running = [t for t in oracle.study.trials if t.state == TrialState.RUNNING]
