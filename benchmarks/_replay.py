@@ -26,6 +26,9 @@ SHARES = (0.01, 0.02, 0.05)
 """A search has found what it was to find when a trial is completed whose score the best 1 %, 2 % or 5 %
 of the configurations reach."""
 
+BUDGETS = (200, 400, 800)
+"""Epochs after which a search could be stopped."""
+
 _OBJECTIVE = kt.Objective("val_loss", "min")
 
 
@@ -255,21 +258,29 @@ def measure_ends(name, draw, space, seeds, trials):
 
     The arguments are those of `measure`.
     """
-    found = []
+    found, stopped = [], []
     for turn in range(seeds):
         table, parts = draw(turn), []
         oracle = oracle_for(name, trials, table.epochs, far_seed(turn))
         replay(oracle, table, space, [-np.inf], parts.append)
-        scores = [part.score for part in parts if part.status == "COMPLETED"]
-        place = np.mean(table.scores < min(scores))
-        worse = min(scores) / table.scores.min() - 1
-        found.append((sum(part.epochs for part in parts), len(scores), place, worse))
+        spent = np.cumsum([part.epochs for part in parts])
+        done = np.array([part.status == "COMPLETED" for part in parts])
+        scores = np.array([part.score for part in parts])
+        place = np.mean(table.scores < scores[done].min())
+        first = spent[done][0]  # A search that is stopped earlier completes a trial for its answer.
+        limits = [max(limit, first) for limit in (*BUDGETS, np.inf)]
+        bests = [scores[done & (spent <= limit)].min() for limit in limits]
+        *early, worse = np.array(bests) / table.scores.min() - 1
+        found.append((spent[-1], done.sum(), place, worse))
+        stopped.append(early)
     epochs, complete, place, worse = np.mean(found, axis=0).tolist()
+    early = zip(map(str, BUDGETS), np.mean(stopped, axis=0).round(3).tolist(), strict=True)
     row = {"tuner": name, "seeds": seeds, "max_trials": trials, "epochs": round(epochs)}
     return row | {
         "complete": round(complete, 1),
         "place": round(place, 4),
         "worse": round(worse, 3),
+        "worse_after": dict(early),
     }
 
 

@@ -30,6 +30,7 @@ Prints medians (quartiles) over the seeds, and writes JSON to benchmarks/results
 import argparse
 import functools
 import json
+from itertools import product
 from pathlib import Path
 
 import _page
@@ -90,11 +91,11 @@ def keep(arguments, table, row=None, **more):
 
 
 def run_ends(arguments, problem, table, draw):
-    """Replays searches of 20 trials to their end, and of 40 that pause; prints and writes the rows."""
+    """Replays searches of some trials to their end; prints and writes the rows."""
     import _replay
 
     rows = []
-    for name, trials in (("recdrop-tune", 20), (PAUSING, 20), (PAUSING, 40)):
+    for name, trials in product(("recdrop-tune", PAUSING), (20, 40, 80)):
         if name not in (arguments.tuners or (name,)):
             continue
         rows.append(_replay.measure_ends(name, draw, problem.space, arguments.seeds, trials))
@@ -136,6 +137,28 @@ def medians(held):
     return "\n".join(lines)
 
 
+def ends(held):
+    """Writes what searches have spent and found at their end, and those of most trials before it."""
+    problems = {
+        name: held[name]["ends"] for name in _problems.PROBLEMS if "ends" in held.get(name, {})
+    }
+    lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
+    rows = list(zip(*problems.values(), strict=True))
+    for row in rows:
+        cells = [f"{each['epochs']}: {each['worse']:.1%}" for each in row]
+        lines.append(f"| {_label(row)} | {' | '.join(cells)} |")
+    for row in (row for row in rows if row[0]["max_trials"] == 80):
+        early = row[0]["worse_after"]
+        cells = [" / ".join(f"{v:.1%}" for v in each["worse_after"].values()) for each in row]
+        lines.append(f"| {_label(row)}, after {' / '.join(early)} epochs | {' | '.join(cells)} |")
+    return "\n".join(lines).replace("%", " %")
+
+
+def _label(row):
+    name = '`"pause"`' if row[0]["tuner"] == PAUSING else "default"
+    return f"{name}, {row[0]['max_trials']} trials"
+
+
 def _bold(rows, tuner, shown):
     cells = []
     for share in [name for name in rows[tuner] if name.startswith("top")]:
@@ -168,9 +191,10 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.what == "page":
-        made = medians(json.loads(arguments.out.read_text()))
-        print(made)
-        _page.fill(PAGE if arguments.out == RESULTS else None, {"efficiency": made})
+        held = json.loads(arguments.out.read_text())
+        tables = {"efficiency": medians(held), "ends": ends(held)}
+        print(*tables.values(), sep="\n\n")
+        _page.fill(PAGE if arguments.out == RESULTS else None, tables)
         return
     problem = _problems.PROBLEMS[arguments.problem]
     path = arguments.table or problem.path
