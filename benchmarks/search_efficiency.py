@@ -138,20 +138,20 @@ def medians(held):
 
 
 def ends(held):
-    """Writes what searches have spent and found at their end, and those of most trials before it."""
+    """Writes a table in Markdown: what searches have spent and found, at their end and before it."""
     problems = {
         name: held[name]["ends"] for name in _problems.PROBLEMS if "ends" in held.get(name, {})
     }
     lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
     rows = list(zip(*problems.values(), strict=True))
     for row in rows:
-        cells = [f"{each['epochs']}: {each['worse']:.1%}" for each in row]
+        cells = [f"{each['epochs']}: {100 * each['worse']:.1f} %" for each in row]
         lines.append(f"| {_label(row)} | {' | '.join(cells)} |")
     for row in (row for row in rows if row[0]["max_trials"] == 80):
-        early = row[0]["worse_after"]
-        cells = [" / ".join(f"{v:.1%}" for v in each["worse_after"].values()) for each in row]
-        lines.append(f"| {_label(row)}, after {' / '.join(early)} epochs | {' | '.join(cells)} |")
-    return "\n".join(lines).replace("%", " %")
+        early = [[f"{100 * worse:.1f}" for worse in each["worse_after"].values()] for each in row]
+        after, cells = " / ".join(row[0]["worse_after"]), [" / ".join(each) for each in early]
+        lines.append(f"| {_label(row)}, after {after} epochs | {' % | '.join(cells)} % |")
+    return "\n".join(lines)
 
 
 def _label(row):
