@@ -137,11 +137,12 @@ def needed(oracle: Any, paused: Sequence[Any]) -> str | None:
     without dropout is complete; or the twin of the best configuration with dropout.
     """
     complete, with_twins = ranked(oracle), offers_none(oracle.hyperparameters.space)
-    candidates, ended = (
-        [each for each in trials if has_dropout(each.hyperparameters) or not with_twins]
-        for trials in (paused, complete)
-    )
-    if candidates and not ended:
+
+    def counts(trial: Any) -> bool:
+        return has_dropout(trial.hyperparameters) or not with_twins
+
+    candidates = [each for each in paused if counts(each)]
+    if candidates and not any(map(counts, complete)):
         return str(min(candidates, key=partial(_so_far, oracle.objective)).trial_id)
     if not with_twins:
         return None

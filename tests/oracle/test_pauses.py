@@ -38,14 +38,14 @@ class Oracle(OptunaOracle):
         self._operate()
 
 
-def make(folder, max_trials=12, **options):
+def make(folder, max_trials=12, direction="min", **options):
     hp = kt.HyperParameters()
     hp.Float("lr", 1e-4, 1e-1, sampling="log")
     hp.Choice("wrapper", ["none", "recurrent", "lambda"])
     with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
         hp.Float("rate", 0.1, 0.5, step=0.1)
     options = {"seed": 0, "twin_last": True, "pruner": "pause", **options}
-    oracle = Oracle(kt.Objective("score", "min"), max_trials, hyperparameters=hp, **options)
+    oracle = Oracle(kt.Objective("score", direction), max_trials, hyperparameters=hp, **options)
     oracle.verbose = 0
     oracle._set_project_dir(str(folder), "project")
     oracle.rungs = rungs(EPOCHS)
@@ -128,17 +128,19 @@ def test_the_baseline_and_the_twin_of_the_best_are_trained_to_their_end(searched
     assert {"lr": best["lr"], "wrapper": "none"} in complete
 
 
-def test_when_the_time_is_up_a_trial_with_dropout_is_trained_to_its_end(tmp_path, monkeypatch):
-    oracle, log = make(tmp_path, timeout=60, seed=1), []
+@pytest.mark.parametrize(("direction", "best"), [("min", min), ("max", max)])
+def test_when_the_time_is_up_the_best_with_dropout_is_trained_to_its_end(
+    tmp_path, monkeypatch, direction, best
+):
+    oracle, log = make(tmp_path, direction=direction, timeout=60, seed=1), []
     for _ in range(4):
         train(oracle, oracle.create_trial("w"), log)
-    begun = {id: curve(t.hyperparameters.values, 0) for id, t in oracle.trials.items()}
-    dropping = {id: begun[id] for id in begun if "rate" in oracle.trials[id].hyperparameters.values}
+    begun = {id: t.hyperparameters.values for id, t in oracle.trials.items()}
+    dropping = {id: curve(values, 0) for id, values in begun.items() if "rate" in values}
     monkeypatch.setattr(oracle, "_deadline", 0.0)
     search(oracle, log)
     complete = [id for id, (status, _) in curves(oracle).items() if status == "COMPLETED"]
-    assert min(dropping, key=dropping.get) in complete
-    assert oracle.get_best_trials()[0].trial_id in complete
+    assert best(dropping, key=dropping.get) in complete
     assert len(complete) == 2  # The other is its twin, or the baseline.
 
 
