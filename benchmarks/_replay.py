@@ -3,7 +3,6 @@
 import tempfile
 import time
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras_tuner as kt
@@ -13,8 +12,6 @@ from _peers import PEERS
 from scipy.stats import binom
 
 from recdrop_tune.oracle import OptunaOracle, make_pruner
-from recdrop_tune.oracle.learning_curves import rungs
-from recdrop_tune.oracle.trial_files import drop_states, paused_epoch, state_path
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner.reports import is_nearly_over
@@ -25,9 +22,6 @@ SLOW = "BayesianOptimization"
 SHARES = (0.01, 0.02, 0.05)
 """A search has found what it was to find when a trial is completed whose score the best 1 %, 2 % or 5 %
 of the configurations reach."""
-
-BUDGETS = (200, 400, 800)
-"""Epochs after which a search could be stopped."""
 
 _OBJECTIVE = kt.Objective("val_loss", "min")
 
@@ -86,19 +80,13 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
     """
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
-    pauses = pruner == "pause"
-    made = pruner if pauses else make_pruner(pruner, warm_up=at_least or warm_up(epochs))
+    made = make_pruner(pruner, warm_up=at_least or warm_up(epochs))
     storage = optuna.storages.InMemoryStorage()
-    oracle = OursUnsaved(
-        _OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed
-    )
-    oracle.rungs = rungs(epochs) if pauses else []
-    return oracle
+    return OursUnsaved(_OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed)
 
 
 _JOINT = {"multivariate": True, "group": True, "constant_liar": True}
 VARIANTS = {
-    "pruner pause": {"pruner": "pause"},
     "pruner none": {"pruner": "none"},
     "pruner halving from 5": {"at_least": 5},
     "pruner halving from 10": {"at_least": 10},
@@ -132,13 +120,13 @@ def oracle_for(name, trials, epochs, seed):
 
 
 class Replayed(NamedTuple):
-    """A part of a training.
+    """A trial.
 
     Attributes:
         sample: The configuration.
-        status: Keras Tuner's status of the trial after it.
+        status: Keras Tuner's status of the trial.
         epochs: How many it took.
-        score: The best until then.
+        score: The best of them.
     """
 
     sample: Any
@@ -155,7 +143,7 @@ def replay(oracle, table, space, thresholds, note=None):
         table: What the trainings give.
         space: The space of the table.
         thresholds: Scores to reach.
-        note: Called with each training, or each of its parts, if given.
+        note: Called with each trial, if given.
 
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
@@ -174,8 +162,7 @@ def replay(oracle, table, space, thresholds, note=None):
             if trial.status != "RUNNING":
                 break
             sample = space.sample(trial.hyperparameters)
-            state = Path(folder, "untitled_project", f"trial_{trial.trial_id}")
-            spent, score = _run(oracle, trial, table.curve(sample), state)
+            spent, score = _run(oracle, trial, table.curve(sample))
             epochs += spent
             pruned += trial.status == "STOPPED"
             if note is not None:
@@ -187,10 +174,10 @@ def replay(oracle, table, space, thresholds, note=None):
     return [found.get(goal) for goal in thresholds]
 
 
-def _run(oracle, trial, curve, folder):
+def _run(oracle, trial, curve):
     """Reports a trial's epochs as a tuner would, and sets its status; returns how many, and the best.
 
-    A trial of Hyperband resumes where its earlier round ended, and one of ours where it has paused.
+    A trial of Hyperband resumes where its earlier round ended.
     """
     values, trial.status = trial.hyperparameters.values, "COMPLETED"
     first, last = values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", len(curve))
@@ -199,18 +186,12 @@ def _run(oracle, trial, curve, folder):
         best = int(np.argmin(curve[first:last]))
         oracle.update_trial(trial.trial_id, {"val_loss": curve[first + best]}, step=best)
         return last - first, curve[first + best]
-    first = paused_epoch(folder)
-    for epoch in range(first, len(curve)):
-        answer = oracle.update_trial(trial.trial_id, {"val_loss": curve[epoch]}, step=epoch)
-        if answer.status == "PAUSED":
-            folder.mkdir(parents=True, exist_ok=True)
-            state_path(folder, epoch + 1).write_text("a state")
-            drop_states(folder, before=epoch + 1)
-        stops = answer.status == "STOPPED" and not is_nearly_over(epoch, len(curve))
-        if stops or answer.status == "PAUSED":
+    for epoch, value in enumerate(curve):
+        answer = oracle.update_trial(trial.trial_id, {"val_loss": value}, step=epoch)
+        if answer.status == "STOPPED" and not is_nearly_over(epoch, len(curve)):
             trial.status = answer.status
-            return epoch + 1 - first, min(curve[: epoch + 1])
-    return len(curve) - first, min(curve)
+            return epoch + 1, min(curve[: epoch + 1])
+    return len(curve), min(curve)
 
 
 def far_seed(turn):
@@ -258,29 +239,21 @@ def measure_ends(name, draw, space, seeds, trials):
 
     The arguments are those of `measure`.
     """
-    found, stopped = [], []
+    found = []
     for turn in range(seeds):
-        table, parts = draw(turn), []
+        table, done = draw(turn), []
         oracle = oracle_for(name, trials, table.epochs, far_seed(turn))
-        replay(oracle, table, space, [-np.inf], parts.append)
-        spent = np.cumsum([part.epochs for part in parts])
-        done = np.array([part.status == "COMPLETED" for part in parts])
-        scores = np.array([part.score for part in parts])
-        place = np.mean(table.scores < scores[done].min())
-        first = spent[done][0]  # A search that is stopped earlier completes a trial for its answer.
-        limits = [max(limit, first) for limit in (*BUDGETS, np.inf)]
-        bests = [scores[done & (spent <= limit)].min() for limit in limits]
-        *early, worse = np.array(bests) / table.scores.min() - 1
-        found.append((spent[-1], done.sum(), place, worse))
-        stopped.append(early)
+        replay(oracle, table, space, [-np.inf], done.append)
+        scores = [each.score for each in done if each.status == "COMPLETED"]
+        place = np.mean(table.scores < min(scores))
+        worse = min(scores) / table.scores.min() - 1
+        found.append((sum(each.epochs for each in done), len(scores), place, worse))
     epochs, complete, place, worse = np.mean(found, axis=0).tolist()
-    early = zip(map(str, BUDGETS), np.mean(stopped, axis=0).round(3).tolist(), strict=True)
     row = {"tuner": name, "seeds": seeds, "max_trials": trials, "epochs": round(epochs)}
     return row | {
         "complete": round(complete, 1),
         "place": round(place, 4),
         "worse": round(worse, 3),
-        "worse_after": dict(early),
     }
 
 

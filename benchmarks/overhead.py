@@ -10,9 +10,6 @@ share   The part of a small search that building and tracing take: an LSTM of 32
         the first step ends, less a step, and the first validation, less a validation.
 epoch   How long a training waits for the tracking at the end of an epoch.
 report  How long an oracle takes for an epoch: ours, and Keras Tuner's random search.
-pause   How much longer a part of a training takes than its epochs, from the call of the tuner until the
-        trial is written (an LSTM of 64 units), how much of it Keras takes to build the model, and how
-        long a proposal takes when 200 trials have paused after up to 81 epochs.
 
 Prints tables and writes JSON to benchmarks/results/.
 """
@@ -31,11 +28,8 @@ import _small_search
 import keras
 import keras_tuner as kt
 import numpy as np
-import optuna
 
 import recdrop_tune as rdt
-from recdrop_tune.oracle import SurrogateSampler
-from recdrop_tune.wrappers import wrap
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 STOCK, OURS, TRACKED = "Keras Tuner, RandomSearch", "ours", "ours, tracked"
@@ -179,92 +173,10 @@ def report_part(arguments):
     return {"epochs": arguments.long, "metrics": len(names), **found}
 
 
-class ToTheEnd(rdt.OptunaOracle):
-    """Ends when all trials are complete."""
-
-    worth = -1.0
-
-
-def pause_part(arguments):
-    """Measures pauses."""
-    generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(320, 20, 12)), generator.normal(size=(320, 1))
-    data = {"x": x, "y": y, "epochs": 30, "validation_data": (x, y), "verbose": 0}
-    marks, outside, builds = [], [], []
-
-    def build(hp):
-        began = time.perf_counter()
-        model = lstm(hp)
-        builds.append(time.perf_counter() - began)
-        return model
-
-    def mark(*_):
-        marks.append(time.perf_counter())
-
-    class Timed(rdt.Tuner):
-        def on_trial_begin(self, trial):
-            mark()
-            super().on_trial_begin(trial)
-
-        def on_trial_end(self, trial):
-            super().on_trial_end(trial)
-            mark()
-            outside.append(marks[1] - marks[0] + marks[-1] - marks[-2])
-            marks.clear()
-
-    for turn in range(arguments.turns + 1):
-        if turn == 1:  # The first search compiles what the others find compiled.
-            outside.clear()
-            builds.clear()
-        oracle = ToTheEnd("val_loss", 6, pruner="pause", seed=turn)
-        epochs = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
-        with tempfile.TemporaryDirectory() as folder:
-            Timed(oracle, build, directory=folder, seed=0).search(**data, callbacks=[epochs])
-    parts = {"pause": outside, "build": builds, "proposal": list(proposals())}
-    found = {name: round(1000 * float(np.median(each)), 1) for name, each in parts.items()}
-    print(
-        f"\na pause {found['pause']:.0f} ms, {found['build']:.0f} of them to build the model; "
-        f"a proposal after 200 trials {found['proposal']:.0f} ms"
-    )
-    return {"slices": len(outside), **found}
-
-
-def lstm(hp):
-    """Builds an LSTM of 64 units."""
-    rate = hp.Float("rate", 0.05, 0.6)
-    layer = wrap(keras.layers.LSTM(64), "recurrent", rate=rate, placement="recurrent")
-    model = keras.Sequential([keras.Input((20, 12)), layer, keras.layers.Dense(1)])
-    model.compile(keras.optimizers.Adam(1e-3), "mse")
-    return model
-
-
-def proposals():
-    """Returns the seconds of some proposals after 200 trials."""
-    epochs, generator = 100, np.random.default_rng(0)
-    rate = optuna.distributions.FloatDistribution(0.0, 1.0)
-    study = optuna.create_study(sampler=SurrogateSampler(seed=0))
-    for number in range(200):
-        curve = 1 + generator.random() + 1 / np.arange(1, 82)
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.RUNNING,
-                params={"rate": generator.random(), "units": number % 7},
-                distributions={"rate": rate, "units": optuna.distributions.IntDistribution(0, 6)},
-                intermediate_values=dict(enumerate(curve)),
-            )
-        )
-    for _ in range(10):
-        began = time.perf_counter()
-        study.sampler.rank(study, range(200), epochs)
-        yield time.perf_counter() - began
-
-
 def main():
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "parts", nargs="*", help="trials, share, epoch, report, pause; all by default"
-    )
+    parser.add_argument("parts", nargs="*", help="trials, share, epoch, report; all by default")
     parser.add_argument("--trials", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--small-trials", type=int, default=20)
     parser.add_argument("--turns", type=int, default=2)
@@ -272,8 +184,7 @@ def main():
     parser.add_argument("--long", type=int, default=200)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    parts = {"trials": trials_part, "share": share_part, "epoch": epoch_part}
-    parts |= {"report": report_part, "pause": pause_part}
+    parts = {"trials": trials_part, "share": share_part, "epoch": epoch_part, "report": report_part}
     for name in arguments.parts or parts:
         result = {"load": os.getloadavg()[0], "result": parts[name](arguments)}
         held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}

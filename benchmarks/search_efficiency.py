@@ -30,7 +30,6 @@ Prints medians (quartiles) over the seeds, and writes JSON to benchmarks/results
 import argparse
 import functools
 import json
-from itertools import product
 from pathlib import Path
 
 import _page
@@ -40,7 +39,6 @@ from _peers import PEERS, SLOW_PEERS
 
 RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
 PAGE = Path(__file__).parents[1] / "docs" / "search-efficiency.md"
-PAUSING = "pruner pause"
 THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
 _SLOW_SEEDS, _SLOW_TRIALS = 20, 60
 
@@ -95,10 +93,10 @@ def run_ends(arguments, problem, table, draw):
     import _replay
 
     rows = []
-    for name, trials in product(("recdrop-tune", PAUSING), (20, 40, 80)):
-        if name not in (arguments.tuners or (name,)):
-            continue
-        rows.append(_replay.measure_ends(name, draw, problem.space, arguments.seeds, trials))
+    for trials in (20, 40, 80):
+        rows.append(
+            _replay.measure_ends("recdrop-tune", draw, problem.space, arguments.seeds, trials)
+        )
         print(rows[-1], flush=True)
     keep(arguments, table, ends=rows)
 
@@ -126,7 +124,7 @@ def medians(held):
     fewer seeds, whose intervals are wide, are neither bold nor the fastest.
     """
     problems = [name for name in _problems.PROBLEMS if name in held]
-    shown = ("recdrop-tune", PAUSING, "Hyperband", *THEIRS[::-2], *PEERS)
+    shown = ("recdrop-tune", "Hyperband", *THEIRS[::-2], *PEERS)
     rows = {name: {row["tuner"]: row for row in held[name]["rows"]} for name in problems}
     lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
     for tuner in [each for each in shown if any(each in row for row in rows.values())]:
@@ -138,25 +136,15 @@ def medians(held):
 
 
 def ends(held):
-    """Writes a table in Markdown: what searches have spent and found, at their end and before it."""
+    """Writes a table in Markdown: what searches have spent and found at their end."""
     problems = {
         name: held[name]["ends"] for name in _problems.PROBLEMS if "ends" in held.get(name, {})
     }
     lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
-    rows = list(zip(*problems.values(), strict=True))
-    for row in rows:
+    for row in zip(*problems.values(), strict=True):
         cells = [f"{each['epochs']}: {100 * each['worse']:.1f} %" for each in row]
-        lines.append(f"| {_label(row)} | {' | '.join(cells)} |")
-    for row in (row for row in rows if row[0]["max_trials"] == 80):
-        early = [[f"{100 * worse:.1f}" for worse in each["worse_after"].values()] for each in row]
-        after, cells = " / ".join(row[0]["worse_after"]), [" / ".join(each) for each in early]
-        lines.append(f"| {_label(row)}, after {after} epochs | {' % | '.join(cells)} % |")
+        lines.append(f"| {row[0]['max_trials']} trials | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _label(row):
-    name = '`"pause"`' if row[0]["tuner"] == PAUSING else "default"
-    return f"{name}, {row[0]['max_trials']} trials"
 
 
 def _bold(rows, tuner, shown):

@@ -13,7 +13,6 @@ warm            The same once more on JAX, in another process and folder: what w
 quick           `tune` with the preset `quick` for as many trials, without pruning: four wrappers at up to
                 four placements, with more structures to compile.
 defaults        `tune` with the preset `quick` as it is: with pruning.
-pauses          `tune` with the preset `quick` and `pruner="pause"`.
 
 `until` is the number of seconds until an epoch was as good as the best one of Keras Tuner, whose search has
 to be measured too.
@@ -39,7 +38,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results" / "search_time.json"
 BACKENDS = ("tensorflow", "jax", "torch")
 KERAS_TUNER, SAME, WARM = "Keras Tuner", "same trials", "warm"
-KINDS = (KERAS_TUNER, SAME, WARM, "quick", "defaults", "pauses")
+KINDS = (KERAS_TUNER, SAME, WARM, "quick", "defaults")
 RATES, LEARNING_RATES = [0.1, 0.2, 0.3, 0.4, 0.5], [1e-3, 3e-3]
 
 # Cell, units, epochs and batch of each size; its data are below.
@@ -177,7 +176,6 @@ def search(kind, size, trials, epochs, target, folder):
         imported = time.perf_counter()
         same = kind in (SAME, WARM)
         unpruned = rdt.Optuna("random", pruner="none")
-        tuners = {"defaults": "optuna", "pauses": rdt.Optuna(pruner="pause")}
         space = {"cell": cell, "units": units, "wrapper": ["none", "native"], "rate": RATES}
         space |= {"placement": "recurrent", "learning_rate": LEARNING_RATES}
         if not same:
@@ -194,7 +192,7 @@ def search(kind, size, trials, epochs, target, folder):
             max_trials=trials,
             epochs=epochs,
             batch_size=batch,
-            tuner=tuners.get(kind, unpruned),
+            tuner="optuna" if kind == "defaults" else unpruned,
             training=rdt.Training(callbacks=[clock]),
             tracking=rdt.MLflow("search time", uri=f"sqlite:///{folder}/mlflow.db"),
             directory=Path(folder) / "search",

@@ -1,7 +1,7 @@
 """Takes the pictures in docs/images: a search of 30 trials on the digits, and MLflow's pages on it.
 
-And those of the searches in the README and in docs/search.md, whose lines it runs, and of a search with
-pauses. Needs Debian's Chromium, and some ten minutes on 2 CPU cores. Run it, from the repository's root, with
+And those of the searches in the README and in docs/search.md, whose lines it runs. Needs Debian's Chromium,
+and some ten minutes on 2 CPU cores. Run it, from the repository's root, with
 
     python -m docs.screenshots
 
@@ -93,21 +93,6 @@ def pictures_of_pages(browser: Browser, folder: Path, out: Path) -> None:
         picture(browser, names["result"].plots()[name], out / f"{name}.png")
 
 
-def picture_of_pauses(browser: Browser, folder: Path, trials: int, epochs: int, out: Path) -> None:
-    """Searches with pauses, and saves the curves."""
-    result = rdt.tune(
-        *load_data(300),
-        space="quick",
-        tuner=rdt.Optuna(pruner="pause"),
-        max_trials=trials,
-        epochs=epochs,
-        tracking=False,
-        directory=folder / "pauses",
-        seed=0,
-    )
-    picture(browser, result.plots()["curves"], out / "curves.png")
-
-
 def picture(browser: Browser, figure: Any, path: Path) -> None:
     """Saves a figure."""
     figure.update_layout(width=1000, height=min(figure.layout.height, 420))
@@ -148,8 +133,6 @@ def main() -> None:
         with running_browser(1500, 1180) as browser:
             take_pictures(browser, server, result, arguments.out)
             pictures_of_pages(browser, folder, arguments.out)
-            sizes = arguments.trials, arguments.epochs
-            picture_of_pauses(browser, folder, *sizes, arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recdrop_tune import standing
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.events import COMPLETE, FAILED, PAUSED, PRUNED, SearchStarted
+from recdrop_tune.events import COMPLETE, FAILED, PRUNED, SearchStarted
 from recdrop_tune.files import JOURNAL, RUNS
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
@@ -22,7 +22,7 @@ _TYPES = (
     dict.fromkeys(("folder", "experiment", "data", "objective"), "string")
     | dict.fromkeys(("best", "confirmed", "gain"), "Float64")
     | dict.fromkeys(("wrapper", "placement", "rate"), "string")
-    | dict.fromkeys(("trials", "complete", "paused", "pruned", "failed"), "Int64")
+    | dict.fromkeys(("trials", "complete", "pruned", "failed"), "Int64")
     | {"seconds": "Float64"}
 )
 
@@ -36,9 +36,8 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     Columns: `folder`, `experiment`, `data` (in words), `objective`, `best` (score of the best complete
     trial), `confirmed` (mean of its confirmed trainings), `gain` (of the best dropout over its twin, as the
     summary states it; a plain difference while the search runs), `wrapper`, `placement` and `rate` of the
-    best trial (as text, several joined by `/`), `trials`, `complete`, `paused`, `pruned`, `failed`,
-    `seconds` (breaks left out), `began` (local time). After a confirmation, the best trial is the one with
-    the best mean.
+    best trial (as text, several joined by `/`), `trials`, `complete`, `pruned`, `failed`, `seconds` (breaks
+    left out), `began` (local time). After a confirmation, the best trial is the one with the best mean.
 
     Args:
         *folders: Project folders, or folders that contain some; by default `recdrop_runs`.
@@ -100,7 +99,7 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
         "gain": value,
         **{name: _joined(values, name) for name in ("wrapper", "placement", "rate")},
         "trials": len(states),
-        **{state.lower(): states.count(state) for state in (COMPLETE, PAUSED, PRUNED, FAILED)},
+        **{state.lower(): states.count(state) for state in (COMPLETE, PRUNED, FAILED)},
         "seconds": records.seconds,
         "began": records.began,
         "rank": None if score is None else score * (-1 if search.direction == "max" else 1),

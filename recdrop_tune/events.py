@@ -16,23 +16,16 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
-COMPLETE, PRUNED, PAUSED, FAILED = "COMPLETE", "PRUNED", "PAUSED", "FAILED"
+COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
 """How a trial can end. `PRUNED` trials were stopped early because they were not promising.
 
-`PAUSED` ones can continue, but most never do, as others promise more. `RETRY` is not final: Keras Tuner
-runs the trial again under the same id. Neither is `INTERRUPTED`: the search ended while the trial was running
-(Ctrl-C, SIGTERM, a full disk), and runs it again when it resumes. `KILLED` trials were running in a process
-that was killed before it could report their end.
+`RETRY` is not final: Keras Tuner runs the trial again under the same id. Neither is `INTERRUPTED`: the search
+ended while the trial was running (Ctrl-C, SIGTERM, a full disk), and runs it again when it resumes. `KILLED`
+trials were running in a process that was killed before it could report their end.
 """
 
-STATES = {
-    "COMPLETED": COMPLETE,
-    "STOPPED": PRUNED,
-    "PAUSED": PAUSED,
-    "FAILED": FAILED,
-    "INVALID": RETRY,
-}
+STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
 """The states by the statuses of Keras Tuner's trials."""
 
 CONFIG_FILE = "config_file"
@@ -41,8 +34,8 @@ CONFIG_FILE = "config_file"
 FIT = ("batch_size", "shuffle", "steps_per_epoch", "class_weight")
 """The arguments of `Model.fit` in the `info` of a search. For a dataset, `tune` has no `batch_size`."""
 
-STOPPED, EXHAUSTED, SETTLED = "STOPPED", "EXHAUSTED", "SETTLED"
-"""Why a search trains no more: somebody asked it to end, all has been tried, or more would hardly pay."""
+STOPPED, EXHAUSTED = "STOPPED", "EXHAUSTED"
+"""Why a search ended before `max_trials`: somebody asked it to end, or every configuration was tried."""
 
 
 class TrackingWarning(UserWarning):
@@ -139,13 +132,11 @@ class TrialStarted(Event):
         fixed: Names of those that have one value in the whole search.
         tags: Its worker, Optuna's number, Hyperband's bracket.
         also: Other wrappers of the space that are the same dropout, by the name of their hyperparameter.
-        initial_epoch: The epoch at which it continues after a pause.
     """
 
     trial_id: str
     number: int
     hyperparameters: dict[str, Any]
-    initial_epoch: int = 0
     fixed: list[str] = field(default_factory=list)
     also: dict[str, list[str]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -191,14 +182,13 @@ class TrialEnded(Event):
 
     Attributes:
         trial_id: The trial.
-        status: `COMPLETE`, `PRUNED`, `PAUSED`, `FAILED`, `RETRY`, `INTERRUPTED` or `KILLED`.
-        score: The objective at the best epoch. A pruned or paused trial has one too.
+        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY`, `INTERRUPTED` or `KILLED`.
+        score: The objective at the best epoch. A pruned trial has one too.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.
         metrics: All metrics at the best epoch, as means if there are several trainings.
         std: Sample standard deviation of the objective over several trainings at that epoch.
-        seconds: How long it took since it started or continued, by a monotonic clock; `None` if another
-            process saw that.
+        seconds: How long it took, by a monotonic clock; `None` if another process saw its start.
     """
 
     trial_id: str
@@ -283,10 +273,10 @@ class ConfirmationEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class NoMoreTrials(Event):
-    """A search trains no more, although it has not reached `max_trials`, or has paused trials.
+    """A search starts no more trials before it has reached `max_trials`.
 
     Attributes:
-        reason: `STOPPED`, `EXHAUSTED` or `SETTLED`.
+        reason: `STOPPED` or `EXHAUSTED`.
         configurations: Number of configurations in the space, if it is exhausted.
         tried: How many of them were tried. A tuner that draws at random can miss some.
     """

@@ -40,8 +40,7 @@ class TrialRecord:
         started: Wall-clock time of its start.
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
-        ended: Its end, or its last pause; `None` before, and while it continues.
-        earlier_seconds: How long it took before its last pause.
+        ended: Its end; `None` before.
     """
 
     trial_id: str
@@ -55,14 +54,6 @@ class TrialRecord:
     kernel: str | None = None
     ended: TrialEnded | None = None
     also: dict[str, list[str]] = field(default_factory=dict)
-    earlier_seconds: float = 0.0
-
-    def go_on(self, epoch: int) -> None:
-        """Continues it at an epoch after a pause, or after the crash of a process."""
-        self.earlier_seconds = (self.seconds or 0.0) if self.ended else self.earlier_seconds
-        self.epochs = [each for each in self.epochs if each.epoch < epoch]
-        self.repeats = [each for each in self.repeats if each.epoch < epoch]
-        self.ended = None
 
     @property
     def state(self) -> str:
@@ -92,7 +83,7 @@ class TrialRecord:
         if self.ended is None:
             return None
         if self.ended.seconds is not None:
-            return self.earlier_seconds + self.ended.seconds
+            return self.ended.seconds
         return max(0.0, self.ended.time - self.started)  # The clock can have been set back.
 
     @property
@@ -195,17 +186,9 @@ class Records:
                 self.ended, self._running = event, {}
             case TrialStarted(trial_id=id):
                 self.result = None
-                if event.initial_epoch and id in self.trials:
-                    self.trials[id].go_on(event.initial_epoch)
-                else:  # A trial that runs again (a retry, a crash) starts over.
-                    self.trials[id] = TrialRecord(
-                        id,
-                        event.number,
-                        event.time,
-                        event.hyperparameters,
-                        event.fixed,
-                        also=event.also,
-                    )
+                # A trial that runs again (a retry, a crash) starts over.
+                about = event.hyperparameters, event.fixed
+                self.trials[id] = TrialRecord(id, event.number, event.time, *about, also=event.also)
                 self._running[id] = None
                 self._add_backend()
             case ModelBuilt(trial_id=id) if id in self.trials:

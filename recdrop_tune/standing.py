@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.events import COMPLETE, PAUSED, PRUNED
+from recdrop_tune.events import COMPLETE, PRUNED
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord
 
 if TYPE_CHECKING:
@@ -189,14 +189,12 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
     Returns:
         Columns: `layer` (empty if all layers share one wrapper), `wrapper`, `trials`, `complete`, `best`
         (score of the best complete trial), `gain` (of that trial, if its twin is complete too),
-        `state` (`"complete"`, `"only paused"`, `"only stopped early"`, `"not finished"`, `"failed"` or
-        `"never tried"`).
+        `state` (`"complete"`, `"only stopped early"`, `"not finished"`, `"failed"` or `"never tried"`).
     """
     import pandas as pd
 
     words = {
         "COMPLETE": "complete",
-        "PAUSED": "only paused",
         "PRUNED": "only stopped early",
         "RUNNING": "not finished",
     }
@@ -278,7 +276,7 @@ def same_dropouts(records: Records) -> str | None:
 
 def few_with_dropout(records: Records) -> str | None:
     """Warns if fewer trials had dropout than two for each searched hyperparameter; else `None`."""
-    trials = [each for each in records.trials.values() if each.state in (COMPLETE, PRUNED, PAUSED)]
+    trials = [each for each in records.trials.values() if each.state in (COMPLETE, PRUNED)]
     dropping = sum(drops(each.active) for each in trials)
     searched = len({name for each in trials for name in each.active.keys() - each.fixed})
     # A space with fewer configurations than trials is tried as a whole.

@@ -4,7 +4,6 @@
 - `kill_at`: before which operation on a file of its folder the search kills itself, or null; whoever has
   its process id may kill it at any other moment
 - `trains`: whether it trains its models, or makes their scores up to be quicker
-- `pauses`: whether its trials pause
 - `tune`: arguments of `tune`
 """
 
@@ -65,8 +64,6 @@ def search(order: dict) -> None:
     count_operations(str(Path(given["directory"])), order["kill_at"])
     given = {"epochs": 1, "seed": 0, "verbose": 1, **given}
     given["tracking"] = rdt.MLflow(given.pop("experiment"), uri=given.pop("uri"))
-    if order["pauses"]:
-        given["tuner"] = rdt.Optuna(pruner="pause")
     if "confirm" in given:
         given["confirm"] = rdt.Confirm(**given["confirm"])
     result = rdt.tune(data(), data(), build if order["trains"] else MadeUp(), **given)

@@ -159,19 +159,9 @@ def test_what_searches_have_found_at_their_end(run_here):
         assert 5 <= row["complete"] <= row["max_trials"]
         assert 5 * 40 <= row["epochs"] < row["max_trials"] * 40
         assert 0 <= row["place"] < 0.2
-        early = row["worse_after"]
-        assert 0 <= row["worse"] <= early["800"] <= early["400"] <= early["200"]
+        assert 0 <= row["worse"] < 0.3
     page, _ = run_here("search_efficiency.py", "page")
-    assert '`"pause"`, 80 trials, after 200 / 400 / 800 epochs' in page
-
-
-@pytest.mark.heavy
-def test_what_a_pause_costs(out):
-    _, held = run("overhead.py", "pause --turns 1", out)
-    found = held["pause"]["result"]
-    assert found["slices"] > 6  # As many as trials, without a pause.
-    assert found["pause"] > found["build"] > 0
-    assert found["proposal"] > 0
+    assert "| 80 trials |" in page
 
 
 @pytest.mark.heavy

@@ -34,7 +34,7 @@ def searches(directories: tuple[Path, ...]) -> None:
 
 def _table(frame: pd.DataFrame) -> str:
     """Writes the searches without empty columns. The longest column comes last."""
-    states = ["complete", "paused", "pruned", "failed"]
+    states = ["complete", "pruned", "failed"]
     table = frame.assign(
         trials=[_counted(*row) for row in frame[["trials", *states]].itertuples(index=False)],
         seconds=[_duration(seconds) for seconds in frame["seconds"]],
@@ -46,10 +46,9 @@ def _table(frame: pd.DataFrame) -> str:
     return str(shown.to_string(index=False))
 
 
-def _counted(trials: int, complete: int, paused: int, pruned: int, failed: int) -> str:
-    """Writes how many trials there are, and how many are not complete: `30 (20 paused, 2 failed)`."""
-    others = {"paused": paused, "pruned": pruned, "failed": failed}
-    others["unfinished"] = trials - complete - sum(others.values())
+def _counted(trials: int, complete: int, pruned: int, failed: int) -> str:
+    """Writes how many trials there are, and how many are not complete: `30 (6 pruned, 2 failed)`."""
+    others = {"pruned": pruned, "failed": failed, "unfinished": trials - complete - pruned - failed}
     words = ", ".join(f"{number} {state}" for state, number in others.items() if number)
     return f"{trials} ({words})" if words else str(trials)
 

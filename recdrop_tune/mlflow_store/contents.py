@@ -20,7 +20,6 @@ from recdrop_tune.tuner import MILLISECONDS
 _STATUS = {
     events.COMPLETE: "FINISHED",
     events.PRUNED: "FINISHED",  # As planned; MLflow shows the others as failures.
-    events.PAUSED: "FINISHED",  # At the end of the search.
     events.FAILED: "FAILED",
     events.RETRY: "FAILED",
     events.INTERRUPTED: "KILLED",
@@ -48,7 +47,6 @@ class Contents:
         trial_id: The trial; empty for the run of the search.
         run_id: MLflow's id of the run; empty if none is known yet.
         texts: Artifacts by their paths.
-        seen: The metrics of each training and epoch so far.
         end: MLflow's status and the time of its end, or `None`.
     """
 
@@ -60,7 +58,6 @@ class Contents:
     tags: dict[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    seen: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)
     end: tuple[str, float] | None = None
 
     @property
@@ -110,10 +107,9 @@ class SearchContents:
 
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
-        if isinstance(event, events.TrialStarted) and not self._goes_on(event):
+        if isinstance(event, events.TrialStarted):
             self._kill(event.trial_id, None)
             if (earlier := self.latest.get(event.trial_id)) is not None:
-                self._end_if_paused(self.records.trials[event.trial_id])
                 earlier.tags["recdrop.kind"] = "superseded"
                 self.changed[earlier.key] = earlier
         self.records.on_event(event)
@@ -122,11 +118,6 @@ class SearchContents:
             case events.SearchStarted():
                 self._interrupt_trials(None)  # The earlier session was killed.
                 self._begin(event)
-            case events.TrialStarted() if self._goes_on(event):
-                # After a pause, or after the crash of a process.
-                run = self.latest[event.trial_id]
-                run.tags["recdrop.state"], run.end = "RUNNING", None
-                self.under_way[run.trial_id] = self.changed[run.key] = run
             case events.TrialStarted():
                 self._begin_trial(event)
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
@@ -141,13 +132,11 @@ class SearchContents:
                 self.result, self.is_result_new, self.summary = event, True, event.summary
             case events.SearchEnded():
                 self._interrupt_trials(event.time)
-                self._end_paused()
                 self._end(event.status, event.time)
 
     def mark_over(self, when: float) -> None:
         """Ends the search, and the trials without an end, at the time of its last event."""
         self._interrupt_trials(None)
-        self._end_paused()
         if self.run.end is None:
             self._end("KILLED", when)
             self.is_description_new = True
@@ -211,15 +200,10 @@ class SearchContents:
                 names = sorted(event.metrics, key=lambda name: name != self.search.objective)
                 # A chart would show the last epoch's time of a step. It is a number of the whole trial.
                 metrics = {f"{prefix}{k}": event.metrics[k] for k in names if k != MILLISECONDS}
-                # After a crash, a trial that had paused repeats epochs, mostly with the same numbers.
-                if run.seen.get((event.execution, event.epoch)) != metrics:
-                    run.seen[event.execution, event.epoch] = metrics
-                    run.points += points(metrics, event.epoch, event.time)
+                run.points += points(metrics, event.epoch, event.time)
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
                 run.tags["recdrop.state"] = event.status
-                if event.status == events.PAUSED:
-                    return
                 record = self.records.trials[event.trial_id]
                 run.points += _end_points(record, event)
                 run.texts |= {"error.txt": failure_text(event.message)} if event.message else {}
@@ -229,21 +213,6 @@ class SearchContents:
                     best = event.score if self._best is None else better(self._best, event.score)
                     self._best, name = best, f"best_{self.search.objective}"
                     self.run.points += points({name: best}, record.number, event.time)
-
-    def _goes_on(self, event: events.TrialStarted) -> bool:
-        return event.initial_epoch > 0 and event.trial_id in self.latest
-
-    def _end_paused(self) -> None:
-        """Ends the runs of the trials that have paused when the search ends."""
-        for record in self.records.trials.values():
-            self._end_if_paused(record)
-
-    def _end_if_paused(self, record: Any) -> None:
-        run, ended = self.latest.get(record.trial_id), record.ended
-        if run is not None and ended is not None and record.state == events.PAUSED:
-            run.points += _end_points(record, ended)
-            run.end = (_STATUS[events.PAUSED], record.ended_at or ended.time)
-            self.changed[run.key] = run
 
     def _interrupt_trials(self, when: float | None) -> None:
         for trial_id in list(self.under_way):
@@ -298,9 +267,8 @@ def points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
 
 def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
     """Returns the metrics of a whole trial, under names that are the same in every search."""
-    # Tables sort by `objective`, and the score of a pruned or paused trial is not comparable.
-    early = {events.PRUNED: "objective_at_prune", events.PAUSED: "objective_at_pause"}
-    name = early.get(end.status, "objective")
+    # Tables sort by `objective`, and the score of a pruned trial is not comparable.
+    name = "objective_at_prune" if end.status == events.PRUNED else "objective"
     numbers = {
         name: end.score,
         "objective_std": end.std,

@@ -47,7 +47,7 @@ _FLUSH_SECONDS = 60.0
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 """Seconds until a failed writer is called again, doubled after each further failure."""
 
-_ENDED = ("COMPLETED", "STOPPED", "PAUSED", "FAILED")
+_ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
 
 class Tracking:
@@ -274,13 +274,10 @@ class Tracking:
     def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""
         self._over = True
-        if self.records.no_more is None:
-            if (found := exhausted(self._oracle)) is not None:
-                tried, number = found
-                reason = events.EXHAUSTED
-                self.emit(events.NoMoreTrials(reason=reason, configurations=number, tried=tried))
-            elif getattr(self._oracle, "is_settled", False):
-                self.emit(events.NoMoreTrials(reason=events.SETTLED))
+        if self.records.no_more is None and (found := exhausted(self._oracle)) is not None:
+            tried, number = found
+            reason = events.EXHAUSTED
+            self.emit(events.NoMoreTrials(reason=reason, configurations=number, tried=tried))
         if not self.stays_open:
             self.close()
 

@@ -16,8 +16,7 @@ from recdrop_tune.oracle.failures import (
     TooManyFailuresError,
     has_ended_by_failures,
 )
-from recdrop_tune.oracle.learning_curves import rungs
-from recdrop_tune.oracle.optuna_oracle import PAUSE, OptunaOracle
+from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Encoding, Parameter
 from recdrop_tune.oracle.proposals import (
     exhausted,
@@ -42,15 +41,11 @@ from recdrop_tune.oracle.scores import (
 from recdrop_tune.oracle.study import as_optuna, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.trial_files import (
-    PAUSED,
     damage_named,
-    drop_states,
     is_chief,
-    paused_epoch,
     read_object,
     read_trial,
     settled,
-    state_path,
     unnoted,
 )
 from recdrop_tune.oracle.twins import (
@@ -70,8 +65,6 @@ from recdrop_tune.oracle.workers import Workers
 __all__ = [
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
-    "PAUSE",
-    "PAUSED",
     "Configuration",
     "Encoding",
     "HalvingPruner",
@@ -88,7 +81,6 @@ __all__ = [
     "check_names",
     "configuration_name",
     "damage_named",
-    "drop_states",
     "exhausted",
     "fewer_than_trials",
     "first_value",
@@ -107,16 +99,13 @@ __all__ = [
     "other_names",
     "parameters_of",
     "pareto",
-    "paused_epoch",
     "plain",
     "quiet_optuna",
     "ranked",
     "reached",
     "read_object",
     "read_trial",
-    "rungs",
     "settled",
-    "state_path",
     "study_of",
     "tried_of_all",
     "twin_among",

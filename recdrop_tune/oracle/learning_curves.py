@@ -14,7 +14,8 @@ from recdrop_tune.oracle.scores import Curve
 
 Array = NDArray[np.float64]
 
-_POWERS, _LAST = [3**power for power in range(20)], 2
+# The epochs at which a curve is read, besides its last one: first epochs tell more than later ones.
+_POWERS = [3**power for power in range(20)]
 # The part of a configuration's covariance that all its epochs have in common; the rest fades between epochs.
 _LASTING = 0.5
 # Variance of a training that its configuration does not explain, where that of all scores is 1.
@@ -27,26 +28,14 @@ _LENGTH_DEVIATION = 1.0
 _FADING = 0.7, 6.0
 _NOISE = 0.003, 0.05
 # The deviation of the values grows with this power of the epoch: first epochs are much alike. With one
-# deviation for all epochs the predictions would be about twice as certain, and searches would end too early.
+# deviation for all epochs, the predictions would be about twice as certain.
 _GROWTH = 0.0, 1.2
 # Values worse than this quantile count as that quantile: how bad a bad training is does not matter.
 _CAP = 0.9
 
 
-def rungs(epochs: int) -> list[int]:
-    """Returns the numbers of epochs after which a training pauses: 1, 3, 9, 27 ..., and its end.
-
-    There is no pause before the last two epochs: it would save next to nothing.
-
-    Example:
-        >>> rungs(20), rungs(11)
-        ([1, 3, 9, 20], [1, 3, 11])
-    """
-    return [*_POWERS[: bisect_left(_POWERS, epochs - _LAST)], epochs]
-
-
 def seen_of(curve: Curve) -> list[tuple[int, float]]:
-    """Returns epochs and the best values until then: those of the rungs, and the last one."""
+    """Returns 1, 3, 9, 27 ... and the last epoch of a curve, each with the best value until then."""
     if not curve.steps:
         return []
     last = curve.steps[-1] + 1

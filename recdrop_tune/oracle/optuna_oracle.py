@@ -7,8 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.failures import NOT_A_NUMBER, OUT_OF_MEMORY, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete, read_warm_trials
-from recdrop_tune.oracle.parameters import Key, Values
+from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.proposals import (
-    as_drawn,
     key,
     key_of_drawn,
     keys_of_trials,
@@ -38,31 +36,15 @@ from recdrop_tune.oracle.proposals import (
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import BLIND, make_sampler, quiet_optuna
 from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, outcome
-from recdrop_tune.oracle.surrogate import DISCARDED, STARTUP_TRIALS, SurrogateSampler, nothing
-from recdrop_tune.oracle.trial_files import (
-    PAUSED,
-    drop_states,
-    empty_state,
-    is_catching_up,
-    paused_epoch,
-    restore,
-    save_state,
-    save_trial,
-    state_size,
-)
-from recdrop_tune.oracle.twins import active_values, due_twin, needed, offers_none, twin_of_best
+from recdrop_tune.oracle.surrogate import DISCARDED, SurrogateSampler, nothing
+from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
+from recdrop_tune.oracle.twins import active_values, due_twin, offers_none, twin_of_best
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10
 
-PAUSE = "pause"
-"""The name of the pruner that pauses trials."""
-
-MOST_PAUSED = 10**9
-"""The most bytes of paused trainings that are kept on disk."""
-
-# How often the epochs of running trials are saved, which takes milliseconds. After a kill a trial that
-# cannot pause begins anew.
+# How often the epochs of running trials are saved, which takes milliseconds. After a kill, a running trial
+# begins anew.
 _SECONDS_BETWEEN_SAVES = 1.0
 
 
@@ -87,10 +69,7 @@ class OptunaOracle(kt.Oracle):
             `"cmaes"`, `"nsga2"`.
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
             after twice as many, it stops trials in the worse half of all that got so far),
-            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. With `"pause"`,
-            a `recdrop_tune.Tuner` pauses each trial after 1, 3, 9, 27 ... epochs, and paused trials and new
-            configurations compete for the next epochs. When `max_trials` have begun and five are complete,
-            the search ends as soon as no paused one is expected to improve the best by a thousandth.
+            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
         storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
             default the study is in memory, and made from the trials whenever the search is opened. The
             storage is trusted: Optuna's CMA-ES unpickles its state from it.
@@ -126,12 +105,6 @@ class OptunaOracle(kt.Oracle):
     """
 
     objective: Any
-
-    worth = 0.001
-    """A search with pauses ends when no training is expected to gain more than this part of the best loss."""
-
-    fewest = 5
-    """The fewest trials that a search with pauses completes: the expected gain is estimated from them."""
 
     def __init__(
         self,
@@ -170,16 +143,6 @@ class OptunaOracle(kt.Oracle):
             if sampler in (None, "surrogate"):
                 sampler = "tpe" if len(goals) > 1 else "surrogate"
         self.sampler = sampler
-        self.can_pause = pruner == PAUSE
-        """Whether trials can pause."""
-        if self.can_pause:
-            pruner = None  # Where a model or a callback cannot pause, trials are pruned.
-            is_default = sampler == "surrogate" or isinstance(sampler, SurrogateSampler)
-            if len(goals) > 1 or not is_default:
-                expected = (
-                    "another one than 'pause', which needs the default sampler and one objective"
-                )
-                raise invalid_argument("pruner", expected=expected, received=PAUSE)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -199,7 +162,6 @@ class OptunaOracle(kt.Oracle):
         self.max_none_share = max_none_share
         self.timeout = check_seconds("timeout", timeout)
         self.worker_timeout = check_seconds("worker_timeout", worker_timeout)
-        self.rungs: list[int] = []
         self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
         self._saved_at = -math.inf
@@ -214,9 +176,6 @@ class OptunaOracle(kt.Oracle):
         self._attempts: dict[str, optuna.Trial] = {}  # The running trials, by Keras Tuner's id.
         self._reported: dict[str, set[int]] = {}
         self._twins: set[str] = set()
-        self._chosen: Values | None = None  # By `_next`, for the next trial.
-        self.is_settled = False
-        """Whether trials have paused, and none of them is worth continuing."""
 
     @property
     def study(self) -> optuna.Study:
@@ -235,9 +194,8 @@ class OptunaOracle(kt.Oracle):
                 print(line)
             self._study = open_study(self, self._warm[0] if self._warm else ())
             # Workers that outlived the oracle's process still report to their trials.
-            for trial in self.trials.values():
-                if trial.status == PAUSED or trial in self.ongoing_trials.values():
-                    self._continue_attempt(trial.trial_id)
+            for trial in self.ongoing_trials.values():
+                self._continue_attempt(trial.trial_id)
         return self._study
 
     def read_warm_start(self, folder: str | Path | None = None) -> list[str]:
@@ -314,36 +272,25 @@ class OptunaOracle(kt.Oracle):
                 self._deadline = time.monotonic() + self.timeout
             # Several processes can train one trial together, under one id.
             shared = self.multi_worker and tuner_id in self.ongoing_trials
-            known, going_on = len(self.trials), None
-            if not self.rungs:
-                self._begin_anew()
-            pauses = self.rungs and not self._retry_queue and tuner_id not in self.ongoing_trials
-            for exhausted in (False, True) if pauses else (False,):
-                going_on = self._next(exhausted) if pauses else None
-                if going_on is not None:
-                    self._retry_queue.append(going_on)
-                trial = super().create_trial(tuner_id)
-                # Keras Tuner's lock stays taken after an exception, so it is raised here.
-                failure, self._failure = self._failure, None
-                if failure is not None:
-                    raise failure
-                if trial.status != "STOPPED":
-                    break
+            known = len(self.trials)
+            trial = super().create_trial(tuner_id)
+            # Keras Tuner's lock stays taken after an exception, so it is raised here.
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
             if trial.status == "RUNNING" and len(self.trials) == known and not shared:
-                # Or a crash brings back what it had reported.
-                first = paused_epoch(self._folder(trial))
-                if scores.forget_metrics(trial, first) or trial.trial_id != going_on:
-                    self._save_trial(trial)
-                    self._restart(trial)
+                scores.forget_metrics(trial)
+                self._save_trial(trial)  # Or a crash brings back what it had reported.
+                self._restart(trial)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
         values = None
         try:
-            over = self._is_over() or self.is_settled
-            twin = self.twin_last and offers_none(self.hyperparameters.space)
-            if twin and (over or self._is_full()):
+            over = self._deadline is not None and time.monotonic() >= self._deadline
+            last = self.max_trials is not None and len(self.trials) >= self.max_trials - 1
+            if self.twin_last and (last or over) and offers_none(self.hyperparameters.space):
                 if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": "IDLE"}
                 values = due_twin(self)
@@ -356,93 +303,6 @@ class OptunaOracle(kt.Oracle):
             self._failure = failure
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
-    def _is_over(self) -> bool:
-        """Returns whether the time is up."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
-    def _is_full(self) -> bool:
-        """Returns whether no more trials can begin, but for the twin at the end."""
-        twin = self.twin_last and offers_none(self.hyperparameters.space)
-        return self.max_trials is not None and len(self.trials) >= self.max_trials - twin
-
-    def _begin_anew(self) -> None:
-        """Lets a trial begin anew that has paused before a model or a callback could not."""
-        self._chosen, self.is_settled = None, False
-        paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
-        if paused and not self._retry_queue and not self._is_over():
-            drop_states(self._folder(paused[0]))
-            self._retry_queue.append(paused[0].trial_id)
-
-    def _next(self, exhausted: bool) -> str | None:
-        """Returns the paused trial to continue; None if another one begins, or the search is over.
-
-        When nothing else is worth training, the answer still needs the baseline without dropout and the twin
-        of the best: they are trained to their end. `exhausted` is whether no other one can begin.
-        """
-        self._chosen, self.is_settled = None, False
-        paused = [trial for trial in self.trials.values() if trial.status == PAUSED]
-        over = self._is_over()
-        for each in paused:
-            catches_up = not over and is_catching_up(self._folder(each))
-            if each.trial_id in self._twins or catches_up:
-                return str(each.trial_id)
-        if not paused:
-            return None
-        if not over:
-            full = exhausted or self._is_full()
-            if not full and (self.points_to_try() or len(self.trials) < STARTUP_TRIALS):
-                return None
-            for trial_id, drawn in self._promising(paused, full):
-                if trial_id is not None:
-                    return trial_id
-                if drawn is not None and not full:
-                    self._chosen = as_drawn(self, drawn)
-                    return None
-        self.is_settled = True
-        if self.ongoing_trials:  # One of them may be what is needed.
-            return None
-        going_on = needed(self, paused)
-        if going_on is not None:
-            self._twins.add(going_on)
-        return going_on
-
-    def _promising(
-        self, paused: Sequence[Any], full: bool
-    ) -> Iterator[tuple[str | None, Values | None]]:
-        """Yields the paused trials and the new configuration that are worth training, the best first.
-
-        The most promising of the paused trials keep their models on disk, at least the first. The others
-        begin anew if they are to continue. `full` is whether no more trials can begin.
-        """
-        trials = {self._attempts[each.trial_id].number: each for each in paused}
-        with self._asking(keys_of_trials(self), limits(self)) as sampler:
-            ranked = sampler.rank(self.study, trials, self.rungs[-1])
-        waiting = [trials[number] for _, _, number in ranked if number is not None]
-        size = 0
-        for place, folder in enumerate(map(self._folder, waiting)):
-            size += state_size(folder)
-            if place and size > MOST_PAUSED:
-                empty_state(folder)
-        complete = sum(trial.status == "COMPLETED" for trial in self.trials.values())
-        for gain, drawn, number in ranked:
-            if not full or complete < self.fewest or gain >= self.worth:
-                yield (None if number is None else str(trials[number].trial_id)), drawn
-
-    @contextmanager
-    def _asking(self, tried: set[Key], refuses: Callable[[Values], bool]) -> Iterator[Any]:
-        """Tells the sampler what is in the space, and what is refused; yields the sampler."""
-        space, sampler = self.hyperparameters.space, self.study.sampler
-        if not isinstance(sampler, SurrogateSampler):
-            yield sampler
-            return
-        # A model can add to it while the search runs.
-        sampler.space = parameters_of(space)
-        sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
-        try:
-            yield sampler
-        finally:
-            sampler.refuses = nothing
-
     def _propose(self, trial_id: str) -> Values | None:
         space, tried = self.hyperparameters.space, keys_of_trials(self)
         check_names(space)
@@ -451,10 +311,13 @@ class OptunaOracle(kt.Oracle):
             self._waiting.pop(0)
             if key(self, values) not in tried:
                 return self._begin(trial_id, values)
-        if self._chosen is not None:
-            return self._begin(trial_id, self._chosen)
         study, refuses = self.study, limits(self)
-        with self._asking(tried, refuses):
+        sampler = study.sampler
+        if isinstance(sampler, SurrogateSampler):
+            # A model can add to it while the search runs.
+            sampler.space = parameters_of(space)
+            sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
+        try:
             for _ in range(_ASKS):
                 asked = study.ask()
                 values = walk(space, partial(suggest, asked))
@@ -470,6 +333,9 @@ class OptunaOracle(kt.Oracle):
                     study.tell(asked, state=TrialState.FAIL)
                 if not new:
                     break
+        finally:
+            if isinstance(sampler, SurrogateSampler):
+                sampler.refuses = nothing
         untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
 
@@ -477,7 +343,7 @@ class OptunaOracle(kt.Oracle):
         """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.
 
         Returns:
-            The trial; a copy with the status `STOPPED` if it is to be stopped, or `PAUSED` if it is to pause.
+            The trial; a copy with the status `STOPPED` if it is to be stopped.
         """
         with self._lock:
             if isinstance(self.objective, scores.SeveralObjectives):
@@ -490,18 +356,13 @@ class OptunaOracle(kt.Oracle):
             # With several trainings, only the first one's epochs are reported.
             if step in self._reported[trial_id] or not math.isfinite(value):
                 return trial
-            earlier = max(self._reported[trial_id], default=-1)
             self._reported[trial_id].add(step)
             attempt.report(value, step)
-            answer = copy.copy(trial)
-            if self.rungs:
-                passed = any(earlier + 1 < rung <= step + 1 for rung in self.rungs)
-                if passed and step + 1 < self.rungs[-1]:
-                    answer.status = PAUSED
             # If dropout helps much, a twin that is stopped would hide it.
-            elif attempt.should_prune() and trial_id not in self._twins:
-                answer.status = "STOPPED"
-            return answer
+            if attempt.should_prune() and trial_id not in self._twins:
+                trial = copy.copy(trial)
+                trial.status = "STOPPED"
+            return trial
 
     def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
         """Adds an epoch to a trial; returns the trial."""
@@ -513,8 +374,7 @@ class OptunaOracle(kt.Oracle):
         # Keras Tuner would also look for the best epochs before and after, and save each one.
         for name, value in metrics.items():
             held[name].update(float(value), step)
-        # A trial that continues needs all of its earlier epochs, so with pauses each one is saved.
-        if self.rungs or now - self._saved_at > _SECONDS_BETWEEN_SAVES:
+        if now - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self._save_trial(trial)
             self._saved_at = now
         return trial
@@ -541,9 +401,6 @@ class OptunaOracle(kt.Oracle):
             TooManyFailuresError: Too many trials failed in a row.
         """
         with self._lock:
-            if trial.status == PAUSED:
-                self._pause(trial)
-                return
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)
@@ -568,19 +425,6 @@ class OptunaOracle(kt.Oracle):
                 f"{self._most_failures}.\n{message}"
             )
 
-    def _folder(self, trial: Any) -> Path:
-        return Path(self._get_trial_dir(trial.trial_id))
-
-    def _pause(self, paused: Any) -> None:
-        trial = self.trials[paused.trial_id]
-        trial.status = PAUSED
-        self.update_space(paused.hyperparameters)
-        self._save_trial(trial)
-        for tuner_id, ongoing in list(self.ongoing_trials.items()):
-            if ongoing.trial_id == trial.trial_id:
-                del self.ongoing_trials[tuner_id]
-        self.save()
-
     def save(self) -> None:
         """Saves the state of the oracle, all of it or nothing."""
         save_state(self)
@@ -597,14 +441,11 @@ class OptunaOracle(kt.Oracle):
         restore(self)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the search, with the layers whose dropout is known, and when trials pause."""
-        return {**super().get_state(), "returns_steps": self.returns_steps, "rungs": self.rungs}
+        """Returns the state of the search, with the layers whose dropout is known."""
+        return {**super().get_state(), "returns_steps": self.returns_steps}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned; the study is made anew on its next use.
-
-        A tuner says once more when trials pause.
-        """
+        """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
         self.returns_steps = dict(state.get("returns_steps", {}))
         self._close_study()

@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Key, key_of
-from recdrop_tune.oracle.trial_files import PAUSED
 
 
 def objectives(objective: Any) -> list[Any]:
@@ -81,11 +80,11 @@ class Reached:
 
 
 def reached(trial: Any, objective: Any) -> Reached:
-    """Returns the best epoch of a complete, pruned or paused trial; an empty `Reached` for other trials."""
+    """Returns the best epoch of a complete or pruned trial; an empty `Reached` for other trials."""
     first = objectives(objective)[0]
     complete = trial.status == "COMPLETED"
     step = trial.best_step if complete else None
-    if trial.status in ("STOPPED", PAUSED):
+    if trial.status == "STOPPED":
         step = best_step(trial, first)
     if step is None:
         return Reached()
@@ -99,19 +98,9 @@ def reached(trial: Any, objective: Any) -> Reached:
     return Reached(int(step), value, metrics, std)
 
 
-def forget_metrics(trial: Any, first: int = 0) -> bool:
-    """Deletes the metrics of a Keras Tuner trial from an epoch on; returns whether there were any."""
-    if not first:
-        had, trial.metrics = bool(trial.metrics.metrics), type(trial.metrics)()
-        return had
-    had = False
-    for name, history in trial.metrics.metrics.items():
-        kept = [each for each in history.get_history() if each.step < first]
-        if len(kept) < len(history.get_history()):
-            had = True
-            trial.metrics.metrics[name] = type(history)(history.direction)
-            trial.metrics.metrics[name].set_history(kept)
-    return had
+def forget_metrics(trial: Any) -> None:
+    """Deletes the metrics of a Keras Tuner trial."""
+    trial.metrics = type(trial.metrics)()
 
 
 def metrics_at(trial: Any, step: int | None) -> dict[str, float]:

@@ -32,7 +32,7 @@ from recdrop_tune.oracle.conditions import (
 from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, objectives, values_of
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
-from recdrop_tune.oracle.trial_files import ENDED, PAUSED
+from recdrop_tune.oracle.trial_files import ENDED
 
 ID = "keras_tuner_id"
 """User attribute of Optuna's trials: Keras Tuner's id."""
@@ -79,7 +79,6 @@ def _complete(study: optuna.Study, oracle: Any) -> None:
     numbers = numbers_in(study)
     ids = {number: trial_id for trial_id, number in numbers.items()}
     under_way = {trial.trial_id for trial in oracle.ongoing_trials.values()}
-    under_way |= {id for id, trial in oracle.trials.items() if trial.status == PAUSED}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         trial = oracle.trials.get(ids.get(left.number, ""))
         if trial is None or trial.trial_id not in under_way:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import secrets
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
@@ -44,17 +44,6 @@ DISCARDED = "discarded"
 
 WARM = "warm_start"
 """Attribute of a trial of another search; its configuration can be tried again."""
-
-
-class Promise(NamedTuple):
-    """What can be trained next: the values of a new configuration, or the number of a paused trial.
-
-    Its gain is the expected improvement over the best complete trial at the last epoch; of a loss, as a part.
-    """
-
-    gain: float
-    values: Values | None = None
-    number: int | None = None
 
 
 def nothing(values: Values) -> bool:
@@ -101,7 +90,7 @@ class SurrogateSampler(BaseSampler):
         ('a', True)
 
     Reference:
-        Trials that pause: Swersky, Snoek and Adams 2014, arXiv:1406.3896. Expected improvement: Jones,
+        Learning curves: Swersky, Snoek and Adams 2014, arXiv:1406.3896. Expected improvement: Jones,
         Schonlau and Welch 1998, doi:10.1023/A:1008306431147. One process over a conditional space, inactive
         parameters in the middle: Hutter, Hoos and Leyton-Brown 2011, doi:10.1007/978-3-642-25566-3_40.
     """
@@ -137,26 +126,9 @@ class SurrogateSampler(BaseSampler):
             drawn = (self._candidates_of(space).draw(tried, random) for _ in range(_DRAWS))
             found = next((each for each in drawn if each and not self.refuses(each)), None)
         else:
-            ranked = self._rank(space, trials, study.direction, random)
-            found = ranked[0].values if ranked else None
+            found = self._most_promising(space, trials, study.direction, random)
         # Another thread may have inferred more parameters by now.
         return {name: value for name, value in (found or {}).items() if name in search_space}
-
-    def rank(self, study: optuna.Study, paused: Collection[int], epochs: int) -> list[Promise]:
-        """Ranks what can be trained next: trials that have paused, and a new configuration.
-
-        Args:
-            study: The study. A trial that has paused is running in it.
-            paused: The numbers of the trials that have paused.
-            epochs: The epochs of a complete training.
-
-        Returns:
-            The paused trials and the best new configuration, the most promising first.
-        """
-        trials = known_trials(study)
-        reported = sum(len(trial.intermediate_values) for trial in trials)
-        random = np.random.default_rng([self._seed, len(trials), reported])
-        return self._rank(self._space_of(study), trials, study.direction, random, paused, epochs)
 
     def sample_independent(
         self,
@@ -178,33 +150,30 @@ class SurrogateSampler(BaseSampler):
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         return infer_space(study.get_trials(deepcopy=False, states=states))
 
-    def _rank(
+    def _most_promising(
         self,
         space: list[Parameter],
         trials: list[FrozenTrial],
         direction: StudyDirection,
         random: np.random.Generator,
-        paused: Collection[int] = (),
-        epochs: int = 1,
-    ) -> list[Promise]:
+    ) -> Values | None:
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         curves = {trial.number: self._curve(trial, sign) for trial in trials}
         values = {trial.number: trial.params for trial in trials}
         tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
         running = [trial.number for trial in trials if not trial.state.is_finished()]
-        end = max([epochs, *(curve.steps[-1] + 1 for curve in curves.values() if curve.steps)])
+        end = max([1, *(curve.steps[-1] + 1 for curve in curves.values() if curve.steps)])
         seen = observed(curves, end)
         ranked = sorted(seen, key=lambda number: seen[number][-1][1])
         best = [values[number] for number in ranked[:_BEST_VARIED]]
         offered = self._candidates_of(space).untried(tried, best, random)
-        if not offered and not paused:
-            return []
+        if not offered:
+            return None
         encoding = Encoding(space)
         fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
         rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
         if not rows:  # Nothing is known of them.
-            new = self._first_accepted([Promise(math.nan, values=each) for each in offered])
-            return new + [Promise(math.nan, number=each) for each in paused]
+            return self._first_accepted(offered)
         numbers, at, reached = zip(*rows, strict=True)
         points = dict(zip(fitted, encoding(values[number] for number in fitted), strict=True))
         process = LearningCurves(
@@ -216,7 +185,7 @@ class SurrogateSampler(BaseSampler):
             end,
             random,
         )
-        busy = [number for number in running if number in points and number not in paused]
+        busy = [number for number in running if number in points]
         process.suppose(np.array([points[number] for number in busy]), busy)
         # Those of complete trials at the last epoch.
         whole = [
@@ -224,23 +193,13 @@ class SurrogateSampler(BaseSampler):
             for number, epoch, score in zip(numbers, at, process.scores, strict=False)
             if epoch == end and curves[number].state == TrialState.COMPLETE
         ]
-        waiting = [number for number in fitted if number in paused]
-        every = np.concatenate([encoding(offered), encoding(values[n] for n in waiting)])
-        # Any negative number is the number of none.
-        mean, deviation = process.predict(every, [*(-1 for _ in offered), *waiting])
-        best_score = min(whole, default=mean.min(initial=math.inf))
-        gains = process.unit * improvement(mean, deviation, best_score)
-        new = [Promise(gain, values=v) for gain, v in zip(gains, offered, strict=False)]
-        promises = self._first_accepted(sorted(new, key=lambda each: -each.gain))
-        promises += [
-            Promise(gain, number=n) for gain, n in zip(gains[len(offered) :], waiting, strict=True)
-        ]
-        # Those of many trials that are not fitted are among the worst.
-        promises += [Promise(0.0, number=number) for number in paused if number not in points]
-        return sorted(promises, key=lambda each: -each.gain)
+        # No training has a negative number.
+        mean, deviation = process.predict(encoding(offered), [-1] * len(offered))
+        gains = improvement(mean, deviation, min(whole, default=mean.min()))
+        return self._first_accepted(offered[n] for n in np.argsort(-gains, kind="stable"))
 
-    def _first_accepted(self, promises: list[Promise]) -> list[Promise]:
-        return next(([each] for each in promises if not self.refuses(each.values or {})), [])
+    def _first_accepted(self, offered: Iterable[Values]) -> Values | None:
+        return next((values for values in offered if not self.refuses(values)), None)
 
     def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
         if not trial.state.is_finished():
@@ -256,14 +215,13 @@ class SurrogateSampler(BaseSampler):
         return self._candidates[1]
 
 
-def known_trials(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
+def known_trials(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
     """Lists the other trials that are running or have ended, without discarded ones."""
-    own = None if trial is None else trial.number
     begun = [each for each in study.get_trials(deepcopy=False) if each.state != TrialState.WAITING]
     return [
         each
         for each in begun
-        if each.number != own and each.params and not each.user_attrs.get(DISCARDED)
+        if each.number != trial.number and each.params and not each.user_attrs.get(DISCARDED)
     ]
 
 

@@ -7,7 +7,6 @@ is missing in the state, or one that has ended although the state has it under w
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +20,6 @@ from recdrop_tune.files import check_trial_ids, trial_folder, write_atomically
 
 ENDED = ("COMPLETED", "FAILED", "STOPPED")
 """Keras Tuner's statuses of trials that have ended."""
-
-PAUSED = "PAUSED"
-"""The status of a trial that has paused and can continue. Keras Tuner has no such status."""
-
-RESTING = (*ENDED, PAUSED)
-"""The statuses of trials that nobody has to train."""
 
 RESTORE = (
     "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
@@ -106,16 +99,16 @@ def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
     is missing in the state has never run, and it is proposed again.
     """
     noted = set(state["start_order"])
-    return [id for id, trial in trials.items() if id not in noted and trial.status not in RESTING]
+    return [id for id, trial in trials.items() if id not in noted and trial.status not in ENDED]
 
 
 def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     """Brings an oracle's state, which was saved last, into line with its trials by id.
 
-    Each trial that has neither ended nor paused is then under way, or waits to run again.
+    Each trial that has not ended is then under way, or waits to run again.
     """
     ended = {id for id, trial in trials.items() if trial.status in ENDED}
-    unfinished = {id for id, trial in trials.items() if trial.status not in RESTING}
+    unfinished = set(trials) - ended
     ongoing = {tuner: id for tuner, id in state["ongoing_trials"].items() if id in unfinished}
     waiting = [id for id in state["retry_queue"] if id in unfinished]
     lost = sorted(unfinished - set(ongoing.values()) - set(waiting))
@@ -127,45 +120,6 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
         "start_order": [*state["start_order"], *sorted(set(trials) - set(state["start_order"]))],
         "end_order": [*in_end_order, *sorted(ended - set(in_end_order))],
     }
-
-
-def state_path(folder: Path, epoch: int) -> Path:
-    """Returns the file of the trainings of a trial that have paused after a number of epochs."""
-    return folder / f"paused-{epoch}.npz"
-
-
-def _states(folder: Path) -> dict[int, Path]:
-    names = {path.stem.removeprefix("paused-"): path for path in folder.glob("paused-*.npz")}
-    return {int(name): path for name, path in names.items() if name.isdecimal()}
-
-
-def paused_epoch(folder: Path) -> int:
-    """Returns the number of epochs after which the trial of a folder can continue; 0 if it begins anew."""
-    states = _states(folder).items()
-    return max((epoch for epoch, path in states if path.stat().st_size), default=0)
-
-
-def is_catching_up(folder: Path) -> bool:
-    """Returns whether a trial whose state was emptied has begun anew, and has paused earlier than before."""
-    return 0 < paused_epoch(folder) < max(_states(folder), default=0)
-
-
-def drop_states(folder: Path, before: float = math.inf) -> None:
-    """Deletes the files of paused trainings, or those with fewer epochs."""
-    for epoch, path in _states(folder).items():
-        if epoch < before:
-            path.unlink(missing_ok=True)
-
-
-def state_size(folder: Path) -> int:
-    """Returns the number of bytes of a paused training."""
-    return sum(path.stat().st_size for path in _states(folder).values())
-
-
-def empty_state(folder: Path) -> None:
-    """Empties the file of a paused training: its name says until where the training has to catch up."""
-    for path in _states(folder).values():
-        path.write_bytes(b"")
 
 
 # `_save_trial`, `_get_oracle_fname`, `_get_trial_dir`, `_project_dir` and `_retry_queue` are Keras Tuner's,
@@ -185,7 +139,7 @@ def save_trial(oracle: Any, trial: Any) -> None:
     power cut their trial is trained anew.
     """
     path = Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json"
-    durable = trial.status in RESTING or not path.exists()
+    durable = trial.status in ENDED or not path.exists()
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
 
 
@@ -209,13 +163,6 @@ def restore(oracle: Any) -> None:
                 raise ProjectError(f"`{missing}` is missing. {RESTORE}")
         lost = unnoted(state, trials)
         oracle.trials = {id: trial for id, trial in trials.items() if id not in lost}
-        for trial in oracle.trials.values():
-            # Killed after its state was written, and before it was noted as paused.
-            paused = paused_epoch(Path(oracle._get_trial_dir(trial.trial_id)))
-            histories = (each.get_history() for each in trial.metrics.metrics.values())
-            steps = [int(each.step) for history in histories for each in history]
-            if paused and trial.status not in RESTING and max(steps, default=-1) + 1 == paused:
-                trial.status = PAUSED
         oracle.set_state(settled(state, oracle.trials))
     for trial_id in lost:
         Path(oracle._get_trial_dir(trial_id), "trial.json").unlink(missing_ok=True)

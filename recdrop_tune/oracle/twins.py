@@ -6,9 +6,7 @@ the difference would include that of a learning rate or a number of units.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import keras_tuner as kt
@@ -16,7 +14,6 @@ import keras_tuner as kt
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.oracle.conditions import HyperParameter, is_active, middle, parents_first
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.scores import objectives, reached
 from recdrop_tune.standing import NONE, drops
 
 Configuration = tuple[str, bool]
@@ -127,36 +124,3 @@ def ranked(oracle: Any) -> list[Any]:
     """Lists the complete trials of an oracle, best first by its first objective."""
     best = oracle.get_best_trials(len(oracle.trials))
     return [trial for trial in best if trial.status == "COMPLETED"]
-
-
-def needed(oracle: Any, paused: Sequence[Any]) -> str | None:
-    """Returns the paused trial without which there is no answer.
-
-    If the time was up before a trial with dropout was complete, it is the best of them so far (without twins
-    in the space, of all). Then it is the baseline, which is the first trial without dropout, if no other one
-    without dropout is complete; or the twin of the best configuration with dropout.
-    """
-    complete, with_twins = ranked(oracle), offers_none(oracle.hyperparameters.space)
-
-    def counts(trial: Any) -> bool:
-        return has_dropout(trial.hyperparameters) or not with_twins
-
-    candidates = [each for each in paused if counts(each)]
-    if candidates and not any(map(counts, complete)):
-        return str(min(candidates, key=partial(_so_far, oracle.objective)).trial_id)
-    if not with_twins:
-        return None
-    if all(has_dropout(trial.hyperparameters) for trial in complete):
-        for trial in paused:
-            if not has_dropout(trial.hyperparameters):
-                return str(trial.trial_id)
-    twin = twin_of_best(oracle)
-    twins = (each for each in paused if active_values(each.hyperparameters) == twin)
-    return next((str(each.trial_id) for each in twins), None)
-
-
-def _so_far(objective: Any, trial: Any) -> float:
-    """Returns the best value of a trial until now, to be minimized."""
-    value = reached(trial, objective).value
-    sign = -1.0 if objectives(objective)[0].direction == "max" else 1.0
-    return math.inf if value is None else sign * value

@@ -161,8 +161,6 @@ class Workers:
             if state is None:
                 return
             oracle.set_state(settled(state, oracle.trials))
-            if "rungs" in state:  # Its workers do not say it again.
-                oracle.rungs = state["rungs"]
             _restore_grid(oracle)
             for trial in oracle.ongoing_trials.values():
                 trial.status = "RUNNING"

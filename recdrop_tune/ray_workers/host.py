@@ -16,7 +16,7 @@ from typing import Any
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
 from recdrop_tune.files import read_all, trial_folder, write_all
-from recdrop_tune.oracle import PAUSED, Workers, drop_states, paused_epoch
+from recdrop_tune.oracle import Workers
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
 from recdrop_tune.tuner import Tuner
@@ -122,14 +122,6 @@ class OracleHost:
         overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
         return State(self._events[seen:], overdue, self._tasks.over, self._warnings)
 
-    def get_rungs(self) -> list[int]:
-        """Returns the epochs after which trials pause."""
-        return list(self._tuner.oracle.rungs)
-
-    def set_rungs(self, rungs: list[int]) -> None:
-        """Sets the epochs after which trials pause."""
-        self._tuner.oracle.rungs = rungs
-
     def get_space(self) -> Any:
         """Returns the search space."""
         return self._tuner.oracle.get_space()
@@ -165,10 +157,8 @@ class OracleHost:
         """Ends a trial, and stores the files of its training."""
         if not self._has(tuner_id, trial.trial_id):
             return
-        if trial.status in ("COMPLETED", PAUSED):
-            folder = Path(self._tuner.get_trial_dir(trial.trial_id))
-            write_all(folder, left)
-            drop_states(folder, before=paused_epoch(folder))
+        if trial.status == "COMPLETED":
+            write_all(Path(self._tuner.get_trial_dir(trial.trial_id)), left)
         self._since.pop(tuner_id, None)
         self._end(trial)
 

@@ -22,7 +22,7 @@ from recdrop_tune.scratch import scratch_folder
 from recdrop_tune.tuner import ReportsEpochs, TrainingReporter
 
 _IDLE_SECONDS = 0.2
-_READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries", "can_pause")
+_READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
 
 class RemoteOracle:
@@ -61,15 +61,6 @@ class RemoteOracle:
             f"the oracle is in another process, and its `{name}` is not available here"
         )
 
-    @property
-    def rungs(self) -> list[int]:
-        """The epochs after which trials pause."""
-        return list(self._ask("get_rungs"))
-
-    @rungs.setter
-    def rungs(self, rungs: list[int]) -> None:
-        self._ask("set_rungs", rungs)
-
     def get_space(self) -> Any:
         """Returns the oracle's search space."""
         return self._ask("get_space")
@@ -86,11 +77,12 @@ class RemoteOracle:
         if trial.status == "RUNNING":
             self._trial = trial
             self._reporter.begins(trial.trial_id)
-            # A paused trial continues, as do trials of Hyperband: another worker might have trained them.
-            earlier = trial.hyperparameters.values.get("tuner/trial_id", trial.trial_id)
-            # First: it refuses an id that leads elsewhere.
-            there = self._ask("files_of", earlier)
-            write_all(Path(self._folder_of(earlier)), there)
+            # Hyperband continues trials that another worker might have trained.
+            earlier = trial.hyperparameters.values.get("tuner/trial_id")
+            if earlier is not None:
+                # First: it refuses an id that leads elsewhere.
+                there = self._ask("files_of", earlier)
+                write_all(Path(self._folder_of(earlier)), there)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:

@@ -17,7 +17,7 @@ from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import setting
 from recdrop_tune.tuner import readable
 
-_RANKS = {"COMPLETE": 0, "PRUNED": 1, "PAUSED": 1}
+_RANKS = {"COMPLETE": 0, "PRUNED": 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
     "best_epoch": "Int64",
@@ -59,8 +59,7 @@ def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
 def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
     """Makes `TuneResult.trials`: the oracle's values joined with the journal's.
 
-    A pruned or paused trial has the values of its best epoch, so anything that ranks trials must look at the
-    state.
+    A pruned trial has the values of its best epoch, so anything that ranks trials must look at the state.
     """
     objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)

@@ -20,7 +20,7 @@ import pandas as pd
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
-from recdrop_tune.events import COMPLETE, PAUSED, PRUNED, STOPPED
+from recdrop_tune.events import COMPLETE, PRUNED, STOPPED
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
@@ -36,13 +36,13 @@ _LONGEST_ERROR = 20_000
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
     "it helped, orange: it hurt.",
-    "history": "One point a trial. Hollow: paused or stopped early, at its best value.",
+    "history": "One point a trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, with any other "
     "settings; only twins show what dropout is worth.",
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
-    "curves": "One line a trial. Dotted: paused or stopped early. The best one is thick, with a star at its "
+    "curves": "One line a trial. Dotted: stopped early. The best one is thick, with a star at its "
     "best epoch. Click a name in the legend to hide its trials.",
     "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",
 }
@@ -91,7 +91,7 @@ def full_outline(found: Found) -> list[Section]:
     trials = _rounded(found, frame.drop(columns=hidden))
     sections.append(Section("Trials", note=note, table=trials))
     # Pruned trials may have messages too.
-    fine = set(frame["number"][frame["state"].isin([COMPLETE, PRUNED, PAUSED])])
+    fine = set(frame["number"][frame["state"].isin([COMPLETE, PRUNED])])
     failures = [
         (each.number, each.ended.message.strip())
         for each in sorted(found.records.trials.values(), key=lambda each: each.number)

@@ -20,7 +20,7 @@ import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import COMPLETE, FAILED, PAUSED, PRUNED, ResultSaved, TrackingWarning
+from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, fresh_path, inside
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
@@ -221,7 +221,7 @@ def _as_csv(table: pd.DataFrame) -> str:
     return table.astype(object).map(escaped).rename(columns=escaped).to_csv(index=False)
 
 
-_COUNTED = (COMPLETE, PAUSED, PRUNED, FAILED)
+_COUNTED = (COMPLETE, PRUNED, FAILED)
 
 
 def _numbers(found: Found) -> dict[str, float]:

@@ -127,7 +127,7 @@ class TuneResult:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: complete ones best first, then pruned and paused ones best first, then the rest.
+        """One row a trial: complete ones best first, then pruned ones best first, then the rest.
 
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
         where inactive; `hp/<name>` if another column has the name), the objective and the other metrics at

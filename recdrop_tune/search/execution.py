@@ -33,7 +33,6 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
-    PAUSED,
     OptunaOracle,
     TooManyFailuresError,
     has_ended_by_failures,
@@ -361,21 +360,17 @@ def check_completed(tuner: Any, ended: Ended) -> None:
         RecdropError: It did.
     """
     trials, records = tuner.oracle.trials.values(), ended.tracking.records
-    pruned, paused, failed = (
-        sum(t.status == each for t in trials) for each in ("STOPPED", PAUSED, "FAILED")
-    )
+    pruned, failed = (sum(t.status == each for t in trials) for each in ("STOPPED", "FAILED"))
     is_stopped = records.no_more is not None and records.no_more.reason == STOPPED
     if ended.stopped_by:
         raise _too_many_failures(tuner)
     if _completed(tuner):
         return
-    if failed and not (pruned or paused or is_stopped):
+    if failed and not (pruned or is_stopped):
         raise _too_many_failures(tuner)
     why = "the tuner proposed no configuration, or `timeout` was over before one could end."
     if is_stopped:
         why = f"{no_more_words(records)} To resume, run again with the folder as `directory`."
-    elif paused:
-        why = f"{paused} of {len(trials)} trials have paused. They continue if the search resumes."
     elif pruned:
         how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
         why = (

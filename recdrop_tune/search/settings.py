@@ -207,7 +207,7 @@ Reference = Annotated[StrictStr, _that(is_reference, "`module:function`, such as
 TaskName = Literal["classification", "regression", "tagging", "forecast", "language_model"]
 SamplerName = Literal["cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe"]
 PrunerName = Literal[
-    "asha", "halving", "hyperband", "median", "none", "patient_median", "pause", "percentile"
+    "asha", "halving", "hyperband", "median", "none", "patient_median", "percentile"
 ]
 
 if TYPE_CHECKING:
@@ -267,8 +267,7 @@ class Optuna:
             `"tpe"`, `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"` or `"nsga2"`.
         pruner: Optuna pruner, or a name: `"halving"` (the default), `"patient_median"`, `"median"`,
             `"percentile"`, `"asha"`, `"hyperband"` or `"none"`. A trial always gets a third of its epochs and
-            at least ten, because dropout slows down the first ones. With `"pause"` instead, trials pause
-            after 1, 3, 9, 27 ... epochs, and the most promising ones continue.
+            at least ten, because dropout slows down the first ones.
         storage: Optuna storage, or its URL. By default the study is rebuilt from the trials.
         try_first: Configurations to try after the baselines, in this order: values by the names that
             `result.trials` shows. A value that is left out is the middle of its range, or of the list of its

@@ -108,9 +108,6 @@ class Progress:
                     result += f" ({': '.join(filter(None, (best_score, about)))})"
             case events.PRUNED:
                 result, style = " at ".join(filter(None, (f"pruned {epochs}", score))), "yellow"
-            case events.PAUSED:
-                last = status.epoch_words(records, record.epochs[-1]) if record.epochs else epochs
-                result, style = " at ".join(filter(None, (f"paused after {last}", score))), "dim"
             case events.INTERRUPTED:
                 result, style = f"interrupted {epochs}", "yellow"
             case _:
@@ -183,8 +180,7 @@ class LiveDisplay:
             done, total = status.confirmed(records), records.confirming.total
             words = f"confirming {done}/{total}"
         else:
-            again = (counts.get(each.lower(), 0) for each in (events.INTERRUPTED, events.PAUSED))
-            done = sum(counts.values()) - sum(again)
+            done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)
             total = (records.search and records.search.max_trials) or 0
             # The running trial is the one that people count.
             words = f"{len(records.trials)}" + (f" of {total}" if total else "") + " trials"

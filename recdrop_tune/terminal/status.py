@@ -8,14 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from recdrop_tune import standing
-from recdrop_tune.events import (
-    INTERRUPTED,
-    PAUSED,
-    SETTLED,
-    STOPPED,
-    ConfirmationStarted,
-    EpochEnded,
-)
+from recdrop_tune.events import INTERRUPTED, STOPPED, ConfirmationStarted, EpochEnded
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
 from recdrop_tune.standing import amount, setting
 
@@ -50,8 +43,6 @@ def seconds_left(
     took = [seconds for e in trials if (seconds := e.seconds) and e.trial_id not in again]
     if search is None or search.max_trials is None or not took:
         return None
-    if any(each.state == PAUSED or each.earlier_seconds for each in trials):
-        return _seconds_of_slices(records, sum(took), workers)
     mean = sum(took) / len(took)
     most = min(search.max_trials, search.configurations or search.max_trials)
     waiting = max(0, most - len(trials) + len(again)) * mean * starts_more
@@ -61,29 +52,10 @@ def seconds_left(
     return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
 
 
-_SHARE = 0.6
-"""The part of all epochs of its trials that a search with pauses trains: 49 to 68 % for 20 trials on four
-problems of `benchmarks/search_efficiency.py`."""
-
-
-def _seconds_of_slices(records: Records, took: float, workers: int) -> float | None:
-    """Estimates how long a search with pauses still takes, by the epochs so far."""
-    search, trials = records.search, records.trials.values()
-    epochs = search.info.get("epochs") if search else None
-    done = sum(len({each.epoch for each in record.epochs}) for record in trials)
-    if search is None or not epochs or not done or not search.max_trials:
-        return None
-    most = min(search.max_trials, search.configurations or search.max_trials)
-    left = _SHARE * most * epochs - done
-    return left * took / done / workers if left > 0 else None
-
-
 def forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long all of them take; returns `None` at any other time."""
     ended = [each for each in records.trials.values() if each.ended and each.state != INTERRUPTED]
-    # A first part of a training is mostly compilation.
-    first = len(ended) == 1 and ended[0].state != PAUSED
-    left = seconds_left(records, now, workers) if first else None
+    left = seconds_left(records, now, workers) if len(ended) == 1 else None
     if records.search is None or not left:
         return None
     until = time.localtime(now + left)
@@ -169,8 +141,6 @@ def no_more_words(records: Records) -> str | None:
     number = f"{len(records.trials)}{most} trials"
     if early.reason == STOPPED:
         return f"Stopped by request after {number}."
-    if early.reason == SETTLED:
-        return f"Ended after {number}: further training is expected to improve the best by less than 0.1 %."
     if early.tried != early.configurations:
         return (
             f"The tuner found no further configuration after {number}: it has tried {early.tried} of "

@@ -14,7 +14,7 @@ import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import NOT_A_NUMBER, OUT_OF_MEMORY, PAUSED
+from recdrop_tune.oracle import NOT_A_NUMBER, OUT_OF_MEMORY
 
 FIT, RUN_TRIAL = "HyperModel.fit()", "Tuner.run_trial()"
 """The methods that return results, as named in error messages."""
@@ -146,10 +146,6 @@ class TrialPrunedError(Exception):
     """The oracle has stopped a trial. Raised between trainings, never inside `fit`."""
 
 
-class TrialPausedError(Exception):
-    """The trainings of a trial have paused. Raised between slices, never inside `fit`."""
-
-
 class NoFiniteObjectiveError(RecdropError):
     """The objective was NaN or infinite in every epoch of a trial."""
 
@@ -176,13 +172,11 @@ def outcome(error: Exception) -> tuple[str, str]:
         error: The error.
 
     Returns:
-        `STOPPED` for a pruned trial, `PAUSED` for one that has paused, `FAILED` if a retry would fail too,
-        else `INVALID`: Keras Tuner retries it if `max_retries_per_trial` allows that.
+        `STOPPED` for a pruned trial, `FAILED` if a retry would fail too, else `INVALID`: Keras Tuner
+        retries it if `max_retries_per_trial` allows that.
     """
     if isinstance(error, TrialPrunedError):
         return "STOPPED", ""
-    if isinstance(error, TrialPausedError):
-        return PAUSED, ""
     if isinstance(error, NoFiniteObjectiveError):
         return "INVALID", str(error)
     text = traceback.format_exc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,20 +13,41 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.errors import ProjectError, warn_caller
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.files import write_atomically
-from recdrop_tune.oracle import drop_states, paused_epoch, state_path
-from recdrop_tune.tuner.reports import TrialReport
 
 # What belongs to a process: callbacks find it again when their training begins.
 _OF_PROCESS = (keras.layers.Layer, keras.Variable, keras.optimizers.Optimizer)
 _NOT_KEPT = {
     keras.callbacks.Callback: ("_model", "params"),
-    # It changes the sign when the first epoch ends.
+    # They change the sign when the first epoch ends.
     keras.callbacks.EarlyStopping: ("min_delta",),
+    keras.callbacks.ReduceLROnPlateau: ("min_delta",),
     # It looks at its file when the training begins.
     keras.callbacks.CSVLogger: ("append", "append_header", "keys"),
 }
+
+
+def state_path(folder: Path, epoch: int) -> Path:
+    """Returns the file of the trainings of a trial that have paused after a number of epochs."""
+    return folder / f"paused-{epoch}.npz"
+
+
+def _states(folder: Path) -> dict[int, Path]:
+    names = {path.stem.removeprefix("paused-"): path for path in folder.glob("paused-*.npz")}
+    return {int(name): path for name, path in names.items() if name.isdecimal()}
+
+
+def paused_epoch(folder: Path) -> int:
+    """Returns the number of epochs after which the trial of a folder can continue; 0 if it begins anew."""
+    return max(_states(folder), default=0)
+
+
+def drop_states(folder: Path, before: float = math.inf) -> None:
+    """Deletes the files of paused trainings, or those with fewer epochs."""
+    for epoch, path in _states(folder).items():
+        if epoch < before:
+            path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -131,14 +153,13 @@ def _decoded(value: Any, arrays: Sequence[Any]) -> Any:
 
 
 class Pause(keras.callbacks.Callback):
-    """Stops a training where its report says so, and lets it continue there. Has to be the last callback.
+    """Stops a training after an epoch, and lets it continue there. Has to be the last callback.
 
-    Each part of a training is a separate `fit`, paused or not, with separate seeds: so its numbers do not
-    depend on pauses. The callbacks of the user begin each time, and then get their attributes back, but for
-    text, functions and what belongs to the process.
+    Each part of a training is a separate `fit`. The callbacks of the user begin each time, and then get their
+    attributes back, but for text, functions and what belongs to the process.
 
     Args:
-        report: The report of the trial.
+        at: The number of epochs after which it stops; None: it goes on to its end.
         callbacks: The callbacks of the user.
         before: What the training left when it paused, or None.
 
@@ -150,10 +171,10 @@ class Pause(keras.callbacks.Callback):
     counts_steps = True  # It has no methods for batches.
 
     def __init__(
-        self, report: TrialReport, callbacks: Sequence[Any], before: PausedTraining | None
+        self, at: int | None, callbacks: Sequence[Any], before: PausedTraining | None
     ) -> None:
         super().__init__()
-        self._report, self._callbacks, self._before = report, list(callbacks), before
+        self._at, self._callbacks, self._before = at, list(callbacks), before
         self._number = 0
         self.after: PausedTraining | None = None
         self.failure: str | None = None
@@ -176,8 +197,7 @@ class Pause(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keeps variables and callbacks, and stops."""
-        at = self._report.paused_at
-        if at is None or epoch + 1 < at or self.model.stop_training:
+        if self._at is None or epoch + 1 < self._at or self.model.stop_training:
             return
         try:
             kept = [(type(each).__name__, _attributes(each)) for each in self._callbacks]
@@ -238,15 +258,6 @@ def _attributes(callback: Any) -> dict[str, Any]:
 def _is_of_process(value: Any) -> bool:
     parts = value if isinstance(value, list | tuple) else [value]
     return any(isinstance(each, _OF_PROCESS) for each in parts)
-
-
-def warn_of_failure(failure: str) -> None:
-    """Warns that a search does not pause its trials."""
-    warn_caller(
-        f"This search trains its trials without pauses, which takes longer: {failure}. It can pause models "
-        "that are built before they are trained, with callbacks whose attributes are numbers, text, NumPy "
-        "arrays, or lists, tuples and dicts of these."
-    )
 
 
 def before_fit(callbacks: Sequence[Any], before: PausedTraining | None) -> None:

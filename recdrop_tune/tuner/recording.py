@@ -24,7 +24,6 @@ from recdrop_tune.files import SEARCH
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
-    PAUSE,
     OptunaOracle,
     is_active,
     is_chief,
@@ -32,7 +31,6 @@ from recdrop_tune.oracle import (
     is_wrapper,
     objectives,
     other_names,
-    paused_epoch,
     plain,
     reached,
     read_object,
@@ -42,7 +40,7 @@ from recdrop_tune.spaces import plain_names
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner.outcomes import numbers
-from recdrop_tune.tuner.reports import MILLISECONDS, EpochReporter, StepTimer
+from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
@@ -106,8 +104,7 @@ def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
     backend = keras.backend.backend()
     found: dict[str, Any] = {}
     if isinstance(oracle, OptunaOracle):
-        pruner = PAUSE if oracle.rungs else oracle.pruner
-        parts = {"sampler": oracle.sampler, "pruner": pruner}
+        parts = {"sampler": oracle.sampler, "pruner": oracle.pruner}
         found |= {k: v if isinstance(v, str) else type(v).__name__ for k, v in parts.items()}
     if (executions := getattr(tuner, "executions_per_trial", 1)) > 1:
         found["executions_per_trial"] = executions
@@ -177,14 +174,10 @@ class TrainingReporter:
         about: dict[str, Any] = {"repeat": repeat, "seed": seed, "twin": twin}
         self._emit(events.ConfirmationEnded(trial_id=trial_id, **about, **outcome))
 
-    def training_started(self, number: int = 0) -> int:
-        """Counts the trainings of the current trial; returns the number of this one, from 0.
-
-        Args:
-            number: The least that it can be: after a pause, trainings that have ended are left out.
-        """
+    def training_started(self) -> int:
+        """Counts the trainings of the current trial; returns the number of this one, from 0."""
         if not self._confirms:
-            self._executions = max(self._executions, number) + 1
+            self._executions += 1
         return self._executions - 1
 
     def model_built(self, parameters: int, kernel: str | None) -> None:
@@ -238,7 +231,6 @@ class TrialReporter(TrainingReporter):
                 fixed=fixed_names(trial.hyperparameters),
                 tags=tags,
                 also=other_names(self._oracle, trial.hyperparameters),
-                initial_epoch=paused_epoch(Path(self._tuner.get_trial_dir(trial.trial_id))),
             )
         )
 
@@ -416,9 +408,7 @@ class ReportsEpochs(Extension):
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model."""
-        given = list(kwargs.pop("callbacks", None) or [])
-        number = next((each.execution for each in given if isinstance(each, EpochReporter)), 0)
-        callbacks = [*given, _EpochRecorder(self._reporter, number)]
+        callbacks = [*(kwargs.pop("callbacks", None) or ()), _EpochRecorder(self._reporter)]
         return fit(hp, model, *args, callbacks=callbacks, **kwargs)
 
 
@@ -429,15 +419,15 @@ class _EpochRecorder(StepTimer):
     measure `ms_per_step` itself, it is measured here.
     """
 
-    def __init__(self, reporter: TrainingReporter, number: int) -> None:
+    def __init__(self, reporter: TrainingReporter) -> None:
         super().__init__()
-        self._reporter, self._number = reporter, number
+        self._reporter = reporter
         self._execution = 0
         self._counted = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial."""
-        self._execution = self._reporter.training_started(self._number)
+        self._execution = self._reporter.training_started()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports the epoch."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from recdrop_tune.catalog import MILLISECONDS as MILLISECONDS
-from recdrop_tune.oracle import PAUSED, forget_metrics
+from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
 
 _LAST_EPOCHS, _LAST_SHARE = 2, 0.1
@@ -46,37 +45,19 @@ class TrialReport:
 
     Attributes:
         stopped: Whether the oracle has stopped the trial.
-        paused_at: The number of epochs after which the oracle lets the trial pause, or None.
     """
 
     def __init__(self, oracle: Any, trial_id: str) -> None:
         self._oracle = oracle
         self._trial_id = trial_id
-        self._earlier: list[dict[int, dict[str, float]]] = []
         self._curves: list[dict[int, dict[str, float]]] = []
         self._history: Any = None
         self.stopped = False
-        self.paused_at: int | None = None
 
-    def begin(self, earlier: Mapping[int, dict[str, float]] | None = None) -> None:
-        """Begins the next training, or the next part of it.
-
-        Args:
-            earlier: Its epochs before its last pause, which have been reported.
-        """
-        self._earlier.append(dict(earlier or {}))
+    def begin(self) -> None:
+        """Begins the next training."""
         self._curves.append({})
         self._history = None
-
-    @property
-    def number(self) -> int:
-        """The number of the current training in its trial, from 0."""
-        return len(self._curves) - 1
-
-    @property
-    def curve(self) -> dict[int, dict[str, float]]:
-        """The epochs of the current training so far, by number."""
-        return {**self._earlier[-1], **self._curves[-1]}
 
     def begin_fit(self, history: Any) -> None:
         """Begins a `Model.fit` of the current training. With several of them, the last one counts.
@@ -101,8 +82,6 @@ class TrialReport:
         if not math.isfinite(self.value(metrics)):
             return
         answer = self._send(metrics, epoch)
-        if answer == PAUSED and self.paused_at is None:
-            self.paused_at = epoch + 1
         if answer == "STOPPED" and len(self._curves) == 1 and not is_nearly_over(epoch, epochs):
             self.stopped = True
 
@@ -114,7 +93,7 @@ class TrialReport:
             best: Gets the model's weights in that case, unless it has those of an epoch.
             model: The model; None if it is not known.
         """
-        measured = bool(self.curve)
+        measured = bool(self._curves[-1])
         # A user-defined loop has its own history.
         reported = self._history is None or results is self._history
         if isinstance(results, keras.callbacks.History) and measured and reported:
@@ -144,13 +123,12 @@ class TrialReport:
         Raises:
             NoFiniteObjectiveError: No epoch had a number for the objective.
         """
-        curves = [{**one, **other} for one, other in zip(self._earlier, self._curves, strict=True)]
-        if not any(math.isfinite(self.value(m)) for curve in curves for m in curve.values()):
+        if not any(math.isfinite(self.value(m)) for curve in self._curves for m in curve.values()):
             raise NoFiniteObjectiveError(self._objective.name)
-        if len(curves) == 1:
+        if len(self._curves) == 1:
             return
-        epochs = sorted({epoch for curve in curves for epoch in curve})
-        for curve in curves:
+        epochs = sorted({epoch for curve in self._curves for epoch in curve})
+        for curve in self._curves:
             best = self._best(curve)
             for epoch in epochs:
                 counts = epoch in curve and math.isfinite(self.value(curve[epoch]))
@@ -241,14 +219,11 @@ class EpochReporter(keras.callbacks.Callback):
 
     Args:
         report: The report of the trial.
-
-    Attributes:
-        execution: The number of the training in its trial, from 0.
     """
 
     def __init__(self, report: TrialReport) -> None:
         super().__init__()
-        self._report, self.execution = report, report.number
+        self._report = report
         self._history: Any = None
         self._best, self._last = BestWeights(), BestWeights()
 
@@ -279,17 +254,14 @@ class EpochReporter(keras.callbacks.Callback):
 class BestWeights:
     """Keeps the weights of the best epoch of all trainings of a trial, in memory.
 
-    Args:
-        value: The objective at the best epoch so far, if there is one.
-        weights: The weights of that epoch.
-
     Attributes:
         weights: Arrays as in `Model.get_weights`; None without an epoch.
         value: The objective at the best epoch.
     """
 
-    def __init__(self, value: float | None = None, weights: list[Any] | None = None) -> None:
-        self.value, self.weights = value, weights
+    def __init__(self) -> None:
+        self.value: float | None = None
+        self.weights: list[Any] | None = None
 
     def offer(self, model: Any, metrics: dict[str, float], report: TrialReport) -> None:
         """Takes the weights of a model if its epoch is the best so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,9 +37,7 @@ def seed_values(hyperparameters: Any) -> dict[str, Any]:
     return dict((hyperparameters if twin is None else twin).values)
 
 
-def trial_seed(
-    seed: int, values: Mapping[str, Any], execution: int = 0, initial_epoch: int = 0
-) -> int:
+def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
     """Derives the seed of one training from the search's seed and from hyperparameters.
 
     So the result of a trial does not depend on the trials before it. Values that Hyperband adds
@@ -49,15 +47,13 @@ def trial_seed(
         seed: Seed of the search.
         values: Hyperparameters by name; see `seed_values` for those of a trial.
         execution: The number of the training in its trial, from 0.
-        initial_epoch: The epoch at which the training continues after a pause.
 
     Example:
         >>> trial_seed(0, {"rate": 0.3}) == trial_seed(0, {"rate": 0.3}, execution=1)
         False
     """
     named: list[Any] = [seed, sorted(values.items())]
-    named += [execution, initial_epoch] if initial_epoch else [execution] if execution else []
-    text = json.dumps(named, default=str)
+    text = json.dumps([*named, execution] if execution else named, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
@@ -72,30 +68,14 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
             `check_fold_data`.
     """
     data = {name: fit[name] for name in _DATA if fit.get(name) is not None}
-    for train, test in _splits(cv, seed, fit):
+    samples = len(keras.tree.flatten(data["x"])[0])
+    target = keras.tree.flatten(data["y"])[0]
+    groups = cv.groups if isinstance(cv, GroupedFolds) else None
+    labels = np.ravel(target) if np.shape(target)[1:] == (1,) else target
+    for train, test in _splitter(cv, seed, target).split(np.zeros((samples, 1)), labels, groups):
         part = {name: _take(value, train) for name, value in data.items()}
         held_out = tuple(_take(value, test) for value in data.values())
         yield {**fit, **part, "validation_data": held_out}
-
-
-def are_same_again(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> bool:
-    """Returns whether the folds are the same each time. A splitter can draw others, if it has no seed."""
-    pairs = zip(_splits(cv, seed, fit), _splits(cv, seed, fit), strict=True)
-    return all(
-        np.array_equal(one, other) for pair in pairs for one, other in zip(*pair, strict=True)
-    )
-
-
-def _splits(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
-    """Returns the training samples and the held-out samples of each fold."""
-    samples = len(keras.tree.flatten(fit["x"])[0])
-    target = keras.tree.flatten(fit["y"])[0]
-    groups = cv.groups if isinstance(cv, GroupedFolds) else None
-    labels = np.ravel(target) if np.shape(target)[1:] == (1,) else target
-    found: Iterable[tuple[Any, Any]] = _splitter(cv, seed, target).split(
-        np.zeros((samples, 1)), labels, groups
-    )
-    return found
 
 
 def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:

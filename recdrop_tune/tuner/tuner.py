@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,16 @@ from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache, SameDraws
 from recdrop_tune.oracle import (
-    PAUSED,
     Workers,
     check_names,
-    drop_states,
     forget_metrics,
     is_chief,
     objectives,
     pareto,
-    paused_epoch,
     read_object,
-    rungs,
 )
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
-from recdrop_tune.tuner import pausing
 from recdrop_tune.tuner.callbacks import (
     check_data,
     copy_callbacks,
@@ -55,7 +50,6 @@ from recdrop_tune.tuner.callbacks import (
 from recdrop_tune.tuner.outcomes import (
     RUN_TRIAL,
     NoFiniteObjectiveError,
-    TrialPausedError,
     TrialPrunedError,
     are_same,
     explicit_outcome,
@@ -63,13 +57,7 @@ from recdrop_tune.tuner.outcomes import (
 )
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
 from recdrop_tune.tuner.same_search import differences, space_of
-from recdrop_tune.tuner.trainings import (
-    are_same_again,
-    check_fold_data,
-    folds,
-    seed_values,
-    trial_seed,
-)
+from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
 _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
@@ -158,7 +146,6 @@ class Tuner(kt.Tuner):
         # The trials with weights on disk; None before the first one ends.
         self._with_weights: set[str] | None = None
         self._resumes = False
-        self._pauses = False
         # Before Keras Tuner reads the folder.
         given = (
             inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments
@@ -208,7 +195,6 @@ class Tuner(kt.Tuner):
         if self.cv is not None:
             check_fold_data(self.cv, given)
         self._warn_of_other_space()
-        self._begin_pausing(given)
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
             try:
@@ -219,26 +205,6 @@ class Tuner(kt.Tuner):
             finally:
                 self._model_cache.clear()
             self.on_search_end()
-
-    def _begin_pausing(self, given: Mapping[str, Any]) -> None:
-        """Lets the oracle pause trials, if it can and the training is Keras's own loop."""
-        own, epochs = ("run_trial", "_build_and_fit_model"), given.get("epochs", 1)
-        planned = rungs(epochs) if isinstance(epochs, int) and "initial_epoch" not in given else []
-        self._pauses = (
-            len(planned) > 1
-            and getattr(self.oracle, "can_pause", False)
-            and all(getattr(type(self), name) is getattr(Tuner, name) for name in own)
-            and not has_own_fit(self.hypermodel)
-            and self.distribution_strategy is None
-            and (self.cv is None or are_same_again(self.cv, self.seed, given))
-        )
-        if getattr(self.oracle, "can_pause", False):
-            self.oracle.rungs = planned if self._pauses else []
-
-    def _stop_pausing(self, failure: str) -> None:
-        if self._pauses:
-            pausing.warn_of_failure(failure)
-        self._pauses, self.oracle.rungs = False, []
 
     @property
     def models_reused(self) -> int:
@@ -294,31 +260,17 @@ class Tuner(kt.Tuner):
             return.
         """
         given = check_callbacks(kwargs.pop("callbacks", None))
-        folder = self._folder(trial.trial_id)
-        paused = pausing.load(folder) if self._pauses else pausing.PausedTrial()
-        report, best = (
-            TrialReport(self.oracle, trial.trial_id),
-            BestWeights(paused.best, paused.weights),
-        )
-        returned, after = [], pausing.PausedTrial()
+        report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
         hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
-            before = paused.training(execution)
-            report.begin(None if before is None else before.curve)
-            if before is not None and before.variables is None:  # It has ended early.
-                after.trainings.append(before)
-                continue
+            report.begin()
             own = copy_callbacks(given, trial.trial_id, execution, hyperparameters)
-            pausing.before_fit(own, before)
-            reporter, pause = EpochReporter(report), pausing.Pause(report, own, before)
+            reporter = EpochReporter(report)
             seed = self.seed
             if seed is not None:
-                seed = trial_seed(seed, seed_values(hyperparameters), execution, paused.epoch)
+                seed = trial_seed(seed, seed_values(hyperparameters), execution)
             measured = [SameDraws(seed), StepTimer(), LearnedRates()]
             callbacks = [*measured, *own, *hooks_of(self, trial), reporter]
-            callbacks += [pause] if self._pauses or before is not None else []
-            if paused.epoch:
-                fit["initial_epoch"] = paused.epoch
             with self._training(seed):
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or self._last_model
@@ -326,17 +278,9 @@ class Tuner(kt.Tuner):
                 report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError
-                if model is not None and pause.after is None:
-                    checkpoints.save(folder, model, best.weights)
-            after.trainings.append(pause.after or pausing.PausedTraining({}))
-            after.trainings[-1].curve = report.curve
+                if model is not None:
+                    checkpoints.save(self._folder(trial.trial_id), model, best.weights)
             returned.append(results)
-            if pause.failure is not None:
-                self._stop_pausing(pause.failure)
-        if any(each.variables is not None for each in after.trainings):
-            after.epoch, after.best, after.weights = report.paused_at or 0, best.value, best.weights
-            after.save(folder)
-            raise TrialPausedError
         report.finish()
         self._returned = returned
         return returned
@@ -395,11 +339,9 @@ class Tuner(kt.Tuner):
         Args:
             trial_id: The trial that has ended last.
         """
-        oracle = self.oracle
-        if oracle.get_trial(trial_id).status != PAUSED:
-            drop_states(self._folder(trial_id))
         if self.keep_checkpoints is None:
             return
+        oracle = self.oracle
         best = oracle.get_best_trials(self.keep_checkpoints)
         # All trials only once, in a resumed search: looking at each of them would take longer and longer.
         held = set(oracle.trials) if self._with_weights is None else self._with_weights | {trial_id}
@@ -442,13 +384,12 @@ class Tuner(kt.Tuner):
     def _attempt(self, trial: Any, args: Any, kwargs: dict[str, Any]) -> None:
         """Runs a trial and sets its final status."""
         # Metrics of an earlier attempt would count for this one.
-        first = paused_epoch(self._folder(trial.trial_id)) if self._pauses else 0
-        forget_metrics(self.oracle.get_trial(trial.trial_id), first)
+        forget_metrics(self.oracle.get_trial(trial.trial_id))
         self._returned = None
         try:
             self._report(trial.trial_id, self.run_trial(trial, *args, **kwargs))
             trial.status, trial.message = "COMPLETED", None
-        except (kt.errors.FatalError, ProjectError):
+        except kt.errors.FatalError:
             raise
         except Exception as error:
             if is_storage_failure(error):

@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument, shown
-from recdrop_tune.oracle import PAUSE, OptunaOracle, check_directions, make_pruner, with_directions
+from recdrop_tune.oracle import OptunaOracle, check_directions, make_pruner, with_directions
 from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
@@ -47,7 +47,7 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
     settings = config.optuna
     sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
-    if isinstance(pruner, str) and pruner != PAUSE:
+    if isinstance(pruner, str):
         # Hyperband itself gives some trials more epochs than others before it judges them.
         first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
         pruner = make_pruner(pruner, first, config.epochs)
@@ -64,8 +64,6 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         timeout=config.timeout,
         seed=config.seed,
     )
-    if pruner == PAUSE:  # For models and callbacks that cannot pause.
-        oracle.pruner = make_pruner(None, warm_up(config.epochs))
     return Tuner(
         oracle,
         hypermodel,

@@ -3,14 +3,12 @@
 import math
 
 import numpy as np
-import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from recdrop_tune.oracle import SurrogateSampler, learning_curves
+from recdrop_tune.oracle import learning_curves
 from recdrop_tune.oracle.learning_curves import LearningCurves, seen_of
-from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.scores import read_curve
 
 END = 27
@@ -124,30 +122,7 @@ def trial(x, last, state=TrialState.RUNNING):
     )
 
 
-def test_paused_trials_and_new_configurations_compete():
-    sampler = SurrogateSampler(0, [Parameter("x", X)])
-    study = optuna.create_study(sampler=sampler)
-    for x, last in [(0.0, 3), (0.2, 3), (0.7, 9), (1.0, 3), (0.5, 9)]:
-        study.add_trial(trial(x, last))
-    study.add_trial(trial(0.9, END, TrialState.COMPLETE))
-    ranked = sampler.rank(study, [0, 1, 2, 3], END)
-    order = [each.number for each in ranked if each.number is not None]
-    # The last one is running; each other one is there once.
-    assert sorted(order) == [0, 1, 2, 3]
-    assert order.index(2) < order.index(3)
-    (new,) = (each for each in ranked if each.values is not None)
-    gains = [each.gain for each in ranked]
-    assert gains == sorted(gains, reverse=True)
-    # The same seed and the same trials give the same order.
-    assert sampler.rank(study, [0, 1, 2, 3], END) == ranked
-    # The next best takes the place of a refused one.
-    sampler.refuses = lambda values: values == new.values
-    other = next(each for each in sampler.rank(study, [0, 1, 2, 3], END) if each.values is not None)
-    assert other.values != new.values
-    assert other.gain <= new.gain
-
-
-def test_a_curve_counts_with_its_best_so_far_at_the_rungs():
+def test_a_curve_counts_with_its_best_so_far_at_few_epochs():
     read = read_curve(trial(0.7, 14), 1.0)
     assert [epoch for epoch, _ in seen_of(read)] == [1, 3, 9, 14]
     flat = create_trial(

@@ -32,12 +32,11 @@ class Searches:
         name: str,
         kill_at: int | None = None,
         trains: bool = True,
-        pauses: bool = False,
         **tune,
     ) -> int:
         tune |= {"directory": str(self.folder / name), "uri": self.uri}
-        order = {"kill_at": kill_at, "trains": trains, "pauses": pauses}
-        order["frame"] = str(self.folder / f"{name}.json")
+        frame = str(self.folder / f"{name}.json")
+        order = {"kill_at": kill_at, "trains": trains, "frame": frame}
         return self.forks.start({**order, "tune": {**tune, "experiment": name}})
 
     def run(self, name: str, kill_at: int | None = None, **options) -> bool:
@@ -242,30 +241,6 @@ def test_a_kill_before_any_operation_on_a_file(searches, tuner, first, every):
         assert searches.run(name, **options)
         ledger.check(3)
     assert kill_at > 20
-
-
-@pytest.mark.heavy
-def test_trials_that_pause(searches):
-    """Killed again and again, the search has the trials of one that was not killed, and their curves."""
-    options = {"max_trials": 3, "epochs": 6, "pauses": True}
-    assert searches.run("whole", **options)
-    kills = 0
-    while not searches.run("paused", 41 + kills, **options):
-        kills += 1
-    assert kills > 3
-    whole, paused = (
-        [(row["wrapper"], row["rate"], row["val_loss"], row["epochs"]) for row in rows]
-        for rows in (
-            json.loads((searches.folder / f"{name}.json").read_text())
-            for name in ("whole", "paused")
-        )
-    )
-    assert paused == whole
-    client = MlflowClient(searches.uri)
-    [experiment] = [each for each in client.search_experiments() if each.name == "paused"]
-    for run in client.search_runs([experiment.experiment_id], "tags.`recdrop.kind` = 'trial'"):
-        history = client.get_metric_history(run.info.run_id, "val_loss")
-        assert [each.step for each in history] == list(range(6))
 
 
 @pytest.mark.heavy

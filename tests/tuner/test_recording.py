@@ -1,7 +1,5 @@
 """Tests for the kernels, times, tags and versions in the events of a tuner."""
 
-import itertools
-
 import keras
 import keras_tuner as kt
 import pytest
@@ -85,26 +83,6 @@ def test_a_chief_tells_trainings_apart_by_their_epochs(tmp_path, planted_uri, mo
         tuner.oracle.update_trial(trial.trial_id, {"val_loss": 1.0}, step=step)
     reported = [(event.execution, event.epoch) for event in events_of(tracking, EpochEnded)]
     assert reported == [(0, 0), (1, 0), (2, 0), (2, 1)]
-
-
-def test_a_training_that_has_ended_is_left_out_after_a_pause(tmp_path, planted_uri):
-    made = itertools.count()
-
-    class First(keras.callbacks.Callback):
-        def __init__(self):
-            super().__init__()
-            self.number = next(made)
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = self.number == 0
-
-    oracle = OptunaOracle("val_loss", 1, pruner="pause")
-    tuner = rdt.Tuner(oracle, Recurrent(), directory=tmp_path, executions_per_trial=2)
-    tracking = track(tuner, experiment="executions", tracking_uri=planted_uri)
-    x, y = data()
-    tuner.search(x, y, validation_data=(x, y), epochs=6, verbose=0, callbacks=[First])
-    reported = [(event.execution, event.epoch) for event in events_of(tracking, EpochEnded)]
-    assert reported == [(0, 0), *((1, epoch) for epoch in range(6))]
 
 
 def test_a_search_by_optuna(tmp_path, planted_uri):
