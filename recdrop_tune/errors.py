@@ -236,6 +236,19 @@ def check_callbacks(value: Any) -> tuple[Any, ...]:
     return listed
 
 
+def check_one_objective(objective: Any) -> Any:
+    """Returns an objective, and refuses several."""
+    if isinstance(objective, list | tuple) or hasattr(objective, "objectives"):
+        raise invalid_argument(
+            "objective",
+            expected="one metric",
+            received=objective,
+            fix="Compare trials by several metrics after the search: "
+            '`result.pareto_front("val_accuracy", "ms_per_step")`.',
+        )
+    return objective
+
+
 def warn_caller(message: str) -> None:
     """Warns at the user's line that called this package, however deep the call is."""
     package, level, frame = __name__.partition(".")[0], 1, sys._getframe()

@@ -83,9 +83,8 @@ class SearchStarted(Event):
         name: Name of the search.
         experiment: Its MLflow experiment; `None` without MLflow.
         tuner: Class of the tuner.
-        objective: Name of the objective; with several, the first one.
+        objective: Name of the objective.
         direction: `"min"` or `"max"`.
-        objectives: The directions of all objectives by name, if there are several.
         max_trials: The most trials that are run.
         space: The search space as YAML, if known.
         tracking_uri: Where MLflow's runs are, without credentials; `None` without MLflow.
@@ -113,7 +112,6 @@ class SearchStarted(Event):
     tags: dict[str, str] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
     register_model: str | None = None
-    objectives: dict[str, str] = field(default_factory=dict)
     context: Context | None = None
     configurations: int | None = None
     pid: int | None = None

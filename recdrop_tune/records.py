@@ -148,7 +148,7 @@ class Records:
 
     @property
     def objective(self) -> str:
-        """Name of the objective; with several, the first one."""
+        """Name of the objective."""
         return self.search.objective if self.search else "objective"
 
     @property

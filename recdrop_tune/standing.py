@@ -76,7 +76,7 @@ def confirmed(records: Records) -> Seeds:
 
 
 def ranked(records: Records, seeds: Seeds | None = None) -> list[TrialRecord]:
-    """Lists the complete trials, best first. With several objectives, the first one counts.
+    """Lists the complete trials, best first.
 
     Args:
         records: The search.

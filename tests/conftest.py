@@ -116,16 +116,3 @@ def planted(tmp_path_factory, planted_uri):
     # TPE also looks at what does not promise much: the plots want something of everything.
     oracle = OptunaOracle("val_loss", max_trials=30, sampler="tpe", seed=1)
     return planted_result(oracle, tmp_path_factory.mktemp("planted"), planted_uri, executions=2)
-
-
-@pytest.fixture(scope="session")
-def traded(tmp_path_factory, planted_uri):
-    """The result of a random search for two objectives, on the same formula."""
-    import keras_tuner as kt
-
-    from recdrop_tune.oracle import OptunaOracle
-    from tests.planted_search import planted_result
-
-    objectives = [kt.Objective("val_loss", "min"), kt.Objective("ms_per_step", "min")]
-    oracle = OptunaOracle(objectives, max_trials=25, sampler="random", seed=1)
-    return planted_result(oracle, tmp_path_factory.mktemp("traded"), planted_uri)

@@ -28,7 +28,7 @@ from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter, SystemMetrics
-from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, objectives, read_trial
+from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, read_trial
 from recdrop_tune.records import Records
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
@@ -202,8 +202,7 @@ class Tracking:
         self._report_lost_ends()
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
-        goals = objectives(self._oracle.objective)
-        several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
+        objective = self._oracle.objective
         info = describe_search(self._tuner, self._oracle)
         plain = type(self._tuner).__name__ == "Tuner"  # Its oracle tells more.
         kind = self._oracle.__class__ if plain else type(self._tuner)
@@ -213,9 +212,8 @@ class Tracking:
                 name=self._tuner.project_name,
                 experiment=self.experiment,
                 tuner=kind.__name__,
-                objective=goals[0].name,
-                direction=goals[0].direction,
-                objectives=several,
+                objective=objective.name,
+                direction=objective.direction,
                 max_trials=self._oracle.max_trials,
                 tracking_uri=self.tracking_uri and absolute(self.tracking_uri),
                 configurations=fewer_than_trials(self._oracle),

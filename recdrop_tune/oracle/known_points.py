@@ -17,7 +17,7 @@ from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.files import check_folder, check_trial_ids
 from recdrop_tune.oracle.conditions import HyperParameter, in_words, middle, plain, walk
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.scores import objectives, values_of
+from recdrop_tune.oracle.scores import metrics_at
 from recdrop_tune.oracle.study import as_optuna
 from recdrop_tune.oracle.surrogate import WARM
 from recdrop_tune.oracle.trial_files import read_trials
@@ -156,15 +156,15 @@ def read_warm_trials(
         complete, used = _complete(folder), 0
         _check_objective(folder, complete, oracle.objective)
         for trial in complete:
-            scores, values = values_of(trial, oracle.objective), _within(space, trial)
-            if values is not None and all(map(math.isfinite, scores)):
+            values = _within(space, trial)
+            if values is not None and math.isfinite(trial.score):
                 params, distributions = as_optuna(space, values)
                 source = {"folder": folder, "trial_id": trial.trial_id}
                 found.append(
                     create_trial(
                         params=params,
                         distributions=distributions,
-                        values=scores,
+                        value=float(trial.score),
                         user_attrs={WARM: source},
                     )
                 )
@@ -196,17 +196,16 @@ def _complete(folder: str | Path) -> list[Any]:
 
 
 def _check_objective(folder: str, trials: Sequence[Any], objective: Any) -> None:
-    goals = objectives(objective)
+    name, direction = objective.name, objective.direction
     for trial in trials:
         metrics = trial.metrics.metrics
         wrong = ""
-        if not all(goal.name in metrics for goal in goals):
+        if name not in metrics:
             wrong = f"Its trials report {', '.join(sorted(metrics))}."
-        # With several objectives, Keras Tuner stores neither their names nor their directions.
-        elif len(goals) == 1 and metrics[goals[0].name].direction != goals[0].direction:
-            wrong = f"Its direction there is {metrics[goals[0].name].direction}."
-        elif len(goals) == 1 and not math.isclose(trial.score, values_of(trial, objective)[0]):
+        elif metrics[name].direction != direction:
+            wrong = f"Its direction there is {metrics[name].direction}."
+        elif not math.isclose(trial.score, metrics_at(trial, trial.best_step)[name]):
             wrong = "Its trials were scored by something else."
         if wrong:
-            names = ", ".join(f"{goal.name} ({goal.direction})" for goal in goals)
-            raise _refused(folder, f"folders of searches with the objective {names}", wrong)
+            expected = f"folders of searches with the objective {name} ({direction})"
+            raise _refused(folder, expected, wrong)

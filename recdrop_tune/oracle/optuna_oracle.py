@@ -59,14 +59,11 @@ class OptunaOracle(kt.Oracle):
     pruner. For an unpromising trial, `update_trial` returns a trial with the status `STOPPED`.
 
     Args:
-        objective: As for `keras_tuner.Oracle`, or `{"name": "val_f1", "direction": "max"}`. With a list,
-            the study finds the Pareto front (`pareto_trials`), and the first objective picks a trial's best
-            epoch.
+        objective: As for `keras_tuner.Oracle`, or `{"name": "val_f1", "direction": "max"}`; not a list.
         max_trials: The most trials that are run.
         sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
-            of all trials; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
-            (multivariate and grouped, for conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`,
-            `"cmaes"`, `"nsga2"`.
+            of all trials), an Optuna sampler, or the name of one: `"tpe"` (multivariate and grouped, for
+            conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"`.
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
             after twice as many, it stops trials in the worse half of all that got so far),
             `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
@@ -130,19 +127,13 @@ class OptunaOracle(kt.Oracle):
         self._failures_in_a_row = 0
         # Keras Tuner counts every failure, including those of earlier sessions: its own limit is disabled.
         kwargs["max_consecutive_failed_trials"] = -1
-        objective = scores.with_directions(objective)
+        objective = scores.single_objective(objective)
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
-        goals = scores.objectives(self.objective)
-        scores.check_directions(goals)
-        if hasattr(self.objective, "objectives"):
-            self.objective = scores.SeveralObjectives(goals)
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # Raises for an unknown name.
-            if sampler in (None, "surrogate"):
-                sampler = "tpe" if len(goals) > 1 else "surrogate"
-        self.sampler = sampler
+        self.sampler = "surrogate" if sampler is None else sampler
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -247,10 +238,6 @@ class OptunaOracle(kt.Oracle):
         """
         return numbers_in(self.study).get(trial_id)
 
-    def pareto_trials(self) -> list[Any]:
-        """Returns the complete trials that no other one beats in every objective."""
-        return scores.pareto(self.trials.values(), self.objective)
-
     def update_space(self, hyperparameters: Any) -> None:
         """Adds hyperparameters to the space; see `keras_tuner.Oracle.update_space`.
 
@@ -346,12 +333,10 @@ class OptunaOracle(kt.Oracle):
             The trial; a copy with the status `STOPPED` if it is to be stopped.
         """
         with self._lock:
-            if isinstance(self.objective, scores.SeveralObjectives):
-                metrics = {self.objective.name: self.objective.get_value(metrics), **metrics}
             trial = self._note(trial_id, metrics, step)
             attempt = self._attempts.get(trial_id)
-            if attempt is None or len(scores.objectives(self.objective)) > 1:
-                return trial  # Optuna prunes by one objective only.
+            if attempt is None:
+                return trial
             value, step = float(metrics[self.objective.name]), int(step)
             # With several trainings, only the first one's epochs are reported.
             if step in self._reported[trial_id] or not math.isfinite(value):
@@ -380,19 +365,12 @@ class OptunaOracle(kt.Oracle):
         return trial
 
     def score_trial(self, trial: Any) -> None:
-        """Scores a trial by its best epoch that has a finite objective.
-
-        With several objectives, the score is the first one's value, negated if it is maximized, as Keras
-        Tuner ranks the trials by the score.
-        """
-        first = scores.objectives(self.objective)[0]
-        step = scores.best_step(trial, first)
+        """Scores a trial by its best epoch that has a finite objective."""
+        step = scores.best_step(trial, self.objective)
         if step is None:
             trial.score = math.nan
             return
-        value = scores.metrics_at(trial, step)[first.name]
-        flipped = first is not self.objective and first.direction == "max"
-        trial.best_step, trial.score = step, -value if flipped else value
+        trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
 
     def end_trial(self, trial: Any) -> None:
         """Ends a trial in the study too; see `keras_tuner.Oracle.end_trial`.

@@ -48,21 +48,20 @@ _SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": optuna.samplers.CmaEsSampler,
     "gp": optuna.samplers.GPSampler,
     "grid": GridSampler,
-    "nsga2": optuna.samplers.NSGAIISampler,
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
     "surrogate": SurrogateSampler,
     "tpe": partial(TPESampler, multivariate=True, group=True, constant_liar=True),
 }
 
-BLIND = ("cmaes", "grid", "nsga2", "qmc", "random")
+BLIND = ("cmaes", "grid", "qmc", "random")
 """The samplers that learn from no trials, or only from those that they have proposed themselves."""
 
 
 def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
     """Makes an Optuna sampler for a study that has `begun` trials already; `None` stands for `"surrogate"`.
 
-    `"gp"` needs the package torch, and `"cmaes"` needs cmaes. `"nsga2"` is for several objectives.
+    `"gp"` needs the package torch, and `"cmaes"` needs cmaes.
 
     Raises:
         InvalidArgumentError: There is no sampler of that name.

@@ -30,7 +30,7 @@ from recdrop_tune.oracle.conditions import (
     to_drawn,
 )
 from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
-from recdrop_tune.oracle.scores import first_epochs, objectives, values_of
+from recdrop_tune.oracle.scores import first_epochs, metrics_at
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
 from recdrop_tune.oracle.trial_files import ENDED
 
@@ -112,12 +112,9 @@ def study_of(
 
 
 def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
-    goals = objectives(oracle.objective)
-    directions = [
-        StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
-        for each in goals
-    ]
-    return optuna.create_study(storage=storage, directions=directions, **options)
+    maximize = oracle.objective.direction == "max"
+    direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+    return optuna.create_study(storage=storage, direction=direction, **options)
 
 
 def numbers_in(study: optuna.Study) -> dict[str, int]:
@@ -131,18 +128,18 @@ def numbers_in(study: optuna.Study) -> dict[str, int]:
 
 def outcome(trial: Any, objective: Any) -> dict[str, Any]:
     """Returns how a trial has ended, as arguments of `optuna.Study.tell`."""
-    values = values_of(trial, objective) if trial.status == "COMPLETED" else []
-    # Optuna takes no NaN: it would end the trial as failed.
-    if values and not any(map(math.isnan, values)):
-        return {"values": values}
+    if trial.status == "COMPLETED":
+        value = metrics_at(trial, trial.best_step).get(objective.name, math.nan)
+        # Optuna takes no NaN: it would end the trial as failed.
+        if not math.isnan(value):
+            return {"values": [value]}
     return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
 
 
 def frozen_trial(oracle: Any, trial: Any) -> FrozenTrial:
     """Makes the Optuna trial that corresponds to one of Keras Tuner's."""
-    goals = objectives(oracle.objective)
     params, distributions = as_optuna(oracle.hyperparameters.space, trial.hyperparameters.values)
-    epochs = first_epochs(trial, goals[0].name) if len(goals) == 1 else {}
+    epochs = first_epochs(trial, oracle.objective.name)
     ending: dict[str, Any] = {"state": TrialState.RUNNING}
     if trial.status in ENDED:
         ending = {"state": TrialState.COMPLETE, **outcome(trial, oracle.objective)}

@@ -121,6 +121,6 @@ def due_twin(oracle: Any) -> Values | None:
 
 
 def ranked(oracle: Any) -> list[Any]:
-    """Lists the complete trials of an oracle, best first by its first objective."""
+    """Lists the complete trials of an oracle, best first."""
     best = oracle.get_best_trials(len(oracle.trials))
     return [trial for trial in best if trial.status == "COMPLETED"]

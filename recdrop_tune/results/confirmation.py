@@ -22,9 +22,8 @@ from recdrop_tune.files import JOURNAL
 from recdrop_tune.oracle import (
     Configuration,
     configuration_name,
-    first_value,
     has_dropout,
-    objectives,
+    reached,
     twin_among,
     twin_of,
 )
@@ -65,8 +64,7 @@ class Confirmation:
             (over the twin; positive is better), `gain_low` and `gain_high` (its 95 % interval) and `outcome`
             (of this configuration). The intervals hold for all configurations together. With test data, the
             same for the objective on them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `outcome` is
-            on them; and the means of the other test metrics. With several objectives, the same for each after
-            the first: `ms_per_step`, `ms_per_step_std`, `ms_per_step_gain`, ...
+            on them; and the means of the other test metrics.
         verdict: The conclusion, in a few sentences.
         outcome: `"helped"` if dropout helped in at least one configuration; else `"not known"` if that is
             open for one, `"no difference"` if it makes none in one, and `"hurt"` otherwise. It is judged by
@@ -170,17 +168,24 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
     table = _table(group)
     if not len(table):
         return None
-    judged = [group.judgement(goal) for goal in objectives(oracle.objective)]
-    words, outcome = verdict(judged)
-    first, runs = judged[0], group.runs.drop(columns="key")
+    judged, runs = group.judgement(), group.runs.drop(columns="key")
     best_id = configuration_name((table["trial_id"].iloc[0], bool(table["twin"].iloc[0])))
-    return Confirmation(runs, table, words, outcome, best_id, first.lead, first.stated, first.names)
+    return Confirmation(
+        runs,
+        table,
+        verdict(judged),
+        judged.outcome,
+        best_id,
+        judged.lead,
+        judged.stated,
+        judged.names,
+    )
 
 
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
     """Returns what a further round should train: pairs whose outcome is not known, none if one helps."""
     group = _Group(oracle, records)
-    judged = group.judgement(group.first)
+    judged = group.judgement()
     if judged.outcome != NOT_KNOWN:
         return []
     unknown = [pair for pair in judged.pairs if judged.gains[pair[0]].outcome == NOT_KNOWN]
@@ -192,7 +197,7 @@ class _Group:
     """The trainings of a confirmation, and its `pairs`: each configuration with dropout, and its twin."""
 
     def __init__(self, oracle: Any, records: Records) -> None:
-        self.oracle, self.first = oracle, objectives(oracle.objective)[0]
+        self.oracle, self.objective = oracle, oracle.objective
         self.runs = _runs(oracle, records)
         self._looks = Looks(
             sorted({each.seeds for each in records.rounds}),
@@ -215,8 +220,7 @@ class _Group:
 
         A training that failed has an infinite one; see `paired_gains`.
         """
-        # A user-defined `fit` can report only the first objective.
-        known = self.runs.reindex(columns=["repeat", "key", metric]).assign(failed=self.failed)
+        known = self.runs[["repeat", "key", metric]].assign(failed=self.failed)
         known[metric] = known[metric].astype(float).mask(known["failed"], math.inf)
         table = known.pivot(index="repeat", columns="key", values=metric)
         return table.reindex(range(int(table.index.max()) + 1) if len(table) else [])
@@ -224,49 +228,51 @@ class _Group:
     @property
     def failed(self) -> pd.Series[bool]:
         """Which trainings have failed, or have a score that is no finite number."""
-        score = self.runs[self.first.name].astype(float)
+        score = self.runs[self.objective.name].astype(float)
         return pd.Series(~np.isfinite(score), index=self.runs.index)
 
-    def gains(self, metric: str, goal: Any) -> dict[str, PairedGain]:
+    def gains(self, metric: str) -> dict[str, PairedGain]:
         """Returns the gains by configuration. Their intervals hold together."""
-        scores, margin = self.scores(metric), self.margin(metric, goal)
-        found = paired_gains(scores, self.pairs, goal.direction, self._looks, margin)
+        scores, margin = self.scores(metric), self.margin(metric)
+        found = paired_gains(scores, self.pairs, self.objective.direction, self._looks, margin)
         return {own: gain for (own, _), gain in zip(self.pairs, found, strict=True)}
 
-    def margin(self, metric: str, goal: Any) -> float:
+    def margin(self, metric: str) -> float:
         """Returns the largest difference of a metric that does not matter."""
-        if goal.name == self.first.name and self._given_margin is not None:
+        if self._given_margin is not None:
             return self._given_margin
         without = self.scores(metric)[[key for _, key in self.pairs]].to_numpy()
         without = without[np.isfinite(without)]
         return abs(float(without.mean())) / 100 if len(without) else 0.0
 
-    def judgement(self, goal: Any) -> Judgement:
-        """Gathers what the verdict needs about one objective."""
-        metric = self.on_test(goal.name) or goal.name
+    def judgement(self) -> Judgement:
+        """Gathers what the verdict needs."""
+        name = self.objective.name
+        metric = self.test_metric or name
         failures = self.runs.dropna(subset=["message"]).groupby("key")["message"].first()
-        means = self.scores(goal.name).replace(math.inf, math.nan).mean()
-        order = means.dropna().sort_values(ascending=goal.direction != "max", kind="stable")
+        means = self.scores(name).replace(math.inf, math.nan).mean()
+        ascending = self.objective.direction != "max"
+        order = means.dropna().sort_values(ascending=ascending, kind="stable")
         return Judgement(
-            objective=goal.name,
             metric=metric,
             order=[str(key) for key in order.index],
             names={id: _words(self.oracle, id) for id in self.dropping},
             pairs=self.pairs,
-            gains=self.gains(metric, goal),
-            margin=self.margin(metric, goal),
+            gains=self.gains(metric),
+            margin=self.margin(metric),
             messages={str(key): str(message) for key, message in failures.items()},
         )
 
-    def on_test(self, objective: str) -> str | None:
-        """Returns the name of an objective on the test data; `None` without test data."""
-        name = f"test_{objective.removeprefix('val_')}"
+    @property
+    def test_metric(self) -> str | None:
+        """The name of the objective on the test data; `None` without test data."""
+        name = f"test_{self.objective.name.removeprefix('val_')}"
         return name if name in self.runs and self.runs[name].notna().any() else None
 
 
 def _runs(oracle: Any, records: Records) -> pd.DataFrame:
     """Returns one row for each training of the confirmation; see `Confirmation.runs`."""
-    name = objectives(oracle.objective)[0].name
+    name = oracle.objective.name
     rows = [
         {
             "trial_id": each.trial_id,
@@ -296,8 +302,7 @@ def _runs(oracle: Any, records: Records) -> pd.DataFrame:
 
 
 def _table(group: _Group) -> pd.DataFrame:
-    """Makes `Confirmation.table`: each objective has its columns, and those on the test data."""
-    first, goals = group.first, objectives(group.oracle.objective)
+    """Makes `Confirmation.table`: columns for the objective, and for the objective on the test data."""
     scored = set(group.runs["key"][~group.failed])
     there = [each for each in group.configurations if configuration_name(each) in scored]
     rows = {configuration_name(each): _about(group.oracle, *each) for each in there}
@@ -305,28 +310,26 @@ def _table(group: _Group) -> pd.DataFrame:
     settings = [name for row in rows.values() for name in row if name not in (*leading, "search")]
     columns = [*leading, *dict.fromkeys(settings), "search"]
     frame = pd.DataFrame(list(rows.values()), list(rows), columns).astype({"twin": bool})
-    tests = [(goal, test) for goal in goals if (test := group.on_test(goal.name))]
-    for goal, metric in (*((goal, goal.name) for goal in goals), *tests):
-        scores, gains = group.scores(metric), group.gains(metric, goal)
+    test = group.test_metric
+    for metric in (group.objective.name, *([test] if test else ())):
+        scores, gains = group.scores(metric), group.gains(metric)
         finite = scores[np.isfinite(scores)]
-        if metric == first.name:
+        if metric == test:
+            mean, std, prefix = metric, f"{metric}_std", "test_"
+        else:
             frame["n"], frame["failed"] = finite.count(), np.isinf(scores).sum()
             mean, std, prefix = "mean", "std", ""
-        else:
-            prefix = "test_" if goal.name == first.name else f"{metric}_"
-            mean, std = metric, f"{metric}_std"
         frame[mean], frame[std] = finite.mean(), finite.std()
         for end in ("gain", "low", "high"):
             column = f"{prefix}gain" if end == "gain" else f"{prefix}gain_{end}"
             ends = {key: getattr(gain, end) for key, gain in gains.items()}
             frame[column] = pd.Series(ends, dtype=float)
-        if goal.name == first.name:
-            outcomes = {key: gain.outcome for key, gain in gains.items()}
-            frame["outcome"] = pd.Series(outcomes, dtype=str)
+        outcomes = {key: gain.outcome for key, gain in gains.items()}
+        frame["outcome"] = pd.Series(outcomes, dtype=str)
     for name in map(str, group.runs):
         if name.startswith("test_") and name not in frame:
             frame[name] = group.runs.groupby("key")[name].mean().astype(float)
-    ascending = first.direction != "max"
+    ascending = group.objective.direction != "max"
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
 
 
@@ -350,7 +353,7 @@ def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
         "number": oracle.start_order.index(trial_id),
         "twin": twin,
         **active,
-        "search": math.nan if twin else first_value(trial, oracle.objective),
+        "search": math.nan if twin else reached(trial, oracle.objective).value,
     }
 
 
@@ -365,7 +368,6 @@ class Judgement:
     """The results of a confirmation in one metric, by configuration.
 
     Attributes:
-        objective: The objective that picks the best configuration.
         metric: The metric that is compared: the objective, on the test data if given.
         order: The configurations with a score, the best mean of the objective first.
         names: Those with dropout, in words.
@@ -373,7 +375,6 @@ class Judgement:
         messages: The error of a failed training.
     """
 
-    objective: str
     metric: str
     order: Sequence[str]
     names: Mapping[str, str]
@@ -410,21 +411,18 @@ class Judgement:
         return self.gains[lead].gain if math.isnan(stated[lead]) else stated[lead]
 
 
-def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
-    """Writes the verdict, a line for each objective; returns it, and the outcome by the first one."""
-    several = len(judged) > 1
-    lines = [" ".join([*_sentences(each, several), *_failed(each)]) for each in judged]
-    return "\n".join(lines), judged[0].outcome
+def verdict(judged: Judgement) -> str:
+    """Writes the verdict."""
+    return " ".join([*_sentences(judged), *_failed(judged)])
 
 
-def _sentences(judged: Judgement, several: bool) -> list[str]:
+def _sentences(judged: Judgement) -> list[str]:
     unknown, lead, outcome = "Whether dropout helped is not known", judged.lead, judged.outcome
     if lead is None:
         return [f"{unknown}: no configuration with dropout was completed."]
     parts = []
     if judged.order[0] not in judged.names:
-        best = f"By {judged.objective} the best" if several else "The best"
-        parts.append(f"{best} confirmed configuration has no dropout.")
+        parts.append("The best confirmed configuration has no dropout.")
     gain, name = judged.gains.get(lead), judged.names[lead]
     if gain is None or math.isnan(gain.gain):
         return [*parts, f"{unknown}: {name} was not trained without its dropout."]

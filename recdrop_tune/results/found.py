@@ -15,7 +15,6 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import COMPLETE, SearchStarted
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
-from recdrop_tune.results.frames import pareto_front
 
 NOT_APPLICABLE = "n/a"
 """Stands for a hyperparameter that is inactive in a trial."""
@@ -30,7 +29,7 @@ class Found:
         search: The search as it last began or resumed.
         trials: The frame of trials, best first.
         history: The frame of epochs.
-        objectives: What is optimized. The first one is the score.
+        objective: What is optimized: the score.
         columns: The column of each hyperparameter in `trials`, in the order of the space.
         logarithmic: Those of them that are searched on a logarithmic scale.
         offered: The wrappers that the space offers, by the name of their hyperparameter.
@@ -45,7 +44,7 @@ class Found:
     search: SearchStarted
     trials: pd.DataFrame
     history: pd.DataFrame
-    objectives: Sequence[kt.Objective]
+    objective: kt.Objective
     columns: Mapping[str, str]
     logarithmic: frozenset[str]
     offered: Mapping[str, Sequence[str]]
@@ -54,11 +53,6 @@ class Found:
     values_of: Callable[[str], dict[str, Any]]
     gain: standing.Gain | None
     where: Sequence[str]
-
-    @property
-    def objective(self) -> kt.Objective:
-        """The first objective, which is the score."""
-        return self.objectives[0]
 
     # Trials.
 
@@ -93,11 +87,6 @@ class Found:
         if not self.ranking:
             return None
         return self.trials[self.trials["trial_id"] == self.ranking[0].removesuffix("_twin")].iloc[0]
-
-    @cached_property
-    def front(self) -> pd.DataFrame:
-        """The complete trials that no other complete trial beats in every objective."""
-        return pareto_front(self.trials, self.objectives)
 
     def trainings(self, trial_id: str) -> int:
         """Counts the trainings of a trial."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from recdrop_tune.events import INTERRUPTED, PRUNED, STATES
-from recdrop_tune.oracle import is_wrapper, metrics_at, objectives, reached
+from recdrop_tune.oracle import is_wrapper, metrics_at, reached
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import setting
@@ -34,8 +34,8 @@ _LOSSES = ("loss", "val_loss")
 def hyperparameter_columns(oracle: Any) -> dict[str, str]:
     """Returns the column of each hyperparameter: its name, or `hp/name` if another column has it."""
     metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
-    goals = [objective.name for objective in objectives(oracle.objective)]
-    taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, spread_column(goals[0]), *metrics}
+    goal = oracle.objective.name
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, goal, spread_column(goal), *metrics}
     names = _types(oracle.hyperparameters.space)
     return {name: f"hp/{name}" if name in taken else name for name in names}
 
@@ -61,12 +61,12 @@ def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> p
 
     A pruned trial has the values of its best epoch, so anything that ranks trials must look at the state.
     """
-    objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
+    objective, space = oracle.objective, oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
     rows = [
         {
             "number": number,
-            **_row(trial, records.trials.get(trial.trial_id), oracle.objective, own),
+            **_row(trial, records.trials.get(trial.trial_id), objective, own),
             "mlflow_run_id": run_ids.get(trial.trial_id),
         }
         for number, trial in enumerate(trials)
@@ -89,18 +89,15 @@ def _row(
     trial: Any, record: TrialRecord | None, objective: Any, own: dict[str, str]
 ) -> dict[str, Any]:
     """Returns what oracle and journal have of a trial. The metrics are those of its best epoch."""
-    best, goals = reached(trial, objective), objectives(objective)
-    metrics = best.metrics or metrics_at(trial, None)
-    if len(goals) > 1:
-        metrics.pop(objective.name, None)  # Keras Tuner's stand-in for all objectives.
-    spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
+    best = reached(trial, objective)
+    spread = {} if best.std is None else {spread_column(objective.name): best.std}
     row = {
         "trial_id": trial.trial_id,
         "state": STATES.get(trial.status, trial.status),
         **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
         **spread,
-        **metrics,
-        goals[0].name: best.value,
+        **(best.metrics or metrics_at(trial, None)),
+        objective.name: best.value,
     }
     if record is None:  # The journal lacks the start of the trial.
         return row

@@ -13,7 +13,7 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import objectives, quiet_optuna, study_of
+from recdrop_tune.oracle import quiet_optuna, study_of
 from recdrop_tune.spaces import plain_names
 
 FEWEST = 10
@@ -37,10 +37,10 @@ def importances(oracle: Any) -> pd.DataFrame:
     """
     study = study_of(oracle, "search", {})
     trials = study.get_trials(states=[TrialState.COMPLETE])
-    trials = [each for each in trials if np.isfinite(each.values).all()]
-    goals = objectives(oracle.objective)
+    trials = [each for each in trials if np.isfinite(each.values[0])]
+    objective = oracle.objective
     # Best first, so that the shuffles do not depend on the order of starts.
-    trials.sort(key=lambda each: each.values[0], reverse=goals[0].direction == "max")
+    trials.sort(key=lambda each: each.values[0], reverse=objective.direction == "max")
     if len(trials) < FEWEST:
         raise RecdropError(
             f"Importances need {FEWEST} complete trials or more, to compare the best {_BEST} with the "
@@ -50,15 +50,15 @@ def importances(oracle: Any) -> pd.DataFrame:
         several = {name: own for name, own in each.distributions.items() if not own.single()}
         each.params = {name: each.params[name] for name in several}
         each.distributions = several
-    scores = np.array([each.values for each in trials])
-    quantile = _target_quantile(scores, goals)
+    scores = np.array([each.values[0] for each in trials])
+    quantile = _target_quantile(scores, objective)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
     names = [hp.name for hp in oracle.hyperparameters.space]
 
     def evaluate(scores: npt.NDArray[np.float64]) -> pd.Series[float]:
-        drawn = optuna.create_study(directions=study.directions)
-        for each, values in zip(trials, scores, strict=True):
-            each.values = values.tolist()
+        drawn = optuna.create_study(direction=study.direction)
+        for each, value in zip(trials, scores.tolist(), strict=True):
+            each.value = value
         drawn.add_trials(trials)
         return _by_key(evaluator.evaluate(drawn), names)
 
@@ -75,22 +75,20 @@ def importances(oracle: Any) -> pd.DataFrame:
     return pd.DataFrame({"importance": shares, "above_chance": larger < 0.05 * (_SHUFFLES + 1)})
 
 
-def _target_quantile(scores: npt.NDArray[np.float64], goals: list[Any]) -> float:
+def _target_quantile(scores: npt.NDArray[np.float64], objective: Any) -> float:
     """Returns the share of the trials that counts as the best ones.
 
     If many trials tie with the worst, as accuracies do, only better ones count: with the ties, all trials
     would be among the best.
     """
-    best = max(_BEST, math.ceil(_BEST_SHARE * len(scores)))
-    if len(goals) == 1:
-        worst = scores.max() if goals[0].direction == "min" else scores.min()
-        better = int((scores != worst).sum())
-        if not better:
-            raise RecdropError(
-                f"All {len(scores)} complete trials have the same {goals[0].name}, so no hyperparameter "
-                "matters."
-            )
-        best = min(best, better)
+    worst = scores.max() if objective.direction == "min" else scores.min()
+    better = int((scores != worst).sum())
+    if not better:
+        raise RecdropError(
+            f"All {len(scores)} complete trials have the same {objective.name}, so no hyperparameter "
+            "matters."
+        )
+    best = min(max(_BEST, math.ceil(_BEST_SHARE * len(scores))), better)
     # Optuna rounds the number of trials up.
     return (best - 0.5) / len(scores)
 

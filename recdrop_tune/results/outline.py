@@ -44,7 +44,6 @@ _CAPTIONS = {
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
     "curves": "One line a trial. Dotted: stopped early. The best one is thick, with a star at its "
     "best epoch. Click a name in the legend to hide its trials.",
-    "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",
 }
 
 
@@ -81,10 +80,6 @@ def full_outline(found: Found) -> list[Section]:
     sections = [Section("", list(_outcome(found)))]
     picture = next((each for each in ("gains", "score_by_dropout") if each in drawn), None)
     sections += [drawn.pop(picture)] if picture else []
-    if len(found.objectives) > 1 and len(found.front):
-        note = "No other trial beats one of these in every objective."
-        front = _rounded(found, found.front.drop(columns=hidden))
-        sections.append(Section("Trials on the Pareto front", note=note, table=front))
     sections += _dropout(found)
     sections += drawn.values()
     note = "Best first. Click a column to sort by it. Values that all trials share are among the settings."
@@ -107,7 +102,7 @@ def full_outline(found: Found) -> list[Section]:
         "tuner": search.tuner,
         "experiment": search.experiment,
         "max_trials": search.max_trials,
-        **{each.name: each.direction for each in found.objectives},
+        found.objective.name: found.objective.direction,
         **{name: value for name in constant for value in frame[name].head(1).dropna()},
         "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(found.records.began)),
         **search.info,
@@ -262,8 +257,8 @@ def _written(scores: pd.Series[Any], write: Callable[[float], str] = amount) -> 
 
 
 def _rounded(found: Found, trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns a frame of trials with the objectives and their spreads as text."""
-    names = [name for each in found.objectives for name in (each.name, spread_column(each.name))]
+    """Returns a frame of trials with the objective and its spread as text."""
+    names = [found.objective.name, spread_column(found.objective.name)]
     return trials.astype(object).assign(**{n: _written(trials[n]) for n in names if n in trials})
 
 

@@ -6,7 +6,7 @@ Plotly reads texts as HTML, so all of them go through `shown`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import combinations
 from typing import Any
@@ -80,7 +80,6 @@ def figures(found: Found) -> dict[str, go.Figure]:
         "parallel_coordinates": _parallel_coordinates(found),
         "importances": _importances(found),
         "curves": _curves(found),
-        "pareto": _pareto(found),
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -137,8 +136,8 @@ def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
 
 def _hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
     """Writes the text under the cursor: the trial, its scores, its configuration."""
-    names = [objective.name for objective in found.objectives]
-    names += [spread_column(names[0]), *found.hyperparameters, *learned_rate_columns(rows)]
+    name = found.objective.name
+    names = [name, spread_column(name), *found.hyperparameters, *learned_rate_columns(rows)]
     names = [
         each for each in dict.fromkeys([*names, "best_epoch", "epochs", "seconds"]) if each in rows
     ]
@@ -487,12 +486,12 @@ def _parallel_coordinates(found: Found) -> go.Figure | None:
     # Which dropout, where, how much and when come first.
     names.sort(key=lambda n: n.split("/")[-1].split(".")[0] not in QUESTIONS)
     columns = [_dimension(rows[name], name, name in found.logarithmic) for name in names]
-    for goal in found.objectives:
-        # For a loss the axis spreads the small values, for an accuracy the large ones.
-        wide = goal.direction == "min" and _is_wide(rows[goal.name], span=6.0)
-        columns.append(_dimension(rows[goal.name], goal.name, wide))
+    goal = found.objective
+    # For a loss the axis spreads the small values, for an accuracy the large ones.
+    wide = goal.direction == "min" and _is_wide(rows[goal.name], span=6.0)
+    columns.append(_dimension(rows[goal.name], goal.name, wide))
     # Plotly draws the largest colour last, so the best trial lies on top.
-    ranks = rows[found.objective.name].rank(ascending=found.objective.direction == "max", pct=True)
+    ranks = rows[goal.name].rank(ascending=goal.direction == "max", pct=True)
     scale = [[0.0, WORST], [0.5, "#a5a5a5"], [1.0, BEST]]
     longest = max(len(word) for word in columns[0]["ticktext"])
     margin = {"t": 110, "l": 30 + 7 * longest, "r": 60, "b": 30}
@@ -534,11 +533,9 @@ def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str
     }
 
 
-def _pareto(found: Found) -> go.Figure | None:
-    """Draws a panel for each pair of objectives; `None` if there is one objective only."""
-    front, pairs = found.front, list(combinations(found.objectives, 2))
-    if not pairs or front.empty:
-        return None
+def pareto_figure(found: Found, front: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
+    """Draws the complete trials and their Pareto front, a panel for each pair of metrics."""
+    pairs = list(combinations(metrics, 2))
     grid = make_subplots(rows=len(pairs), cols=1, vertical_spacing=0.2 / len(pairs))
     look = _figure("Pareto front", height=100 + 380 * len(pairs)).layout.to_plotly_json()
     grid.layout.template = look.pop("template")
@@ -553,8 +550,8 @@ def _pareto(found: Found) -> go.Figure | None:
                 grid,
                 found,
                 rows,
-                rows[across.name],
-                rows[up.name],
+                rows[across],
+                rows[up],
                 name=name,
                 legendgroup=name,
                 showlegend=row == 1,
@@ -562,6 +559,6 @@ def _pareto(found: Found) -> go.Figure | None:
                 row=row,
                 col=1,
             )
-        grid.update_xaxes(**_axis(found.complete[across.name], across.name), row=row)
-        grid.update_yaxes(**_axis(found.complete[up.name], up.name), row=row)
+        grid.update_xaxes(**_axis(found.complete[across], across), row=row)
+        grid.update_yaxes(**_axis(found.complete[up], up), row=row)
     return grid

@@ -96,10 +96,9 @@ def stored_search(directory: Path) -> StoredSearch:
             f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the "
             "folder that was printed when the search started, by default one in `recdrop_runs`."
         )
-    goals = last.objectives or {last.objective: last.direction}
-    goal = [kt.Objective(name, direction) for name, direction in goals.items()]
+    objective = kt.Objective(last.objective, last.direction)
     # Without a seed Keras Tuner draws one from Python's generator.
-    oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
+    oracle = kt.Oracle(objective, last.max_trials, seed=1)
     # The first trial creates the file.
     if records.trials or (directory / _ORACLE).exists():
         try:

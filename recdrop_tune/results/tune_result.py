@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import FIT, Context
 from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
-from recdrop_tune.oracle import objectives, study_of, twin_trial
+from recdrop_tune.oracle import study_of, twin_trial
 from recdrop_tune.results.confirmation import CONFIRMED, Confirmation, confirmation_of
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.found import Found
@@ -31,7 +31,7 @@ from recdrop_tune.results.frames import (
 )
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
-from recdrop_tune.results.plots import figures
+from recdrop_tune.results.plots import figures, pareto_figure
 from recdrop_tune.results.render import as_html, as_page, as_text
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.spaces import plain_names
@@ -114,7 +114,7 @@ class TuneResult:
             search=self.search.last,
             trials=self.trials,
             history=self.history,
-            objectives=objectives(oracle.objective),
+            objective=oracle.objective,
             columns=columns,
             logarithmic=frozenset(columns[name] for name in logarithmic),
             offered=offered_wrappers(oracle),
@@ -136,8 +136,8 @@ class TuneResult:
         metrics are means, and `<objective>_std` is the sample standard deviation of the objective.
 
         A pruned trial has the values of its best epoch before it was stopped. They do not compare with those
-        of complete trials, even if they are better: `best_trial`, `pareto` and all comparisons use trials
-        whose `state` is `COMPLETE`.
+        of complete trials, even if they are better: `best_trial`, `pareto_front` and all comparisons use
+        trials whose `state` is `COMPLETE`.
         """
         run_ids = {} if self.tracking is None else self.tracking.mlflow.run_ids
         return trials_frame(self.search.oracle, self.search.records, run_ids)
@@ -192,16 +192,8 @@ class TuneResult:
         """
         return self.found.by_wrapper
 
-    @property
-    def pareto(self) -> pd.DataFrame:
-        """The rows of `trials` that no other complete trial beats in every objective.
-
-        With one objective these are the best trial and those that tie with it.
-        """
-        return self.found.front
-
     def pareto_front(self, *metrics: Any) -> pd.DataFrame:
-        """Finds the Pareto front of any columns of `trials`, not only of the objectives.
+        """Finds the Pareto front of columns of `trials`.
 
         Args:
             *metrics: Metrics, `seconds`, `epochs` or `n_params`; a `keras_tuner.Objective` if the
@@ -214,15 +206,39 @@ class TuneResult:
             InvalidArgumentError: No trial has a metric, or its direction is unknown.
 
         Example:
-            >>> result.pareto_front("val_loss", "n_params")
+            >>> result.pareto_front("val_accuracy", "ms_per_step")
         """
+        return pareto_front(self.trials, self._goals(metrics))
+
+    def plot_pareto_front(self, *metrics: Any) -> Any:
+        """Draws the complete trials and their Pareto front, a panel for each pair of metrics.
+
+        Args:
+            *metrics: At least two; see `pareto_front`.
+
+        Returns:
+            A Plotly figure.
+
+        Raises:
+            InvalidArgumentError: There are fewer, no trial has one of them, or its direction is unknown.
+
+        Example:
+            >>> result.plot_pareto_front("val_accuracy", "ms_per_step").show()
+        """
+        goals = self._goals(metrics)
+        names = [goal.name for goal in goals]
+        if len(names) < 2:
+            raise invalid_argument("metrics", expected="at least two", received=names)
+        return pareto_figure(self.found, pareto_front(self.trials, goals), names)
+
+    def _goals(self, metrics: Sequence[Any]) -> list[kt.Objective]:
         costs = {each: kt.Objective(each, "min") for each in ("seconds", "epochs", "n_params")}
         named = [costs.get(each, each) if isinstance(each, str) else each for each in metrics]
         goals = [as_objective(each) for each in named]
         names = [goal.name for goal in goals]
         if not names or not {*names} <= {*self.trials}:
             raise invalid_argument("metrics", expected="columns of `trials`", received=names)
-        return pareto_front(self.trials, goals)
+        return goals
 
     def importances(self) -> pd.DataFrame:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
@@ -295,7 +311,7 @@ class TuneResult:
         Returns:
             Plotly figures, if their data exist: `gains` (of dropout, confirmed), `score_by_dropout` (by
             wrapper, placement and rate), `history` (the score of each trial), `parallel_coordinates`,
-            `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
+            `importances` and `curves` (over the epochs).
 
         Example:
             >>> result.plots()["history"].show()

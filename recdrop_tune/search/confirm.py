@@ -20,12 +20,9 @@ from recdrop_tune.oracle import (
     Configuration,
     configuration_name,
     has_dropout,
-    objectives,
-    pareto,
     ranked,
     twin_among,
     twin_trial,
-    values_of,
 )
 from recdrop_tune.results import CONFIRMED, open_configurations, rounds
 from recdrop_tune.search.first_trials import KERAS
@@ -109,14 +106,14 @@ class Confirmation:
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
         """Stores the weights of the best training of each configuration."""
         trial, score, weights = result
-        first = objectives(tuner.oracle.objective)[0]
+        objective = tuner.oracle.objective
         earlier = (
             each.score
             for each in tracking.records.confirmations
             if configuration_name((each.trial_id, each.twin)) == trial.trial_id
             and each.score is not None
         )
-        if all(first.better_than(score, each) for each in earlier):
+        if all(objective.better_than(score, each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)
             place = Path(tuner.project_dir) / CONFIRMED
             save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
@@ -151,18 +148,15 @@ def contenders(oracle: Any, top: int) -> list[Any]:
     """Returns the trials whose configurations to train again.
 
     These are the best ones and, unless included, the best one with dropout, the best one without and the
-    best one with Keras's own. With several objectives the best ones are on the front: the best by each
-    objective, then others spread over it.
+    best one with Keras's own.
     """
     complete = ranked(oracle)
-    several = len(objectives(oracle.objective)) > 1
-    chosen = _spread(oracle, top) if several else complete[:top]
     dropping = next((each for each in complete if has_dropout(each.hyperparameters)), None)
     baselines = [
         next((each for each in complete if has_wrapper(readable(each.hyperparameters), name)), None)
         for name in (NONE, KERAS)
     ]
-    return list(dict.fromkeys(each for each in (*chosen, dropping, *baselines) if each))
+    return list(dict.fromkeys(each for each in (*complete[:top], dropping, *baselines) if each))
 
 
 def twins_of(oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration]) -> list[Any]:
@@ -185,21 +179,6 @@ def twins_of(oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration
 def confirmation_seed(seed: int | None, repeat: int) -> int:
     """Derives the seed of a repeat: the same for every configuration, and not one of the search."""
     return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
-
-
-def _spread(oracle: Any, top: int) -> list[Any]:
-    """Returns trials of the front: the best by each objective, then others at even distances."""
-    best = pareto(oracle.trials.values(), oracle.objective)
-    values = {trial: values_of(trial, oracle.objective) for trial in best}
-    chosen: list[Any] = []
-    for place, goal in enumerate(objectives(oracle.objective)):
-        ends = max if goal.direction == "max" else min
-        end = ends(values, key=lambda trial: values[trial][place])
-        chosen += [end] if end not in chosen else []
-    ordered = sorted((t for t in values if t not in chosen), key=lambda trial: values[trial][0])
-    room = min(max(0, top - len(chosen)), len(ordered))
-    places = [int((place + 0.5) * len(ordered) / room) for place in range(room)]
-    return [*chosen, *(ordered[place] for place in places)][:top]
 
 
 def _about(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -127,9 +127,9 @@ class ObservedTrials(Extension):
             none, or if the hypermodel or the model scores in its own way.
     """
 
-    def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
+    def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
         self._own_fit = has_own_fit(hypermodel)
-        self._objectives = objectives
+        self._objective = objective
         self.building: Any = None
         self.first_model: Any = None
         self._is_first = True
@@ -164,13 +164,12 @@ class ObservedTrials(Extension):
         return result
 
     def _check(self, metrics: Mapping[str, Any]) -> None:
-        for objective in self._objectives:
-            if not objective.has_value(metrics):
-                raise ObjectiveNotReportedError(
-                    f"The model reports no metric named `{objective.name}`, which is the objective. It "
-                    f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
-                    "model with the metric."
-                )
+        if not self._objective.has_value(metrics):
+            raise ObjectiveNotReportedError(
+                f"The model reports no metric named `{self._objective.name}`, which is the objective. It "
+                f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
+                "model with the metric."
+            )
 
 
 def _may_report(callback: Any) -> bool:

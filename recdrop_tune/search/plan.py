@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -49,7 +49,7 @@ class Plan:
     data: Data
     model: Any
     space: str
-    goals: Sequence[kt.Objective]
+    goal: kt.Objective
     config_file: Path | None = None
     search_id: str = ""
     process: Process = field(default_factory=Process)
@@ -91,7 +91,7 @@ class Plan:
         space = getattr(self.model, "space", None)
         return {
             "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
-            "objective": {goal.name: goal.direction for goal in self.goals},
+            "objective": {self.goal.name: self.goal.direction},
             "tuner": self.config.tuner_name,
             "epochs": self.config.epochs,
             "batch_size": self.config.batch_size,
@@ -108,7 +108,7 @@ class Plan:
 
         A `directory` replaces the project folder; the study is not opened then.
         """
-        plan, trials = self, ObservedTrials(self.model, self.goals)
+        plan, trials = self, ObservedTrials(self.model, self.goal)
         if directory is not None:
             config = replace(self.config, directory=directory)
             if isinstance(config.tuner, Optuna):
@@ -148,7 +148,7 @@ class Plan:
             space=self.space,
             info=self._info(),
             data=data,
-            context=context_of(train, validation, self.model, model, self.goals),
+            context=context_of(train, validation, self.model, model, [self.goal]),
         )
         tracking.process, tracking.resume_hint = self.process, self.resume_hint
         return tracking
@@ -159,7 +159,7 @@ class Plan:
         fit = {**self.data.fit_arguments(config.batch_size), "epochs": config.epochs, "verbose": 0}
         callbacks, patience = list(self.training.callbacks), self.training.early_stopping
         if patience is not None:
-            name, mode = self.goals[0].name, self.goals[0].direction
+            name, mode = self.goal.name, self.goal.direction
             callbacks.append(keras.callbacks.EarlyStopping(name, mode=mode, patience=patience))
         return (), fit | {**self.training.fit, "callbacks": callbacks}
 

@@ -40,6 +40,7 @@ from recdrop_tune.errors import (
     check_callbacks,
     check_cv,
     check_model_name,
+    check_one_objective,
     check_system_metrics,
     invalid_argument,
     is_name,
@@ -205,7 +206,7 @@ Name = Annotated[StrictStr, _that(is_name, "a name of at most 500 characters, in
 Reference = Annotated[StrictStr, _that(is_reference, "`module:function`, such as `my_data:load`")]
 
 TaskName = Literal["classification", "regression", "tagging", "forecast", "language_model"]
-SamplerName = Literal["cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe"]
+SamplerName = Literal["cmaes", "gp", "grid", "qmc", "random", "surrogate", "tpe"]
 PrunerName = Literal[
     "asha", "halving", "hyperband", "median", "none", "patient_median", "percentile"
 ]
@@ -263,8 +264,8 @@ class Optuna:
     """How Optuna searches; given to `tune` as `tuner`.
 
     Attributes:
-        sampler: Optuna sampler, or a name: `"surrogate"` (the default; with several objectives `"tpe"`),
-            `"tpe"`, `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"` or `"nsga2"`.
+        sampler: Optuna sampler, or a name: `"surrogate"` (the default), `"tpe"`, `"random"`, `"grid"`,
+            `"qmc"`, `"gp"` or `"cmaes"`.
         pruner: Optuna pruner, or a name: `"halving"` (the default), `"patient_median"`, `"median"`,
             `"percentile"`, `"asha"`, `"hyperband"` or `"none"`. A trial always gets a third of its epochs and
             at least ten, because dropout slows down the first ones.
@@ -307,11 +308,10 @@ class Training:
             group is on both sides of a fold. Needs `cv`, a number or a splitter that takes groups.
         class_weight: Weights of the classes in the training loss by label, or `"balanced"`. Validation data
             are not weighted.
-        early_stopping: A training ends after this many epochs without a better objective (with several, the
-            first). A training that stops early keeps its best score for the remaining epochs.
+        early_stopping: A training ends after this many epochs without a better objective. A training that
+            stops early keeps its best score for the remaining epochs.
         callbacks: Keras callbacks, or functions that make one. Every training gets a copy.
-        keep_checkpoints: The weights of how many trials to keep, the best ones; `None` keeps all. With
-            several objectives the first one counts, and the Pareto front is kept in any case.
+        keep_checkpoints: The weights of how many trials to keep, the best ones; `None` keeps all.
         reuse_models: How many compiled models to keep for trials with the same structure; 0 for none.
         compilation_cache: Whether to keep what JAX has compiled for workers and later searches, or the folder
             for it.
@@ -479,6 +479,7 @@ _make_mlflow = _maker(MLflow, "the name of an experiment, rdt.MLflow(...), True 
 
 def _goal(given: Any) -> Any:
     """Lets a user give the name of a metric, or a `keras_tuner.Objective`."""
+    check_one_objective(given)
     if hasattr(given, "direction") and hasattr(given, "name"):
         given = {"name": given.name, "direction": given.direction}
     return _make_goal(given)
@@ -503,11 +504,7 @@ class SearchConfig:
     _: KW_ONLY
     model: Annotated[Any, PlainValidator(_task)] = field(default_factory=Task)
     space: Any = None
-    objective: Annotated[
-        tuple[Annotated[Goal, PlainValidator(_goal)], ...],
-        BeforeValidator(_as_tuple),
-        Field(min_length=1),
-    ] = (Goal("val_loss"),)
+    objective: Annotated[Goal, PlainValidator(_goal)] = Goal("val_loss")
     max_trials: Count = 20
     epochs: Count = 20
     batch_size: Count = 32
@@ -527,10 +524,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """Refuses combinations that would fail late or without a clear message."""
-        names, optuna = [goal.name for goal in self.objective], self.optuna
-        if len(names) > 1 and self.tuner_name != "optuna":
-            expected = f"one objective with tuner={self.tuner!r}, which would add them up"
-            raise invalid_argument("objective", expected=expected, received=names)
+        optuna = self.optuna
         # Optuna and MLflow both keep their version in a table of the same name.
         check_databases(optuna.storage, self.tracking.store() if self.tracking else "")
         if self.workers is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, count
@@ -38,7 +37,7 @@ from recdrop_tune.search.settings import (
     is_reference,
 )
 from recdrop_tune.search.tuner_tracking import with_active
-from recdrop_tune.tuner import as_objectives
+from recdrop_tune.tuner import as_objective
 
 
 def tune(
@@ -74,7 +73,7 @@ def tune(
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset`;
             or a function that returns them, which each process calls. If the data choose the model, x can be
             a list of arrays of unequal lengths.
-        validation: The same, for objectives that start with `val_`.
+        validation: The same, for an objective that starts with `val_`.
         model: A compiled Keras model, to search the dropout of its LSTM and GRU layers (`ExistingModel` has
             options for it); a function that builds a model from `hp`; or a `keras_tuner.HyperModel`. By
             default the data choose: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or
@@ -83,8 +82,7 @@ def tune(
         space: A preset's name (by default `"quick"`), a YAML file, a mapping or a `SearchSpace`. For a Keras
             model its keys about dropout apply. A function or a hypermodel has its own space.
         objective: The metric to optimize: its name, `{"name": "val_f1", "direction": "max"}` or a
-            `keras_tuner.Objective`; or a list of them, for a Pareto front (tuner `"optuna"` only). Every
-            model has the metric `ms_per_step`.
+            `keras_tuner.Objective`. Every model has the metric `ms_per_step`.
         max_trials: The most trials to run, including the twin of the best one.
         epochs: Epochs per trial.
         batch_size: Samples per batch, for arrays.
@@ -136,10 +134,10 @@ def run_search(
     callbacks = [resolved(each) for each in training.callbacks]
     groups = call(training.groups) if is_reference(training.groups) else training.groups
     training = replace(training, callbacks=callbacks, groups=groups)
-    goals = as_objectives([vars(g) if g.direction else g.name for g in config.objective])
+    goal = as_objective(vars(config.objective))
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)
-    _check_validation(goals, validation, training)
+    _check_validation(goal.name, validation, training)
     if config.workers is not None:
         import_ray()
         share_gpus()
@@ -167,20 +165,19 @@ def run_search(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return run(Plan(config, data, hypermodel, described, goals, config_file))
+    return run(Plan(config, data, hypermodel, described, goal, config_file))
 
 
-def _check_validation(goals: Sequence[Any], validation: Any, training: Training) -> None:
+def _check_validation(objective: str, validation: Any, training: Training) -> None:
     """Raises for two sources of validation data, and for an objective without any."""
     if training.cv is not None and validation is not None:
         expected = "None with `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
-    asked = [goal.name for goal in goals if goal.name.startswith("val_")]
     is_split = training.cv is not None or training.fit.get("validation_split")
-    if asked and validation is None and not is_split:
+    if objective.startswith("val_") and validation is None and not is_split:
         raise invalid_argument(
             "validation",
-            expected=f"validation data, for the objective is {asked[0]}",
+            expected=f"validation data, for the objective is {objective}",
             received=None,
             fix="Pass them; or, with arrays, `training=rdt.Training(cv=5)` or "
             "`training=rdt.Training(fit={'validation_split': 0.2})`; or take another objective.",

@@ -17,7 +17,7 @@ from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
-from recdrop_tune.tuner.tuners import TUNERS, as_objective, as_objectives, make_tuner
+from recdrop_tune.tuner.tuners import TUNERS, as_objective, make_tuner
 
 __all__ = [
     "MILLISECONDS",
@@ -30,7 +30,6 @@ __all__ = [
     "TrialReporter",
     "Tuner",
     "as_objective",
-    "as_objectives",
     "check_folds",
     "copy_callbacks",
     "describe_search",

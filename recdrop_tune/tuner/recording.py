@@ -29,7 +29,6 @@ from recdrop_tune.oracle import (
     is_chief,
     is_fixed,
     is_wrapper,
-    objectives,
     other_names,
     plain,
     reached,
@@ -273,7 +272,7 @@ class TrialReporter(TrainingReporter):
         is_nan = trial.score is not None and math.isnan(trial.score)
         if is_nan and not message and status != events.COMPLETE:
             # Keras Tuner fails such a trial without a message.
-            name = objectives(self._oracle.objective)[0].name
+            name = self._oracle.objective.name
             message = f"`{name}` was NaN in every epoch; try a smaller learning rate"
         self._emit(
             events.TrialEnded(

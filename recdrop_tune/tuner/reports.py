@@ -140,7 +140,7 @@ class TrialReport:
         return self._objective.name in metrics or bool(self._objective.has_value(metrics))
 
     def value(self, metrics: dict[str, float]) -> float:
-        """Returns the objective of an epoch, or the combined value of several."""
+        """Returns the objective of an epoch."""
         whole = metrics.get(self._objective.name)
         return float(self._objective.get_value(metrics) if whole is None else whole)
 

@@ -16,7 +16,7 @@ import numpy as np
 from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates, SameDraws
-from recdrop_tune.oracle import best_step, metrics_at, objectives, twin_of
+from recdrop_tune.oracle import best_step, metrics_at, twin_of
 from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
 
@@ -234,9 +234,9 @@ def retrain(
                 model.set_weights(own.weights)
                 tests.append(_evaluate(model, test, fit))
     report.finish()
-    step = best_step(ledger.trial, objectives(ledger.objective)[0]) or 0
+    step = best_step(ledger.trial, ledger.objective) or 0
     metrics = metrics_at(ledger.trial, step)
-    score = metrics[objectives(ledger.objective)[0].name]
+    score = metrics[ledger.objective.name]
     tested = (
         {name: float(np.mean([each[name] for each in tests])) for name in tests[0]}
         if tests

@@ -34,8 +34,6 @@ from recdrop_tune.oracle import (
     check_names,
     forget_metrics,
     is_chief,
-    objectives,
-    pareto,
     read_object,
 )
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -92,9 +90,8 @@ class Tuner(kt.Tuner):
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`. Each trial is
             trained once for each fold. The data have to be arrays, without validation data. No model is
             trained on all data: the weights of the best fold are kept.
-        keep_checkpoints: The number of trials whose weights are kept, the best by the first objective;
-            None for all, as in Keras Tuner. With several objectives, those of the Pareto front are kept
-            too.
+        keep_checkpoints: The number of trials whose weights are kept, the best ones; None for all, as
+            in Keras Tuner.
         reuse_models: The number of compiled models that are kept for trials of the same structure; 0
             for none.
         **kwargs: As for `keras_tuner.Tuner`: the arguments above by name, and `executions_per_trial`,
@@ -226,9 +223,9 @@ class Tuner(kt.Tuner):
         write_atomically(path, json.dumps(self.get_state()))
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the tuner: its objectives and their directions."""
-        goals = {each.name: each.direction for each in objectives(self.oracle.objective)}
-        return {**super().get_state(), "objective": goals}
+        """Returns the state of the tuner: its objective and the direction."""
+        objective = self.oracle.objective
+        return {**super().get_state(), "objective": {objective.name: objective.direction}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores the state of `get_state`; Keras Tuner's own tuners save nothing.
@@ -334,7 +331,7 @@ class Tuner(kt.Tuner):
             self.drop_weights(trial.trial_id)
 
     def drop_weights(self, trial_id: str) -> None:
-        """Deletes the weights of trials that are not among the best, or on the Pareto front.
+        """Deletes the weights of trials that are not among the best.
 
         Args:
             trial_id: The trial that has ended last.
@@ -345,10 +342,6 @@ class Tuner(kt.Tuner):
         best = oracle.get_best_trials(self.keep_checkpoints)
         # All trials only once, in a resumed search: looking at each of them would take longer and longer.
         held = set(oracle.trials) if self._with_weights is None else self._with_weights | {trial_id}
-        if len(objectives(oracle.objective)) > 1:
-            # Each deleted trial was beaten by one that is held, which beats all that it would.
-            there = [trial for id, trial in oracle.trials.items() if id in held]
-            best = [*best, *pareto(there, oracle.objective)]
         self._with_weights = {each.trial_id for each in best if each.status == "COMPLETED"}
         for dropped in held - self._with_weights:
             checkpoints.drop(self._folder(dropped))
@@ -406,7 +399,7 @@ class Tuner(kt.Tuner):
         trial = self.oracle.get_trial(trial_id)
         if ours is not None:
             forget_metrics(trial)  # The subclass returned other results.
-        elif all(trial.metrics.exists(each.name) for each in objectives(objective)):
+        elif trial.metrics.exists(objective.name):
             return  # The subclass has called `oracle.update_trial`.
         metrics, epoch = explicit_outcome(results, objective, RUN_TRIAL)
         if math.isnan(metrics[objective.name]):

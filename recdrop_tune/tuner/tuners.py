@@ -1,4 +1,4 @@
-"""The tuners of `tune` by name, and objectives by the names of metrics."""
+"""The tuners of `tune` by name, and the objective by the name of a metric."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument, shown
-from recdrop_tune.oracle import OptunaOracle, check_directions, make_pruner, with_directions
+from recdrop_tune.oracle import OptunaOracle, make_pruner, single_objective
 from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
@@ -51,11 +51,10 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         # Hyperband itself gives some trials more epochs than others before it judges them.
         first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
         pruner = make_pruner(pruner, first, config.epochs)
-    several = len(plan.goals) > 1
     oracle = OptunaOracle(
-        list(plan.goals) if several else plan.goals[0],
+        plan.goal,
         config.max_trials,
-        sampler=settings.sampler or (None if several else sampler),
+        sampler=settings.sampler or sampler,
         pruner=pruner,
         storage=settings.storage,
         study_name=plan.study_name if settings.storage is not None else None,
@@ -77,20 +76,6 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
     )
 
 
-def as_objectives(objective: Any) -> list[kt.Objective]:
-    """Turns the name of a metric, or a list of them, into objectives with directions.
-
-    Raises:
-        InvalidArgumentError: The direction of a metric is not known, there is no metric, or one occurs twice.
-    """
-    several = list(objective) if isinstance(objective, list | tuple) else [objective]
-    if not several:
-        raise invalid_argument("objective", expected="at least one metric", received=objective)
-    goals = [as_objective(each) for each in several]
-    check_directions(goals)
-    return goals
-
-
 _GROWING = {
     *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),
     *("cosinesimilarity", "iou", "binaryiou", "meaniou", "onehotiou", "onehotmeaniou"),
@@ -104,15 +89,15 @@ def as_objective(objective: Any) -> kt.Objective:
     """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
 
     Raises:
-        InvalidArgumentError: The direction of the metric is not known, or neither `"min"` nor `"max"`.
+        InvalidArgumentError: There are several, or the direction is not known, or neither `"min"` nor
+            `"max"`.
 
     Example:
         >>> as_objective("val_accuracy").direction
         'max'
     """
-    objective = with_directions(objective)
+    objective = single_objective(objective)
     if isinstance(objective, kt.Objective):
-        check_directions([objective])
         return objective
     direction = None
     if objective == MILLISECONDS:

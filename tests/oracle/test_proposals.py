@@ -7,6 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import HalvingPruner, OptunaOracle, SurrogateSampler
 from recdrop_tune.oracle.conditions import is_active, parameters_of
 from recdrop_tune.oracle.parameters import Candidates, Encoding
@@ -22,15 +23,21 @@ def large_space() -> kt.HyperParameters:
     return hp
 
 
-def test_several_objectives_are_left_to_another_sampler(tmp_path):
-    def sampler(objective, name=None):
-        oracle = OptunaOracle(objective, 3, sampler=name, seed=0, hyperparameters=dropout_space())
-        kt.Tuner(oracle, lambda hp: None, directory=tmp_path / f"{name}{objective}")
+def test_samplers_by_name(tmp_path):
+    def sampler(name=None):
+        oracle = OptunaOracle(OBJECTIVE, 3, sampler=name, seed=0, hyperparameters=dropout_space())
+        kt.Tuner(oracle, lambda hp: None, directory=tmp_path / str(name))
         return type(oracle.study.sampler)
 
-    several = [OBJECTIVE, kt.Objective("seconds", "min")]
-    assert sampler(OBJECTIVE) is sampler(OBJECTIVE, "surrogate") is SurrogateSampler
-    assert sampler(OBJECTIVE, "tpe") is sampler(several) is optuna.samplers.TPESampler
+    assert sampler() is sampler("surrogate") is SurrogateSampler
+    assert sampler("tpe") is optuna.samplers.TPESampler
+
+
+def test_several_objectives_are_refused():
+    goals = [OBJECTIVE, kt.Objective("seconds", "min")]
+    for several in (goals, kt.Oracle(goals, seed=0).objective):
+        with pytest.raises(InvalidArgumentError, match=r"`objective`.*one metric.*pareto_front"):
+            OptunaOracle(several)
 
 
 def test_a_given_sampler_gets_the_space_of_the_search(tmp_path):

@@ -179,7 +179,7 @@ def test_a_pruned_trial_is_never_the_best(pruned, uri):
     best = result.trials.iloc[0]
     assert result.trials["val_loss"].min() < best["val_loss"]
     assert result.best_trial.trial_id == best["trial_id"]
-    assert result.pareto["trial_id"].tolist() == [best["trial_id"]]
+    assert result.pareto_front("val_loss")["trial_id"].tolist() == [best["trial_id"]]
     assert f"Best val_loss: {best['val_loss']:.4f}" in result.summary()
     assert f"{best['val_loss']:.4g}" in outcome(result)
     assert "0.05" not in re.sub(r"\.\d{5,}", "", outcome(result))

@@ -148,16 +148,6 @@ def test_only_full_trials_of_hyperband_are_used(tmp_path):
     assert [each.value for each in warm(warmed)] == [1.0] * epochs.count(9)
 
 
-def test_several_objectives(tmp_path):
-    goals = [kt.Objective("score", "min"), kt.Objective("speed", "max")]
-    metrics = {"score": 1, "speed": -2, "multi_objective": 3}  # The last one is Keras Tuner's own.
-    make(tmp_path, "first", 12, objective=goals).search(metrics=metrics)
-    second = make(tmp_path, "second", 1, objective=goals, warm_start=tmp_path / "first")
-    second.search(metrics=metrics)
-    assert len(warm(second.oracle)) == 12
-    assert all(each.values[1] == -2 * each.values[0] for each in warm(second.oracle))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

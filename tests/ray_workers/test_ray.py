@@ -122,15 +122,14 @@ def test_data_are_sent_once_and_the_oracle_learns_from_another_search(search, tm
     """Data once into Ray's store, and from there once to each process."""
     folder = tmp_path / "counts"
     folder.mkdir()
-    goals = {"objective": ["val_loss", "ms_per_step"], "training": rdt.Training(executions=2)}
-    search("old", workers=None, max_trials=3, **goals)
+    twice = {"training": rdt.Training(executions=2)}
+    search("old", workers=None, max_trials=3, **twice)
     known = {"wrapper": "lambda", "placement": "input+output", "rate": 0.5}
     tuner = rdt.Optuna(try_first=[known], warm_start=tmp_path / "old")
-    result = search(train=Counted(folder), tuner=tuner, **goals)
+    result = search(train=Counted(folder), tuner=tuner, **twice)
     assert result.trials[list(known)].to_dict("records").count(known) == 1
     assert len(warm(result.tuner.oracle)) == 3
     assert len(result.trials) == 5
-    assert 1 <= len(result.pareto) <= 5
     names = [path.name.split()[0] for path in folder.iterdir()]
     assert names.count("sent") == 1
     assert names.count("received") == 3  # The oracle's process and two workers.

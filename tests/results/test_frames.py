@@ -1,15 +1,17 @@
-"""Tests for `TuneResult.history`, `pareto` and `pareto_front`."""
+"""Tests for `TuneResult.history` and `pareto_front`."""
 
 import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import pytest
 
+import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import EpochEnded, TrialStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import history_frame, non_dominated, pareto_front
+from tests.planted_search import planted_result
 
 
 def test_every_epoch_of_the_journal_is_a_row_in_the_order_of_starts(planted):
@@ -83,15 +85,16 @@ def test_directions_states_and_missing_values():
     assert pareto_front(trials, goals[::-1])["cost"].tolist() == [2.0, 3.0]
 
 
-def test_the_front_of_a_search_and_of_any_columns(planted, traded):
-    complete = traded.trials[traded.trials["state"] == "COMPLETE"]
+def test_the_front_of_any_columns(planted):
+    complete = planted.trials[planted.trials["state"] == "COMPLETE"]
     costs = complete[["val_loss", "ms_per_step"]].to_numpy(dtype=float).tolist()
     expected = complete[by_definition(costs)]
     assert len(expected) > 1
-    assert set(traded.pareto["trial_id"]) == set(expected["trial_id"])
-    assert traded.pareto["val_loss"].is_monotonic_increasing
-    # With one objective, it is the best trial.
-    assert planted.pareto["trial_id"].tolist() == [planted.best_trial.trial_id]
+    traded = planted.pareto_front("val_loss", "ms_per_step")
+    assert set(traded["trial_id"]) == set(expected["trial_id"])
+    assert traded["val_loss"].is_monotonic_increasing
+    # By the objective alone, it is the best trial.
+    assert planted.pareto_front("val_loss")["trial_id"].tolist() == [planted.best_trial.trial_id]
     front = planted.pareto_front("val_loss", "n_params")
     # Models of either size: the best of each, unless the small one is the best of all.
     best = planted.trials.groupby("n_params")["val_loss"].min()
@@ -104,3 +107,16 @@ def test_the_front_of_a_search_and_of_any_columns(planted, traded):
     for metrics in ((), ("val_loss", "val_accuracy")):
         with pytest.raises(InvalidArgumentError, match=r"`metrics`.*columns of `trials`"):
             planted.pareto_front(*metrics)
+
+
+def test_keras_tuners_summed_objective_is_the_score(tmp_path, planted_uri):
+    goals = [kt.Objective("val_loss", "min"), kt.Objective("ms_per_step", "min")]
+    oracle = kt.oracles.RandomSearchOracle(goals, max_trials=8, seed=1)
+    result = planted_result(oracle, tmp_path, planted_uri)
+    complete = result.trials[result.trials["state"] == "COMPLETE"]
+    sums = complete["val_loss"] + complete["ms_per_step"]
+    assert complete["multi_objective"].tolist() == pytest.approx(sums.tolist())
+    assert complete["multi_objective"].is_monotonic_increasing
+    assert (result.objective, result.direction) == ("multi_objective", "min")
+    loaded = rdt.TuneResult.load(result.directory)
+    assert loaded.trials["multi_objective"].equals(result.trials["multi_objective"])

@@ -39,19 +39,6 @@ def test_the_shares_are_those_of_optunas_own_study(planted, capfd):
     assert table["importance"].to_dict() == pytest.approx(merged.to_dict())
 
 
-def test_several_objectives(traded):
-    table = traded.importances()
-    check_shares(table)
-    # To be fast counts too: that is no matter of the learning rate alone.
-    oracle = traded.search.oracle
-    oracle.objective, both = oracle.objective.objectives[0], oracle.objective
-    try:
-        alone = importances(oracle)["importance"]
-    finally:
-        oracle.objective = both
-    assert table["importance"]["learning_rate"] < alone["learning_rate"]
-
-
 def search(*values, direction="min", status="COMPLETED"):
     """An oracle with one hyperparameter, and one that is fixed."""
     goal = kt.Objective("val_loss", direction)

@@ -194,16 +194,6 @@ def test_the_report_has_every_trial_and_why_it_failed(planted, text):
     assert str(Path(rdt.__file__).parent) not in failed
 
 
-def test_several_objectives_have_a_front(traded):
-    text = page(traded)
-    front = rows(section(text, "Trials on the Pareto front"))
-    assert [int(row[0]) for row in front] == traded.pareto["number"].to_list()
-    settings = dict(rows(section(text, "Settings and versions")))
-    assert (settings["val_loss"], settings["ms_per_step"]) == ("min", "min")
-    assert "Pareto front" in Page(text).texts["h2"]
-    assert "Best val_loss: " in traded.summary()  # The first objective.
-
-
 BAD = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\x1b[2J"
 
 

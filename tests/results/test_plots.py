@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.results.plots import figures, focus, looks
 
 
@@ -56,7 +57,7 @@ def test_history_has_a_point_for_each_trial_with_a_score(planted, plots):
 
 @pytest.mark.parametrize("direction", ["min", "max"])
 def test_the_best_so_far_and_the_best_line(view, direction):
-    wanted = replace(view, objectives=[kt.Objective("val_loss", direction)])
+    wanted = replace(view, objective=kt.Objective("val_loss", direction))
     drawn = figures(wanted)
     (line,) = traces(drawn["history"], mode="lines")
     complete = wanted.trials[wanted.trials["state"] == "COMPLETE"].sort_values("number")
@@ -174,17 +175,24 @@ def test_curves_are_the_mean_of_the_trainings(planted, view, plots):
     assert set(at_one) == {None}
 
 
-def test_importances_and_the_pareto_front(view, plots, traded):
+def test_importances(view, plots):
     (bars,) = plots["importances"].data
     shares = view.importances["importance"]
     assert dict(zip(bars.y, bars.x, strict=True)) == shares.to_dict()
     assert bars.y[-1] == shares.index[0]  # On top.
-    front, others = (
-        traces(traded.plots()["pareto"], name=name)[0] for name in ("not dominated", "dominated")
-    )
-    pairs = traded.pareto[["val_loss", "ms_per_step"]].itertuples(index=False, name=None)
+
+
+def test_the_pareto_front(planted):
+    metrics = ["val_loss", "ms_per_step"]
+    drawn = planted.plot_pareto_front(*metrics)
+    front, others = (traces(drawn, name=name)[0] for name in ("not dominated", "dominated"))
+    pairs = planted.pareto_front(*metrics)[metrics].itertuples(index=False, name=None)
     assert points([front]) == sorted(pairs)
-    assert len(front.x) + len(others.x) == (traded.trials["state"] == "COMPLETE").sum()
+    assert len(front.x) + len(others.x) == (planted.trials["state"] == "COMPLETE").sum()
+    several = planted.plot_pareto_front(*metrics, "n_params")
+    assert len(traces(several, name="not dominated")) == 3  # A panel for each pair.
+    with pytest.raises(InvalidArgumentError, match=r"`metrics`.*at least two"):
+        planted.plot_pareto_front("val_loss")
 
 
 def test_what_there_is_no_data_for_is_left_out(view):
@@ -236,8 +244,8 @@ def test_a_few_trials_far_off_do_not_take_the_axis(view, sign):
     for near in ([1.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 50.0]):
         assert focus(sign * pd.Series(near), direction) is None
     spread = [*scores[: len(view.complete) - 2], *scores[20:], *scores[:9]][: len(view.trials)]
-    goals = [kt.Objective("val_loss", direction)]
-    found = replace(changed(view, val_loss=pd.array(spread, "Float64")), objectives=goals)
+    goal = kt.Objective("val_loss", direction)
+    found = replace(changed(view, val_loss=pd.array(spread, "Float64")), objective=goal)
     drawing = figures(found)["history"]
     assert drawing.layout.yaxis.range is not None
     assert "double-click" in drawing.layout.annotations[0].text

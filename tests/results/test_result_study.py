@@ -46,14 +46,6 @@ def test_a_search_by_optuna_and_what_is_loaded_of_it(planted):
     assert len(planted.study().trials) == len(first)  # Each is a copy.
 
 
-def test_several_objectives(traded):
-    check(traded)
-    study = traded.study()
-    assert [each.name for each in study.directions] == ["MINIMIZE", "MINIMIZE"]
-    best = {t.user_attrs["keras_tuner_id"] for t in study.best_trials}
-    assert best == set(traded.pareto["trial_id"])
-
-
 def test_a_search_by_another_tuner(tmp_path, planted_uri):
     oracle = kt.oracles.HyperbandOracle(kt.Objective("val_loss", "min"), max_epochs=8, seed=1)
     hypermodel = Planted({**SPACE, "cell": "gru"}, failing=None)

@@ -380,11 +380,10 @@ class WithGain(rdt.SequenceClassifier):
 
 
 @pytest.mark.heavy
-def test_cross_validation_pareto_and_confirmation_together(tmp_path):
+def test_cross_validation_and_confirmation_together(tmp_path):
     result = rdt.tune(
         data(),
         model=WithGain(2, (5, 3), {**SPACE, "wrapper": ["none", "recurrent"]}),
-        objective=["val_loss", "ms_per_step"],
         training=rdt.Training(cv=2),
         max_trials=3,
         epochs=1,

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.search.context import context_of, describe_data, score_constant
 from recdrop_tune.search.hypermodel_of import ObservedTrials
-from recdrop_tune.tuner import as_objectives
+from recdrop_tune.tuner import as_objective
 from tests.small_search import Failing, build
 
 GOALS = [
@@ -254,7 +254,7 @@ def test_mlflow_and_the_folder_have_it(random_labels):
 
 
 def test_a_user_defined_fit_may_score_in_any_way():
-    trials = [ObservedTrials(each, as_objectives("val_loss")) for each in (build, Failing())]
+    trials = [ObservedTrials(each, as_objective("val_loss")) for each in (build, Failing())]
     for each in trials:
         each.build(build, kt.HyperParameters())
     assert [each.first_model is None for each in trials] == [False, True]

@@ -39,7 +39,11 @@ WRONG = [
     (SearchConfig, {"tuner": "evolution"}, "`tuner`.*'random'.*rdt.Optuna"),
     (SearchConfig, {"confirm": 1.5}, "`confirm`.*rdt.Confirm.*confirm=1.5"),
     (SearchConfig, {"tracking": 3}, "`tracking`.*name of an experiment.*True or False"),
-    (SearchConfig, {"objective": ["loss", "val_loss"], "tuner": "random"}, "`objective`.*one obj"),
+    (
+        SearchConfig,
+        {"objective": ["loss", "val_loss"]},
+        "`objective`.*one metric.*result.pareto_front",
+    ),
     (SearchConfig, {"tuner": rdt.Optuna(storage="sqlite:///mlflow.db")}, "`storage`.*another data"),
     (SearchConfig, {"workers": 2, "tuner": rdt.Optuna(storage=MEMORY)}, "`storage`.*processes"),
     (SearchConfig, {"workers": 2, "tracking": {"system_metrics": True}}, "`system_metrics`.*`work"),
@@ -65,15 +69,17 @@ def test_what_a_user_can_write():
     assert rdt.Optuna(try_first={"rate": 0.1}).try_first == ({"rate": 0.1},)
     config = SearchConfig(
         model="tagging",
-        objective=["val_loss", kt.Objective("f1", "max"), {"name": "val_f1", "direction": "max"}],
+        objective=kt.Objective("f1", "max"),
         training={"executions": 3},
         confirm=2,
         workers=np.int64(4),
         tracking=rdt.MLflow(register_model="best"),
     )
     assert config.model == rdt.Task("tagging")
-    goals = Goal("f1", direction="max"), Goal("val_f1", direction="max")
-    assert config.objective == (Goal("val_loss"), *goals)
+    assert config.objective == Goal("f1", direction="max")
+    assert SearchConfig().objective == Goal("val_loss")
+    named = SearchConfig(objective={"name": "val_f1", "direction": "max"})
+    assert named.objective == Goal("val_f1", direction="max")
     assert config.training == rdt.Training(3)
     assert (config.confirm, config.workers) == (rdt.Confirm(2), rdt.Workers(4))
     assert config.tracking == rdt.MLflow(register_model="best")

@@ -32,7 +32,10 @@ def options(tmp_path):
     ("wrong", "message"),
     [
         ({"objective": "val_f1"}, "`objective`.*'name': 'val_f1', 'direction': 'max'"),
-        ({"objective": ["loss", "loss"]}, "`objective`.*different metrics"),
+        (
+            {"objective": ["val_loss", "ms_per_step"]},
+            "`objective`.*one metric.*result.pareto_front",
+        ),
         ({"model": 3}, r"`model`.*a Keras model, a function that builds one.*HyperModel"),
         (
             {"model": keras.Sequential([keras.Input((5, 3)), keras.layers.Dense(1)])},
@@ -40,7 +43,6 @@ def options(tmp_path):
         ),
         (fit(epochs=3), r"`epochs` received in `fit`.*Give `epochs` to `tune`"),
         ({"space": SPACE}, r"`space`.*None with a function or a hypermodel"),
-        ({"objective": ["val_loss", "ms_per_step"], "tuner": "grid"}, "would add them up"),
         ({"confirm": rdt.Confirm(1, test=3)}, "`test`"),
         ({"training": rdt.Training(cv=3)}, "`validation`.*None with `cv`"),
         ({"validation": None}, "`validation`.*the objective is val_loss.*validation_split"),
