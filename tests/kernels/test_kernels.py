@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
+from unittest import mock
 
 import keras
 import numpy as np
@@ -15,7 +16,6 @@ from recdrop_tune.kernels import keras_internals, run
 from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings
 from recdrop_tune.wrappers import wrap
 from tests.backends import PRECISE, on_tensorflow
-from tests.kernels.fused import run_fused, run_loop
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 
@@ -101,6 +101,22 @@ def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
         )
 
 
+def run_fused(call, layer):
+    """Runs a call, and fails where it does not run in TensorFlow's fused op."""
+    from tensorflow import raw_ops
+
+    with mock.patch.object(raw_ops, "BlockLSTM", wraps=raw_ops.BlockLSTM) as op:
+        result = run(call, layer)
+    assert op.called
+    return result
+
+
+def run_loop(call, layer):
+    """Runs a call in the step loop."""
+    layer.use_cudnn = False
+    return run(call, layer)
+
+
 @on_tensorflow
 @pytest.mark.parametrize(
     ("forced", "go_backwards", "use_bias"),
@@ -126,6 +142,28 @@ def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
         found.append([*arrays(result), *arrays(tape.gradient(loss, watched))])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@on_tensorflow
+def test_gradients_of_gradients_need_the_loop():
+    """A penalty on the gradient, as in a custom training step."""
+    import tensorflow as tf
+
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 2)), "float32")
+
+    def gradients_of_penalty(use_cudnn):
+        layer = make_layer("lstm", dtype="float32", use_cudnn=use_cudnn)
+        wrapped = wrap(layer, "recurrent", rate=0.3, seed=5)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.reduce_sum(wrapped(x, training=True) ** 2)
+            penalty = tf.reduce_sum(inner.gradient(value, x) ** 2)
+        return arrays(outer.gradient(penalty, wrapped.trainable_variables))
+
+    with pytest.raises(LookupError, match="BlockLSTMGrad"):
+        gradients_of_penalty("auto")
+    assert all(gradient.any() for gradient in gradients_of_penalty(use_cudnn=False))
 
 
 @on_tensorflow
