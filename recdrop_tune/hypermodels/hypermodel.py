@@ -15,7 +15,7 @@ from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.recurrent_layers import note_layer
 from recdrop_tune.hypermodels.scheduling import with_schedules
 from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
-from recdrop_tune.models import Described, pass_masks
+from recdrop_tune.models import Described, compile_model, pass_masks
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
@@ -70,7 +70,8 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         sample = self.space.sample(hp, embedding=self.embedding)
         note_layer(hp, None, getattr(self, "_returns_steps", True))
         model = self.network(sample)
-        model.compile(
+        compile_model(
+            model,
             optimizer=keras.optimizers.Adam(
                 sample.learning_rate, global_clipnorm=sample.global_clipnorm
             ),

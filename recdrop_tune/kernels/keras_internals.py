@@ -43,11 +43,6 @@ def sublayers(layer: Any) -> list[Any]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
-def loss_tracker(model: Any) -> Any:
-    """Returns the metric of a model's loss, which `compile` creates; `None` before."""
-    return getattr(model, "_loss_tracker", None)
-
-
 def compile_arguments(model: Any) -> dict[str, Any]:
     """Returns the arguments of `compile` as objects; Keras's serialized form lacks functions."""
     arguments = dict(model._compile_config.config)

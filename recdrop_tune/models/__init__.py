@@ -3,7 +3,7 @@
 from recdrop_tune.models.best_code import best_code
 from recdrop_tune.models.copies import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
-from recdrop_tune.models.fitting import fit
+from recdrop_tune.models.fitting import compile_model, fit
 from recdrop_tune.models.layers import dropout_layers, own_layers, walk
 from recdrop_tune.models.learning import LearnedRates, learned_rates, spare_rates
 from recdrop_tune.models.masks import pass_masks
@@ -26,6 +26,7 @@ __all__ = [
     "SameDraws",
     "Template",
     "best_code",
+    "compile_model",
     "dropout_layers",
     "explain",
     "fit",

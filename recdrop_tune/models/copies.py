@@ -21,6 +21,7 @@ from recdrop_tune.kernels import (
     lost_arguments,
     wrapped_function,
 )
+from recdrop_tune.models.fitting import compile_model
 from recdrop_tune.models.layers import own_layers, plain_weights, walk
 from recdrop_tune.models.masks import no_mask_warnings
 
@@ -349,7 +350,7 @@ def compile_copy(model: Any, compiled: dict[str, Any]) -> None:
     arguments = keras.tree.map_structure(
         lambda part: part.make() if isinstance(part, Described) else part, compiled
     )
-    model.compile(**arguments)
+    compile_model(model, **arguments)
 
 
 def _deserialize(described: dict[str, Any], custom: dict[str, Any]) -> Any:

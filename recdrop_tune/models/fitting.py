@@ -12,9 +12,16 @@ from typing import Any
 import keras
 
 from recdrop_tune.models.learning import count_targets, spare_rates
-from recdrop_tune.models.several_steps import several_steps
-from recdrop_tune.models.training_batches import with_training_batches, with_validation_batches
+from recdrop_tune.models.training_batches import (
+    number_of_batches,
+    with_training_batches,
+    with_validation_batches,
+)
 
+_MOST_STEPS, _FEWEST_CALLS = 16, 4  # Steps in a call; calls in an epoch.
+_BATCH_METHODS = tuple(
+    f"on_{kind}batch_{end}" for kind in ("", "train_", "test_") for end in ("begin", "end")
+)
 _signature = inspect.signature(keras.Model.fit)
 
 
@@ -25,11 +32,10 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       small model's steps. Here the batches are cut once, in the order of Keras up to 3.15 (later versions
       have another). With a seed (`keras.utils.set_random_seed`), each epoch has the same order. Without a
       seed each epoch has its own, and the data are left to Keras.
-    - On TensorFlow and JAX, one call runs up to 16 batches (`steps_per_execution`), with at least four calls
-      an epoch of the first `fit`, unless a callback has a method for batches or a progress bar is shown.
-      Callbacks see the model as it was compiled in `on_epoch_begin` and `on_epoch_end`. A
-      `steps_per_execution` that the model was compiled with is kept. `model.stop_training` takes effect
-      after a call.
+    - On TensorFlow and JAX, one call runs up to 16 batches, with at least four calls an epoch of the first
+      `fit`, unless a callback has a method for batches. This sets `steps_per_execution`, and only for models
+      that this package compiled: its hypermodels, `ExistingModel` and `dropout_model`. `model.stop_training`
+      takes effect after a call.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
     functional or `Sequential` model with one output, without `sample_weight`. Masked steps are not counted,
@@ -59,10 +65,42 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     backend = keras.backend.backend()
     if backend == "torch" or not _is_usual(model):
         return model.fit(*args, **kwargs)
-    with several_steps(model, given) as given:
-        if backend == "tensorflow":
-            given = with_training_batches(with_validation_batches(given))
-        return model.fit(**given)
+    _choose_steps(model, given)
+    if backend == "tensorflow":
+        given = with_training_batches(with_validation_batches(given))
+    return model.fit(**given)
+
+
+def compile_model(model: Any, **arguments: Any) -> None:
+    """Compiles a model, and lets `fit` choose `steps_per_execution` unless the arguments have one."""
+    model.compile(**arguments)
+    # Held by the optimizer, so the permission ends when a user compiles the model with another one.
+    if model.optimizer is not None and model.steps_per_execution == 1:
+        model.optimizer.recdrop_tune_chooses_steps = True
+
+
+def _choose_steps(model: Any, given: dict[str, Any]) -> None:
+    """Sets how many steps a call runs, for a model of `compile_model`."""
+    if not getattr(model.optimizer, "recdrop_tune_chooses_steps", False):
+        return
+    steps = min(_MOST_STEPS, number_of_batches(given) // _FEWEST_CALLS)
+    if steps < 2 or _follows_batches(given.get("callbacks")):
+        steps = 1
+    # Results do not depend on the number, so several steps stay as they are: others would be traced again.
+    if (steps > 1) != (model.steps_per_execution > 1):
+        model.steps_per_execution = steps
+        model.train_function = model.test_function = model.predict_function = None
+
+
+def _follows_batches(callbacks: Any) -> bool:
+    """Returns whether a callback has a method for batches, without a true attribute `counts_steps`."""
+    return any(
+        getattr(getattr(callback, name), "__func__", None)
+        is not getattr(keras.callbacks.Callback, name)
+        for callback in keras.tree.flatten(callbacks or [])
+        if not getattr(callback, "counts_steps", False)
+        for name in _BATCH_METHODS
+    )
 
 
 def _is_usual(model: Any) -> bool:
