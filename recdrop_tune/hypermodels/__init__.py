@@ -7,7 +7,6 @@ from recdrop_tune.hypermodels.extensions import (
     extended,
     fit_of,
     has_own_fit,
-    tell_replaced,
     unextended,
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
@@ -40,6 +39,5 @@ __all__ = [
     "is_one_hot",
     "scheduled",
     "task_in_words",
-    "tell_replaced",
     "unextended",
 ]

@@ -12,7 +12,7 @@ from recdrop_tune.hypermodels.recurrent_layers import (
     check_schedule,
     note_layer,
 )
-from recdrop_tune.hypermodels.scheduling import request_schedule
+from recdrop_tune.hypermodels.scheduling import set_schedule
 from recdrop_tune.models import Template
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
@@ -144,7 +144,7 @@ def _of_dropout(given: object) -> SearchSpace:
 def _sample(
     hp: Any, template: Template, space: SearchSpace, per_layer: bool, one_model: bool = False
 ) -> Any:
-    check_schedule(space)
+    check_schedule(hp, space)
     samples: dict[str | None, DropoutSample] = {}
     of_last_steps = space.model_copy(update={"temporal_decay": None})
     decaying: list[Any] = []
@@ -167,8 +167,7 @@ def _sample(
             return layer
         own = {"name": layer.name, "trainable": layer.trainable}
         wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays, **own)
-        if space.schedule is not None:
-            request_schedule(wrapped, sample.schedule)
+        set_schedule(wrapped, space, sample)
         return wrapped
 
     model = template.build(with_dropout)

@@ -22,9 +22,6 @@ class Extension:
         """Fits a model. `fit` does so without this extension. The given list of callbacks is not changed."""
         return fit(hp, model, *args, **kwargs)
 
-    def on_replace(self, built: Any, model: Any) -> None:
-        """Called when `fit` will get a model of the same structure instead of that which was built."""
-
 
 E = TypeVar("E", bound=Extension)
 
@@ -100,13 +97,6 @@ def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:
     if isinstance(hypermodel, ExtendedHyperModel):
         return ExtendedHyperModel(hypermodel.hypermodel, [*hypermodel.extensions, extension])
     return ExtendedHyperModel(hypermodel, [extension])
-
-
-def tell_replaced(hypermodel: Any, built: Any, model: Any) -> None:
-    """Notifies a hypermodel's extensions that `model` will be fitted instead of `built`."""
-    if isinstance(hypermodel, ExtendedHyperModel):
-        for each in hypermodel.extensions:
-            each.on_replace(built, model)
 
 
 def unextended(hypermodel: Any) -> Any:

@@ -13,7 +13,7 @@ import keras_tuner
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.recurrent_layers import note_layer
-from recdrop_tune.hypermodels.scheduling import with_schedules
+from recdrop_tune.hypermodels.scheduling import set_schedule, with_schedules
 from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
 from recdrop_tune.models import Described, compile_model, pass_masks
 from recdrop_tune.spaces import Sample, SearchSpace
@@ -70,6 +70,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         sample = self.space.sample(hp, embedding=self.embedding)
         note_layer(hp, None, getattr(self, "_returns_steps", True))
         model = self.network(sample)
+        set_schedule(model, self.space, sample)
         compile_model(
             model,
             optimizer=keras.optimizers.Adam(
@@ -92,11 +93,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         Returns:
             The result of `keras.Model.fit`. Afterwards, the model has the configured rates again.
         """
-        if self.space.schedule is not None:
-            # A copy: a hypermodel that is not tunable must not add to the search space.
-            schedule = self.space.sample(hp.copy()).schedule
-            moving = {} if schedule == "constant" else {schedule: None}
-            kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
+        kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), model)
         return fit_of(super())(hp, model, *args, **kwargs)
 
 

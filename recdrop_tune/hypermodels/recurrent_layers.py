@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels.scheduling import can_request_schedules, request_schedule
+from recdrop_tune.hypermodels.scheduling import applies_schedules, set_schedule
 from recdrop_tune.kernels import cell_of, seeds_aside
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
@@ -51,7 +51,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         raise invalid_argument("name", expected="a name or None", received=name)
     _check_drops_nothing(layer)
     loaded = SearchSpace.load(space)
-    check_schedule(loaded)
+    check_schedule(hp, loaded)
     # `wrap` refuses layers with other cells.
     cell = cell_of(layer) or "lstm"
     check_temporal_decay(loaded, layer)
@@ -59,8 +59,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     note_layer(hp, name)
     with seeds_aside():
         wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
-    if loaded.schedule is not None:
-        request_schedule(wrapped, sample.schedule)
+    set_schedule(wrapped, loaded, sample)
     return wrapped
 
 
@@ -83,9 +82,9 @@ def check_hyperparameters(hp: Any) -> None:
         raise invalid_argument("hp", expected=expected, received=hp)
 
 
-def check_schedule(space: SearchSpace) -> None:
+def check_schedule(hp: Any, space: SearchSpace) -> None:
     """Raises if a space has schedules that no callback would apply."""
-    if space.schedule not in (None, "constant") and not can_request_schedules():
+    if space.schedule not in (None, "constant") and not applies_schedules(hp):
         raise invalid_argument(
             "space",
             expected="no `schedule`: a model alone adds no callback that changes rates",

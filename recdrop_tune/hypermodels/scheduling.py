@@ -1,24 +1,17 @@
-"""Applies the `schedule` requested by `dropout_rnn` through a callback in `fit`."""
+"""Applies the `schedule` of a space through a callback in `fit`."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import keras
 import keras_tuner
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels.extensions import ExtendedHyperModel, Extension, extended
-from recdrop_tune.models import RateSchedule, dropout_layers
-
-Requests = dict[str, str]
-"""The schedule that a build function requests for each dropout layer, by the layer's name."""
-
-_requests: ContextVar[Requests | None] = ContextVar("recdrop_tune_schedules", default=None)
+from recdrop_tune.models import LayerSchedules, RateSchedule, dropout_layers
+from recdrop_tune.spaces import DropoutSample, SearchSpace
 
 
 def scheduled(hypermodel: Any) -> ExtendedHyperModel:
@@ -33,8 +26,8 @@ def scheduled(hypermodel: Any) -> ExtendedHyperModel:
             if any, has to pass its `callbacks` to `Model.fit`, or call them.
 
     Raises:
-        InvalidArgumentError: It is neither. In `fit`: a layer returned by `dropout_rnn` is not in the
-            model, no callback was called, or the callbacks contain another `RateSchedule`.
+        InvalidArgumentError: It is neither. In `fit`: no callback was called, or the callbacks contain a
+            `RateSchedule`.
 
     Example:
         >>> import keras_tuner
@@ -56,77 +49,51 @@ def scheduled(hypermodel: Any) -> ExtendedHyperModel:
     return extended(hypermodel, Schedules())
 
 
-def request_schedule(layer: Any, schedule: str) -> None:
-    """Requests a schedule for a layer of the model that is being built."""
-    requests = _requests.get()
-    if requests is not None and requests.setdefault(layer.name, schedule) != schedule:
-        raise invalid_argument(
-            "model",
-            expected="recurrent layers of different names, because each has its own `schedule`",
-            received=layer.name,
-        )
+def set_schedule(root: Any, space: SearchSpace, sample: DropoutSample) -> None:
+    """Sets the schedule of every dropout layer in a layer or model, if the space has schedules."""
+    if space.schedule is not None:
+        for layer in dropout_layers(root):
+            layer.schedule = sample.schedule
 
 
-def can_request_schedules() -> bool:
+def applies_schedules(hp: Any) -> bool:
     """Returns whether the model is built inside `scheduled`, which will apply schedules."""
-    return _requests.get() is not None
+    return getattr(hp, "applies_schedules", False)
 
 
 class Schedules(Extension):
-    """Records the schedules that a build requests, and applies them in `fit`. See `scheduled`."""
-
-    def __init__(self) -> None:
-        self._schedules: WeakKeyDictionary[Any, Requests] = WeakKeyDictionary()
+    """Applies the schedules of a model's layers in `fit`. See `scheduled`."""
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
-        """Builds the model and records its schedules."""
-        requests: Requests = {}
-        token = _requests.set(requests)
-        try:
-            model = build(hp)
-        finally:
-            _requests.reset(token)
-        if requests:
-            self._schedules[model] = requests
-        return model
+        """Builds the model."""
+        hp.applies_schedules = True
+        return build(hp)
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits the model with its schedules."""
-        requests = self._schedules.get(model)
-        if not requests:
-            return fit(hp, model, *args, **kwargs)
-        moving, seen = _by_schedule(model, requests), _Epochs()
-        callbacks = [*with_schedules(kwargs.pop("callbacks", None), moving), seen]
-        result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
-        if moving and not seen.count:
-            raise InvalidArgumentError(
-                f"The schedule {', '.join(moving)} was not applied: the `fit` of the hypermodel did not "
-                "call its `callbacks`. Pass them to `model.fit`."
-            )
-        return result
-
-    def on_replace(self, built: Any, model: Any) -> None:
-        """Gives `model` the schedules of `built`."""
-        self._schedules[model] = self._schedules.get(built, {})
-
-    def __reduce__(self) -> Any:
-        """Is pickled without models, which stay in their process."""
-        return Schedules, ()
+        """Fits the model with the schedules of its layers."""
+        kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), model)
+        results = fit(hp, model, *args, **kwargs)
+        for each in kwargs["callbacks"]:
+            if isinstance(each, LayerSchedules) and not each.began:
+                raise InvalidArgumentError(
+                    "The schedule was not applied: the `fit` of the hypermodel did not call its "
+                    "`callbacks`. Pass them to `model.fit`."
+                )
+        return results
 
 
-def with_schedules(
-    callbacks: Iterable[Any] | None, layers: Mapping[str, list[Any] | None]
-) -> list[Any]:
-    """Returns the callbacks of a `fit`, and one more for each schedule.
-
-    Args:
-        callbacks: The callbacks of the user.
-        layers: The layers of each schedule; `None` for all layers of the model.
+def with_schedules(callbacks: Any, model: Any) -> list[Any]:
+    """Returns the callbacks of a `fit`, and one that applies the schedules of the model's layers.
 
     Raises:
-        InvalidArgumentError: A callback is a `RateSchedule`, which would change the same rates.
+        InvalidArgumentError: A callback of the user is a `RateSchedule`, which would change the same rates.
     """
     given = list(callbacks or ())
+    # A user-defined `fit` can train other objects than Keras models.
+    layers = dropout_layers(model) if isinstance(model, keras.layers.Layer) else []
+    schedules = {layer.schedule for layer in layers} - {None}
+    if not schedules or any(isinstance(each, LayerSchedules) for each in given):
+        return given
     for callback in given:
         if isinstance(callback, RateSchedule):
             raise invalid_argument(
@@ -135,42 +102,4 @@ def with_schedules(
                 received=callback,
                 fix="Remove one of the two.",
             )
-    return [*given, *(RateSchedule(name, layers=chosen) for name, chosen in layers.items())]
-
-
-def _by_schedule(model: Any, requests: Requests) -> dict[str, list[Any]]:
-    """Returns the layers of the model whose rates change, by their schedule."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    layers = dropout_layers(model)
-    for name, schedule in requests.items():
-        if schedule == "constant":
-            continue
-        # A `Bidirectional` around the layer copies it under these names.
-        names = (name, f"forward_{name}", f"backward_{name}")
-        chosen = [layer for layer in layers if layer.name in names]
-        if not chosen:
-            raise invalid_argument(
-                "model",
-                expected=f"a model with the layer `{name}` that `dropout_rnn` returned, whose rate has "
-                f"the schedule `{schedule}`",
-                received=[layer.name for layer in layers],
-            )
-        found[schedule] += chosen
-    return found
-
-
-class _Epochs(keras.callbacks.Callback):
-    """Counts epochs after `on_train_begin`, without which a `RateSchedule` does nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-        self._started = False
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Starts to count."""
-        self._started = True
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Counts an epoch."""
-        self.count += self._started
+    return given if schedules == {"constant"} else [*given, LayerSchedules()]

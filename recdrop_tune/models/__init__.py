@@ -9,7 +9,7 @@ from recdrop_tune.models.learning import LearnedRates, learned_rates, spare_rate
 from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
-from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
+from recdrop_tune.models.rate_schedule import SCHEDULES, LayerSchedules, RateSchedule
 from recdrop_tune.models.reuse import ModelCache, SameDraws, renew, structure
 from recdrop_tune.models.template import Template
 
@@ -18,6 +18,7 @@ __all__ = [
     "Described",
     "Explanation",
     "LayerExplanation",
+    "LayerSchedules",
     "LearnedRates",
     "MCPrediction",
     "ModelCache",

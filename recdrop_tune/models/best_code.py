@@ -293,6 +293,7 @@ class _Writer:
         config = dict(described["config"])
         if is_default_name(str(config.get("name")), name):
             config["name"] = None
+        config.pop("schedule", None)  # Applied in `fit`.
         if module.partition(".")[0] not in ("keras", "recdrop_tune"):
             given = {key: value for key, value in config.items() if value is not None}
             return f"{self._named(name, module)}({self.arguments(given)})"

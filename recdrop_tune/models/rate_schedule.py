@@ -148,12 +148,12 @@ class RateSchedule(keras.callbacks.Callback):
         self.per = per
         self.counts_steps = per == "epoch"  # See `recdrop_tune.models.fit`.
         self.layers = layers
-        self._moving: list[Any] = []
+        self._moving: list[tuple[Any, Schedule]] = []
         self._epoch = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the dropout layers."""
-        self._moving = _chosen(self.model, self.layers)
+        self._moving = [(layer, self.schedule) for layer in _chosen(self.model, self.layers)]
         if self.per == "batch" and not self.params.get("steps"):
             raise invalid_argument(
                 "per",
@@ -180,7 +180,7 @@ class RateSchedule(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Restores the configured rates."""
-        for layer in self._moving:
+        for layer, _ in self._moving:
             layer.configured_rates = layer.configured_rates
         self._moving = []
 
@@ -189,9 +189,9 @@ class RateSchedule(keras.callbacks.Callback):
 
     def _move(self, done: int, total: int) -> None:
         progress = min(done / max(total - 1, 1), 1.0)
-        for layer in self._moving:
+        for layer, schedule in self._moving:
             for name, configured in layer.configured_rates.items():
-                rate = float(self.schedule(progress, configured))
+                rate = float(schedule(progress, configured))
                 if not 0.0 <= rate < 1.0:
                     raise invalid_argument(
                         "schedule",
@@ -199,6 +199,24 @@ class RateSchedule(keras.callbacks.Callback):
                         received=f"{rate} at progress {progress:.3g} for rate {configured}",
                     )
                 layer.rates[name].assign(rate)
+
+
+class LayerSchedules(RateSchedule):
+    """Applies the `schedule` that each dropout layer of the model carries.
+
+    Attributes:
+        began: Whether a training has called it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("constant")
+        self.began = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Finds the dropout layers with a schedule."""
+        self.began = True
+        layers = dropout_layers(self.model)
+        self._moving = [(each, SCHEDULES[each.schedule]) for each in layers if each.schedule]
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:

@@ -26,7 +26,7 @@ from recdrop_tune.errors import (
     warn_caller,
 )
 from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
-from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
+from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache, SameDraws
 from recdrop_tune.oracle import (
@@ -443,8 +443,6 @@ class Tuner(kt.Tuner):
         # A model made in a strategy's scope belongs to it; a user's `fit` may use what `build` has kept.
         share = self.distribution_strategy is None and not has_own_fit(self.hypermodel)
         model = self._borrowed.enter_context(self._model_cache.lend(fresh)) if share else fresh
-        if model is not fresh:
-            tell_replaced(self.hypermodel, fresh, model)
         self._last_model = model
         return model
 

@@ -289,4 +289,8 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
         if "go_backwards" in config:
             layer["config"] = {**layer["config"], "go_backwards": config.pop("go_backwards")}
         layer = keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
-        return cls(layer, **config)
+        schedule = config.pop("schedule", None)
+        wrapper = cls(layer, **config)
+        if schedule is not None:
+            wrapper.schedule = schedule
+        return wrapper

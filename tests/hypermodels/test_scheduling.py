@@ -1,6 +1,5 @@
 """Schedules of rates in a search: in hypermodels, in `dropout_rnn` and in `tune`."""
 
-import pickle
 from typing import ClassVar
 
 import keras
@@ -133,27 +132,9 @@ def test_each_layer_has_its_own_schedule():
         assert [seen[place] for seen in Rates.seen[0]] == moved(name)
 
 
-def test_layers_of_one_name_cannot_have_different_schedules():
-    def build(hp):
-        for name, schedule in (("a", "linear"), ("b", "ramp")):
-            dropout_rnn(hp, keras.layers.LSTM(3, name="rnn"), name, {**ONE, "schedule": schedule})
-
-    with pytest.raises(InvalidArgumentError, match="recurrent layers of different names"):
-        scheduled(build).build(kt.HyperParameters())
-
-
 def test_a_bidirectional_around_the_layer_has_two_layers_with_the_schedule():
     fit(scheduled(make("rnn", bidirectional=True)))
     assert Rates.seen[0] == [[rate, rate] for rate in moved("annealed")]
-
-
-def test_a_layer_outside_the_model_is_refused():
-    def build(hp):
-        dropout_rnn(hp, keras.layers.LSTM(3), "lost", {**ONE, "schedule": "ramp"})
-        return make("rnn", space=ONE)(hp)
-
-    with pytest.raises(InvalidArgumentError, match="a model with the layer `recurrent_dro"):
-        fit(scheduled(build))
 
 
 class Own(kt.HyperModel):
@@ -176,7 +157,7 @@ class Own(kt.HyperModel):
 def test_a_user_defined_fit():
     fit(scheduled(Own(passes=True)))
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
-    with pytest.raises(InvalidArgumentError, match=r"The schedule annealed was not applied"):
+    with pytest.raises(InvalidArgumentError, match="The schedule was not applied"):
         fit(scheduled(Own(passes=False)))
     hp = kt.HyperParameters()
     scheduled(Own(passes=True)).declare_hyperparameters(hp)
@@ -202,13 +183,6 @@ def test_scheduled_takes_a_hypermodel_or_a_function():
     for wrong in (3, Own):
         with pytest.raises(InvalidArgumentError, match=r"Expected a keras_tuner\.HyperModel"):
             scheduled(wrong)
-
-
-def test_scheduled_is_pickled():
-    hypermodel = scheduled(Own(passes=True))
-    hypermodel.build(kt.HyperParameters())
-    fit(pickle.loads(pickle.dumps(hypermodel)))
-    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
 
 
 # tune
