@@ -20,7 +20,7 @@ from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 BACKENDS = ("tensorflow", "jax", "torch")
 """The backends of Keras that train models."""
 
-VARIABLE = "KERAS_BACKEND"
+_VARIABLE = "KERAS_BACKEND"
 
 _WITHOUT_TRAINING = ("numpy", "openvino")
 
@@ -31,7 +31,7 @@ _INSTALL = {
 }
 
 _BEFORE = (
-    f"Set {VARIABLE} before keras is imported, in the shell or in the first line of the script, "
+    f"Set {_VARIABLE} before keras is imported, in the shell or in the first line of the script, "
     "and run it in a new process."
 )
 
@@ -64,7 +64,7 @@ def chosen() -> str:
         import keras
 
         return str(keras.backend.backend())
-    if backend := os.environ.get(VARIABLE):
+    if backend := os.environ.get(_VARIABLE):
         return backend
     try:
         return str(json.loads(_keras_file().read_text(encoding="utf-8"))["backend"])
@@ -85,7 +85,7 @@ def choose(backend: str) -> None:
     if backend in BACKENDS and "keras" in sys.modules and chosen() != backend:
         raise _too_late("backend", backend)
     _check(backend, "backend")
-    os.environ[VARIABLE] = backend
+    os.environ[_VARIABLE] = backend
 
 
 def check_importable() -> None:
@@ -98,7 +98,7 @@ def check_importable() -> None:
     """
     backend = chosen()
     if "keras" not in sys.modules and backend not in _WITHOUT_TRAINING:
-        _check(backend, VARIABLE if os.environ.get(VARIABLE) else f"backend in {_keras_file()}")
+        _check(backend, _VARIABLE if os.environ.get(_VARIABLE) else f"backend in {_keras_file()}")
 
 
 def check_training() -> None:
@@ -109,10 +109,10 @@ def check_training() -> None:
     """
     running = chosen()
     if running not in BACKENDS:
-        raise _unknown(VARIABLE, running)
-    asked = os.environ.get(VARIABLE) or running
+        raise _unknown(_VARIABLE, running)
+    asked = os.environ.get(_VARIABLE) or running
     if asked != running:
-        raise _too_late(VARIABLE, asked)
+        raise _too_late(_VARIABLE, asked)
 
 
 def share_gpus() -> None:
@@ -121,7 +121,7 @@ def share_gpus() -> None:
         os.environ.setdefault(name, value)
 
 
-def installed() -> list[str]:
+def _installed() -> list[str]:
     """Returns the installed backends, without importing them."""
     specs = {name: find_spec(name) for name in BACKENDS}
     # A folder of that name, such as one of somebody's experiments, is a package without an origin.
@@ -136,13 +136,13 @@ def _keras_file() -> Path:
 def _check(backend: str, argument: str) -> None:
     if backend not in BACKENDS:
         raise _unknown(argument, backend)
-    here = installed()
+    here = _installed()
     if backend not in here:
         raise invalid_argument(
             argument,
             expected=f"an installed backend ({', '.join(here) or 'none'})",
             received=backend,
-            fix=f"Run `{_INSTALL[backend]}`, or set {VARIABLE} to another one before keras is imported.",
+            fix=f"Run `{_INSTALL[backend]}`, or set {_VARIABLE} to another one before keras is imported.",
         )
 
 

@@ -88,8 +88,7 @@ def test_a_request_to_stop(tmp_path):
     assert not is_asked_to_stop(tmp_path)
     forget_stop(tmp_path)
     ask_to_stop(tmp_path)
-    assert (is_asked_to_stop(tmp_path), is_asked_to_stop(tmp_path, now=True)) == (True, False)
-    ask_to_stop(tmp_path, now=True)
-    assert (is_asked_to_stop(tmp_path), is_asked_to_stop(tmp_path, now=True)) == (True, True)
+    ask_to_stop(tmp_path)
+    assert is_asked_to_stop(tmp_path)
     forget_stop(tmp_path)
     assert list(tmp_path.iterdir()) == []

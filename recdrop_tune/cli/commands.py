@@ -13,7 +13,7 @@ from recdrop_tune.cli.searches import searches
 from recdrop_tune.cli.spaces import spaces
 from recdrop_tune.cli.sync import sync
 from recdrop_tune.cli.ui import ui
-from recdrop_tune.cli.watch import status, stop, top
+from recdrop_tune.cli.watch import status, stop
 from recdrop_tune.errors import RecdropError, plain
 
 
@@ -34,5 +34,5 @@ def main() -> None:
     """Finds which recurrent dropout, where, and how much."""
 
 
-for _command in (confirm, doctor, report, run, searches, spaces, status, stop, sync, top, ui):
+for _command in (confirm, doctor, report, run, searches, spaces, status, stop, sync, ui):
     main.add_command(_command)

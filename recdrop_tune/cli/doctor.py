@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,14 +18,11 @@ import click
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from recdrop_tune.backends import VARIABLE, check_importable, check_training, chosen, installed
+from recdrop_tune.backends import check_importable, check_training, chosen
 from recdrop_tune.cli.store import be_quick_and_quiet
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.files import RUNS
 from recdrop_tune.lazy import load_quietly
-
-Size = tuple[int, int, int, int]
-"""Batch size, steps per sequence, features, units."""
 
 _PACKAGES = (
     "tensorflow",
@@ -41,7 +36,6 @@ _PACKAGES = (
     "ray",
 )
 _OTHER_NAMES = {"keras": ("keras-nightly",), "tensorflow": ("tensorflow-cpu", "tf-nightly")}
-_TIMING_SECONDS = 300.0  # A backend is imported and compiles four models first.
 _FREE_BYTES = 2**30
 
 
@@ -58,28 +52,20 @@ OK, WARN, FAIL = (partial(Check, level) for level in ("ok", "warn", "fail"))
 
 @click.command()
 @click.option("--tracking-uri", "uri", help="Database or server for MLflow's runs.")
-@click.option("--no-timing", is_flag=True, help="Skip the timing of training steps.")
-@click.option(
-    "--size",
-    type=click.Tuple([click.IntRange(min=1)] * 4),
-    default=(32, 50, 12, 32),
-    show_default=True,
-    metavar="BATCH STEPS FEATURES UNITS",
-    help="The size of the LSTM to time.",
-)
 @click.pass_context
-def doctor(context: click.Context, uri: str | None, no_timing: bool, size: Size) -> None:
+def doctor(context: click.Context, uri: str | None) -> None:
     """Checks what a search needs on this machine.
 
     Prints a line per check: ok, warn or fail, and what to do. It looks at the versions, the GPU, MLflow's
-    store and the current folder, and times training steps on each installed backend. It changes nothing. The
-    exit code is 1 if a check fails.
+    store and the current folder. It changes nothing. The exit code is 1 if a check fails.
     """
     be_quick_and_quiet()
-    checks: dict[str, Callable[[], Check]] = {"packages": packages, "gpu": gpu}
-    if not no_timing:
-        checks |= {each: partial(time_backend, each, size) for each in installed()}
-    checks |= {"mlflow": partial(mlflow, uri), "folder": folder}
+    checks: dict[str, Callable[[], Check]] = {
+        "packages": packages,
+        "gpu": gpu,
+        "mlflow": partial(mlflow, uri),
+        "folder": folder,
+    }
     levels = []
     for name, check in checks.items():
         try:
@@ -144,24 +130,6 @@ def gpu() -> Check:
         fix = "The GPU's driver, CUDA and cuDNN have to suit the backend."
         return FAIL(f"{backend} sees a GPU, but cannot use cuDNN: {error}", fix)
     return OK(f"{backend} sees a GPU, and an LSTM runs on cuDNN")
-
-
-def time_backend(backend: str, size: Size) -> Check:
-    """Times training steps on a backend, in its own process."""
-    root = str(Path(__file__).parents[2])  # This package, wherever it is.
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "recdrop_tune.cli.step_times", *map(str, size)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {VARIABLE: backend, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=_TIMING_SECONDS,
-    )
-    if done.returncode:
-        return WARN(f"cannot train: {(done.stderr.splitlines() or ['no message'])[-1]}")
-    times = json.loads(done.stdout.splitlines()[-1])
-    step = ", ".join(f"{name} {value:.2f} ms" for name, value in times.items())
-    return OK(f"a training step: {step}{' (Keras is set to it)' if backend == chosen() else ''}")
 
 
 def mlflow(given: str | None) -> Check:

@@ -232,9 +232,7 @@ class Tracking:
         if not is_asked_to_stop(self._tuner.project_dir):
             return True
         self.emit(events.NoMoreTrials(reason=events.STOPPED))
-        if not is_asked_to_stop(self._tuner.project_dir, now=True):
-            # Running trials look for a request to stop at once.
-            forget_stop(self._tuner.project_dir)
+        forget_stop(self._tuner.project_dir)
         return False
 
     def _compare_backends(self) -> None:

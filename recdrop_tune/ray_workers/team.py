@@ -26,7 +26,6 @@ from recdrop_tune.ray_workers.resources import (
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
-from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
 
 _RESTARTS = 20
@@ -128,8 +127,6 @@ class Team:
             done, _ = self._ray.wait(list(runs), timeout=_POLL_SECONDS)
             state = self._show_news()
             self._kill_overdue(state)
-            if is_asked_to_stop(self._folder, now=True):
-                raise KeyboardInterrupt  # The oracle's process removes the request when it closes.
             for run in done:
                 self._settle(runs[run], state.over)
             if state.over:  # The others have not begun, or will be told the same.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune import standing
-from recdrop_tune.events import INTERRUPTED, KILLED, STATES, STOPPED, Event
+from recdrop_tune.events import INTERRUPTED, KILLED, STATES, STOPPED
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.journal import Journal, has_locks
 from recdrop_tune.records import Records, TrialRecord
@@ -38,56 +38,34 @@ class Watched:
 
     Attributes:
         folder: The project folder.
-        history: Its events at the last look.
-        records: The same, folded.
-        is_running: Whether its process was alive at the last look.
+        records: The events of the search, folded.
+        is_running: Whether its process is alive.
+
+    Raises:
+        OSError: The journal cannot be read.
+        ProjectError: The journal is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.records = Records()
-        self.is_running = False
-        self.history: list[Event] = []
-        self._journal, self._read = Journal(folder / JOURNAL), 0
-
-    def look(self) -> list[Event]:
-        """Looks again; returns the new events.
-
-        Raises:
-            OSError: The journal cannot be read.
-            ProjectError: The journal is damaged.
-        """
+        journal = Journal(folder / JOURNAL)
         # Before reading, so that what the search writes at its end is read too.
         try:
-            is_open = self._journal.is_being_written()
+            is_open = journal.is_being_written()
         except OSError:  # A read-only folder.
             is_open = False
-        new, self._read = self._journal.read_from(self._read)
-        for event in new:
-            self.records.on_event(event)
-        self.history += new
+        self._events = journal.read()
+        self.records = Records(self._events)
         # After its end it can still be writing to MLflow.
         self.is_running = is_open and self.records.ended is None
-        return new
-
-    @property
-    def workers(self) -> int:
-        """How many trials run at the same time."""
-        number = self.records.search.info.get("workers") if self.records.search else None
-        return number if isinstance(number, int) and number > 0 else 1
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it was started on this machine."""
-        search = self.records.search
-        return search is not None and search.pid is not None and search.host == socket.gethostname()
 
     @property
     def may_run_elsewhere(self) -> bool:
         """Whether it may be running on another machine, whose locks are not visible here."""
         search = self.records.search
-        known = search is not None and search.host is not None
-        return known and not self.is_here and self.records.ended is None
+        if search is None or search.host is None or self.records.ended is not None:
+            return False
+        return search.pid is None or search.host != socket.gethostname()
 
     @property
     def state(self) -> str:
@@ -117,16 +95,18 @@ class Watched:
         search = self.records.search
         if search is None:
             return 0.0
-        until = time.time() if self.is_running else self.history[-1].time
+        until = time.time() if self.is_running else self._events[-1].time
         return max(0.0, until - search.time)
 
     @property
     def seconds_left(self) -> float | None:
         """Estimates how long it still takes; `None` if it is not running, or if that is not known yet."""
-        if not self.is_running:
+        search, starts_more = self.records.search, self.state == "running"
+        if search is None or not self.is_running:
             return None
-        starts_more = self.state == "running"
-        return status.seconds_left(self.records, time.time(), self.workers, starts_more)
+        number = search.info.get("workers")
+        workers = number if isinstance(number, int) and number > 0 else 1
+        return status.seconds_left(self.records, time.time(), workers, starts_more)
 
     def counts(self) -> dict[str, int]:
         """Counts the trials by state; one whose process is gone is `KILLED`."""

@@ -36,7 +36,6 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.records import Records
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
@@ -250,19 +249,6 @@ class TrialReporter(TrainingReporter):
                 time=now,
             )
         )
-
-    def epoch_ended(
-        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
-    ) -> None:
-        """Reports an epoch, and ends the search if somebody asked it to stop at once.
-
-        Raises:
-            KeyboardInterrupt: Somebody did: the search ends as by Ctrl-C.
-        """
-        super().epoch_ended(execution, epoch, metrics, seconds)
-        if is_asked_to_stop(self._tuner.project_dir, now=True):
-            forget_stop(self._tuner.project_dir)
-            raise KeyboardInterrupt
 
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Reports the end of a trial, now or at an earlier wall-clock time."""

@@ -12,7 +12,7 @@ from tests.test_package import HEAVY
 from tests.tracked_events import ended, journaled, started, trial
 
 
-@pytest.mark.parametrize("command", ["confirm", "report", "status", "stop", "sync", "top", "ui"])
+@pytest.mark.parametrize("command", ["confirm", "report", "status", "stop", "sync", "ui"])
 def test_where_there_is_no_search(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     for folder, words in (
@@ -24,7 +24,7 @@ def test_where_there_is_no_search(tmp_path, monkeypatch, command):
         assert (done.exit_code, words in done.output) == (1, True), done.output
 
 
-@pytest.mark.parametrize("command", ["confirm", "status", "stop", "top", "ui"])
+@pytest.mark.parametrize("command", ["confirm", "status", "stop", "ui"])
 def test_a_journal_without_a_search(tmp_path, command):
     for journal, words in (("", "No search has been started"), ("{}\n", "is damaged")):
         (tmp_path / "events.jsonl").write_text(journal)

@@ -9,7 +9,6 @@ import sqlalchemy
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.backends import chosen
 from recdrop_tune.cli import doctor as _doctor
 from recdrop_tune.cli import main
 from recdrop_tune.kernels import gpu_in_sight
@@ -35,14 +34,12 @@ def _here(tmp_path, monkeypatch):
 
 
 @pytest.mark.heavy
-def test_this_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(_doctor, "installed", lambda: [chosen()])  # Each takes a process.
-    done = called("--size", "2", "5", "3", "4")
+def test_this_machine(tmp_path):
+    done = called()
     assert done.exit_code == 0, done.output
     found = lines(done.output)
-    assert list(found) == ["packages", "gpu", chosen(), "mlflow", "folder"]
+    assert list(found) == ["packages", "gpu", "mlflow", "folder"]
     assert f"optuna {version('optuna')}" in found["packages"][1]
-    assert len(re.findall(r"[\d.]+ ms", found[chosen()][1])) == 4
     assert f"{tmp_path}/mlflow.db does not exist yet" in found["mlflow"][1]
     assert list(tmp_path.iterdir()) == []
 
@@ -52,7 +49,7 @@ def test_a_check_that_raises_is_a_failure_and_sets_the_exit_code(monkeypatch):
         raise OSError("libcudart.so:\nno such file")
 
     monkeypatch.setattr(_doctor, "packages", broken)
-    done = called("--no-timing", "--tracking-uri", "mlruns")
+    done = called("--tracking-uri", "mlruns")
     found = lines(done.output)
     assert found["packages"] == ("fail", "OSError: libcudart.so: no such file")
     assert (done.exit_code, found["mlflow"][0], found["folder"][0]) == (1, "fail", "ok")
@@ -73,7 +70,6 @@ def test_versions(monkeypatch):
 
 
 def test_what_fails_here(tmp_path):
-    assert _doctor.time_backend("theano", (2, 5, 3, 4)).level == "warn"
     (tmp_path / "recdrop_runs").write_text("a file")
     assert _doctor.folder().level == "fail"
 

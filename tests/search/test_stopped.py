@@ -1,9 +1,7 @@
 """Searches that are asked to stop, and searches that end because their space is exhausted."""
 
 import os
-import signal
 import threading
-import time
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -11,7 +9,6 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.events import (
     COMPLETE,
-    INTERRUPTED,
     STOPPED,
     ConfirmationStarted,
     EpochEnded,
@@ -27,14 +24,14 @@ from tests.small_search import Failing, build, data
 class Asking(Failing):
     """Asks its own search to stop in one of its trainings."""
 
-    def __init__(self, folder, at=2, now=False):
+    def __init__(self, folder, at=2):
         super().__init__()
-        self.folder, self.left, self.now = folder, at, now
+        self.folder, self.left = folder, at
 
     def fit(self, hp, model, *args, **kwargs):
         self.left -= 1
         if not self.left:
-            ask_to_stop(self.folder, self.now)
+            ask_to_stop(self.folder)
         return model.fit(*args, **kwargs)
 
 
@@ -65,6 +62,7 @@ def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == words
     assert f"{words} To resume, run it again with the same folder." in ended.summary()
     assert words in (folder / "result" / "summary.md").read_text()
+    assert words in (folder / "result" / "report.html").read_text()
     assert words in rdt.TuneResult.load(folder).summary()
     assert [each.status for each in events_of(folder, SearchEnded)] == ["FINISHED"]
     assert events_of(folder, ConfirmationStarted) == []  # It would train more.
@@ -79,21 +77,6 @@ def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     assert "Stopped" not in again.summary()
 
 
-def test_it_ends_with_the_next_epoch(options):
-    folder = options["directory"]
-    with pytest.raises(KeyboardInterrupt) as caught:
-        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 4})
-    assert caught.value.__notes__[-1] == f'To resume: run again with directory="{folder}"'
-    loaded = rdt.TuneResult.load(folder)
-    assert list(loaded.trials["state"]) == [INTERRUPTED]
-    assert list(loaded.trials["epochs"]) == [1]
-    assert not is_asked_to_stop(folder, now=True)
-    # In the same trial again, which another session has started.
-    ended = rdt.tune(data(), data(), Asking(folder, at=1), **{**options, "epochs": 4})
-    assert list(ended.trials["state"]) == [COMPLETE]
-    assert "Stopped by request after 1 of" in (folder / "result" / "report.html").read_text()
-
-
 def test_in_the_confirmation(options):
     """The third training of all is its first; no other one follows."""
     folder = options["directory"]
@@ -106,38 +89,32 @@ def test_in_the_confirmation(options):
 def test_an_old_request_does_not_stop_a_new_search(options):
     options["directory"].mkdir()
     rdt.tune(data(), data(), build, **{**options, "max_trials": 1})
-    ask_to_stop(options["directory"], now=True)
+    ask_to_stop(options["directory"])
     again = rdt.tune(data(), data(), build, **{**options, "max_trials": 2})
     assert len(again.trials) == 2
     assert not is_asked_to_stop(options["directory"])
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("now", [False, True])
-def test_with_workers(tmp_path, now):
-    """The oracle's process starts no more trials. Running ones are finished, unless it is `now`."""
+def test_with_workers(tmp_path):
+    """The oracle's process starts no more trials. Running ones are finished."""
     from tests.ray_searches import Faulty, search, some_events, wait_for
 
     folder = tmp_path / "p"
 
     def ask():
         wait_for(lambda: some_events(folder, EpochEnded, 1))
-        ask_to_stop(folder, now)
+        ask_to_stop(folder)
 
     asks = threading.Thread(target=ask)
     asks.start()
-    if now:
-        with pytest.raises(KeyboardInterrupt):
-            search(folder, Faulty(seconds=1.0), max_trials=20)
-        assert INTERRUPTED in set(rdt.TuneResult.load(folder).trials["state"])
-    else:
-        ended = search(folder, Faulty(seconds=1.0), max_trials=20)
-        assert set(ended.trials["state"]) == {COMPLETE}
-        assert len(ended.trials) < 6
-        assert "Stopped by request" in ended.summary()
+    ended = search(folder, Faulty(seconds=1.0), max_trials=20)
+    assert set(ended.trials["state"]) == {COMPLETE}
+    assert len(ended.trials) < 6
+    assert "Stopped by request" in ended.summary()
     asks.join()
     (end,) = events_of(folder, SearchEnded)
-    assert end.status == ("KILLED" if now else "FINISHED")
+    assert end.status == "FINISHED"
     assert [each.pid for each in events_of(folder, SearchStarted)] == [os.getpid()]
     assert not is_asked_to_stop(folder)
     assert not (folder / "several-workers").exists()
@@ -156,25 +133,3 @@ def test_a_space_that_is_exhausted(options, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == words
     assert words in ended.summary()
     assert words in (options["directory"] / "result" / "summary.md").read_text()
-
-
-# The exception can come between opening a file and entering its `with` block.
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_a_signal_to_the_process_that_the_journal_names(options):
-    """As `recdrop-tune stop --now` sends it."""
-    folder = options["directory"]
-
-    def end():
-        while not (begun := events_of(folder, SearchStarted)):
-            time.sleep(0.01)
-        os.kill(begun[0].pid, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    ends = threading.Thread(target=end)
-    ends.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            rdt.tune(data(), data(), build, **{**options, "epochs": 40})
-    finally:
-        ends.join()
-        signal.signal(signal.SIGINT, before)
