@@ -7,7 +7,6 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide, hide_address, hide_value, scrub
 from recdrop_tune.errors import RecdropError, shown
-from recdrop_tune.ray_workers import connected
 
 # The halves of the password are secret too.
 FORMS = [
@@ -75,14 +74,6 @@ def test_no_argument_tells(place):
 def test_settings_do_not_tell_when_they_are_shown(place):
     kind, name = place
     assert not is_told(repr(kind(**{name: "postgresql://ann:SEC-RET@host/db"})))
-
-
-def test_a_cluster_that_is_not_there_tells_nothing():
-    workers = rdt.Workers(2, address="ray//ann:SEC RET@127.0.0.1:9")
-    with pytest.raises(RecdropError, match="Ray cannot connect") as refused, connected(workers):
-        pass
-    assert not is_told(str(refused.value))
-    assert refused.value.__cause__ is None
 
 
 def test_what_is_no_secret_is_shown():

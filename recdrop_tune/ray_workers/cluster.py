@@ -7,23 +7,15 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from recdrop_tune.credentials import hide_address, scrub
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.ray_workers.resources import Resources, check_cluster
 
 NAMESPACE = "recdrop-tune"
 """Ray's namespace for the names of actors."""
-
-ATTEMPTS = 3
-"""How often to try a connection to `ray://` that the head aborts.
-
-The head forks a process for each client, and in Ray up to at least 2.60 gRPC stops some of them
-(ray-project/ray#63202): 7 %, more on a busy machine.
-"""
 
 
 def import_ray() -> Any:
@@ -57,9 +49,9 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
     """
     ray = import_ray()
     joined = ray.is_initialized()
-    if not joined:
-        _connect(ray, resources, verbose)
     try:
+        if not joined:
+            _connect(ray, resources, verbose)
         check_cluster(resources, ray.cluster_resources())
         yield ray
     finally:
@@ -83,33 +75,17 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         needed = math.ceil(resources.number * resources.cpus)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
-        _initialize(ray, address, options)
+        with warnings.catch_warnings():
+            # JAX warns of forks, but Ray's run another program at once.
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(address=address, **options)
     except Exception as error:  # Ray raises several kinds.
-        lines = str(error).strip().splitlines() or [""]
-        # After a first line such as "Initialization failure from server:", the last line has the cause.
-        text = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
-        shown, said = hide_address(address), scrub(text, address)
+        reason = exception_line(str(error).strip()).rstrip(".")
         raise RecdropError(
-            f"Ray cannot connect to address={shown!r}: {type(error).__name__}: {said.rstrip('.')}. Start a "
+            f"Ray cannot connect to address={address!r}: {type(error).__name__}: {reason}. Start a "
             "cluster with `ray start --head` and pass its address, or leave `address` out to start Ray on "
             "this machine. A cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
-            # Ray's own error can quote a password in the address.
-        ) from (error if shown == address else None)
-
-
-def _initialize(ray: Any, address: str, options: dict[str, Any]) -> None:
-    for attempts_left in reversed(range(ATTEMPTS)):
-        try:
-            with warnings.catch_warnings():
-                # JAX warns of forks, but Ray's run another program at once.
-                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-                ray.init(address=address, **options)
-            return
-        except Exception as error:
-            with suppress(Exception):  # Half a connection would block the next one.
-                ray.shutdown()
-            if not (attempts_left and isinstance(error, ConnectionAbortedError)):
-                raise
+        ) from error
 
 
 def original(error: BaseException) -> BaseException:

@@ -382,8 +382,9 @@ class Workers:
         gpus: GPUs per worker. A fraction shares one: 0.25 lets four workers use the same GPU. By default an
             equal share of what Ray sees, one at most.
         cpus: CPU cores per worker.
-        address: Ray cluster: `"auto"`, `"host:port"` or `"ray://host:port"`. By default the one that this
-            process or `RAY_ADDRESS` names, or else a new one on this machine.
+        address: Ray cluster: `"auto"` for the one that this machine belongs to, or the `"host:port"` of its
+            head. By default the one that this process or `RAY_ADDRESS` names, or else a new one on this
+            machine.
         trial_timeout: Seconds after which a trial counts as stuck. Its worker is killed and the trial runs
             again, at most three times.
 

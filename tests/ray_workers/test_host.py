@@ -13,50 +13,18 @@ from recdrop_tune.ray_workers.job import WAIT, Tasks
 from recdrop_tune.ray_workers.resources import gpus_of_each, worker_environment
 
 
-class AbortingRay:
-    """Ray for a client whose process on the head dies a number of times; see `ATTEMPTS`."""
-
-    def __init__(self, deaths):
-        self.deaths, self.calls = deaths, []
-
-    def is_initialized(self):
-        return False
-
-    def init(self, **_):
-        self.calls.append("init")
-        if self.calls.count("init") <= self.deaths:
-            raise ConnectionAbortedError(
-                "Initialization failure from server:\nTraceback:\nRuntimeError: no server for you"
-            )
-
-    def shutdown(self):
-        self.calls.append("shutdown")
-
-    def cluster_resources(self):
-        return {"CPU": 4}
-
-
-@pytest.mark.parametrize("deaths", [2, 3])
-def test_a_connection_that_the_head_aborts_is_tried_again(deaths, monkeypatch):
-    ray = AbortingRay(deaths)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    resources = rdt.Workers(2, address="ray://there:1")
-    if deaths < 3:
-        with connected(resources):
-            pass
-    else:
-        with (
-            pytest.raises(RecdropError, match=r"from server: RuntimeError: no server for you\."),
-            connected(resources),
-        ):
-            pass
-    assert ray.calls == ["init", "shutdown"] * 3
-
-
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     missing = pytest.raises(RecdropError, match=r"pip install 'recdrop-tune\[ray\]'")
     with missing, connected(rdt.Workers(2)):
+        pass
+
+
+def test_an_address_that_ray_refuses():
+    refused = pytest.raises(
+        RecdropError, match="Ray cannot connect to address='nowhere': ValueError"
+    )
+    with refused, connected(rdt.Workers(2, address="nowhere")):
         pass
 
 

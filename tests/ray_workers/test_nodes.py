@@ -1,4 +1,4 @@
-"""Existing clusters: a node that leaves, and a driver outside of the cluster."""
+"""Existing clusters: a node that leaves, and a driver that joins by the address of the head."""
 
 import os
 import socket
@@ -56,7 +56,7 @@ def test_a_node_that_leaves(tmp_path):
     assert sorted(attempts(folder).values()) == [1, 1, 1, 1, 1, 2]
 
 
-OUTSIDE = """
+JOINING = """
 import sys
 from pathlib import Path
 import ray
@@ -73,23 +73,23 @@ print("as it should be")
 """
 
 
-def test_a_driver_outside_of_the_cluster(tmp_path):
-    """`ray://`: the driver is no part of the cluster; it and the head share the project folder."""
+def test_a_driver_that_joins_a_cluster(tmp_path):
+    """The cluster was started by `ray start` and asks for a token."""
     # Without the variables that other searches have set in this process.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     clean |= {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
-    port, client_port = free_port(), free_port()
+    port = free_port()
     head = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
-    ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
+    head += ["--node-ip-address=127.0.0.1", f"--port={port}"]
     ray_command = str(Path(sys.executable).with_name("ray"))
     subprocess.run([ray_command, "get-auth-token", "--generate"], check=True, capture_output=True)
     with (tmp_path / "log").open("w") as log:
         cluster = subprocess.Popen(
-            [ray_command, *head, *ports], stdout=log, stderr=log, cwd=ROOT, env=clean
+            [ray_command, *head], stdout=log, stderr=log, cwd=ROOT, env=clean
         )
     try:
-        wait_for(lambda: accepts(client_port))
-        command = [sys.executable, "-c", OUTSIDE, str(tmp_path), f"ray://127.0.0.1:{client_port}"]
+        wait_for(lambda: accepts(port))
+        command = [sys.executable, "-c", JOINING, str(tmp_path), f"127.0.0.1:{port}"]
         done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
         assert done.stdout.strip().endswith("as it should be"), done.stderr
     finally:
