@@ -112,7 +112,7 @@ def test_a_grid_needs_steps(tmp_path):
         ({"sampler": "gradient"}, "`sampler`.*one of cmaes, gp.*'gradient'"),
         ({"max_none_share": 25}, "`max_none_share`.*from 0 to 1"),
         # Keras Tuner takes any direction, and the study would minimize.
-        ({"objective": ["loss", kt.Objective("x", "maximize")]}, "`direction`.*'min' or 'max'"),
+        ({"objective": kt.Objective("x", "maximize")}, "`direction`.*'min' or 'max'"),
     ],
 )
 def test_what_is_refused(arguments, message):

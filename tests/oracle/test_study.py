@@ -164,20 +164,6 @@ def end(oracle, trial, **metrics):
     oracle.end_trial(trial)
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN axis")  # Keras Tuner's
-def test_a_second_objective_that_is_no_number(tmp_path):
-    """Optuna makes a failed trial of it; Keras Tuner goes by the first objective."""
-    goals = [OBJECTIVE, kt.Objective("other", "min")]
-    oracle = make(tmp_path, objective=goals, max_none_share=1.0)
-    for other in (1.0, math.nan):
-        end(oracle, oracle.create_trial("w"), score=0.5, other=other)
-    states = [trial.state.name for trial in oracle.study.trials]
-    assert states == ["COMPLETE", "FAIL"]
-    again = make(tmp_path, objective=goals, max_none_share=1.0)
-    assert again.create_trial("w").status == "RUNNING"
-    assert [trial.state.name for trial in again.study.trials] == [*states, "RUNNING"]
-
-
 def test_workers_that_outlive_the_oracles_process_keep_their_trials(tmp_path):
     """For the sampler they are under way, and what they reported before counts for the pruner."""
     trials = [Workers(make(tmp_path)).create_trial("a")]

@@ -1,6 +1,5 @@
 """The confirmation: paired trainings with fresh seeds, their table and the verdict."""
 
-import dataclasses
 import json
 import math
 import re
@@ -309,7 +308,6 @@ def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None):
     pairs = [(each, f"{each} twin") for each in of if f"{each} twin" in scores]
     gains = paired_gains(scores, pairs, "min", margin=margin)
     return Judgement(
-        objective="val_loss",
         metric="val_loss",
         order=list(scores.replace(math.inf, math.nan).mean().sort_values().index),
         names={each: NAMES[each] for each in of},
@@ -359,16 +357,8 @@ FAILED = SCORES.assign(a=[0.20, math.inf, 0.18, math.inf, 0.24])
     ids=["helped", "hurt", "equal", "mixed", "failed", "no dropout"],
 )
 def test_verdicts(judgement, outcome, words):
-    said, found = verdict([judgement])
-    assert (found, bool(re.search(words, said))) == (outcome, True), said
-
-
-def test_each_objective_has_a_sentence_that_names_it():
-    other = dataclasses.replace(judged(SWAPPED, of=["a"]), objective="ms_per_step")
-    said, outcome = verdict([judged(), other])
-    first, second = said.splitlines()
-    assert (outcome, first.startswith("Dropout helped")) == ("helped", True)
-    assert second.startswith("By ms_per_step the best confirmed configuration has no dropout.")
+    said = verdict(judgement)
+    assert (judgement.outcome, bool(re.search(words, said))) == (outcome, True), said
 
 
 class WithGain(rdt.SequenceClassifier):
