@@ -26,7 +26,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial
 
 from recdrop_tune.errors import invalid_argument
 
@@ -176,45 +175,6 @@ def combinations(space: Sequence[Parameter], values: Values | None = None) -> It
     yield values
 
 
-def infer_space(trials: Sequence[FrozenTrial]) -> list[Parameter]:
-    """Infers a conditional space from finished trials, which must not have failed.
-
-    A parameter that some trials lack depends on the last one before it whose values separate the trials that
-    have it from those that lack it. If there is no such parameter, for example because the condition is on a
-    continuous range, it counts as always active. The parameters are in the order of the first suggestions.
-    """
-    seen: dict[str, BaseDistribution] = {}
-    for trial in trials:
-        seen.update(trial.distributions)  # The last range counts if it changes.
-    configurations = [
-        {name: exact(seen[name], value) for name, value in trial.params.items()} for trial in trials
-    ]
-    found: list[Parameter] = []
-    for name, distribution in seen.items():
-        having = [values for values in configurations if name in values]
-        lacking = [values for values in configurations if name not in values]
-        found.append(Parameter(name, distribution, _condition(found, having, lacking)))
-    return found
-
-
-def _condition(
-    earlier: Sequence[Parameter], having: Sequence[Values], lacking: Sequence[Values]
-) -> dict[str, Collection[Any]]:
-    """Finds the parameter that separates configurations which have another one from those that lack it."""
-    for parent in reversed(earlier) if lacking else ():
-        name = parent.name
-        if parent.values is None or not all(name in values for values in having):
-            continue
-        on = {values[name] for values in having}
-        off = {values[name] for values in lacking if name in values}
-        if off and not on & off:
-            if not is_ordered(parent):
-                return {name: on}
-            # A number not seen yet, such as a number of layers, behaves like the nearest one seen.
-            return {name: {v for v in parent.values if _nearest(v, on | off) in on}}
-    return {}
-
-
 def is_ordered(parameter: Parameter) -> bool:
     """Returns whether the values are numbers."""
     if not isinstance(parameter.distribution, CategoricalDistribution):
@@ -223,10 +183,6 @@ def is_ordered(parameter: Parameter) -> bool:
         isinstance(value, int | float) and not isinstance(value, bool)
         for value in parameter.distribution.choices
     )
-
-
-def _nearest(value: float, seen: Collection[float]) -> float:
-    return min(seen, key=lambda each: abs(each - value))
 
 
 def _between(low: float, high: float, place: float) -> float:

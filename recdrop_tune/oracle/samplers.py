@@ -50,7 +50,7 @@ _SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "grid": GridSampler,
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
-    "surrogate": SurrogateSampler,
+    "surrogate": partial(SurrogateSampler, ()),  # An `OptunaOracle` sets the space.
     "tpe": partial(TPESampler, multivariate=True, group=True, constant_liar=True),
 }
 

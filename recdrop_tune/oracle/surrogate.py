@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.errors import InvalidArgumentError, check_integer
+from recdrop_tune.errors import check_integer
 from recdrop_tune.oracle.learning_curves import Array, LearningCurves, seen_of
 from recdrop_tune.oracle.parameters import (
     Candidates,
@@ -24,7 +24,6 @@ from recdrop_tune.oracle.parameters import (
     Parameter,
     Values,
     check_space,
-    infer_space,
     key_of,
 )
 from recdrop_tune.oracle.scores import Curve, read_curve
@@ -64,27 +63,27 @@ class SurrogateSampler(BaseSampler):
     has been tried, it draws at random, as Optuna cannot end a study there.
 
     Args:
+        space: The whole conditional space. An `OptunaOracle` replaces it by that of its search. Parameters
+            that it lacks are drawn at random.
         seed: Random seed. The same seed and the same trials give the same proposal. By default another
             one each time.
-        space: The whole conditional space. By default it is inferred from the trials that have ended: a
-            parameter that only some of them have depends on the categorical or integer parameter before it
-            whose values separate them. A parameter that the study has never suggested is drawn at random
-            the first time. An `OptunaOracle` sets the space of its search.
 
     Attributes:
-        space: The given space, parents first; None if it is inferred.
+        space: The space, parents first.
         refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
 
     Raises:
         InvalidArgumentError: The seed is not an integer of at least 0, or the space has a condition on a
-            parameter that it lacks; when it samples, the study has several objectives.
+            parameter that it lacks.
 
     Example:
         >>> def objective(trial):
         ...     x = trial.suggest_float("x", -1, 1)
         ...     return x**2 if trial.suggest_categorical("kind", "ab") == "a" else 2 + x
+        >>> x, kind = FloatDistribution(-1, 1), CategoricalDistribution("ab")
+        >>> space = [Parameter("x", x), Parameter("kind", kind)]
         >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
-        >>> study = optuna.create_study(sampler=SurrogateSampler(seed=0))
+        >>> study = optuna.create_study(sampler=SurrogateSampler(space, seed=0))
         >>> study.optimize(objective, n_trials=20)
         >>> study.best_params["kind"], study.best_value < 0.01
         ('a', True)
@@ -95,9 +94,9 @@ class SurrogateSampler(BaseSampler):
         parameters in the middle: Hutter, Hoos and Leyton-Brown 2011, doi:10.1007/978-3-642-25566-3_40.
     """
 
-    def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
+    def __init__(self, space: Iterable[Parameter], seed: int | None = None) -> None:
+        self.space = check_space(space)
         self._seed = secrets.randbits(32) if seed is None else check_integer("seed", seed, 0)
-        self.space = None if space is None else check_space(space)
         self.refuses: Callable[[Values], bool] = nothing
         self._candidates: tuple[list[Parameter], Candidates] | None = None
         self._read: dict[tuple[int, datetime | None], Curve] = {}
@@ -106,29 +105,22 @@ class SurrogateSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns the parameters that are proposed together; see `optuna.samplers.BaseSampler`."""
-        if len(study.directions) > 1:
-            raise InvalidArgumentError(
-                f"`SurrogateSampler` optimizes one objective, and the study `{study.study_name}` has "
-                f"{len(study.directions)}. Use `optuna.samplers.TPESampler` or `NSGAIISampler`."
-            )
-        return {each.name: each.distribution for each in self._space_of(study)}
+        return {each.name: each.distribution for each in self.space}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Values:
         """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
-        trials = known_trials(study, trial)
-        if not search_space or (self.space is None and len(trials) < STARTUP_TRIALS):
-            return {}
-        space, random = self._space_of(study), self._random(trial)
+        direction = study.direction  # Optuna raises here if there are several.
+        trials, random = known_trials(study, trial), self._random(trial)
         if len(trials) < STARTUP_TRIALS or not any(each.state.is_finished() for each in trials):
             tried = {key_of(each.params, each.distributions) for each in trials}
-            drawn = (self._candidates_of(space).draw(tried, random) for _ in range(_DRAWS))
+            candidates = self._candidates_of_space()
+            drawn = (candidates.draw(tried, random) for _ in range(_DRAWS))
             found = next((each for each in drawn if each and not self.refuses(each)), None)
         else:
-            found = self._most_promising(space, trials, study.direction, random)
-        # Another thread may have inferred more parameters by now.
-        return {name: value for name, value in (found or {}).items() if name in search_space}
+            found = self._most_promising(trials, direction, random)
+        return found or {}
 
     def sample_independent(
         self,
@@ -144,15 +136,8 @@ class SurrogateSampler(BaseSampler):
     def _random(self, trial: FrozenTrial, *more: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, trial.number, *more])
 
-    def _space_of(self, study: optuna.Study) -> list[Parameter]:
-        if self.space is not None:
-            return self.space
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        return infer_space(study.get_trials(deepcopy=False, states=states))
-
     def _most_promising(
         self,
-        space: list[Parameter],
         trials: list[FrozenTrial],
         direction: StudyDirection,
         random: np.random.Generator,
@@ -166,10 +151,10 @@ class SurrogateSampler(BaseSampler):
         seen = observed(curves, end)
         ranked = sorted(seen, key=lambda number: seen[number][-1][1])
         best = [values[number] for number in ranked[:_BEST_VARIED]]
-        offered = self._candidates_of(space).untried(tried, best, random)
+        offered = self._candidates_of_space().untried(tried, best, random)
         if not offered:
             return None
-        encoding = Encoding(space)
+        encoding = Encoding(self.space)
         fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
         rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
         if not rows:  # Nothing is known of them.
@@ -209,9 +194,9 @@ class SurrogateSampler(BaseSampler):
             self._read[identity] = read_curve(trial, sign)
         return self._read[identity]
 
-    def _candidates_of(self, space: list[Parameter]) -> Candidates:
-        if self._candidates is None or self._candidates[0] != space:
-            self._candidates = space, Candidates(space)
+    def _candidates_of_space(self) -> Candidates:
+        if self._candidates is None or self._candidates[0] != self.space:
+            self._candidates = self.space, Candidates(self.space)
         return self._candidates[1]
 
 

@@ -41,7 +41,7 @@ def test_several_objectives_are_refused():
 
 
 def test_a_given_sampler_gets_the_space_of_the_search(tmp_path):
-    sampler = SurrogateSampler(seed=0)
+    sampler = SurrogateSampler((), seed=0)
     tuner = make_tuner(tmp_path, sampler=sampler, max_trials=100)
     tuner.search()
     assert [each.name for each in sampler.space] == ["cell", "wrapper", "rate", "per_step"]

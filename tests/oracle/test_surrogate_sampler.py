@@ -3,18 +3,18 @@
 import copy
 import pickle
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 from scipy import stats
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler, surrogate
 from recdrop_tune.oracle.learning_curves import normal_scores
-from recdrop_tune.oracle.parameters import infer_space
 
 WRAPPER = CategoricalDistribution(["none", "recurrent", "variational"])
 RATE = FloatDistribution(0.0, 1.0)
@@ -56,7 +56,7 @@ def proposed(study):
 def test_it_beats_random_search_by_more_than_chance():
     random, ours = (
         [searched(kind(seed=seed), trials=30).best_value for seed in range(10)]
-        for kind in (optuna.samplers.RandomSampler, SurrogateSampler)
+        for kind in (optuna.samplers.RandomSampler, partial(SurrogateSampler, SPACE))
     )
     # The values are squares: a factor between them says more than a difference.
     gains = np.log(random) - np.log(ours)
@@ -65,28 +65,28 @@ def test_it_beats_random_search_by_more_than_chance():
 
 
 def test_an_objective_can_be_maximized():
-    lower = searched(SurrogateSampler(0), trials=12)
+    lower = searched(SurrogateSampler(SPACE, 0), trials=12)
     higher = searched(
-        SurrogateSampler(0), lambda trial: -quadratic(trial), 12, direction="maximize"
+        SurrogateSampler(SPACE, 0), lambda trial: -quadratic(trial), 12, direction="maximize"
     )
     assert proposed(lower) == proposed(higher)
 
 
 def test_the_same_seed_proposes_the_same_trials_also_after_a_break():
-    whole = searched(SurrogateSampler(0), trials=12)
-    parts = searched(SurrogateSampler(0), trials=3)
+    whole = searched(SurrogateSampler(SPACE, 0), trials=12)
+    parts = searched(SurrogateSampler(SPACE, 0), trials=3)
     for more in (4, 5):
-        parts.sampler = SurrogateSampler(0)
+        parts.sampler = SurrogateSampler(SPACE, 0)
         parts.optimize(quadratic, n_trials=more)
     assert proposed(whole) == proposed(parts)
-    assert proposed(searched(SurrogateSampler(1), trials=3)) != proposed(whole)[:3]
-    assert proposed(searched(SurrogateSampler(), trials=3)) != proposed(whole)[:3]
+    assert proposed(searched(SurrogateSampler(SPACE, 1), trials=3)) != proposed(whole)[:3]
+    assert proposed(searched(SurrogateSampler(SPACE), trials=3)) != proposed(whole)[:3]
 
 
 def test_one_sampler_serves_several_studies():
-    sampler = SurrogateSampler(0)
+    sampler = SurrogateSampler(SPACE, 0)
     first = searched(sampler, trials=8, study_name="a")
-    searched(sampler, lambda trial: trial.suggest_int("other", 0, 9), 8, study_name="a")
+    searched(sampler, lambda trial: -quadratic(trial), 8, study_name="a")
     assert proposed(searched(sampler, trials=8, study_name="a")) == proposed(first)
     for each in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
         assert proposed(searched(each, trials=8)) == proposed(first)
@@ -104,7 +104,7 @@ def test_nothing_is_tried_twice_while_a_small_space_has_more():
         Parameter("rate", FloatDistribution(0.1, 0.5, step=0.1), when={"wrapper": ["recurrent"]}),
     ]
     for seed in range(5):
-        study = searched(SurrogateSampler(seed, space), small, trials=6)
+        study = searched(SurrogateSampler(space, seed), small, trials=6)
         tried = {tuple(params.values()) for params in proposed(study)}
         assert len(tried) == 6
     study.optimize(small, n_trials=2)  # All has been tried: it draws at random.
@@ -117,7 +117,8 @@ def test_a_configuration_that_fails_is_not_tried_again():
             raise MemoryError("too large")
         return 1.0
 
-    study = optuna.create_study(sampler=SurrogateSampler(0))
+    space = [Parameter("units", IntDistribution(1, 30))]
+    study = optuna.create_study(sampler=SurrogateSampler(space, 0))
     study.optimize(fails_below, n_trials=25, catch=MemoryError)
     tried = Counter(trial.params["units"] for trial in study.trials[5:])
     assert max(tried.values()) == 1
@@ -126,19 +127,19 @@ def test_a_configuration_that_fails_is_not_tried_again():
 
 
 def test_several_at_a_time_look_at_several_places():
-    study = searched(SurrogateSampler(0, SPACE), trials=8)
+    study = searched(SurrogateSampler(SPACE, 0), trials=8)
     for _ in range(6):
         asked = study.ask()
         quadratic(asked)
     running = [trial.params for trial in study.trials if trial.state == TrialState.RUNNING]
     assert len({tuple(params.items()) for params in running}) == 6
-    threads = optuna.create_study(sampler=SurrogateSampler(0))
+    threads = optuna.create_study(sampler=SurrogateSampler(SPACE, 0))
     threads.optimize(quadratic, n_trials=16, n_jobs=4)
     assert len(threads.get_trials(states=[TrialState.COMPLETE])) == 16
 
 
 def test_what_is_enqueued_comes_first_and_is_learnt_from():
-    study = searched(SurrogateSampler(0), trials=6)
+    study = searched(SurrogateSampler(SPACE, 0), trials=6)
     study.enqueue_trial({"x": 1.0, "wrapper": "recurrent", "rate": 0.3})
     study.optimize(quadratic, n_trials=2)
     assert study.trials[6].params == {"x": 1.0, "wrapper": "recurrent", "rate": 0.3}
@@ -154,7 +155,7 @@ def test_pruned_trials_are_learnt_from():
                 raise optuna.TrialPruned
         return at_last
 
-    study = searched(SurrogateSampler(1), curve, trials=30, pruner=HalvingPruner(3))
+    study = searched(SurrogateSampler(SPACE, 1), curve, trials=30, pruner=HalvingPruner(3))
     states = Counter(trial.state for trial in study.trials)
     assert states[TrialState.PRUNED] >= 5
     assert states[TrialState.COMPLETE] >= 5
@@ -163,68 +164,19 @@ def test_pruned_trials_are_learnt_from():
 
 
 def test_several_objectives_are_refused():
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=SurrogateSampler(0))
-    with pytest.raises(InvalidArgumentError, match=r"one objective, .* has 2\. Use .*TPESampler"):
-        study.ask().suggest_float("x", 0, 1)
-
-
-def trial(params, distributions, state=TrialState.COMPLETE, value=1.0, curve=()):
-    return create_trial(
-        state=state,
-        value=value if state == TrialState.COMPLETE else None,
-        params=params,
-        distributions={name: distributions[name] for name in params},
-        intermediate_values=dict(enumerate(curve)),
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=SurrogateSampler(SPACE, 0)
     )
+    with pytest.raises(RuntimeError, match="multi-objective"):
+        study.ask()
 
 
-@pytest.mark.parametrize(
-    ("configurations", "conditions"),
-    [
-        (
-            [
-                {"wrapper": "none", "x": 0.1},
-                {"wrapper": "recurrent", "rate": 0.5, "x": 0.2},
-                {"wrapper": "variational", "rate": 0.4, "x": 0.3},
-            ],
-            {"rate": {"wrapper": {"recurrent", "variational"}}},
-        ),
-        (  # A condition under a condition.
-            [
-                {"wrapper": "none"},
-                {"wrapper": "recurrent", "tied": True, "rate": 0.5},
-                {"wrapper": "recurrent", "tied": False},
-            ],
-            {"tied": {"wrapper": {"recurrent"}}, "rate": {"tied": {True}}},
-        ),
-        (  # A number that was not seen is as the nearest one that was.
-            [{"layers": 1}, {"layers": 3, "rate": 0.5}, {"layers": 4, "rate": 0.5}],
-            {"rate": {"layers": {3, 4, 5, 6}}},
-        ),
-        # Not on a continuous range.
-        ([{"x": 0.1}, {"x": 0.9, "rate": 0.5}], {}),
-    ],
-)
-def test_conditions_are_inferred_from_trials(configurations, conditions):
-    known = {
-        "wrapper": WRAPPER,
-        "tied": CategoricalDistribution([False, True]),
-        "layers": IntDistribution(1, 6),
-        "rate": RATE,
-        "x": RATE,
-    }
-    found = infer_space([trial(params, known) for params in configurations])
-    when = {each.name: {name: set(at) for name, at in each.when.items()} for each in found}
-    assert {name: at for name, at in when.items() if at} == conditions
-    assert set(when) == {name for params in configurations for name in params}
-
-
-def test_neither_a_condition_on_a_continuous_range_nor_a_range_that_changes_stops_a_search():
+def test_parameters_that_the_space_lacks_are_drawn_at_random():
     def objective(trial):
-        x = trial.suggest_float("x", 0, 1 + trial.number % 3)
-        return x + (trial.suggest_float("rate", 0, 1) if x > 0.5 else 0)
+        return quadratic(trial) + trial.suggest_float("more", 0, 1)
 
-    assert searched(SurrogateSampler(0), objective, 20).best_value < 0.1
+    study = searched(SurrogateSampler(SPACE, 0), objective, trials=8)
+    assert len({trial.params["more"] for trial in study.trials}) == 8
 
 
 @pytest.mark.parametrize(
@@ -239,7 +191,7 @@ def test_neither_a_condition_on_a_continuous_range_nor_a_range_that_changes_stop
     ],
 )
 def test_every_kind_of_distribution(distribution, expected):
-    study = optuna.create_study(sampler=SurrogateSampler(0))
+    study = optuna.create_study(sampler=SurrogateSampler([Parameter("p", distribution)], 0))
     for number in range(12):
         asked = study.ask({"p": distribution})
         study.tell(asked, float(number))
@@ -278,8 +230,8 @@ def test_only_so_many_trials_are_fitted():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SurrogateSampler(-1), r"`seed`.*of at least 0.*seed=-1"),
-        (lambda: SurrogateSampler(0, SPACE[:1]), r"`space`.*\['rate'\].*Add 'wrapper'"),
+        (lambda: SurrogateSampler(SPACE, -1), r"`seed`.*of at least 0.*seed=-1"),
+        (lambda: SurrogateSampler(SPACE[:1], 0), r"`space`.*\['rate'\].*Add 'wrapper'"),
     ],
 )
 def test_bad_arguments(make, message):
