@@ -22,7 +22,6 @@ from recdrop_tune.oracle.proposals import (
     exhausted,
     fewer_than_trials,
     other_names,
-    tried_of_all,
 )
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.samplers import quiet_optuna
@@ -99,7 +98,6 @@ __all__ = [
     "settled",
     "single_objective",
     "study_of",
-    "tried_of_all",
     "twin_among",
     "twin_of",
     "twin_trial",

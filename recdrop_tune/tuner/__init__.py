@@ -3,7 +3,6 @@
 from recdrop_tune.tuner.callbacks import copy_callbacks, is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
-from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import (
     ReportsEpochs,
     TrackedOracle,
@@ -13,18 +12,14 @@ from recdrop_tune.tuner.recording import (
     readable,
     search_id,
 )
-from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
-from recdrop_tune.tuner.tuners import TUNERS, as_objective, make_tuner
+from recdrop_tune.tuner.tuners import as_objective, make_tuner
 
 __all__ = [
-    "MILLISECONDS",
-    "TUNERS",
     "GroupedFolds",
     "ReportsEpochs",
-    "StepTimer",
     "TrackedOracle",
     "TrainingReporter",
     "TrialReporter",
@@ -37,7 +32,6 @@ __all__ = [
     "is_local",
     "load_weights",
     "make_tuner",
-    "numbers",
     "readable",
     "retrain",
     "save_weights",

@@ -20,6 +20,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune import events
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.files import SEARCH
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
@@ -38,7 +39,7 @@ from recdrop_tune.records import Records
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner.outcomes import numbers
-from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
+from recdrop_tune.tuner.reports import StepTimer
 from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.catalog import MILLISECONDS as MILLISECONDS
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras_tuner as kt
 
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import invalid_argument, shown
 from recdrop_tune.oracle import OptunaOracle, make_pruner, single_objective
-from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
 TUNERS = {

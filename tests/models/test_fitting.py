@@ -12,7 +12,7 @@ from keras.callbacks import Callback
 import recdrop_tune as rdt
 from recdrop_tune import models
 from recdrop_tune.models.training_batches import with_training_batches
-from recdrop_tune.tuner import StepTimer
+from recdrop_tune.tuner.reports import StepTimer
 
 SAMPLES = 70  # 18 batches of 4; the last one has 2.
 

@@ -6,7 +6,8 @@ import pytest
 
 from recdrop_tune import ExistingModel, SequenceClassifier, SequenceTagger, dropout_rnn, standing
 from recdrop_tune.mlflow_store import track
-from recdrop_tune.oracle import OptunaOracle, exhausted, other_names, tried_of_all
+from recdrop_tune.oracle import OptunaOracle, exhausted, other_names
+from recdrop_tune.oracle.proposals import tried_of_all
 from tests.oracle.test_optuna_oracle import Formula
 
 EVERY = {

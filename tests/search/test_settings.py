@@ -18,7 +18,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.search import CLASSES, SearchConfig
 from recdrop_tune.search.settings import Goal
-from recdrop_tune.tuner import TUNERS
+from recdrop_tune.tuner.tuners import TUNERS
 
 MEMORY = optuna.storages.InMemoryStorage()
 WRONG = [

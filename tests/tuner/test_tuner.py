@@ -10,9 +10,10 @@ import pytest
 from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.tuner import GroupedFolds, retrain
-from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
+from recdrop_tune.tuner.reports import is_nearly_over
 from recdrop_tune.tuner.trainings import folds
 from tests.small_search import Curves, build, data
 
