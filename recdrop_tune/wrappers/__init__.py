@@ -3,6 +3,7 @@
 from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.concrete_dropout import ConcreteDropoutWrapper
 from recdrop_tune.wrappers.embedding_dropout import EmbeddingDropout
+from recdrop_tune.wrappers.factory import wrap
 from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper
 from recdrop_tune.wrappers.locked_dropout import LockedDropout
 from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper
@@ -12,7 +13,6 @@ from recdrop_tune.wrappers.recurrent_wrapper import (
     check_emits_steps,
     is_default_name,
 )
-from recdrop_tune.wrappers.registry import deserialize, get, serialize, wrap
 from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
 from recdrop_tune.wrappers.variational_dropout import VariationalDropoutWrapper
 from recdrop_tune.wrappers.weight_drop import WeightDropWrapper
@@ -34,9 +34,6 @@ __all__ = [
     "WeightDropWrapper",
     "ZoneoutWrapper",
     "check_emits_steps",
-    "deserialize",
-    "get",
     "is_default_name",
-    "serialize",
     "wrap",
 ]

@@ -1,5 +1,6 @@
 """Law 5: configurations, `.keras` files, clones and checkpoints."""
 
+import json
 from functools import partial
 from itertools import cycle, product
 
@@ -51,6 +52,8 @@ def test_config_round_trip(wrapper):
     other = type(one).from_config(one.get_config())
     assert other.get_config() == one.get_config()
     assert other.layer is not one.layer
+    saved = json.loads(json.dumps(keras.saving.serialize_keras_object(one)))
+    assert keras.saving.deserialize_keras_object(saved).get_config() == one.get_config()
     rates = other.learned_rates if learns_rates(wrapper) else other.rates
     assert [float(array(v)) for v in rates.values()] == pytest.approx([0.25] * len(one.sites))
 

@@ -208,6 +208,7 @@ LSTM, GRU, Bidirectional = keras.layers.LSTM, keras.layers.GRU, keras.layers.Bid
 RATE = r"argument `rate`\. Expected 0 <= rate < 1.*Received: rate="
 LAYER = r"argument `layer`\. Expected a `keras\.layers\.LSTM`, a "
 UNKNOWN = "with its own `call`, `inner_loop` or cell is unknown"
+UNSAFE = {"class_name": "function", "module": "os", "config": "system", "registered_name": "x"}
 WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
 
 
@@ -237,6 +238,7 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (LSTM(4, dropout=0.2), "recurrent", {}, "Expected a layer without its own dropout"),
         (WRAPPED, "time_distributed", {}, "One wrapper can drop at several sites"),
         (LSTM(4), "zonout", {}, r"one of none, native, .*Did you mean `zoneout`\?"),
+        (LSTM(4), "Gal", {}, r"Did you mean `variational`\?"),
         (
             LSTM(4),
             "recurrent",
@@ -250,11 +252,19 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (GRU(4), "zoneout", {"hidden_rate": 0.1}, r"`hidden_rate`\. Expected 0 for a GRU"),
         (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
         (LSTM(4), "lambda", {"function": "poisson"}, "one of bernoulli, gaussian, or a function"),
+        (LSTM(4), "lambda", {"function": UNSAFE}, "`function`.*registered with Keras"),
     ],
 )
 def test_what_is_refused(layer, wrapper, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrap(layer, wrapper, **{"rate": 0.3, **options})
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = {"rate": np.float32(0.25), "seed": np.int64(1), "mask_groups": np.int64(2)}
+    made = wrap(LSTM(2), "variational", **given, tied_gates=np.bool_(True))
+    kinds = [type(made.get_config()[name]) for name in (*given, "tied_gates")]
+    assert kinds == [float, int, int, bool]
 
 
 def test_a_rate_that_is_set_later():
