@@ -65,13 +65,11 @@ class Context:
         words: The data in words, such as `"2 classes, 12 % positive, 2,000 sequences of 20 to 80 steps"`.
         predicts: What the constant predictor predicts, by the name of the objective, if known.
         constant: Its score on the validation data, by the same names.
-        standard_error: Their standard errors, or more where luck can do more, by the same names.
     """
 
     words: str = ""
     predicts: dict[str, str] = field(default_factory=dict)
     constant: dict[str, float] = field(default_factory=dict)
-    standard_error: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,6 @@ from recdrop_tune.results.plots import figures
 from recdrop_tune.standing import amount, gained
 from recdrop_tune.terminal import dropout_words, no_more_words
 
-_LUCK = 2
-"""Scores within this many standard errors of a constant predictor's may be luck."""
-
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
 
@@ -167,21 +164,33 @@ def _outcome(found: Found) -> Iterator[str]:
 
 
 def _nothing_learned(found: Found) -> Iterator[str]:
-    """Yields a warning if the best trial beats a constant predictor by no more than luck does."""
+    """Yields a warning if the best trial is less than 5 % better than a constant predictor."""
     context, name = found.search.context, found.objective.name
     if found.best is None or context is None or name not in context.constant:
         return
-    constant, error = context.constant[name], context.standard_error[name]
-    sign = 1 if found.objective.direction == "min" else -1
+    constant = context.constant[name]
     what, score = "the best trial", found.best[name]
     if found.confirmation is not None:
         what, score = "the mean of the chosen configuration", found.confirmation.best["mean"]
-    if sign * (constant - score) <= _LUCK * error:
+    if not is_clearly_better(score, constant, found.objective.direction):
         yield (
             f"Warning: {what} ({name} {amount(score)}) is not clearly better than always predicting "
-            f"{context.predicts[name]} ({amount(constant)}, standard error {amount(error)}). Train for "
-            "more epochs, try other learning rates, or look at the data."
+            f"{context.predicts[name]} ({amount(constant)}). Train for more epochs, try other learning "
+            "rates, or look at the data."
         )
+
+
+def is_clearly_better(score: float, constant: float, direction: str) -> bool:
+    """Returns whether a score is at least 5 % better than a constant predictor's.
+
+    A loss has to be 5 % lower. Where more is better, the score has to close 5 % of the gap to 1, because no
+    accuracy is 5 % above 98 %.
+    """
+    if direction == "min":
+        gain, gap = constant - score, abs(constant)
+    else:
+        gain, gap = score - constant, abs(1 - constant)
+    return gain > 0 and gain >= 0.05 * gap
 
 
 def _answer(found: Found) -> str:
@@ -223,10 +232,7 @@ def _data(found: Found) -> Iterator[str]:
         return
     if context.words:
         yield f"Data: {context.words}."
-    scores = [
-        f"{each} {amount(value)} (standard error {amount(context.standard_error[each])})"
-        for each, value in context.constant.items()
-    ]
+    scores = [f"{each} {amount(value)}" for each, value in context.constant.items()]
     if scores:
         constants = " or ".join(dict.fromkeys(context.predicts.values()))
         yield f"Always predicting {constants} scores {', '.join(scores)}."

@@ -2,32 +2,28 @@
 
 The constant knows the training targets but never looks at a sequence: a trial that is not clearly better has
 learned nothing from its sequences. Keras does the scoring: the model's loss and metrics get the constant
-instead of the model's output, with its mask. So any loss and any metric works, and the scores compare with
-those of the trials.
+instead of the model's output, with its mask. So the scores compare with those of the trials.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.events import Context
-from recdrop_tune.hypermodels import LanguageModel
 from recdrop_tune.kernels import mask_of
 
 Array = Any
 """A NumPy array."""
 
 _MOST = 4_000_000
-"""Predicted numbers that are scored. More, as of a language model, take long; a sample is accurate enough."""
-
-_GROUPS = 20
-"""Jackknife groups. The standard error is off by about a sixth, for twenty scorings."""
+"""Predicted numbers that are scored. More take long, and a sample is accurate enough."""
 
 _FREQUENCIES = "the class frequencies of the training data"
 
@@ -44,23 +40,28 @@ def context_of(
     padding = getattr(hypermodel, "mask_value", None)
     if getattr(hypermodel, "mask_zero", False):
         padding = 0
-    scores: dict[str, ConstantScore] = {}
-    words = ""
+    words, name = "", ""
+    scores: dict[str, float] = {}
     # A summary can do without either, and people train on data and models of any kind.
     with suppress(Exception):
         words = describe_data(train, padding, getattr(model, "output_shape", (None, None))[-1])
     with suppress(Exception):
         is_read = isinstance(train, tuple) and isinstance(validation, tuple | None)
-        if is_read and isinstance(model, keras.Model):
-            scores = score_constant(model, train, validation, goals)
-    if not words and not scores:
+        if is_read and isinstance(model, keras.Model) and _takes_probabilities(model.loss):
+            name, scores = score_constant(model, train, validation)
+    scored = [goal for goal in goals if math.isfinite(scores.get(goal.name, math.nan))]
+    if not words and not scored:
         return None
-    unit = "word" if isinstance(hypermodel, LanguageModel) else "class"
     return Context(
         words=words,
-        predicts={n: each.predicts.replace("class", unit) for n, each in scores.items()},
-        constant={n: each.value for n, each in scores.items()},
-        standard_error={n: each.standard_error for n, each in scores.items()},
+        predicts={
+            # An accuracy takes the class with the largest frequency.
+            goal.name: "the most frequent class"
+            if name == _FREQUENCIES and goal.direction == "max"
+            else name
+            for goal in scored
+        },
+        constant={goal.name: scores[goal.name] for goal in scored},
     )
 
 
@@ -119,68 +120,28 @@ def _number(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-class ConstantScore(NamedTuple):
-    """The score of a constant predictor.
-
-    Attributes:
-        value: Its score on the validation data.
-        standard_error: How much of a gain over it may be luck: one standard error over sequences, or more.
-        predicts: The constant in words, such as "the class frequencies of the training data".
-    """
-
-    value: float
-    standard_error: float
-    predicts: str
+def _takes_probabilities(loss: Any) -> bool:
+    """Returns whether a loss is one of Keras's and not of logits. A user-defined one may take anything."""
+    is_known = isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras.")
+    return is_known and not getattr(loss, "from_logits", False)
 
 
-def score_constant(
-    model: keras.Model, train: Any, validation: Any, goals: Iterable[kt.Objective]
-) -> dict[str, ConstantScore]:
-    """Scores the best constant predictor by each objective that starts with `val_`.
+def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str, dict[str, float]]:
+    """Scores a constant predictor on the validation data, or without these on the training data.
 
-    The candidates are the mean and the median of the training targets, or the frequencies of their classes,
-    as probabilities and as logits. The one with the best training score is scored on the validation data, or
-    without these on the training data. The model has one output, and its metrics are reset.
+    The model has one output, and its metrics are reset.
+
+    Returns:
+        The constant in words, and its scores by their names: `val_loss`, `val_accuracy` and so on.
     """
     known = _Targets(model, train)
+    name, constant = known.constant()
     asked = known if validation is None else _Targets(model, validation)
-    (mean, median), (wanted, _) = known.moments(), asked.moments()
-    lacking = np.any((mean == 0) & (wanted > 0)) or np.any((mean == 1) & (wanted < 1))
-    if lacking:
-        # The logarithm of a class that the training data lack is infinite: add half a target of each.
-        mean, median = (mean * len(known.y) + 0.5) / (len(known.y) + 1), None
-    candidates = _candidates(known.y, mean, median)
-    judge = asked if lacking else known
-    scores = {key: judge.score(constant) for key, constant in candidates.items()}
-    found: dict[str, ConstantScore] = {}
-    for goal in goals:
-        name, sign = goal.name.removeprefix("val_"), -1 if goal.direction == "max" else 1
-        if not goal.name.startswith("val_") or not all(name in each for each in scores.values()):
-            continue
-        best = min(scores, key=lambda key: sign * scores[key][name])
-        value = asked.score(candidates[best])[name]
-        error = asked.standard_error(candidates[best], name)
-        words = best[0]
-        if sign > 0:
-            # The standard error does not bound luck: it is 0 if all classes are equally frequent. The outputs
-            # of a model that has learned nothing differ from the constant with some variance v. That costs
-            # v / 2 in the mean over n targets, give or take sqrt(v / n). At z standard deviations it gains
-            # z^2 / (2 n) at most (for a squared error, that share of it twice). The best of many epochs of
-            # many trials reaches z = 4, and a gain counts from two of them on.
-            error = max(error, 4**2 / 2 * value / asked.number)
-        elif words == _FREQUENCIES:
-            words = "the most frequent class"  # Of probabilities, an accuracy takes the largest.
-        if np.isfinite(value) and np.isfinite(error):
-            found[goal.name] = ConstantScore(value, error, words)
-    return found
+    return name, asked.score(constant)
 
 
 class _Targets:
-    """Targets, and what Keras needs to score a constant prediction of them.
-
-    Attributes:
-        number: How many predictions count: one for each sequence, or for each step.
-    """
+    """Targets, and what Keras needs to score a constant prediction of them."""
 
     def __init__(self, model: keras.Model, data: Any) -> None:
         x, y, weight = (*data, None)[:3]
@@ -192,39 +153,29 @@ class _Targets:
         self.y = np.asarray(y)[rows]
         self.weight = None if weight is None else np.asarray(weight)[rows]
         self.mask: Any = None
-        self.number = int(np.prod(self.y.shape[: len(self.shape)]))
         if mask_of(first) is not None:
             # Only the model knows which steps count, so it has to read all of them.
             # Large batches: JAX compiles anew for each of these calls.
             parts = np.array_split(rows, -(-len(rows) // 2048))
             masks = [mask_of(model(_rows(x, part), training=False)) for part in parts]
             self.mask = np.concatenate([keras.ops.convert_to_numpy(mask) for mask in masks])
-            self.number = int(self.mask.sum())
 
-    def score(self, constant: Array, rows: Any = slice(None)) -> dict[str, float]:
-        """Returns the loss and the metrics of a constant, by name."""
-        model, y = self.model, self.y[rows]
-        weight, mask = (None if each is None else each[rows] for each in (self.weight, self.mask))
+    def score(self, constant: Array) -> dict[str, float]:
+        """Returns the loss and the metrics of a constant; their names start with `val_`."""
+        model, y, weight = self.model, self.y, self.weight
         constants = np.broadcast_to(constant, (len(y), *self.shape)).astype(keras.config.floatx())
         predicted = keras.ops.convert_to_tensor(constants)
-        if mask is not None:
-            predicted._keras_mask = keras.ops.convert_to_tensor(mask)
+        if self.mask is not None:
+            predicted._keras_mask = keras.ops.convert_to_tensor(self.mask)
         model.reset_metrics()
         loss = model.compute_loss(None, y, predicted, weight, training=False)
         metrics = model.compute_metrics(None, y, predicted, weight)
         # A constant has no weights to be regularized.
         metrics["loss"] = loss - sum(model.losses)
-        return {name: float(value) for name, value in metrics.items() if np.ndim(value) == 0}
+        return {f"val_{name}": float(each) for name, each in metrics.items() if np.ndim(each) == 0}
 
-    def standard_error(self, constant: Array, name: str) -> float:
-        """Returns the standard error of a score, by the jackknife over whole, independent sequences."""
-        groups = min(_GROUPS, len(self.y))
-        group = np.random.default_rng(1).permutation(len(self.y)) % groups
-        without = [self.score(constant, group != each)[name] for each in range(groups)]
-        return float(((groups - 1) * np.var(without)) ** 0.5)
-
-    def moments(self) -> tuple[Array, Array | None]:
-        """Returns the mean target in the shape of a prediction, and the median unless targets are labels.
+    def constant(self) -> tuple[str, Array]:
+        """Returns the mean target, or the class frequencies, in words and in the shape of a prediction.
 
         Labels and masked targets get one constant for all steps, other targets one for each step.
         """
@@ -237,25 +188,13 @@ class _Targets:
             labels = y.reshape(len(y), -1)
             weight = counts * (labels != getattr(self.model.loss, "ignore_class", None))
             frequency = np.bincount(labels.ravel(), weight.ravel(), classes)
-            return frequency / frequency.sum(), None
+            return _FREQUENCIES, frequency / frequency.sum()
         y = y.reshape(len(y), *self.shape).astype("float64")
         counts = np.broadcast_to(counts.reshape(*counts.shape, *[1] * (y.ndim - 2)), y.shape)
         axes = (0, 1) if y.ndim == 3 and (integers or self.mask is not None) else (0,)
         mean = (y * counts).sum(axes) / counts.sum(axes)
-        return mean, np.nanmedian(np.where(counts > 0, y, np.nan), axes)
-
-
-def _candidates(y: Array, mean: Array, median: Array | None) -> dict[tuple[str, str], Array]:
-    """Returns constants by their name and form."""
-    classes = median is None or np.isin(y, (0, 1)).all()
-    name = _FREQUENCIES if classes else "the mean of the training targets"
-    found = {(name, "plain"): mean}
-    if median is not None:
-        found["the median of the training targets", "plain"] = median
-    if np.all((mean >= 0) & (mean <= 1)):
-        share = np.clip(mean, 1e-7, 1 - 1e-7)
-        found[name, "softmax"], found[name, "sigmoid"] = np.log(share), np.log(share / (1 - share))
-    return found
+        is_class = bool(np.isin(y, (0, 1)).all())
+        return _FREQUENCIES if is_class else "the mean of the training targets", mean
 
 
 def _rows(x: Any, rows: Any) -> Any:

@@ -30,8 +30,8 @@ class Data:
     """The data of a search as the user gives them; each process loads them once.
 
     A part is `(x, y)` or `(x, y, sample_weight)`, a dataset, or a function that makes one of these. Arrays
-    may be data frames, tensors or lists. A list x with an entry for each sample holds sequences; they may
-    have unequal lengths and are padded at their end. A dict, a tuple or any other list holds several inputs.
+    may be data frames, tensors or lists of numbers. A list of arrays holds sequences; they may have unequal
+    lengths and are padded at their end. A dict or a tuple holds several inputs or outputs.
 
     Attributes:
         test: The data that only the confirmation sees.
@@ -134,16 +134,9 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
             fix = "Every trial reads the data again, and a generator can be read only once."
         received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
         raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
-    # A list x holds sequences or several inputs, so y gives the number of samples, if it is not several.
-    inputs = isinstance(part[0], tuple | Mapping)
-    by_y = isinstance(part[0], list) or (inputs and not isinstance(part[1], list))
-    first = part[1] if by_y else part[0]
-    while isinstance(first, Mapping | tuple):
-        first = next(iter(first.values() if isinstance(first, Mapping) else first))
-    samples = _length(first)
-    arrays: list[Any] = [None if each is None else _as_array(each, samples) for each in part]
+    arrays: list[Any] = [None if each is None else _as_array(each) for each in part]
     x, *others = arrays
-    if isinstance(part[0], list) and getattr(x, "ndim", 0) == 2 and x.dtype.kind == "f":
+    if _is_list_of_arrays(part[0]) and getattr(x, "ndim", 0) == 2 and x.dtype.kind == "f":
         x = x[..., None]  # Sequences of one feature.
     if isinstance(x, _Ragged):
         x = _Ragged(each if tokens or each.ndim > 1 else each[:, None] for each in x)
@@ -154,9 +147,9 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     ]
     lengths = {_length(each) for each in flat if each is not None}
     if len(lengths) != 1 or 0 in lengths:
-        sizes = [len(part[0]), samples] if isinstance(part[0], list) else sorted(lengths)
         expected = "as many targets (and weights) as samples, at least one"
-        raise invalid_argument(name, expected=expected, received=" and ".join(map(str, sizes)))
+        received = " and ".join(map(str, sorted(lengths)))
+        raise invalid_argument(name, expected=expected, received=received)
     # Weights of None are left out.
     return tuple(each for each in (x, *others) if each is not None)
 
@@ -170,23 +163,22 @@ def _is_dataset(part: Any) -> bool:
     return isinstance(part, keras.utils.PyDataset) or hasattr(part, "element_spec") or is_loader
 
 
-def _as_array(part: Any, samples: int) -> Any:
+def _is_list_of_arrays(part: Any) -> bool:
+    return isinstance(part, list) and all(getattr(each, "ndim", 0) for each in part)
+
+
+def _as_array(part: Any) -> Any:
     if isinstance(part, Mapping):
-        return {key: _as_array(each, samples) for key, each in part.items()}
-    if isinstance(part, list | tuple) and len(part) != samples:
-        return type(part)(_as_array(each, samples) for each in part)
-    if isinstance(part, tuple) and all(hasattr(each, "shape") for each in part):
-        return tuple(_as_array(each, samples) for each in part)
+        return {key: _as_array(each) for key, each in part.items()}
+    if isinstance(part, tuple):
+        return tuple(_as_array(each) for each in part)
+    if _is_list_of_arrays(part) and len({len(each) for each in part}) > 1:
+        return _Ragged(np.asarray(each) for each in part)
     if type(part).__module__.startswith("torch"):
         part = part.detach().cpu()  # It may have a gradient or be on a GPU.
-    try:
-        array = np.asarray(part)  # Frames, series, tensors and lists of equal lengths.
-    except ValueError:
-        return _Ragged(np.asarray(each) for each in part)
+    array = np.asarray(part)
     if array.dtype != object:
         return array
-    if array.ndim == 1 and all(np.ndim(each) or hasattr(each, "to_numpy") for each in array):
-        return _as_array([np.asarray(each) for each in array], samples)
     with suppress(TypeError, ValueError):
         numbers = np.array(array.tolist())
         if numbers.dtype.kind in "biufO":  # `None` becomes NaN, and text stays text.
