@@ -156,14 +156,6 @@ def test_a_study_that_was_in_memory_moves_to_a_storage_and_back(tmp_path):
     assert TrialState.RUNNING not in states
 
 
-def end(oracle, trial, **metrics):
-    """Completes a trial of one epoch."""
-    oracle.update_trial(trial.trial_id, metrics, step=0)
-    trial = oracle.get_trial(trial.trial_id)
-    trial.status = "COMPLETED"
-    oracle.end_trial(trial)
-
-
 def test_workers_that_outlive_the_oracles_process_keep_their_trials(tmp_path):
     """For the sampler they are under way, and what they reported before counts for the pruner."""
     trials = [Workers(make(tmp_path)).create_trial("a")]
