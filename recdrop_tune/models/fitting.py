@@ -38,8 +38,8 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       takes effect after a call.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
-    functional or `Sequential` model with one output, without `sample_weight`. Masked steps are not counted,
-    which needs a model with one input and no nested models. Learned rates are excluded from weight decay.
+    functional or `Sequential` model with one output, without `sample_weight` and without a mask over the
+    steps that have targets. Learned rates are excluded from weight decay.
 
     Left to Keras: everything on PyTorch, data that are not arrays or larger than 1 GiB, `class_weight`,
     `validation_split`, a number of steps, and models with their own training loop.

@@ -12,9 +12,6 @@ import numpy as np
 from recdrop_tune.kernels import excluded_from_decay, mask_of
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
 
-_MASKED_AT_ONCE = 1024
-"""Samples whose mask is computed at once."""
-
 
 def learned_rates(root: Any) -> dict[str, float]:
     """Returns the current learned rates in a layer or model, by the name of their metric.
@@ -87,15 +84,11 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     reduction = getattr(loss, "reduction", "mean")  # Keras takes the mean of a function.
     if reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
         return None
-    if steps and not _is_of_each_step(loss):
+    if steps and (_masks(model) or not _is_of_each_step(loss)):
         return None
     samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
     # In Keras 3.16 only the configuration has it.
     ignored = loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
-    if steps and _masks(model):
-        if ignored is not None or not _has_a_value_for_each(steps, loss, targets[0], output[-1]):
-            return None
-        return _unmasked(model, given.get("x"), (samples, *map(int, steps)))
     if ignored is not None:
         return int(np.sum(np.asarray(targets[0][:samples]) != ignored))
     return samples * math.prod(map(int, steps))
@@ -130,64 +123,15 @@ def is_of_whole_sequences(loss: Any) -> bool:
     return made.__name__.lower() in ("ctc", "circle", "dice", "tversky")
 
 
-def _has_a_value_for_each(steps: Any, loss: Any, targets: Any, width: int | None) -> bool:
-    """Returns whether a loss has one value for each step for these targets, as a mask needs."""
-    if width is None:
-        return False
-    # Keras squeezes an output of one number if the targets lack the last axis.
-    squeezed = width == 1 and len(targets.shape) == 1 + len(steps)
-    given = keras.ops.ones((1, *steps) if squeezed else (1, *steps, width))
-    compute = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    try:
-        values = compute(keras.ops.convert_to_tensor(targets[:1]), given)
-    except Exception:  # Targets that do not fit: training raises it.
-        return False
-    return tuple(values.shape) == (1, *steps)
-
-
-def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
-    """Counts the steps that the mask on the output keeps, in the `(samples, *steps)` that are trained on.
-
-    Returns None if that is uncertain.
-    """
-    outputs = getattr(model, "outputs", None)
-    if not outputs or _has_models_inside(model) or len(model.inputs) != 1:
-        return None
-    seen = mask_of(outputs[0])
-    if not isinstance(seen, keras.KerasTensor):
-        return None
-    given = model.inputs[0]
-    # A stateful layer has a fixed batch size.
-    if given.shape[0] or not isinstance(x, np.ndarray) or len(x) < shape[0]:
-        return None
-    if not _agree(x.shape[1:], given.shape[1:]):  # `fit` adds or drops an axis of 1.
-        return None
-    # Only the part of the model that computes the mask, in the model's dtype.
-    compute, number, x = keras.Function(model.inputs, seen), 0, x[: shape[0]]
-    for begin in range(0, len(x), _MASKED_AT_ONCE):
-        part = x[begin : begin + _MASKED_AT_ONCE]
-        try:
-            mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
-        except Exception:  # Data that do not fit: training raises it.
-            return None
-        if tuple(mask.shape) != (len(part), *shape[1:]):
-            return None
-        number += int(np.sum(keras.ops.convert_to_numpy(mask)))
-    return number
-
-
 def _masks(model: Any) -> bool:
     """Returns whether a mask can reach the loss, which then averages over unmasked steps."""
     outputs = getattr(model, "outputs", None) or ()
     if any(mask_of(output) is not None for output in outputs):
         return True
     # The masks of nested models, and of models that are not built, are not visible there.
-    unseen = not outputs or _has_models_inside(model)
-    return unseen and any(map(_makes_mask, walk(model)))
-
-
-def _has_models_inside(model: Any) -> bool:
-    return any(isinstance(part, keras.Model) for part in [*walk(model)][1:])
+    layers = list(walk(model))
+    unseen = not outputs or any(isinstance(layer, keras.Model) for layer in layers[1:])
+    return unseen and any(map(_makes_mask, layers))
 
 
 def _makes_mask(layer: Any) -> bool:

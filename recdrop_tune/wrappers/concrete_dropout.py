@@ -68,7 +68,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             and kernel call.
         samples: N, the number of targets in the training data, over which the loss is a mean: sequences,
             or steps (without padding) if each step has a target. `None` leaves it to
-            `recdrop_tune.models.fit`, which searches use and which counts targets where it can.
+            `recdrop_tune.models.fit`, which searches use and which counts targets without padding.
         tau: Precision of the noise in the targets, if the loss is the mean squared error; multiply it by D
             for targets of D numbers, over which the loss is a mean too. `None` for a negative log-likelihood.
         length_scale: l of the prior. A larger value expects smaller weights.
@@ -209,7 +209,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
                 received=self.samples,
                 fix="Pass `samples=len(y)` to the wrapper (if each step has a target: the number of steps "
                 "without padding), or train arrays with `recdrop_tune.models.fit`, which counts them for "
-                "functional and Sequential models with one input and output, without `sample_weight`.",
+                "functional and Sequential models with one output, without masks and `sample_weight`.",
             )
         scale = (1.0 if self.tau is None else 2.0 / self.tau) / ops.convert_to_tensor(self._counted)
         return scale * sum(self._divergence(site) for site in self.sites)
