@@ -7,8 +7,6 @@ and TensorFlow.
 
 from recdrop_tune.kernels.choice import (
     CUDNN,
-    KernelChoice,
-    Layer,
     Obstacle,
     Rewriting,
     cell_of,
@@ -43,8 +41,6 @@ __all__ = [
     "CUDNN",
     "KERAS_PASSES_MASKS",
     "FreshStart",
-    "KernelChoice",
-    "Layer",
     "Obstacle",
     "ReplicaSeedGenerator",
     "Rewriting",
