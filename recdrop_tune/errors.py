@@ -9,7 +9,6 @@ import re
 import reprlib
 import sys
 import warnings
-from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -262,12 +261,3 @@ def check_model_name(name: str) -> None:
     if not name.strip() or set("/:'\"") & set(name):
         expected = "None, or a name without `/`, `:` and quotes"
         raise invalid_argument("register_model", expected=expected, received=name)
-
-
-def check_system_metrics() -> None:
-    """Raises a `RecdropError` unless the package that measures a machine is installed."""
-    if find_spec("psutil") is None:
-        raise RecdropError(
-            "`system_metrics=True` needs the package psutil, and nvidia-ml-py for GPUs. Install them with "
-            "`pip install 'recdrop-tune[system-metrics]'`, or leave `system_metrics` out."
-        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,7 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.datasets import dataset_inputs
 from recdrop_tune.mlflow_store.description import EXPERIMENT, NOTE
 from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
-from recdrop_tune.mlflow_store.stores import (
-    PersistentClient,
-    is_transient,
-    is_without_answer,
-    pauses,
-    reason,
-)
+from recdrop_tune.mlflow_store.stores import is_without_answer, reason
 
 _logger = logging.getLogger(__name__)
 
@@ -60,15 +53,12 @@ class Runs:
     equal to the millisecond.
 
     Attributes:
-        client: MLflow's client, which repeats requests while a server is busy.
+        client: MLflow's client.
         experiment_id: Id of the experiment.
-        uncertain: Whether a request to create a run was repeated, so that the run might exist twice;
-            `of_search` deletes one.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self.client: Any = PersistentClient(MlflowClient(tracking_uri=uri))
-        self.uncertain = False
+        self.client: Any = MlflowClient(tracking_uri=uri)
         self._uri = uri
         self.experiment_id = self._experiment(experiment)
 
@@ -107,26 +97,12 @@ class Runs:
                 return found
 
     def create(self, name: str, tags: Mapping[str, object], when: float) -> str:
-        """Creates a run that began at a given time, and returns its id.
-
-        If a server was busy, looks for the run before trying again: the first request might have succeeded.
-        """
-        start = milliseconds(when)
+        """Creates a run that began at a given time, and returns its id."""
         written = {clean(key): tag(value) for key, value in tags.items()}
-        about = {"start_time": start, "tags": written, "run_name": name[:LONGEST_NAME]}
-        for pause in pauses():
-            try:
-                return str(self.client.create_run(self.experiment_id, **about).info.run_id)
-            except Exception as failure:
-                if not is_transient(failure):
-                    raise
-            self.uncertain = True
-            time.sleep(pause)
-            search = f"tags.`recdrop.search_id` = '{tags['recdrop.search_id']}'"
-            for run in self._find(f"{search} AND attributes.start_time = {start}"):
-                if all(run.data.tags.get(key) == value for key, value in written.items()):
-                    return str(run.info.run_id)
-        return str(self.client.create_run(self.experiment_id, **about).info.run_id)
+        run = self.client.create_run(
+            self.experiment_id, milliseconds(when), written, run_name=name[:LONGEST_NAME]
+        )
+        return str(run.info.run_id)
 
     def write(
         self,

@@ -1,17 +1,13 @@
-"""The store where MLflow keeps its runs: creates it, describes its failures, and repeats requests."""
+"""The store where MLflow keeps its runs: creates it, limits its requests, and describes its failures."""
 
 from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import sqlite3
-import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import mlflow
@@ -52,7 +48,7 @@ def prepare(uri: str) -> None:
 def settle_requests(uri: str) -> None:
     """Limits how long requests to a tracking server take in this process, unless the user has set that.
 
-    By default, MLflow tries seven times for two minutes each. Failed requests are repeated here anyway.
+    By default, MLflow tries seven times for two minutes each, and could create a run twice.
     """
     if uri.startswith(("http://", "https://")):
         for name, value in _REQUESTS.items():
@@ -136,94 +132,15 @@ def _check_reachable(uri: str) -> None:
         socket.create_connection((url.host, port), timeout=5).close()
 
 
-# Not Python's global generator: models draw their weights from it in another thread.
-_RANDOM = random.Random()
-
-_FIRST_PAUSE, _RETRIES = 0.25, 5
-"""Seconds before the first retry, doubled before each further one: 8 seconds in all with 5 retries.
-
-If a server refuses 30 % of the requests, one in 1,400 fails for good. `Background` and `sync` then wait.
-"""
-
-_BUSY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
-_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def is_transient(failure: BaseException) -> bool:
-    """Returns whether a failed request might succeed soon: the server was busy, or the connection broke.
-
-    If it timed out, the next one would hang as long.
-    """
-    # MLflow raises its own errors, caused by requests' and SQLAlchemy's.
-    causes = list(_causes(failure))
-    if any(isinstance(each, TimeoutError | requests.exceptions.Timeout) for each in causes):
-        return False
-    # MLflow calls every failure of SQLite temporary.
-    codes = [code for code in map(_sqlite_code, causes) if code is not None]
-    return any(map(_is_busy, causes)) and all(code in _LOCKED for code in codes)
-
-
 def is_without_answer(failure: BaseException) -> bool:
-    """Returns whether MLflow itself did not answer in time, rather than one of its artifact stores."""
-    for each in _causes(failure):
+    """Returns whether MLflow itself was away or busy, rather than one of its artifact stores."""
+    each: BaseException | None = failure
+    while each is not None:
         cause = each.__cause__ or each.__context__
-        if isinstance(each, MlflowException) and isinstance(
-            cause, requests.exceptions.RequestException
-        ):
-            return cause.response is None
+        if isinstance(each, MlflowException):
+            if each.error_code == "TEMPORARILY_UNAVAILABLE":  # Its database.
+                return True
+            if isinstance(cause, requests.exceptions.RequestException):
+                return cause.response is None
+        each = cause
     return False
-
-
-def _causes(failure: BaseException | None) -> Iterator[BaseException]:
-    while failure is not None:
-        yield failure
-        failure = failure.__cause__ or failure.__context__
-
-
-def _is_busy(failure: BaseException) -> bool:
-    if isinstance(failure, requests.exceptions.RetryError | requests.exceptions.ConnectionError):
-        return True
-    if isinstance(failure, requests.exceptions.HTTPError) and failure.response is not None:
-        return bool(failure.response.status_code == 429 or failure.response.status_code >= 500)
-    if isinstance(failure, MlflowException) and failure.error_code in _BUSY:
-        return True
-    return _sqlite_code(failure) in _LOCKED
-
-
-def _sqlite_code(failure: BaseException) -> int | None:
-    """Returns the primary SQLite code of an SQLAlchemy error."""
-    code = getattr(getattr(failure, "orig", None), "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-def pauses() -> Iterator[float]:
-    """Yields the seconds to wait before each retry, randomized so that processes do not retry together."""
-    for number in range(_RETRIES):
-        yield _FIRST_PAUSE * 2**number * _RANDOM.uniform(0.5, 1.0)
-
-
-class PersistentClient:
-    """MLflow's client that repeats requests while a server is busy.
-
-    It does not repeat those that create something: the first might have come through. See `Runs.create`.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if not callable(found) or name.startswith("create_"):
-            return found
-
-        def sent(*args: Any, **kwargs: Any) -> Any:
-            for pause in pauses():
-                try:
-                    return found(*args, **kwargs)
-                except Exception as failure:
-                    if not is_transient(failure):
-                        raise
-                time.sleep(pause)
-            return found(*args, **kwargs)
-
-        return sent

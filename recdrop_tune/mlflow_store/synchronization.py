@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,10 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import files_of, read_card
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError, writing_alone
+from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, writing_alone
 
 _PATIENCE = 10.0
 """Seconds to wait for another process that is writing the same search."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0
-"""Seconds until a busy server is asked again, doubled each time; 30 in all if it takes no run meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,8 @@ def sync(
     """Writes what MLflow lacks of a search: after an outage, or to an empty store.
 
     The project folder can be read-only. Existing runs stay as they are, and nothing is written twice: of two
-    processes that write the same search, one waits up to ten seconds for the other. Requests that a busy
-    server refuses are repeated.
+    processes that write the same search, one waits up to ten seconds for the other. After a failure, another
+    call continues.
 
     Args:
         directory: The project folder of the search.
@@ -92,7 +88,7 @@ def sync(
         uri = _uri(tracking_uri, last)
         settle_requests(uri)
         writer = MLflowWriter(uri, journal, progress)
-        written, there = _write_persistently(writer, history)
+        written, there = writer.write_all(history)
         # Another process might have created the same runs; one of each two is deleted.
         if not alone:
             MLflowWriter(uri, journal).write_all(history)
@@ -126,20 +122,6 @@ def _no_search(directory: str | Path) -> ProjectError:
         f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the folder that "
         "was printed when the search started, by default one in `recdrop_runs`."
     )
-
-
-def _write_persistently(writer: MLflowWriter, history: Sequence[Event]) -> tuple[int, int]:
-    """Writes a search, and continues after a pause if the server was busy."""
-    pause, before = _FIRST_PAUSE, 0
-    while True:
-        try:
-            return writer.write_all(history)
-        except TrackingError as error:
-            pause = 2 * pause if len(writer.written) == before else _FIRST_PAUSE
-            if not error.transient or pause > _LONGEST_PAUSE:
-                raise
-        before = len(writer.written)
-        time.sleep(pause)
 
 
 def _uri(given: str | None, last: SearchStarted) -> str:

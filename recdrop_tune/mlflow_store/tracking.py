@@ -27,7 +27,7 @@ from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.writer import MLflowWriter, SystemMetrics
+from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, read_trial
 from recdrop_tune.records import Records
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
@@ -46,6 +46,9 @@ _FLUSH_SECONDS = 60.0
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 """Seconds until a failed writer is called again, doubled after each further failure."""
+
+_TOLERANCE = 5.0
+"""Seconds after which a writer that keeps failing is reported: a busy server might answer the next call."""
 
 _ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
@@ -292,12 +295,13 @@ class Background:
         self._queue: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._due, self._delay = 0.0, _FIRST_DELAY
-        self._failure: Exception | None = None
+        self._error: Exception | None = None
+        self._failing_since = 0.0
         self._reported = False
         self._late: tuple[threading.Event, str] | None = None
 
     def on_event(self, event: events.Event) -> None:
-        """Wakes the writer, at the cost of microseconds; warns once if it has failed."""
+        """Wakes the writer, at the cost of microseconds; warns once if it keeps failing."""
         if self._thread is None:
             # A daemon: a server that hangs must not keep the interpreter from exiting.
             self._thread = threading.Thread(target=self._run, name="recdrop-tracking", daemon=True)
@@ -308,14 +312,14 @@ class Background:
     @property
     def failure(self) -> str | None:
         """Why events are not written; `None` if they are, or might still be."""
-        if self._failure is not None:
-            return str(self._failure)
+        if self._error is not None and self._keeps_failing():
+            return str(self._error)
         if self._late is not None and not self._late[0].is_set():
             return self._late[1]
         return None
 
     def flush(self, seconds: float) -> bool:
-        """Waits until all events so far are written, or writing fails once more; returns whether in time."""
+        """Waits until all events so far are written, or writing keeps failing; returns whether in time."""
         if self._thread is None:
             return True
         done = threading.Event()
@@ -327,21 +331,34 @@ class Background:
         return in_time
 
     def _run(self) -> None:
+        flushing: list[threading.Event] = []
         while True:
-            waiting = self._wait()
-            if waiting or time.monotonic() >= self._due:
-                try:
-                    self._write()
-                    self._failure, self._due, self._delay = None, 0.0, _FIRST_DELAY
-                except Exception as failure:  # Any error: it must not end the thread.
-                    self._failure, self._due = failure, time.monotonic() + self._delay
-                    self._delay = min(2 * self._delay, _LONGEST_DELAY)
-            for each in waiting:
-                each.set()
+            new = self._wait()
+            flushing += new
+            if new or time.monotonic() >= self._due:
+                self._call_writer()
+            if self._error is None or self._keeps_failing():
+                for each in flushing:
+                    each.set()
+                flushing.clear()
+
+    def _call_writer(self) -> None:
+        begin = time.monotonic()
+        try:
+            self._write()
+            self._error, self._due, self._delay = None, 0.0, _FIRST_DELAY
+        except Exception as error:  # Any error: it must not end the thread.
+            if self._error is None:
+                self._failing_since = begin
+            self._error, self._due = error, time.monotonic() + self._delay
+            self._delay = min(2 * self._delay, _LONGEST_DELAY)
+
+    def _keeps_failing(self) -> bool:
+        return time.monotonic() - self._failing_since >= _TOLERANCE
 
     def _wait(self) -> list[threading.Event]:
         """Waits for an event, or until the next attempt is due; returns the waiting callers of `flush`."""
-        wait = None if self._failure is None else max(0.0, self._due - time.monotonic())
+        wait = None if self._error is None else max(0.0, self._due - time.monotonic())
         waiting = []
         try:
             item = self._queue.get(timeout=wait)
@@ -378,7 +395,6 @@ def track(
     data: Mapping[str, Any] | None = None,
     context: events.Context | None = None,
     register_model: str | None = None,
-    system_metrics: bool = False,
 ) -> Tracking:
     """Tracks a tuner; see `recdrop_tune.track`, which also saves the result at the end."""
     if isinstance(tuner.oracle, TrackedOracle):
@@ -386,7 +402,6 @@ def track(
     check_folder(tuner.project_dir)
     uri = None if experiment is None else resolve_uri(tracking_uri)
     check_databases(getattr(tuner.oracle, "storage", None), uri or "")
-    metrics = SystemMetrics(uri) if uri is not None and system_metrics else None
     about = {
         "space": space,
         "info": dict(info or {}),
@@ -396,7 +411,6 @@ def track(
         "register_model": register_model,
     }
     tracking = Tracking(tuner, experiment, uri, listeners, about)
-    tracking.mlflow.system_metrics = metrics
     if not is_local(tuner.oracle):
         return tracking  # A worker of Keras Tuner, whose chief tracks the search.
     tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)

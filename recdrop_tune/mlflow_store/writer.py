@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +12,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from recdrop_tune.errors import ProjectError, RecdropError, check_system_metrics
+from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
@@ -23,7 +21,7 @@ from recdrop_tune.mlflow_store.description import NOTE, description, is_the_user
 from recdrop_tune.mlflow_store.names import clean, clean_names, tag
 from recdrop_tune.mlflow_store.pages import view, view_tag
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
-from recdrop_tune.mlflow_store.stores import is_transient, prepare, reason
+from recdrop_tune.mlflow_store.stores import prepare, reason
 
 try:
     import fcntl
@@ -35,10 +33,6 @@ LOCK = "mlflow.lock"
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-_MONITOR = "mlflow.system_metrics.system_metrics_monitor"
-_METRICS_SECONDS = 5.0
-"""The longest wait for the last numbers of the machine to be written."""
-
 _PATIENCE = 30.0
 """Seconds that a search waits, in its tracking thread, for a `sync` of it to end; then it tries again."""
 
@@ -47,9 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 class TrackingError(RecdropError):
-    """MLflow did not accept a request; `transient` if it might soon, because its server was busy."""
-
-    transient = False
+    """MLflow did not accept a request."""
 
 
 class MLflowWriter:
@@ -67,8 +59,6 @@ class MLflowWriter:
         experiment_id: The experiment; `None` after a failure.
         parent_run_id: The run of the search, once it exists.
         run_ids: The last run of each trial, by Keras Tuner's id.
-        written: The attempts whose runs were completed by this writer.
-        system_metrics: Measures the machine during each trial, or `None`.
     """
 
     def __init__(
@@ -85,12 +75,10 @@ class MLflowWriter:
         self._read = 0  # Bytes of the journal in `_contents`.
         self._lost: dict[str, str] = {}  # Runs of trials that the journal does not have.
         self._has_failed = False
-        self.written: set[tuple[str, int]] = set()
-        self._measured: str | None = None
+        self._written: set[tuple[str, int]] = set()
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
-        self.system_metrics: SystemMetrics | None = None
 
     def write(self) -> None:
         """Writes what the journal of a running search has and MLflow lacks, or raises a `TrackingError`."""
@@ -99,14 +87,12 @@ class MLflowWriter:
                 last = self._write_news()
             if isinstance(last, SearchEnded):
                 self._has_failed = False
-            self._measure()
 
     def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
         """Writes what MLflow lacks of a search that is over. No one else must be writing.
 
         Returns:
-            How many runs of trials were created or completed, also by earlier calls that failed, and how many
-            were complete before.
+            How many runs of trials were created or completed, and how many were complete before.
         """
         with self._failures_explained():
             contents = contents_of(history, alive=False)
@@ -114,7 +100,7 @@ class MLflowWriter:
                 return 0, 0
             prepare(self._uri)
             self._write_lacking(contents)
-            return len(self.written), len(contents.attempts) - len(self.written)
+            return len(self._written), len(contents.attempts) - len(self._written)
 
     def _write_news(self) -> Event | None:
         """Writes the news of the journal, or all that MLflow lacks; returns the last event, if any."""
@@ -141,8 +127,7 @@ class MLflowWriter:
         A search can have been resumed elsewhere meanwhile. And a request that seemed to fail can have
         succeeded: that is settled at the end.
         """
-        doubtful = self._has_failed or self._runs.uncertain
-        kinds = (SearchStarted, SearchEnded) if doubtful else SearchStarted
+        kinds = (SearchStarted, SearchEnded) if self._has_failed else SearchStarted
         return any(isinstance(event, kinds) for event in new)
 
     def _write_lacking(self, contents: SearchContents) -> None:
@@ -215,7 +200,7 @@ class MLflowWriter:
             self._write_run(attempt)
             if attempt.end is not None:
                 self._runs.end(attempt.run_id, *attempt.end)
-                self.written.add(attempt.key)
+                self._written.add(attempt.key)
             attempt.mark_written()
             self._progress(number, len(contents.changed))
         contents.changed.clear()
@@ -282,20 +267,6 @@ class MLflowWriter:
         folder = None if contents.alive else self._journal.path.parent
         run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
 
-    def _measure(self) -> None:
-        """Measures the machine for the running trial."""
-        if self.system_metrics is None or self._contents is None:
-            return
-        run_id = next((run.run_id for run in reversed(self._contents.under_way.values())), None)
-        if run_id == self._measured:
-            return
-        self._measured = None  # In case it fails.
-        if run_id is None:
-            self.system_metrics.stop()
-        else:
-            self.system_metrics.start(run_id)
-        self._measured = run_id
-
     @contextmanager
     def _failures_explained(self) -> Iterator[None]:
         """Turns a failure into a `TrackingError` without credentials, and forgets what MLflow has."""
@@ -304,54 +275,7 @@ class MLflowWriter:
         except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
             self._contents, self._has_failed = None, True
             self.experiment_id = None  # Its pages are incomplete, so they are not recommended.
-            error = TrackingError(reason(failure, self._uri))
-            error.transient = is_transient(failure)
-            raise error from None
-
-
-class SystemMetrics:
-    """Writes the use of processors, memory, disk, network and GPUs to a run, every ten seconds.
-
-    The numbers are those of the whole machine. A trial shorter than ten seconds has none;
-    `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` sets another interval. They are not in the journal, so an outage
-    loses them.
-
-    Args:
-        tracking_uri: Where MLflow keeps its runs.
-
-    Raises:
-        RecdropError: The package that measures is not installed.
-
-    Example:
-        >>> metrics = SystemMetrics("sqlite:///mlflow.db")
-        >>> metrics.start(run_id)
-        >>> metrics.stop()
-    """
-
-    def __init__(self, tracking_uri: str) -> None:
-        check_system_metrics()
-        self._uri = tracking_uri
-        self._monitor: Any = None
-
-    def start(self, run_id: str) -> None:
-        """Measures for a run from now on, which must be running: measuring ends with it."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self.stop()
-        # It logs each start and end, in the middle of the progress lines.
-        logging.getLogger(_MONITOR).setLevel(logging.ERROR)
-        self._monitor = SystemMetricsMonitor(run_id, tracking_uri=self._uri)
-        self._monitor.start()
-
-    def stop(self) -> None:
-        """Stops measuring, and waits a few seconds for the last numbers to be written."""
-        if self._monitor is None:
-            return
-        # MLflow waits minutes for a server that hangs.
-        thread = threading.Thread(target=self._monitor.finish, daemon=True)
-        thread.start()
-        thread.join(_METRICS_SECONDS)
-        self._monitor = None
+            raise TrackingError(reason(failure, self._uri)) from None
 
 
 @contextmanager

@@ -41,7 +41,6 @@ from recdrop_tune.errors import (
     check_cv,
     check_model_name,
     check_one_objective,
-    check_system_metrics,
     invalid_argument,
     is_name,
     shown,
@@ -415,11 +414,9 @@ class MLflow:
             sets, or else `sqlite:///mlflow.db`.
         tags: Tags for the run of the search and for those of its trials.
         register_model: Name for the best model in MLflow's registry, with the alias `champion`.
-        system_metrics: Whether to record the load of CPU, GPU and memory (extra `system-metrics`).
 
     Raises:
         InvalidArgumentError: A value is invalid.
-        RecdropError: `system_metrics` needs packages that are not installed.
 
     Example:
         >>> MLflow("speech", uri="http://tracking.example:5000").experiment
@@ -431,7 +428,6 @@ class MLflow:
     uri: Annotated[StrictStr, _passing(resolve_uri)] | None = None
     tags: dict[StrictStr, Annotated[str, BeforeValidator(str)]] = field(default_factory=dict)
     register_model: Annotated[StrictStr, _passing(check_model_name)] | None = None
-    system_metrics: Annotated[Flag, _passing(lambda on: on and check_system_metrics())] = False
 
     def store(self) -> str:
         """Returns the address of the runs. It means the same in every folder.
@@ -530,9 +526,6 @@ class SearchConfig:
         check_databases(optuna.storage, self.tracking.store() if self.tracking else "")
         if self.workers is None:
             return
-        if self.tracking and self.tracking.system_metrics:
-            expected = "False with `workers`: the load of a machine is not that of one trial"
-            raise invalid_argument("system_metrics", expected=expected, received=True)
         if type(optuna.storage).__name__ == "InMemoryStorage":
             expected = "a storage that other processes can open, with `workers`"
             raise invalid_argument("storage", expected=expected, received="InMemoryStorage")

@@ -29,6 +29,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
+from recdrop_tune.mlflow_store import tracking as mlflow_tracking
 from recdrop_tune.mlflow_store.contents import trial_params
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
@@ -353,7 +354,8 @@ def test_a_writer_that_hangs_is_a_failure_until_it_is_through(followed):
     assert background.failure is None
 
 
-def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed):
+def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed, monkeypatch):
+    monkeypatch.setattr(mlflow_tracking, "_TOLERANCE", 0.0)
     writer, background, send = followed
     for number in range(300):
         send(EpochEnded(trial_id="0", epoch=number, metrics={}, seconds=1.0))
@@ -374,6 +376,15 @@ def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed)
     assert background.flush(10)
     assert [event.epoch for event in writer.taken[:300]] == list(range(300))
     assert writer.taken[300:] == EVENTS
+
+
+def test_a_writer_that_fails_for_a_moment_is_not_reported(followed):
+    writer, background, send = followed
+    writer.fails = True
+    send(EVENTS[0])
+    threading.Timer(0.5, setattr, (writer, "fails", False)).start()
+    assert background.flush(10)  # Warnings are errors here.
+    assert writer.taken == EVENTS[:1]
 
 
 EVENTS = [

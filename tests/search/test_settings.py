@@ -46,7 +46,6 @@ WRONG = [
     ),
     (SearchConfig, {"tuner": rdt.Optuna(storage="sqlite:///mlflow.db")}, "`storage`.*another data"),
     (SearchConfig, {"workers": 2, "tuner": rdt.Optuna(storage=MEMORY)}, "`storage`.*processes"),
-    (SearchConfig, {"workers": 2, "tracking": {"system_metrics": True}}, "`system_metrics`.*`work"),
 ]
 
 
