@@ -9,8 +9,6 @@ from recdrop_tune.wrappers import (
     ActivityDecay,
     LockedDropout,
     TimeDistributedDropoutWrapper,
-    deserialize,
-    serialize,
     wrap,
 )
 from tests.backends import BACKEND, JIT_COMPILE, array
@@ -229,7 +227,11 @@ def test_files_keep_them(technique, tmp_path):
     made = keras.Sequential([keras.Input((5, 3)), layer])
     made.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras").layers[0]
-    for each in (loaded, deserialize(serialize(layer)), keras.models.clone_model(made).layers[0]):
+    for each in (
+        loaded,
+        keras.layers.deserialize(keras.layers.serialize(layer)),
+        keras.models.clone_model(made).layers[0],
+    ):
         assert (each.activity_decay, each.temporal_decay) == (2.0, 1.5)
         assert type(each) is type(layer)
     np.testing.assert_array_equal(array(loaded(X)), array(layer(X)))
