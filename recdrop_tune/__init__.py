@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from recdrop_tune.spaces import SearchSpace
     from recdrop_tune.tuner import Tuner
-    from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, wrap
+    from recdrop_tune.wrappers import wrap
 
 _NAMES = {
     "comparison": "compare",
@@ -55,16 +55,14 @@ _NAMES = {
     "search": "Confirm MLflow Optuna Task Training Workers distribute track tune",
     "spaces": "SearchSpace",
     "tuner": "Tuner",
-    "wrappers": "EmbeddingDropout LockedDropout wrap",
+    "wrappers": "wrap",
 }
 _HOME = {name: folder for folder, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Confirm",
-    "EmbeddingDropout",
     "ExistingModel",
     "LanguageModel",
-    "LockedDropout",
     "MLflow",
     "Optuna",
     "OptunaOracle",
@@ -99,10 +97,7 @@ _imported = imported_on_use(__name__, _HOME)
 def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
     # These two can be used without Keras.
-    if _HOME.get(name, "spaces") not in (
-        "spaces",
-        "comparison",
-    ):
+    if _HOME.get(name, "spaces") not in ("spaces", "comparison"):
         check_importable()
     return _imported(name)
 

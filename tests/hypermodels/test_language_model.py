@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune import LanguageModel, LockedDropout, explain, to_plain
+from recdrop_tune import LanguageModel, explain, to_plain
 from recdrop_tune.hypermodels import Perplexity
+from recdrop_tune.wrappers import LockedDropout
 
 RNG = np.random.default_rng(0)
 TOKENS = RNG.integers(1, 9, (8, 7))

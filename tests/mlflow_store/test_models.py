@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.mlflow_store.artifacts import log_model
 from recdrop_tune.results import TuneResult
+from recdrop_tune.wrappers import LockedDropout
 from tests import ROOT
 from tests.planted_search import save
 from tests.small_search import build, data
@@ -36,7 +37,7 @@ class Wrapped(kt.HyperModel):
         rate = hp.Float("rate", 0.2, 0.4)
         lstm = rdt.wrap(keras.layers.LSTM(4), self.technique, rate=rate)
         outputs = keras.layers.Dense(2, activation="softmax")
-        model = keras.Sequential([keras.Input((5, 3)), rdt.LockedDropout(0.3), lstm, outputs])
+        model = keras.Sequential([keras.Input((5, 3)), LockedDropout(0.3), lstm, outputs])
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 

@@ -13,6 +13,7 @@ import recdrop_tune as rdt
 from recdrop_tune import models
 from recdrop_tune.models.training_batches import with_training_batches
 from recdrop_tune.tuner.reports import StepTimer
+from recdrop_tune.wrappers import LockedDropout
 
 SAMPLES = 70  # 18 batches of 4; the last one has 2.
 
@@ -33,7 +34,7 @@ def model(inputs=1, **compiled):
     keras.utils.set_random_seed(1)
     taken = [keras.Input((5, 3), name=f"x{number}") for number in range(inputs)]
     features = keras.layers.Concatenate()(taken) if inputs > 1 else taken[0]
-    features = keras.layers.Flatten()(rdt.LockedDropout(0.3)(features))
+    features = keras.layers.Flatten()(LockedDropout(0.3)(features))
     made = keras.Model(taken if inputs > 1 else taken[0], keras.layers.Dense(2)(features))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     compiled |= {"optimizer": "adam", "loss": loss, "weighted_metrics": ["accuracy"]}

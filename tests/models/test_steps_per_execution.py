@@ -7,6 +7,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune import models
+from recdrop_tune.wrappers import LockedDropout
 from tests.backends import BACKEND
 
 pytestmark = pytest.mark.backends
@@ -18,7 +19,7 @@ SEVERAL = 1 if BACKEND == "torch" else 4  # On PyTorch, Keras runs one step a ca
 
 
 def locked():
-    return rdt.LockedDropout(0.3)
+    return LockedDropout(0.3)
 
 
 def recurrent():
