@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import queue
 import threading
 import time
@@ -28,7 +29,7 @@ from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, read_trial
+from recdrop_tune.oracle import exhausted, fewer_than_trials, read_trial
 from recdrop_tune.records import Records
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
@@ -37,7 +38,6 @@ from recdrop_tune.tuner import (
     TrackedOracle,
     TrialReporter,
     describe_search,
-    is_local,
     search_id,
 )
 
@@ -100,7 +100,7 @@ class Tracking:
         self.stays_open = False
         self.process = events.Process()
         self.resume_hint: str | None = None
-        self._under_way = self._over = False
+        self._under_way = False
         self._failure_elsewhere: str | None = None
         self.reporter = TrialReporter(tuner, self.records, self._dispatcher.emit)
 
@@ -197,8 +197,7 @@ class Tracking:
 
     def begin_search(self) -> None:
         """Begins the search when a tuner asks for the first trial."""
-        # After the end, each worker still asks Keras Tuner's chief, which does not begin the search anew.
-        if self._under_way or (self._over and is_chief()):
+        if self._under_way:
             return
         self._under_way = True
         atexit.register(self.close, "KILLED")
@@ -259,9 +258,8 @@ class Tracking:
 
     def _report_lost_ends(self) -> None:
         """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
-        trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
         for trial_id, record in self.records.trials.items():
-            trial = trials.get(trial_id)
+            trial = self._oracle.trials.get(trial_id)
             if trial is None or trial.status not in _ENDED:
                 continue
             path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
@@ -272,7 +270,6 @@ class Tracking:
 
     def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""
-        self._over = True
         if self.records.no_more is None and (found := exhausted(self._oracle)) is not None:
             tried, number = found
             reason = events.EXHAUSTED
@@ -399,6 +396,12 @@ def track(
     """Tracks a tuner; see `recdrop_tune.track`, which also saves the result at the end."""
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    if "KERASTUNER_ORACLE_IP" in os.environ:
+        raise invalid_argument(
+            "tuner",
+            expected="one that trains its trials in this process, not Keras Tuner's chief or a worker",
+            received=tuner,
+        )
     check_folder(tuner.project_dir)
     uri = None if experiment is None else resolve_uri(tracking_uri)
     check_databases(getattr(tuner.oracle, "storage", None), uri or "")
@@ -411,8 +414,6 @@ def track(
         "register_model": register_model,
     }
     tracking = Tracking(tuner, experiment, uri, listeners, about)
-    if not is_local(tuner.oracle):
-        return tracking  # A worker of Keras Tuner, whose chief tracks the search.
     tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)
     if tuner.hypermodel is not None:
         tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(tracking.reporter))

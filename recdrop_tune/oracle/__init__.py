@@ -14,7 +14,6 @@ from recdrop_tune.oracle.failures import (
     NOT_A_NUMBER,
     OUT_OF_MEMORY,
     TooManyFailuresError,
-    has_ended_by_failures,
 )
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Encoding, Parameter
@@ -36,9 +35,9 @@ from recdrop_tune.oracle.study import as_optuna, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.trial_files import (
     damage_named,
-    is_chief,
     read_object,
     read_trial,
+    save_trial,
     settled,
     unnoted,
 )
@@ -54,7 +53,7 @@ from recdrop_tune.oracle.twins import (
     twin_of,
     twin_trial,
 )
-from recdrop_tune.oracle.workers import Workers
+from recdrop_tune.oracle.workers import give_up, take_back
 
 __all__ = [
     "NOT_A_NUMBER",
@@ -67,7 +66,6 @@ __all__ = [
     "Parameter",
     "SurrogateSampler",
     "TooManyFailuresError",
-    "Workers",
     "active_values",
     "as_optuna",
     "best_step",
@@ -77,10 +75,9 @@ __all__ = [
     "exhausted",
     "fewer_than_trials",
     "forget_metrics",
+    "give_up",
     "has_dropout",
-    "has_ended_by_failures",
     "is_active",
-    "is_chief",
     "is_fixed",
     "is_wrapper",
     "make_pruner",
@@ -95,9 +92,11 @@ __all__ = [
     "reached",
     "read_object",
     "read_trial",
+    "save_trial",
     "settled",
     "single_objective",
     "study_of",
+    "take_back",
     "twin_among",
     "twin_of",
     "twin_trial",

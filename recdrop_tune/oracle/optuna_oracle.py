@@ -51,9 +51,9 @@ _SECONDS_BETWEEN_SAVES = 1.0
 class OptunaOracle(kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
-    It works in any `keras_tuner.Tuner`, and as the chief of Keras Tuner's chief and workers. Only active
-    hyperparameters are proposed. No configuration is proposed twice, nor one dropout under two names, and the
-    search ends when all of a small space has been tried. The study is opened by the first trial.
+    It works in any `keras_tuner.Tuner`. Only active hyperparameters are proposed. No configuration is
+    proposed twice, nor one dropout under two names, and the search ends when all of a small space has been
+    tried. The study is opened by the first trial.
 
     Epochs that a tuner reports (`recdrop_tune.Tuner` does, `keras_tuner.Tuner` does not) are judged by the
     pruner. For an unpromising trial, `update_trial` returns a trial with the status `STOPPED`.
@@ -84,8 +84,6 @@ class OptunaOracle(kt.Oracle):
             to 1: the sampler then proposes another wrapper, if one is left to try. Trials of `try_first` and
             twins count, but always run. The sampler `"grid"` is not limited.
         timeout: Seconds after which no more trials begin, counted from the first; running ones are finished.
-        worker_timeout: Seconds of silence after which the chief's `recdrop_tune.Tuner` gives a worker up, and
-            its trial runs again. Has to be longer than the longest epoch.
         seed: Seed of the sampler. The same seed proposes the same trials. 0 is a seed.
         max_consecutive_failed_trials: The search ends after this many failed trials in a row, not counting
             those that ran out of memory or diverged.
@@ -117,7 +115,6 @@ class OptunaOracle(kt.Oracle):
         twin_last: bool = False,
         max_none_share: float = 0.25,
         timeout: float | None = None,
-        worker_timeout: float = 1800.0,
         seed: int | None = None,
         max_consecutive_failed_trials: int = 3,
         **kwargs: Any,
@@ -152,7 +149,6 @@ class OptunaOracle(kt.Oracle):
             raise invalid_argument("max_none_share", expected=expected, received=max_none_share)
         self.max_none_share = max_none_share
         self.timeout = check_seconds("timeout", timeout)
-        self.worker_timeout = check_seconds("worker_timeout", worker_timeout)
         self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
         self._saved_at = -math.inf

@@ -7,7 +7,6 @@ is missing in the state, or one that has ended although the state has it under w
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +27,6 @@ RESTORE = (
 
 _NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What code raises that gets something else than it expects."""
-
-
-def is_chief() -> bool:
-    """Returns whether this process is the chief of Keras Tuner's chief and workers."""
-    return "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -15,11 +14,15 @@ from typing import Any
 
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
-from recdrop_tune.files import read_all, trial_folder, write_all
-from recdrop_tune.oracle import Workers
+from recdrop_tune.files import write_all
+from recdrop_tune.oracle import (
+    TooManyFailuresError,
+    give_up,
+    save_trial,
+    take_back,
+)
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
-from recdrop_tune.tuner import Tuner
 
 _LOSSES = 3
 """How many workers can be lost over one trial before it fails: then the trial is the cause."""
@@ -49,6 +52,7 @@ class OracleHost:
         self._since: dict[str, float] = {}
         self._losses: Counter[str | None] = Counter()
         self._early: list[tuple[Any, ...]] = []
+        self._stopped_by: str | None = None
         self._warnings: list[str] = []
         self._is_open = False
 
@@ -89,7 +93,7 @@ class OracleHost:
                 fix="Each process calls it, which would delete the running search.",
             )
         _check_folder(self._tuner, self._folder)
-        self._oracle = self._tuner.oracle = Workers(self._tuner.oracle)
+        self._oracle = self._tuner.oracle
         self._oracle.verbose = 0
         self._tracking = job.track(self._tuner)
         self._tracking.stays_open = True
@@ -97,7 +101,7 @@ class OracleHost:
         self._losses = _losses_of(self._events)
         self._tasks = Tasks(job.follow_up(), self._tuner, self._tracking, _LOSSES)
         if again:
-            self._oracle.take_back()
+            take_back(self._oracle)
             self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
             self._tracking.take_over()
         self._tuner.save()
@@ -140,7 +144,10 @@ class OracleHost:
 
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
-        trial = self._tuner.oracle.create_trial(tuner_id)
+        oracle = self._tuner.oracle
+        if self._stopped_by is not None:
+            return oracle.no_trial()
+        trial = oracle.create_trial(tuner_id)
         if trial.status == "RUNNING":
             self._since[tuner_id] = time.monotonic()
         return trial
@@ -151,7 +158,10 @@ class OracleHost:
         """Reports an epoch; returns `STOPPED` if the trial must stop, or belongs to another worker."""
         if not self._has(tuner_id, trial_id):
             return "STOPPED"
-        return str(self._tuner.oracle.update_trial(trial_id, metrics, step=step).status)
+        status = str(self._oracle.update_trial(trial_id, metrics, step=step).status)
+        # The oracle saves few epochs, but the worker can outlive this process and keep its trial.
+        save_trial(self._oracle, self._oracle.trials[trial_id])
+        return status
 
     def end_trial(self, tuner_id: str, trial: Any, left: Mapping[str, bytes]) -> None:
         """Ends a trial, and stores the files of its training."""
@@ -161,11 +171,6 @@ class OracleHost:
             write_all(Path(self._tuner.get_trial_dir(trial.trial_id)), left)
         self._since.pop(tuner_id, None)
         self._end(trial)
-
-    def files_of(self, trial_id: str) -> dict[str, bytes]:
-        """Returns the files that the training of a trial has stored."""
-        folder = trial_folder(self._tuner.project_dir, trial_id, "oracle.json")
-        return read_all(folder, "trial.json")
 
     def emit(self, tuner_id: str, event: Event) -> None:
         """Records an event of a worker, unless its trial now belongs to another one."""
@@ -177,7 +182,7 @@ class OracleHost:
 
     def next_task(self, tuner_id: str) -> Any:
         """Hands out a task that follows the search; see `Tasks.next`."""
-        if self._oracle.stopped_by or not self._tracking.can_begin():
+        if self._stopped_by is not None or not self._tracking.can_begin():
             self._tasks.cancel()
         task = self._tasks.next(tuner_id)
         self._since.pop(tuner_id, None)
@@ -211,7 +216,7 @@ class OracleHost:
         if trial is None:
             return self._tasks.give_up(tuner_id, reason)
         if again:
-            self._oracle.give_up(tuner_id)
+            give_up(self._oracle, tuner_id)
         else:
             trial.status = "FAILED"
             trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"
@@ -224,9 +229,7 @@ class OracleHost:
             if trial.status != "RUNNING":  # Its failure is what ends the search.
                 continue
             trial.status, trial.message = "FAILED", message
-            # Keras Tuner raises if this is one failure too many.
-            with contextlib.suppress(RuntimeError):
-                self._end(trial)
+            self._end(trial)
 
     def close(self, status: str) -> Closed:
         """Ends the search, and saves its result.
@@ -234,20 +237,19 @@ class OracleHost:
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
-        self._tracking.close("FAILED" if self._oracle.stopped_by else status)
+        self._tracking.close("FAILED" if self._stopped_by else status)
         self._tuner.save()
         mlflow = self._tracking.mlflow
         failure, unsaved = self._tracking.failure, self._tracking.unsaved
-        return Closed(
-            mlflow.experiment_id, failure, self._oracle.stopped_by, mlflow.run_ids, unsaved
-        )
+        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids, unsaved)
 
     def _end(self, trial: Any) -> None:
         try:
             self._tuner.oracle.end_trial(trial)
+        except TooManyFailuresError as error:  # A worker that got it would end alone.
+            self._stopped_by = str(error)
         finally:
-            if isinstance(self._tuner, Tuner):
-                self._tuner.drop_weights(trial.trial_id)
+            self._tuner.drop_weights(trial.trial_id)
 
     def _has(self, tuner_id: str, trial_id: str | None) -> bool:
         trial = self._oracle.ongoing_trials.get(tuner_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.events import Event
-from recdrop_tune.files import read_all, write_all
+from recdrop_tune.files import read_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
@@ -21,12 +21,11 @@ from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.scratch import scratch_folder
 from recdrop_tune.tuner import ReportsEpochs, TrainingReporter
 
-_IDLE_SECONDS = 0.2
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
 
 class RemoteOracle:
-    """Stands in for the oracle in a worker: it asks the host, as Keras Tuner's client asks its chief.
+    """Stands in for the oracle in a worker: it asks the host.
 
     Args:
         ask: Calls a method of the host and returns its answer; see `OracleHost`.
@@ -70,19 +69,11 @@ class RemoteOracle:
         self._ask("update_space", hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Asks for the next trial, and for the weights that it starts from."""
+        """Asks for the next trial."""
         trial = self._ask("create_trial", self.tuner_id)
-        if trial.status == "IDLE":  # Keras Tuner's loop asks again at once.
-            time.sleep(_IDLE_SECONDS)
         if trial.status == "RUNNING":
             self._trial = trial
             self._reporter.begins(trial.trial_id)
-            # Hyperband continues trials that another worker might have trained.
-            earlier = trial.hyperparameters.values.get("tuner/trial_id")
-            if earlier is not None:
-                # First: it refuses an id that leads elsewhere.
-                there = self._ask("files_of", earlier)
-                write_all(Path(self._folder_of(earlier)), there)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:

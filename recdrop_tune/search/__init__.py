@@ -1,4 +1,4 @@
-"""`tune`: one call from data to result; `distribute` and `track` for any tuner; and their settings.
+"""`tune`: one call from data to result; `distribute` and `track` for a tuner; and their settings.
 
 What loads Keras is imported on first use.
 """

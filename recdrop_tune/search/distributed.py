@@ -1,4 +1,4 @@
-"""`distribute`: parallel trials for any Keras Tuner tuner."""
+"""`distribute`: parallel trials for a `recdrop_tune.Tuner` with an `OptunaOracle`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras_tuner as kt
-
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import Listener, Process
 from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.data import make
@@ -29,7 +28,7 @@ from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track, with_active
 from recdrop_tune.storage_errors import storage_failures_named
-from recdrop_tune.tuner import TrackedOracle
+from recdrop_tune.tuner import TrackedOracle, Tuner
 
 
 def distribute(
@@ -45,8 +44,8 @@ def distribute(
     trial runs again.
 
     Args:
-        make_tuner: A function that makes the tuner. This process and each worker call it once. It must not
-            pass `overwrite=True`.
+        make_tuner: A function that makes a `recdrop_tune.Tuner` with an `OptunaOracle`. This process and each
+            worker call it once. It must not pass `overwrite=True`.
         workers: How many trials run at the same time; or `Workers`.
         tracking: Name of the MLflow experiment, by default the active one or else `"recdrop-tune"`; or
             `MLflow`. `None` or `False` turns MLflow off. An active run of MLflow becomes the parent.
@@ -61,7 +60,7 @@ def distribute(
 
     Example:
         >>> def make_tuner():
-        ...     return keras_tuner.Hyperband(build, "val_loss", max_epochs=30, project_name="speech")
+        ...     return Tuner(OptunaOracle("val_loss", 100), build, project_name="speech")
         >>> tuner = distribute(make_tuner, workers=4)
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
         >>> tuner.get_best_models()
@@ -114,7 +113,7 @@ class Distributed:
         check_folder(folder)
         # Only the first two have a name in `Model.fit`.
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
-        job = AnySearch(
+        job = TunerSearch(
             self._make_tuner, dict(zip(names, args, strict=False)), kwargs, workers, self._tracking
         )
         how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
@@ -136,8 +135,8 @@ class Distributed:
 
 
 @dataclass(frozen=True)
-class AnySearch:
-    """A search by any Keras Tuner tuner, as its processes need it; see `Job`.
+class TunerSearch:
+    """A search by a tuner, as its processes need it; see `Job`.
 
     Attributes:
         make_tuner: Makes the tuner.
@@ -170,9 +169,8 @@ class AnySearch:
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `search`."""
-        quiet = {"verbose": 0} if "verbose" in self.named else {}
         named = {name: make(value) if name in DATA else value for name, value in self.named.items()}
-        return tuple(map(make, self.positional.values())), named | quiet
+        return tuple(map(make, self.positional.values())), named | {"verbose": 0}
 
     def follow_up(self) -> None:
         """Returns `None`: nothing follows the search."""
@@ -183,11 +181,12 @@ def _new_tuner(make_tuner: Any) -> Any:
     if callable(make_tuner):
         with contextlib.redirect_stdout(io.StringIO()):
             tuner = make_tuner()
-    is_tuner = isinstance(tuner, kt.engine.base_tuner.BaseTuner)
-    if not is_tuner or isinstance(tuner.oracle, TrackedOracle):
+    if not isinstance(tuner, Tuner) or not isinstance(tuner.oracle, OptunaOracle):
+        received = tuner.oracle if isinstance(tuner, Tuner) else tuner
         raise invalid_argument(
             "make_tuner",
-            expected="a function without arguments that makes a keras_tuner.Tuner without tracking it",
-            received=make_tuner if tuner is None else tuner,
+            expected="a function without arguments that makes a recdrop_tune.Tuner with an OptunaOracle and "
+            "does not track it",
+            received=make_tuner if tuner is None else received,
         )
     return tuner

@@ -35,10 +35,9 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     OptunaOracle,
     TooManyFailuresError,
-    has_ended_by_failures,
     read_object,
 )
-from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
+from recdrop_tune.ray_workers import Parcel, Team, connected, pack
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import check_confirmations
@@ -284,15 +283,14 @@ def _run_here(
         except Exception as error:
             if is_storage_failure(error):  # Nothing can be written. Running trials will run again.
                 raise
-            is_last_failure = has_ended_by_failures(tuner.oracle, error)
             # End the interrupted trial, or Optuna and MLflow would wait for it.
             for trial in list(tuner.oracle.ongoing_trials.values()):
                 if trial.status == "RUNNING":
                     trial.status, trial.message = "FAILED", f"{type(error).__name__}: {error}"
-                    # Keras Tuner raises again if this is one failure too many.
-                    with contextlib.suppress(RuntimeError):
+                    # It raises again if this is one failure too many.
+                    with contextlib.suppress(TooManyFailuresError):
                         tuner.oracle.end_trial(trial)
-            if is_last_failure:
+            if isinstance(error, TooManyFailuresError):
                 raise _too_many_failures(tuner) from None
             raise
         if follow_up is not None and _completed(tuner) and tracking.can_begin():
@@ -336,11 +334,7 @@ def _run_in_workers(
 
     seen = len(Journal(folder / JOURNAL).read())
     note = partial(print, flush=True)
-    try:
-        closed = Team(ray, parcel, workers, folder, actor, show, note, seen).search()
-    except TooManyFailuresError as error:
-        # Keras Tuner's own oracles raise it in the worker whose trial failed last.
-        closed = Closed(stopped_by=str(error))
+    closed = Team(ray, parcel, workers, folder, actor, show, note, seen).search()
     with contextlib.redirect_stdout(io.StringIO()):
         tuner.reload()
     tracking = track(tuner, mlflow)

@@ -93,8 +93,6 @@ def track(
     tracked = track_tuner(tuner, **where, listeners=listeners, **about)
 
     def save(of: Tracking) -> ResultSaved | None:
-        if not hasattr(tuner.oracle, "trials"):
-            return None  # A worker of a chief in another process has only its own trials.
         result = TuneResult(tuner, of)
         # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
         model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model

@@ -1,6 +1,6 @@
 """Runs the trials of a search: a `keras_tuner.Tuner` that reports epochs, prunes, and reuses models."""
 
-from recdrop_tune.tuner.callbacks import copy_callbacks, is_local
+from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.recording import (
@@ -29,7 +29,6 @@ __all__ = [
     "copy_callbacks",
     "describe_search",
     "differences",
-    "is_local",
     "load_weights",
     "make_tuner",
     "readable",

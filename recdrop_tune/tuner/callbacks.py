@@ -127,7 +127,7 @@ def name_arguments(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_local(oracle: Any) -> bool:
-    """Returns whether an oracle is in this process, and not Keras Tuner's client of a chief."""
+    """Returns whether an oracle is in this process, and not a stand-in for one in another."""
     return hasattr(oracle, "trials")
 
 

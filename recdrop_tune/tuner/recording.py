@@ -27,7 +27,6 @@ from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
     OptunaOracle,
     is_active,
-    is_chief,
     is_fixed,
     is_wrapper,
     other_names,
@@ -233,24 +232,6 @@ class TrialReporter(TrainingReporter):
             )
         )
 
-    def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None:
-        """Reports an epoch that a worker sent to its chief; elsewhere the training reports it."""
-        record = self._records.trials.get(trial_id)
-        if not is_chief() or record is None:
-            return
-        now, last = time.time(), next(reversed([*record.epochs, *record.repeats]), None)
-        self._emit(
-            events.EpochEnded(
-                trial_id=trial_id,
-                epoch=step,
-                metrics={name: float(value) for name, value in metrics.items()},
-                seconds=max(0.0, now - record.last_sign),
-                # The epochs of another training start again.
-                execution=0 if last is None else last.execution + (step <= last.epoch),
-                time=now,
-            )
-        )
-
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Reports the end of a trial, now or at an earlier wall-clock time."""
         self.ends(trial.trial_id)
@@ -316,7 +297,7 @@ def kernels_of(model: Any) -> str | None:
 
 
 class TrackedOracle:
-    """Forwards every call to an oracle, and reports the trials that start, report an epoch, or end.
+    """Forwards every call to an oracle, and reports the trials that start or end.
 
     Reading and setting attributes reaches the oracle itself. Calls that the oracle makes to itself are not
     reported.
@@ -337,28 +318,24 @@ class TrackedOracle:
     def create_trial(self, tuner_id: str) -> Any:
         """Creates a trial and reports it, or the end of the search."""
         self._search.begin_search()
-        # Several processes can train one trial together, under one id.
+        # A worker that repeats its request gets the trial that it has.
         may_start = tuner_id in self._oracle.ongoing_trials or self._search.can_begin()
-        trial = self._oracle.create_trial(tuner_id) if may_start else self._no_trial(tuner_id)
+        trial = self._oracle.create_trial(tuner_id) if may_start else self.no_trial()
+        if trial.status == "STOPPED":
+            trial = self.no_trial()
         if trial.status == "RUNNING":
             self._reporter.trial_started(trial)
         elif trial.status == "STOPPED":
             self._search.end_search()
         return trial
 
-    def _no_trial(self, tuner_id: str) -> Any:
-        """Returns an idle trial while other workers still have one, else one that ends the search."""
-        waits = bool(self._oracle.ongoing_trials)
-        if not waits:
-            self._oracle.tuner_ids.discard(tuner_id)
-        status = "IDLE" if waits else "STOPPED"
-        return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
+    def no_trial(self) -> Any:
+        """Returns an idle trial while other workers still have one, else one that ends the search.
 
-    def update_trial(self, trial_id: str, metrics: Any, step: int = 0) -> Any:
-        """Hands on an epoch of a trial, and reports it."""
-        answer = self._oracle.update_trial(trial_id, metrics, step=step)
-        self._reporter.trial_reported(trial_id, dict(metrics), int(step))
-        return answer
+        A worker can die, and its trial has to run again.
+        """
+        status = "IDLE" if self._oracle.ongoing_trials else "STOPPED"
+        return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
 
     def end_trial(self, trial: Any) -> Any:
         """Ends a trial, and reports its end."""

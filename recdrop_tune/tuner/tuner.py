@@ -30,10 +30,8 @@ from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache, SameDraws
 from recdrop_tune.oracle import (
-    Workers,
     check_names,
     forget_metrics,
-    is_chief,
     read_object,
 )
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -151,8 +149,9 @@ class Tuner(kt.Tuner):
         folder = Path(given.get("directory") or ".", given.get("project_name") or _DEFAULT_NAME)
         check_folder(folder)
         own = folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
-        is_worker = "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
-        begun = not is_worker and not given.get("overwrite") and any(folder.glob("trial_*"))
+        # Keras Tuner's workers load nothing: their chief does.
+        is_alone = "KERASTUNER_ORACLE_IP" not in os.environ
+        begun = is_alone and not given.get("overwrite") and any(folder.glob("trial_*"))
         if begun and read_object(own) is None:
             # Without this file, which is empty, Keras Tuner would train all trials again.
             write_atomically(own, "{}")
@@ -164,8 +163,6 @@ class Tuner(kt.Tuner):
             check_names(oracle.hyperparameters.space)
             raise
         check_names(oracle.hyperparameters.space)
-        if is_chief():
-            self.oracle = Workers(oracle, getattr(oracle, "worker_timeout", 1800.0))
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Runs trials until the oracle has no more; see `keras_tuner.Tuner.search`.
@@ -180,8 +177,8 @@ class Tuner(kt.Tuner):
             StorageError: A disk is full or broken. The running trial does not count as failed: it runs
                 again when the search is resumed.
         """
-        if is_chief():
-            super().search(*fit_args, **fit_kwargs)
+        if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
+            super().search(*fit_args, **fit_kwargs)  # Keras Tuner's chief trains nothing.
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]

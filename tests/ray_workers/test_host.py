@@ -1,16 +1,18 @@
 """The parts of a search with several workers, in one process and without Ray."""
 
+import copy
+import json
 import sys
 
-import keras_tuner as kt
 import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import Workers
-from recdrop_tune.ray_workers import connected
-from recdrop_tune.ray_workers.job import WAIT, Tasks
+from recdrop_tune.ray_workers import connected, host, pack
+from recdrop_tune.ray_workers.job import MARK, WAIT, Tasks
 from recdrop_tune.ray_workers.resources import gpus_of_each, worker_environment
+from recdrop_tune.search.distributed import TunerSearch
+from tests.small_search import build
 
 
 def test_without_ray(monkeypatch):
@@ -94,38 +96,79 @@ def test_no_round_follows_when_it_is_cancelled():
     assert tasks.over
 
 
-@pytest.mark.parametrize("has_ended", [True, False])
-def test_keras_tuners_grid_search_keeps_its_place(tmp_path, has_ended):
-    """Its oracle does not save it."""
+class LocalRay:
+    """Ray's object store, where all processes are one."""
 
-    def oracle():
-        hp = kt.HyperParameters()
-        hp.Choice("a", [1, 2, 3])
-        hp.Choice("b", [1, 2])
-        made = kt.oracles.GridSearchOracle("val_loss", max_trials=10, hyperparameters=hp)
-        made._set_project_dir(tmp_path, "p")
-        made.verbose = 0
-        return made
+    @staticmethod
+    def put(value):
+        return value
 
-    def end(workers, trial):
-        workers.update_trial(trial.trial_id, {"val_loss": 0.1})
-        trial.status = "COMPLETED"
-        workers.end_trial(trial)
+    @staticmethod
+    def get(value):
+        return value
 
-    first = Workers(oracle())
-    end(first, first.create_trial("one"))
-    running = first.create_trial("two")
-    if has_ended:
-        end(first, running)
-    again = oracle()
-    again.reload()
-    again = Workers(again)
-    again.take_back()
-    while (trial := again.create_trial("one")).status == "RUNNING":
-        end(again, trial)
-    if not has_ended:
-        end(again, running)
-    while (trial := again.create_trial("one")).status == "RUNNING":
-        end(again, trial)
-    tried = [tuple(trial.hyperparameters.values.values()) for trial in again.trials.values()]
-    assert len(tried) == len(set(tried)) == 6
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """Makes the process of a search's oracle, which is this one."""
+    monkeypatch.setattr(host, "import_ray", lambda: LocalRay)
+
+    def made(**options):
+        def make_tuner():
+            oracle = rdt.OptunaOracle("val_loss", seed=1, **options)
+            return rdt.Tuner(oracle, build, directory=tmp_path, project_name="p")
+
+        (tmp_path / "p").mkdir()
+        (tmp_path / "p" / MARK).touch()
+        search = TunerSearch(make_tuner, {}, {}, rdt.Workers(2), None)
+        process = host.OracleHost(tmp_path / "p", None)
+        process.open([pack(LocalRay, search)], again=False)
+        return process
+
+    return made
+
+
+def ended(trial, status, message=None):
+    """A trial as a worker sends it at its end."""
+    trial = copy.deepcopy(trial)
+    trial.status, trial.message = status, message
+    return trial
+
+
+def test_a_worker_that_was_given_up_has_no_trial(opened):
+    process = opened(max_trials=4)
+    first, second = process.create_trial("one"), process.create_trial("two")
+    assert process.give_up("one", "killed", None)
+    assert process.create_trial("three").trial_id == first.trial_id
+    report = "two", second.trial_id, {"val_loss": 0.5}, 0
+    assert process.update_trial(*report) == "RUNNING"
+    process.give_up(
+        "two", "killed", None
+    )  # But it lives: it is stopped, and its end does not count.
+    assert process.update_trial(*report) == "STOPPED"
+    process.end_trial("two", ended(second, "COMPLETED"), {})
+    assert process.get_trial(second.trial_id).status == "RUNNING"
+    assert not process.give_up("nobody", "killed", None)
+    process.close("FINISHED")
+
+
+def test_a_worker_that_gets_no_trial_waits_for_the_others(opened):
+    process = opened(max_trials=1)
+    trial = process.create_trial("one")
+    assert process.create_trial("two").status == "IDLE"
+    process.update_trial("one", trial.trial_id, {"val_loss": 0.5}, 0)
+    process.end_trial("one", ended(trial, "COMPLETED"), {})
+    assert process.create_trial("two").status == "STOPPED"
+    process.close("FINISHED")
+
+
+def test_too_many_failures_end_the_search_of_all(opened, tmp_path):
+    process = opened(max_trials=4, max_consecutive_failed_trials=1)
+    first, second = process.create_trial("one"), process.create_trial("two")
+    process.end_trial("one", ended(first, "FAILED", "it broke"), {})
+    assert process.create_trial("one").status == "IDLE"
+    process.end_trial("two", ended(second, "FAILED", "it broke too"), {})
+    assert process.create_trial("one").status == "STOPPED"
+    saved = json.loads((tmp_path / "p" / f"trial_{first.trial_id}" / "trial.json").read_text())
+    assert (saved["status"], saved["message"]) == ("FAILED", "it broke")
+    assert "it broke too" in process.close("FINISHED").stopped_by

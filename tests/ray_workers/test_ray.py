@@ -1,4 +1,4 @@
-"""Several workers on a real Ray: they find the same as one process, for any tuner."""
+"""Several workers on a real Ray: they find the same as one process."""
 
 import base64
 import contextlib
@@ -14,14 +14,12 @@ from pathlib import Path
 import keras
 import keras_tuner as kt
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 import ray
 import tensorflow as tf
 import yaml
 from mlflow import MlflowClient
-from sklearn.ensemble import RandomForestClassifier
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
@@ -54,11 +52,6 @@ def search(tmp_path, local_ray, new_store):
         return rdt.tune(train, validation, directory=tmp_path / name, **given)
 
     return run
-
-
-def forest(hp):
-    """A model of scikit-learn's."""
-    return RandomForestClassifier(hp.Int("n_estimators", 5, 15))
 
 
 def batches():
@@ -221,9 +214,8 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
 def test_errors_of_workers_are_those_of_one_process(search):
     with pytest.raises(ObjectiveNotReportedError, match="no metric named `val_f1`"):
         search(objective=kt.Objective("val_f1", "max"))
-    # Keras Tuner's own oracle raises to the worker.
     with pytest.raises(RecdropError, match="none was completed") as error:
-        search("random", model=Failing(("none", "lambda", "recurrent")), tuner="random")
+        search("failing", model=Failing(("none", "lambda", "recurrent")))
     assert "the loss went to the moon" in str(error.value)
 
 
@@ -264,18 +256,23 @@ def distribute(tmp_path, local_ray):
     return made
 
 
-@pytest.mark.heavy
-def test_hyperband_of_keras_tuner(distribute, tmp_path):
-    def make_tuner():
-        return kt.Hyperband(
-            build, "val_loss", max_epochs=4, seed=1, directory=tmp_path, project_name="project"
-        )
+def tuner_in(folder, **options):
+    """Makes a function that makes a tuner."""
 
+    def make_tuner():
+        oracle = rdt.OptunaOracle("val_loss", 4, pruner="none", seed=1)
+        return rdt.Tuner(oracle, build, directory=folder, project_name="project", **options)
+
+    return make_tuner
+
+
+@pytest.mark.heavy
+def test_a_tuner(distribute, tmp_path):
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     try:
         with mlflow.start_run() as active:
-            tuner = distribute(make_tuner)
-            tuner.search(batches, validation_data=data())
+            tuner = distribute(tuner_in(tmp_path))
+            tuner.search(batches, validation_data=data(), epochs=2)
     finally:
         mlflow.set_tracking_uri(None)
     (run,) = MlflowClient(tuner.result.tracking_uri).search_runs(
@@ -283,33 +280,23 @@ def test_hyperband_of_keras_tuner(distribute, tmp_path):
     )
     assert run.data.tags["mlflow.parentRunId"] == active.info.run_id
     frame = tuner.result.trials
-    assert len(frame) == 10
+    assert len(frame) == 4
     assert set(frame["state"]) == {"COMPLETE"}
     assert frame["mlflow_run_id"].is_unique
-    # Two rounds continue trials of the round before.
-    assert sum("tuner/trial_id" in t.hyperparameters.values for t in tuner.oracle.trials.values())
     model = tuner.get_best_models()[0]
     x, y = data()
     best = tuner.oracle.get_best_trials()[0]
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
-    tuner.search(batches, validation_data=data())  # There is nothing left to do.
-    assert len(tuner.result.trials) == 10
+    tuner.search(batches, validation_data=data(), epochs=2)  # There is nothing left to do.
+    assert len(tuner.result.trials) == 4
 
 
 @pytest.mark.heavy
-def test_a_tuner_of_scikit_learn_models(distribute, tmp_path):
-    """Its `search` has other arguments, and there are no epochs."""
-
-    def make_tuner():
-        return kt.SklearnTuner(
-            kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), max_trials=3),
-            forest,
-            directory=tmp_path,
-        )
-
-    tuner = distribute(make_tuner, tracking=False)
+def test_a_tuner_without_mlflow(distribute, tmp_path):
+    """Its data are positional arguments."""
+    tuner = distribute(tuner_in(tmp_path), tracking=False)
     x, y = data(60)
-    tuner.search(x.reshape(len(x), -1), y)
+    tuner.search(x, y, validation_data=data())
     assert set(tuner.result.trials["state"]) == {"COMPLETE"}
     assert tuner.result.tracking_uri is tuner.result.failure is None
     assert not (tmp_path / "mlflow.db").exists()
@@ -317,26 +304,33 @@ def test_a_tuner_of_scikit_learn_models(distribute, tmp_path):
 
 @pytest.mark.heavy
 def test_a_tuner_that_deletes_its_folder(distribute, tmp_path):
-    def make_tuner():
-        return kt.RandomSearch(build, "val_loss", max_trials=2, directory=tmp_path, overwrite=True)
-
     with pytest.raises(InvalidArgumentError, match="without `overwrite=True`"):
-        distribute(make_tuner).search(*data(), validation_data=data())
+        distribute(tuner_in(tmp_path, overwrite=True)).search(*data(), validation_data=data())
 
 
-def test_functions_that_make_no_new_tuner(distribute, tmp_path):
+def other_oracle(folder):
+    return rdt.Tuner(kt.oracles.GridSearchOracle("val_loss"), build, directory=folder)
+
+
+def other_tuner(folder):
+    return kt.Tuner(rdt.OptunaOracle("val_loss", 1), build, directory=folder)
+
+
+def tracked(folder):
+    tuner = rdt.Tuner(rdt.OptunaOracle("val_loss", 1), build, directory=folder)
+    rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{folder}/mlflow.db"))
+    return tuner
+
+
+@pytest.mark.parametrize("make", [other_oracle, other_tuner, tracked])
+def test_what_is_not_distributed(make, tmp_path):
+    expected = (
+        r"`make_tuner`.*makes a recdrop_tune\.Tuner with an OptunaOracle and does not track it"
+    )
+    with pytest.raises(InvalidArgumentError, match=expected):
+        rdt.distribute(lambda: make(tmp_path))
     with pytest.raises(InvalidArgumentError, match="a function without arguments"):
-        distribute(kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path))
-    with pytest.raises(InvalidArgumentError, match=r"makes a keras_tuner\.Tuner"):
-        distribute(lambda: np.zeros(3))
-
-    def tracked():
-        tuner = kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path)
-        rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{tmp_path}/mlflow.db"))
-        return tuner
-
-    with pytest.raises(InvalidArgumentError, match="without tracking it"):
-        distribute(tracked)
+        rdt.distribute(make(tmp_path / "made"))
 
 
 EXAMPLES = ROOT / "examples"

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import recdrop_tune as rdt
-from recdrop_tune.events import EpochEnded, ModelBuilt, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.events import ModelBuilt, SearchStarted, TrialEnded, TrialStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
@@ -73,16 +74,11 @@ def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
     assert started.register_model == (None if own else "m")
 
 
-def test_a_chief_tells_trainings_apart_by_their_epochs(tmp_path, planted_uri, monkeypatch):
-    """Workers send it epochs only, also of trainings of one epoch each."""
+def test_a_part_of_keras_tuners_chief_and_workers_is_not_tracked(tmp_path, monkeypatch):
     tuner = rdt.Tuner(OptunaOracle("val_loss", 1), Recurrent(), directory=tmp_path)
-    tracking = track(tuner, experiment="chief", tracking_uri=planted_uri)
-    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    trial = tuner.oracle.create_trial("tuner0")
-    for step in (0, 0, 0, 1):
-        tuner.oracle.update_trial(trial.trial_id, {"val_loss": 1.0}, step=step)
-    reported = [(event.execution, event.epoch) for event in events_of(tracking, EpochEnded)]
-    assert reported == [(0, 0), (1, 0), (2, 0), (2, 1)]
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    with pytest.raises(InvalidArgumentError, match="trains its trials in this process"):
+        track(tuner)
 
 
 def test_a_search_by_optuna(tmp_path, planted_uri):

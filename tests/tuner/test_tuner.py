@@ -491,3 +491,15 @@ def test_a_policy_of_dtypes_stays(tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(policies) == {"mixed_bfloat16"}
+
+
+def test_keras_tuners_chief_serves_and_trains_nothing(tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr("keras_tuner.src.distribute.oracle_chief.start_server", served.append)
+    part = {"TUNER_ID": "chief", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "1"}
+    for name, value in part.items():
+        monkeypatch.setenv(f"KERASTUNER_{name}", value)
+    tuner = rdt.Tuner(rdt.OptunaOracle("val_loss", 1), build, directory=tmp_path)
+    tuner.search(*data())
+    assert served == [tuner.oracle]
+    assert not tuner.oracle.trials
