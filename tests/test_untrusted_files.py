@@ -373,7 +373,6 @@ def test_the_package_loads_nothing_that_can_hold_code():
     assert found == {
         ("tuner/pausing.py", "np.load"),  # without pickles
         ("models/copies.py", "keras.saving.deserialize_keras_object"),  # of a live object
-        ("models/best_code.py", "keras.saving.deserialize_keras_object"),  # of a live model
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
         ("results/tune_result.py", "self.tuner.load_model"),  # builds it, and loads its weights
         ("yaml_file.py", "_Loader"),  # a subclass of the safe loader

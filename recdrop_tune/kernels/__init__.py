@@ -18,6 +18,7 @@ from recdrop_tune.kernels.choice import (
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
     KERAS_PASSES_MASKS,
+    call_of,
     compile_arguments,
     copy_input_shape,
     copy_mask,
@@ -45,6 +46,7 @@ __all__ = [
     "ReplicaSeedGenerator",
     "Rewriting",
     "call_layer",
+    "call_of",
     "cell_of",
     "check_seed",
     "compilations_kept",

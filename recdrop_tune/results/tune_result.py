@@ -514,7 +514,6 @@ class TuneResult:
         return models.best_code(
             model,
             self._best_epochs,
-            dataset="batch_size" in info and "batch_size" not in fit,
             seed=info.get("seed"),
             schedule=self._schedule,
             schedule_epochs=info.get("epochs"),

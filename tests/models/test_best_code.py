@@ -107,34 +107,37 @@ def test_it_is_what_a_person_would_write():
         "import recdrop_tune as rdt",
         "",
         "keras.utils.set_random_seed(7)",
-        'inputs = keras.Input((None, 8), name="sequences")',
+        "inputs = keras.Input((None, 8))",
         'x = rdt.wrap(keras.layers.LSTM(64), "recurrent", placement="recurrent", rate=0.05)(inputs)',
         'x = keras.layers.Dense(10, activation="softmax")(x)',
         "model = keras.Model(inputs, x)",
         "model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.003), "
         'loss="sparse_categorical_crossentropy", metrics=["accuracy"])',
-        "# x_train and y_train: all your data.",
+        "# x_train and y_train: all your data. Instead of both, pass a dataset alone.",
         "model.fit(x_train, y_train, epochs=6, batch_size=32, "
         'callbacks=[rdt.RateSchedule("linear", epochs=20)])',
     ]
-    assert best_code(model, 6, dataset=True, class_weight={0: 0.5, 1: 2.0}).endswith(
-        "# dataset: all your data.\nmodel.fit(dataset, epochs=6, class_weight={0: 0.5, 1: 2.0})\n"
+    assert best_code(model, 6, class_weight={0: 0.5, 1: 2.0}).endswith(
+        "model.fit(x_train, y_train, epochs=6, class_weight={0: 0.5, 1: 2.0})\n"
     )
 
 
-def test_what_keras_does_not_save_of_an_optimizer():
+def test_what_is_missing_is_named():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
         optimizer = keras.optimizers.AdamW(0.01)
         optimizer.exclude_from_weight_decay(var_names=["bias", "recurrent"])
-        hypermodel = existing(layers.LSTM(2), space=RECURRENT, optimizer=optimizer)
-        code = best_code(hypermodel.build(kt.HyperParameters()))
-        made = run(code)
+        given = {"optimizer": optimizer, "weighted_metrics": ["mae"]}
+        model = existing(layers.LSTM(2), space=RECURRENT, **given).build(kt.HyperParameters())
+        code = best_code(model)
     finally:
         keras.config.set_dtype_policy(before)
-    assert "model.optimizer.inner_optimizer.exclude_from_weight_decay(var_names=[" in code
-    assert made.layers[1].dtype_policy.name == "mixed_float16"
+    assert code.splitlines()[-1] == (
+        "# Not written here: the dtype policy `mixed_float16`, `weighted_metrics` of `compile`, "
+        "`exclude_from_weight_decay` of the optimizer"
+    )
+    assert run(code)
 
 
 @pytest.mark.parametrize("option", [{"training": True}, {"mask": True}], ids=str)
@@ -196,7 +199,7 @@ def test_for_other_models_it_lists_the_lines_to_change(model):
     code = best_code(rdt.dropout_model(kt.HyperParameters(), made, space), epochs=6)
     wrapped = '"zoneout", placement="recurrent", rate=0.1, activity_decay=1.0)'
     layer = f"keras.layers.GRU(4{', activation=focal' * (model is own_activation)})"
-    assert f"# {layer}\n# -> rdt.wrap({layer}, {wrapped}\n" in code
+    assert f"# Recurrent layer: rdt.wrap({layer}, {wrapped}\n" in code
     assert "# Import or define: OwnMetric, focal, your_lambda\n" in code
     assert "loss=focal, " in code
     assert "inputs" not in code

@@ -110,7 +110,7 @@ def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_
 
 def test_the_best_code_builds_and_trains_the_best_model(result):
     code, best = result.best_code(), result.best_model()
-    training = "# x_train and y_train: all your data.\nmodel.fit("
+    training = "pass a dataset alone.\nmodel.fit("
     built, call = code.split(training)
     model = run(built)
     model.set_weights(best.get_weights())

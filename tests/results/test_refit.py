@@ -77,9 +77,11 @@ def test_the_code_does_the_same(search, case, running_eagerly):
         model = result.refit(*parts, callbacks=[begun])
         epochs = int(result.trials["best_epoch"][0]) + 1
         assert model.history.epoch == [*range(epochs)]
-        names = {"x_train": X, "y_train": Y} if len(parts) == 2 else {"dataset": train}
+        names = {"x_train": X, "y_train": Y, "dataset": train}
         code = rdt.TuneResult.load(result.directory).best_code()
-        building, _, call = code.partition(" all your data.\n")
+        building, _, call = code.partition(" pass a dataset alone.\n")
+        if len(parts) == 1:
+            call = call.replace("x_train, y_train", "dataset")
         exec(building, names)
         # The search draws other random numbers than a script before the training begins.
         for variable, value in zip(state(names["model"]), begun.state, strict=True):
