@@ -120,10 +120,10 @@ def test_a_configuration_that_fails_is_not_tried_again():
     space = [Parameter("units", IntDistribution(1, 30))]
     study = optuna.create_study(sampler=SurrogateSampler(space, 0))
     study.optimize(fails_below, n_trials=25, catch=MemoryError)
-    tried = Counter(trial.params["units"] for trial in study.trials[5:])
+    tried = Counter(trial.params["units"] for trial in study.trials)
     assert max(tried.values()) == 1
     # Where it fails is learnt of: the eleven good ones are found before the nineteen others are through.
-    assert sum(units >= 20 for units in tried) >= 9
+    assert sum(units >= 20 for units in tried) == 11
 
 
 def test_several_at_a_time_look_at_several_places():
@@ -168,7 +168,7 @@ def test_several_objectives_are_refused():
         directions=["minimize", "minimize"], sampler=SurrogateSampler(SPACE, 0)
     )
     with pytest.raises(RuntimeError, match="multi-objective"):
-        study.ask()
+        study.ask().suggest_float("x", -5, 5)
 
 
 def test_parameters_that_the_space_lacks_are_drawn_at_random():
