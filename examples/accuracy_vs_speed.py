@@ -49,6 +49,21 @@ def load_data(train_samples: int):
     return (x_train, y_train), (x_val, y_val)
 
 
+def search(train, validation, trials, epochs, seed):
+    """Searches for the highest accuracy."""
+    return rdt.tune(
+        train,
+        validation,
+        space=SPACE,
+        objective="val_accuracy",
+        tuner="random",
+        max_trials=trials,
+        epochs=epochs,
+        tracking="accuracy_vs_speed",
+        seed=seed,
+    )
+
+
 def front_of(result):
     """Returns the front, the fastest first."""
     front = result.pareto_front(*METRICS).sort_values("ms_per_step")
@@ -67,17 +82,7 @@ def main():
     arguments = parser.parse_args()
 
     train, validation = load_data(arguments.train_samples)
-    result = rdt.tune(
-        train,
-        validation,
-        space=SPACE,
-        objective="val_accuracy",
-        tuner="random",
-        max_trials=arguments.trials,
-        epochs=arguments.epochs,
-        tracking="accuracy_vs_speed",
-        seed=arguments.seed,
-    )
+    result = search(train, validation, arguments.trials, arguments.epochs, arguments.seed)
     front = front_of(result)
     print(result.summary(top=5))
     print(f"\nThe Pareto front, {len(front)} of {len(result.trials)} trials:\n")
