@@ -26,7 +26,8 @@ from recdrop_tune.events import ConfirmationEnded, ResultSaved, TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
 from recdrop_tune.results import TuneResult
-from recdrop_tune.terminal import LiveDisplay, Progress
+from recdrop_tune.terminal import Progress
+from recdrop_tune.terminal.displays import LiveDisplay
 from recdrop_tune.tuner import load_weights
 from tests.planted_search import description
 from tests.small_search import build, data

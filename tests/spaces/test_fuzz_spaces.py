@@ -7,7 +7,8 @@ import yaml
 from hypothesis import strategies as st
 
 from recdrop_tune.errors import SearchSpaceError, shown
-from recdrop_tune.spaces import SearchSpace, preset_folder
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.spaces.space import preset_folder
 from tests.fuzzing import OddEquality, hold, profiles, refused
 
 KEYS = list(SearchSpace.model_fields)

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from recdrop_tune.errors import SearchSpaceError
-from recdrop_tune.spaces import SearchSpace, preset_folder
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.spaces.space import preset_folder
 from tests.spaces.test_space import SPACES
 
 COMMAND = (

@@ -22,7 +22,8 @@ from recdrop_tune.events import (
     WorkerLost,
 )
 from recdrop_tune.journal import Journal
-from recdrop_tune.terminal import LiveDisplay, Progress, Terminal, live_display
+from recdrop_tune.terminal import Progress, Terminal, live_display
+from recdrop_tune.terminal.displays import LiveDisplay
 from tests import ROOT
 from tests.pseudo_terminal import Terminal as PseudoTerminal
 
