@@ -137,10 +137,9 @@ def is_without_answer(failure: BaseException) -> bool:
     each: BaseException | None = failure
     while each is not None:
         cause = each.__cause__ or each.__context__
-        if isinstance(each, MlflowException):
-            if each.error_code == "TEMPORARILY_UNAVAILABLE":  # Its database.
-                return True
-            if isinstance(cause, requests.exceptions.RequestException):
-                return cause.response is None
+        if isinstance(each, MlflowException) and isinstance(
+            cause, requests.exceptions.RequestException
+        ):
+            return cause.response is None
         each = cause
     return False
