@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.credentials import HIDDEN, hide_address
+from recdrop_tune.credentials import HIDDEN, hide
 from recdrop_tune.errors import invalid_argument
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
     raise invalid_argument(
         "tracking_uri",
         expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
-        received=hide_address(uri) if isinstance(uri, str) else uri,
+        received=hide(uri) if isinstance(uri, str) else uri,
         fix="MLflow 3 no longer writes to folders.",
     )
 
@@ -106,13 +106,13 @@ def check_databases(storage: Any, uri: str) -> None:
         raise invalid_argument(
             "storage",
             expected="the URL of a database, such as sqlite:///study.db, or an Optuna storage",
-            received=hide_address(storage),
+            received=hide(storage),
         )
     if isinstance(address, str) and same_database(address, uri):
         raise invalid_argument(
             "storage",
             expected="another database than MLflow's: both keep their version in the same table",
-            received=hide_address(address),
+            received=hide(address),
             fix="Give Optuna its own file, or leave `storage` out.",
         )
 

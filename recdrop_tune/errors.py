@@ -5,6 +5,7 @@ Each error names the argument, what was expected, what was received, and what to
 
 from __future__ import annotations
 
+import errno
 import re
 import reprlib
 import sys
@@ -13,7 +14,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.credentials import hide, hide_named, hide_value
+from recdrop_tune.credentials import hide
 
 
 class RecdropError(Exception):
@@ -46,16 +47,6 @@ class SearchSpaceError(InvalidArgumentError):
 
 class ProjectError(RecdropError, RuntimeError):
     """A project folder cannot be used: it holds another search, or it is damaged."""
-
-
-class StorageError(RecdropError, OSError):
-    """A disk is full, over its quota or broken. Make room, and run the search again to continue it.
-
-    Attributes:
-        reason: The system's message, in one line.
-    """
-
-    reason: str = ""
 
 
 def invalid_argument(
@@ -91,7 +82,7 @@ class _Repr(reprlib.Repr):
     def repr_str(self, x: str, level: int) -> str:
         # Passwords are hidden before the text is cut: half an address does not look like one.
         text = f"{x[:_LONGEST]}{x[-_LONGEST:]}" if len(x) > 2 * _LONGEST else x
-        return super().repr_str(hide_value(text), level)
+        return super().repr_str(hide(text), level)
 
     def repr_instance(self, x: Any, level: int) -> str:
         return hide(super().repr_instance(x, level))
@@ -107,7 +98,7 @@ def shown(received: object) -> str:
         >>> shown(["http://ann:secret@host"])
         "['http://***@host']"
     """
-    text = hide_named(_Repr().repr(received))
+    text = _Repr().repr(received)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
@@ -169,6 +160,21 @@ def failure_text(message: str) -> str:
     """
     line, text = exception_line(message), _STYLES.sub("", _OWN_FRAMES.sub("", message)).strip()
     return text if line == text else f"{line}\n\n{text}"
+
+
+_DISK_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def is_disk_failure(error: BaseException | None) -> bool:
+    """Returns whether an exception, or one that caused it, reports a full, over-quota or broken disk.
+
+    It ends the search instead of failing a trial: the next trial would fail too.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_CODES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def check_integer(argument: str, value: Any, least: int = 1) -> int:

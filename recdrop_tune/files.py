@@ -1,4 +1,4 @@
-"""Files in a project folder: atomic writes, leftovers of killed processes, and the guard against links.
+"""Files in a project folder: atomic writes, locks, leftovers of killed processes, the guard against links.
 
 A project folder can come from a stranger. A link in it, or a path in one of its files, could make this
 package read, overwrite or delete files elsewhere. So `check_folder` refuses links that lead out before a
@@ -12,12 +12,21 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recdrop_tune.errors import ProjectError, invalid_argument, plain, shown
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks.
+    fcntl = None  # type: ignore[assignment]
+
+HAS_LOCKS = fcntl is not None
+"""Whether this system has the locks that show that a file is being used."""
 
 RUNS = "recdrop_runs"
 """The default folder for project folders."""
@@ -112,10 +121,11 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     path = Path(path)
     fresh = fresh_path(path)
     try:
-        yield fresh
-        if durable:
-            _sync(fresh)
-        os.replace(fresh, path)
+        with name_file_in_errors(path):
+            yield fresh
+            if durable:
+                _sync(fresh)
+            os.replace(fresh, path)
     except BaseException:
         with suppress(OSError):
             fresh.unlink()
@@ -131,6 +141,43 @@ def write_atomically(path: str | Path, content: str | bytes, *, durable: bool = 
     """
     with replacing(path, durable=durable) as fresh:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def name_file_in_errors(path: Path) -> Iterator[None]:
+    """Adds the name of a file to the system's errors in the block: those of a full disk have none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def lock(file: IO[bytes] | int, *, shared: bool = False, patience: float = 0.0) -> bool | None:
+    """Locks an open file or folder until it is closed; the system releases the lock of a killed process.
+
+    Args:
+        file: The file, or its descriptor.
+        shared: Whether others can have a shared lock of it too.
+        patience: Seconds to wait for another process.
+
+    Returns:
+        Whether it is locked; `None` if the system or the file system has no locks.
+    """
+    if fcntl is None:
+        return None
+    how, end = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+        except OSError:
+            return None
+        time.sleep(0.01)
 
 
 def fresh_path(path: Path) -> Path:

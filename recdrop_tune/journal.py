@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.events import (
@@ -25,11 +24,7 @@ from recdrop_tune.events import (
     from_json,
     to_json,
 )
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks, so nobody sees that a journal is being written.
-    fcntl = None  # type: ignore[assignment]
+from recdrop_tune.files import lock, name_file_in_errors
 
 _DURABLE = (
     SearchStarted,
@@ -64,9 +59,10 @@ class Journal:
         """Appends one event."""
         if self._file is None:
             self._file = self._open()
-        _append(self._file, to_json(event).encode() + b"\n")
-        if isinstance(event, _DURABLE):
-            os.fsync(self._file.fileno())
+        with name_file_in_errors(self.path):
+            _append(self._file, to_json(event).encode() + b"\n")
+            if isinstance(event, _DURABLE):
+                os.fsync(self._file.fileno())
 
     def read(self, epochs: bool = True) -> list[Event]:
         """Returns the events so far; see `read_from`.
@@ -121,7 +117,7 @@ class Journal:
         Raises:
             OSError: The file cannot be read, or with `to_write` not be written.
         """
-        if fcntl is None or not os.path.lexists(self.path):
+        if not os.path.lexists(self.path):
             return False
         file: IO[bytes]
         try:
@@ -131,7 +127,7 @@ class Journal:
                 raise
             file = self.path.open("rb")
         with file:
-            return not lock_alone(file)
+            return lock(file) is False
 
     def close(self) -> None:
         """Closes the file; the next event opens it again."""
@@ -143,7 +139,8 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: a line that could not be written must not appear later, after another one.
         file = self.path.open("a+b", buffering=0)
-        _share_lock(file)
+        # Another process that checks the lock holds it for a moment.
+        lock(file, shared=True, patience=1.0)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)  # Removes a line that a crash has cut.
         return file
@@ -159,37 +156,6 @@ def _append(file: IO[bytes], line: bytes) -> None:
         with suppress(OSError):
             file.truncate(end)
         raise
-
-
-def has_locks() -> bool:
-    """Returns whether this system has the locks that show that a journal is being written."""
-    return fcntl is not None
-
-
-def lock_alone(file: Any) -> bool:
-    """Locks an open file or folder until it is closed; returns whether nobody else holds its lock."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # A file system without locks.
-        pass
-    return True
-
-
-def _share_lock(file: Any) -> None:
-    """Shows others that the file is being written; the system releases the lock with the process."""
-    if fcntl is None:
-        return
-    for _ in range(100):
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:  # Another process is checking the lock, which takes a moment.
-            time.sleep(0.01)
-        except OSError:  # A file system without locks.
-            return
-        else:
-            return
 
 
 class Dispatcher:

@@ -3,15 +3,13 @@
 import errno
 import json
 import os
-import pickle
-import sqlite3
 import subprocess
 import sys
 
 import pytest
 
-from recdrop_tune.errors import StorageError
-from recdrop_tune.storage_errors import is_storage_failure, storage_error
+from recdrop_tune.errors import is_disk_failure
+from recdrop_tune.files import write_atomically
 from tests.forks import ROOT
 
 SPOTS = [0, 8, 200]
@@ -49,9 +47,9 @@ def test_no_trial_is_lost_and_the_search_resumes(tmp_path):
             assert "No space left on device" in first["unsaved"]
         else:
             kind, message = first["error"]
-            assert kind == "StorageError"
+            assert kind == "OSError"
             folder = tmp_path / "disk" / f"project{spot['pages']}"
-            assert f"`{folder}`: [Errno 28] No space left on device. What is finished" in message
+            assert f"[Errno 28] No space left on device: '{folder}" in message
         assert (again["error"], again["unsaved"]) == (None, None)
         # The first trials are not drawn by the sampler, which goes another way after a break.
         assert again["rows"][:3] == free["rows"][:3]
@@ -62,30 +60,19 @@ def test_no_trial_is_lost_and_the_search_resumes(tmp_path):
     assert "Error: The result was not saved: OSError: [Errno 28]" in command["output"]
 
 
-def test_what_is_a_failure_of_the_disk():
+def test_which_failures_are_those_of_a_disk():
     full = OSError(errno.ENOSPC, "No space left on device")
-    try:
-        try:
-            raise full
-        except OSError as error:
-            raise ValueError("could not write") from error
-    except ValueError as error:
-        wrapped = error
-    assert is_storage_failure(full)
-    assert is_storage_failure(wrapped)
-    assert is_storage_failure(OSError("Can't write data (errno = 28, No space left on device)"))
-    assert not is_storage_failure(FileNotFoundError(errno.ENOENT, "No such file"))
-    assert not is_storage_failure(ValueError("No space left on device"))  # A user's own words.
-    sent = pickle.loads(pickle.dumps(storage_error("worker", wrapped)))
-    here = storage_error("runs/speech", sent)
-    assert isinstance(here, StorageError)
-    assert "in `runs/speech`: [Errno 28] No space left on device. What" in str(here)
+    wrapped = ValueError("could not write")
+    wrapped.__cause__ = full
+    assert is_disk_failure(full)
+    assert is_disk_failure(wrapped)
+    assert not is_disk_failure(FileNotFoundError(errno.ENOENT, "No such file"))
+    assert not is_disk_failure(ValueError("No space left on device"))
 
 
-def test_a_database_that_is_full(tmp_path):
-    with sqlite3.connect(tmp_path / "small.db") as database:
-        database.execute("PRAGMA max_page_count = 2")
-        with pytest.raises(sqlite3.OperationalError) as caught:
-            database.execute("CREATE TABLE a (b)").execute("INSERT INTO a VALUES (zeroblob(90000))")
-    database.close()
-    assert is_storage_failure(caught.value)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's full device")
+def test_the_error_names_the_file(tmp_path, monkeypatch):
+    (tmp_path / "fresh").symlink_to("/dev/full")
+    monkeypatch.setattr("recdrop_tune.files.fresh_path", lambda path: tmp_path / "fresh")
+    with pytest.raises(OSError, match=r"No space left on device: '.*search\.json'"):
+        write_atomically(tmp_path / "search.json", "{}")

@@ -135,7 +135,7 @@ def gpu() -> Check:
 def mlflow(given: str | None) -> Check:
     """Checks whether MLflow's store answers. MLflow would create or migrate the tables of a database."""
     from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
-    from recdrop_tune.credentials import hide_address
+    from recdrop_tune.credentials import hide
 
     uri = resolve_uri(given)
     path = sqlite_path(uri)
@@ -155,11 +155,11 @@ def mlflow(given: str | None) -> Check:
 
             engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
             if not sqlalchemy.inspect(engine).has_table("experiments"):
-                return OK(f"{hide_address(uri)} answers; the first search creates its tables")
+                return OK(f"{hide(uri)} answers; the first search creates its tables")
     except Exception as failure:
         fix = "A search also runs without it, and `recdrop-tune sync` writes its runs later."
-        return FAIL(f"{hide_address(uri)}: {reason(failure, uri)}", fix)
-    return OK(f"{hide_address(uri)} answers")
+        return FAIL(f"{hide(uri)}: {reason(failure, uri)}", fix)
+    return OK(f"{hide(uri)} answers")
 
 
 def folder() -> Check:

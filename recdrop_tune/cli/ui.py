@@ -21,7 +21,7 @@ import click
 from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
 from recdrop_tune.cli.store import be_quick_and_quiet
 from recdrop_tune.cli.watch import watched
-from recdrop_tune.credentials import HIDDEN, hide, hide_address
+from recdrop_tune.credentials import HIDDEN, hide
 from recdrop_tune.errors import RecdropError, plain
 from recdrop_tune.lazy import load_quietly
 
@@ -76,15 +76,13 @@ def page_of(uri: str, search_id: str) -> str:
         runs = client.search_runs(experiments, f"{condition} AND tags.`recdrop.kind` = 'search'")
         experiment = client.get_experiment(runs[0].info.experiment_id) if runs else None
     except Exception as failure:
-        raise RecdropError(f"{hide_address(uri)}: {reason(failure, uri)}") from None
+        raise RecdropError(f"{hide(uri)}: {reason(failure, uri)}") from None
     if experiment is None:
-        raise RecdropError(
-            f"{hide_address(uri)} has no run of this search: `recdrop-tune sync` writes it."
-        )
+        raise RecdropError(f"{hide(uri)} has no run of this search: `recdrop-tune sync` writes it.")
     # The view is stored when the search ends.
     has_view = view_tag(search_id) in experiment.tags
     ascending = not runs[0].data.params.get("direction", "min").startswith("max")
-    shown = hide_address(uri)
+    shown = hide(uri)
     page = leaderboard_url(shown, experiment.experiment_id, search_id, ascending, has_view)
     return page or shown
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.addresses import MAKING_TABLES, absolute, is_server, parse, sqlite_path
-from recdrop_tune.credentials import HIDDEN, scrub
+from recdrop_tune.credentials import hide
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.scratch import remove_abandoned, scratch_folder
 
@@ -59,10 +59,7 @@ def reason(failure: Exception, uri: str) -> str:
     """Describes a failure in one line, without credentials, and with a remedy if one is known."""
     # SQLAlchemy appends the whole statement and its values. An HTML answer can be one line of any length.
     first = str(failure).strip().partition("\n")[0][:_LONGEST_REASON].rstrip(". ")
-    text = scrub(f"{type(failure).__name__}: {first}", uri)
-    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
-        if secret := os.environ.get(name):
-            text = text.replace(secret, HIDDEN)
+    text = hide(f"{type(failure).__name__}: {first}")
     if sqlite_path(uri) is not None and "(sqlite3." in text:
         text += "; give another `uri`, or move the file away if it is damaged"
     return text

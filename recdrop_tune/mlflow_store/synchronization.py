@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recdrop_tune.addresses import absolute, resolve_uri
-from recdrop_tune.credentials import HIDDEN, hide_address
+from recdrop_tune.credentials import HIDDEN, hide
 from recdrop_tune.errors import ProjectError, invalid_argument, is_name, shown
 from recdrop_tune.events import Event, ResultSaved, SearchStarted
 from recdrop_tune.files import JOURNAL, check_folder
@@ -92,7 +92,7 @@ def sync(
         # Another process might have created the same runs; one of each two is deleted.
         if not alone:
             MLflowWriter(uri, journal).write_all(history)
-    store = hide_address(uri)
+    store = hide(uri)
     return Synced(
         last.experiment or last.name,
         store,

@@ -9,7 +9,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
@@ -19,7 +18,7 @@ import keras
 from recdrop_tune import events
 from recdrop_tune.addresses import absolute, check_databases, resolve_uri
 from recdrop_tune.backends import BackendWarning
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import hide
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.files import JOURNAL, check_folder, trial_folder
@@ -32,7 +31,6 @@ from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import exhausted, fewer_than_trials, read_trial
 from recdrop_tune.records import Records
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
-from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import (
     ReportsEpochs,
     TrackedOracle,
@@ -84,7 +82,7 @@ class Tracking:
         history = journal.read()
         self.search_id = search_id(history, journal.path.parent)
         self.experiment = experiment
-        self.tracking_uri = None if uri is None else hide_address(uri)
+        self.tracking_uri = None if uri is None else hide(uri)
         self.mlflow = MLflowWriter(uri or "", journal)
         self.records = Records(history)
         self.about = dict(about)
@@ -187,11 +185,6 @@ class Tracking:
         """Closes with the status of the block."""
         if error is None:
             self.close()
-        elif is_storage_failure(error):
-            self.at_end = None  # There is no room for a result.
-            # Perhaps not even for this event; the error reports the disk anyway.
-            with suppress(OSError):
-                self.close("FAILED")
         else:
             self.close("FAILED" if isinstance(error, Exception) else "KILLED")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
+from recdrop_tune.files import lock
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
 from recdrop_tune.mlflow_store.contents import Contents, SearchContents, contents_of, points
@@ -22,11 +22,6 @@ from recdrop_tune.mlflow_store.names import clean, clean_names, tag
 from recdrop_tune.mlflow_store.pages import view, view_tag
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
 from recdrop_tune.mlflow_store.stores import prepare, reason
-
-try:
-    import fcntl
-except ImportError:  # On Windows, processes are not kept apart.
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = "mlflow.lock"
 """File in the project folder that the writing process locks. It stays: the system releases the lock."""
@@ -294,28 +289,18 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
     Raises:
         ProjectError: Another process is writing.
     """
-    file = None if fcntl is None else _open(Path(folder))
+    file = _open(Path(folder))
     if file is None:
         yield False
         return
-    end = time.monotonic() + patience
     try:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_locked = True
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise ProjectError(
-                        "Another process, a search or `recdrop-tune sync`, is writing the runs of the search "
-                        f"in `{folder}` to MLflow. Wait for it to end."
-                    ) from None
-                time.sleep(0.1)
-            except OSError:  # The file system has no locks.
-                is_locked = False
-                break
-        yield is_locked
+        is_locked = lock(file, patience=patience)
+        if is_locked is False:
+            raise ProjectError(
+                "Another process, a search or `recdrop-tune sync`, is writing the runs of the search in "
+                f"`{folder}` to MLflow. Wait for it to end."
+            )
+        yield bool(is_locked)
     finally:
         os.close(file)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError, is_disk_failure
 from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
 from recdrop_tune.ray_workers.host import OracleHost
@@ -26,7 +26,6 @@ from recdrop_tune.ray_workers.resources import (
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
-from recdrop_tune.storage_errors import is_storage_failure
 
 _RESTARTS = 20
 """How often Ray restarts the oracle's process; one that dies whenever it opens the search must end."""
@@ -100,7 +99,7 @@ class Team:
             self._run()
         except Exception as error:
             # Trials that a full disk has interrupted will run again.
-            message = None if is_storage_failure(error) else f"{type(error).__name__}: {error}"
+            message = None if is_disk_failure(error) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(Exception):
                 self._close("FAILED", message)
             raise

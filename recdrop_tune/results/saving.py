@@ -19,15 +19,14 @@ import keras
 import keras_tuner as kt
 import pandas as pd
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, is_disk_failure
 from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
-from recdrop_tune.files import delete_leftovers_of, fresh_path, inside
+from recdrop_tune.files import delete_leftovers_of, fresh_path, inside, name_file_in_errors
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.render import as_markdown, as_page
-from recdrop_tune.storage_errors import is_storage_failure
 
 _TOP = 5
 """How many trials the description of the run in MLflow lists."""
@@ -82,14 +81,15 @@ def save_result(
             if name in (MODEL_CARD, CODE) and not (folder / MODEL).exists():
                 continue
             try:
-                text = write(folder / name)
-                if isinstance(text, str):
-                    (folder / name).write_bytes(text.encode())
+                with name_file_in_errors(directory / RESULT / name):
+                    text = write(folder / name)
+                    if isinstance(text, str):
+                        (folder / name).write_bytes(text.encode())
                 continue
             except _ABSENT:
                 pass
             except Exception as error:  # A user's model can fail in any way.
-                if is_storage_failure(error):
+                if is_disk_failure(error):
                     raise  # There is no room for the other pieces either.
                 what = f"`{directory / RESULT / name}` was not written: {type(error).__name__}: {error}"
                 warnings.warn(what, TrackingWarning, stacklevel=2)

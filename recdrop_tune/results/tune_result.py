@@ -13,7 +13,7 @@ import optuna
 import pandas as pd
 
 from recdrop_tune import models, standing
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import hide
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import FIT, Context
 from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
@@ -534,7 +534,7 @@ class TuneResult:
     def tracking_uri(self) -> str | None:
         """Where the runs are, without credentials; `None` without MLflow."""
         uri = self.search.last.tracking_uri
-        return None if uri is None else hide_address(uri)
+        return None if uri is None else hide(uri)
 
     @property
     def failure(self) -> str | None:

@@ -27,7 +27,6 @@ from recdrop_tune.search.execution import (
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track, with_active
-from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tuner import TrackedOracle, Tuner
 
 
@@ -105,7 +104,7 @@ class Distributed:
         Raises:
             InvalidArgumentError: One cannot be sent to the workers, or Ray lacks the GPUs.
             RecdropError: No trial was completed, or too many failed in a row.
-            StorageError: A disk is full or broken.
+            OSError: A disk is full or broken.
         """
         if isinstance(self.tuner.oracle, TrackedOracle):
             self.tuner = _new_tuner(self._make_tuner)  # It has searched before.
@@ -119,7 +118,6 @@ class Distributed:
         how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
         with (
             Interrupts() as interrupts,
-            storage_failures_named(folder),
             runner(job, workers, self._verbose, interrupts) as run_trials,
             shown_progress(folder, self._verbose, workers.number) as progress,
             print_how_to_resume(folder, how, self._verbose),

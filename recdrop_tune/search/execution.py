@@ -24,6 +24,7 @@ from recdrop_tune.errors import (
     check_callbacks,
     failure_text,
     invalid_argument,
+    is_disk_failure,
     plain,
 )
 from recdrop_tune.events import STOPPED, Event, Listener, SearchStarted, TrackingWarning
@@ -49,7 +50,6 @@ from recdrop_tune.search.references import as_function
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.terminal import Progress, Terminal, best_words, live_display, no_more_words
 from recdrop_tune.tuner import copy_callbacks, differences, space_of
 
@@ -60,7 +60,7 @@ def run(plan: Plan) -> TuneResult:
     Raises:
         ProjectError: The folder has another search, or cannot be written to; nothing was changed.
         RecdropError: The model cannot be built, or no trial was completed.
-        StorageError: A disk is full or broken.
+        OSError: A disk is full or broken. Nothing is lost; run again when there is room.
     """
     config = plan.config
     with ExitStack() as stack:
@@ -69,7 +69,6 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(tracing_expected())
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, config.workers, config.verbose, interrupts))
-        stack.enter_context(storage_failures_named(plan.folder))
         if config.overwrite:
             # If the new search cannot begin, the one in the folder is not deleted.
             with _tuner_elsewhere(plan) as tuner:
@@ -281,7 +280,7 @@ def _run_here(
             with interrupts.kept():
                 tuner.search(*args, **fit)
         except Exception as error:
-            if is_storage_failure(error):  # Nothing can be written. Running trials will run again.
+            if is_disk_failure(error):  # Nothing can be written. Running trials will run again.
                 raise
             # End the interrupted trial, or Optuna and MLflow would wait for it.
             for trial in list(tuner.oracle.ongoing_trials.values()):

@@ -18,8 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recdrop_tune.errors import ProjectError, shown
-from recdrop_tune.files import JOURNAL, SEARCH, delete_leftovers, is_leftover, write_atomically
-from recdrop_tune.journal import Journal, lock_alone
+from recdrop_tune.files import (
+    JOURNAL,
+    SEARCH,
+    delete_leftovers,
+    is_leftover,
+    lock,
+    write_atomically,
+)
+from recdrop_tune.journal import Journal
 from recdrop_tune.tuner import differences
 
 PATIENCE = 10.0
@@ -168,7 +175,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
     def is_busy() -> bool:
         try:
-            is_locked = handle is not None and not lock_alone(handle)
+            is_locked = handle is not None and lock(handle) is False
             return is_locked or journal.is_being_written(to_write=True)
         except OSError as error:
             raise ProjectError(

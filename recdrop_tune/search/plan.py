@@ -26,7 +26,6 @@ from recdrop_tune.search.identity import plain_values
 from recdrop_tune.search.settings import MLflow, Optuna, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import make_tuner, readable
 
 
@@ -121,8 +120,6 @@ class Plan:
         except RecdropError:
             raise
         except Exception as error:
-            if is_storage_failure(error):
-                raise
             what = f"The search cannot be set up in `{plan.folder}`"
             if trials.building is not None:
                 active = readable(trials.building).items()

@@ -114,7 +114,7 @@ def tune(
         ObjectiveNotReportedError: The model does not report the objective.
         UserCodeError: A function named as `"module:function"` does not exist, or fails.
         RecdropError: The model cannot be built, or no trial was completed.
-        StorageError: A disk is full or broken. Nothing is lost: run again with the folder as `directory`.
+        OSError: A disk is full or broken. Nothing is lost: run again with the folder as `directory`.
 
     Example:
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)

@@ -11,8 +11,8 @@ from typing import Any
 
 from recdrop_tune import standing
 from recdrop_tune.events import INTERRUPTED, KILLED, STATES, STOPPED
-from recdrop_tune.files import JOURNAL
-from recdrop_tune.journal import Journal, has_locks
+from recdrop_tune.files import HAS_LOCKS, JOURNAL
+from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.terminal import status
@@ -76,7 +76,7 @@ class Watched:
             state = {"FINISHED": "ended", "KILLED": "interrupted"}.get(ended.status, "failed")
             return "stopped" if is_stopped and state == "ended" else state
         if not self.is_running:
-            return "died" if has_locks() else "unknown"
+            return "died" if HAS_LOCKS else "unknown"
         return "stopping" if is_stopped or is_asked_to_stop(self.folder) else "running"
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import replacing, write_atomically
 from recdrop_tune.models import spare_rates
-from recdrop_tune.storage_errors import reserve
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -34,9 +34,22 @@ def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
         model.set_weights(weights)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / WEIGHTS) as fresh:
-        reserve(fresh, _size(model))
+        _reserve(fresh, _size(model))
         model.save_weights(fresh)
     write_atomically(folder / BUILD, json.dumps(model.get_build_config()))
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Raises an `OSError` if there is no room for a file of `size` bytes.
+
+    HDF5 cannot close a file that it could not write completely, and crashes when Python ends.
+    """
+    with path.open("xb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        else:
+            file.truncate(size)
+    path.unlink()
 
 
 def _size(model: Any) -> int:

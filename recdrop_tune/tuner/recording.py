@@ -21,6 +21,7 @@ import keras_tuner as kt
 
 from recdrop_tune import events
 from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.files import SEARCH
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
@@ -36,7 +37,6 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.records import Records
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import StepTimer
 from recdrop_tune.tuner.tuner import Tuner
@@ -163,7 +163,7 @@ class TrainingReporter:
         try:
             yield report
         except Exception as error:
-            if is_storage_failure(error):  # Every other training would fail too.
+            if is_disk_failure(error):  # Every other training would fail too.
                 raise
             outcome = {"score": None, "message": f"{type(error).__name__}: {error}"}
         finally:
@@ -344,7 +344,7 @@ class TrackedOracle:
         except Exception as error:
             # After too many failures Keras Tuner raises, and the trial has ended all the same. A trial whose
             # end could not be written runs again.
-            if not is_storage_failure(error):
+            if not is_disk_failure(error):
                 self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
             raise
         self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))

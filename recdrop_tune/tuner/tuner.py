@@ -22,6 +22,7 @@ from recdrop_tune.errors import (
     check_cv,
     check_integer,
     invalid_argument,
+    is_disk_failure,
     shown,
     warn_caller,
 )
@@ -34,7 +35,6 @@ from recdrop_tune.oracle import (
     forget_metrics,
     read_object,
 )
-from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
     check_data,
@@ -174,8 +174,8 @@ class Tuner(kt.Tuner):
         Raises:
             InvalidArgumentError: The data are a generator, which the first trial would exhaust, or
                 cannot be split into folds; or one of the `callbacks` is not a Keras callback.
-            StorageError: A disk is full or broken. The running trial does not count as failed: it runs
-                again when the search is resumed.
+            OSError: A disk is full or broken. The running trial does not count as failed: it runs again
+                when the search is resumed.
         """
         if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
             super().search(*fit_args, **fit_kwargs)  # Keras Tuner's chief trains nothing.
@@ -189,16 +189,15 @@ class Tuner(kt.Tuner):
         if self.cv is not None:
             check_fold_data(self.cv, given)
         self._warn_of_other_space()
-        with storage_failures_named(self.project_dir):
-            self.on_search_begin()
-            try:
-                for trial in self._trials():
-                    self.on_trial_begin(trial)
-                    self._attempt(trial, fit_args, fit_kwargs)
-                    self.on_trial_end(trial)
-            finally:
-                self._model_cache.clear()
-            self.on_search_end()
+        self.on_search_begin()
+        try:
+            for trial in self._trials():
+                self.on_trial_begin(trial)
+                self._attempt(trial, fit_args, fit_kwargs)
+                self.on_trial_end(trial)
+        finally:
+            self._model_cache.clear()
+        self.on_search_end()
 
     @property
     def models_reused(self) -> int:
@@ -382,7 +381,7 @@ class Tuner(kt.Tuner):
         except kt.errors.FatalError:
             raise
         except Exception as error:
-            if is_storage_failure(error):
+            if is_disk_failure(error):
                 raise
             trial.status, trial.message = outcome(error)
         finally:

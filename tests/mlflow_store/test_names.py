@@ -9,7 +9,7 @@ import sqlalchemy
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import hide
 from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean_names, parameter, tag
@@ -94,7 +94,7 @@ def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
     assert secret not in "".join(capfd.readouterr())
     history = Journal("search/events.jsonl").read()
     begin = next(event for event in history if isinstance(event, SearchStarted))
-    assert begin.tracking_uri == hide_address(uri)
+    assert begin.tracking_uri == hide(uri)
 
 
 def close_connections():

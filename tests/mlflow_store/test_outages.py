@@ -17,7 +17,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import hide
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.stores import _REQUESTS
@@ -164,7 +164,7 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
     # alone would try for minutes.
     assert time.monotonic() - begin < 60
     [said] = [str(each.message) for each in caught if each.category is TrackingWarning]
-    assert said.startswith(f"MLflow at {hide_address(uri)} failed: ")
+    assert said.startswith(f"MLflow at {hide(uri)} failed: ")
     assert "secret" not in said
     assert result.tracking.mlflow.experiment_id is None
     assert len(result.trials) == 3

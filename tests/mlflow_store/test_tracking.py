@@ -18,7 +18,7 @@ import keras_tuner as kt
 import pytest
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import hide
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
     EpochEnded,
@@ -419,12 +419,12 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d"])
 def test_there_is_no_command_that_would_not_work(uri):
-    assert ui_command(hide_address(uri), "p") is None
+    assert ui_command(hide(uri), "p") is None
 
 
 def test_the_leaderboard_is_where_the_pages_are():
     def host(uri):
-        return leaderboard_url(hide_address(uri), "1", "a", ascending=True).partition("/#/")[0]
+        return leaderboard_url(hide(uri), "1", "a", ascending=True).partition("/#/")[0]
 
     assert host("https://ann:pw@host:5000/") == "https://host:5000"
     assert host("mysql://ann:pw@host/d") == host("sqlite:///a.db") == "http://127.0.0.1:5000"
