@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
@@ -22,10 +22,44 @@ from recdrop_tune.oracle import (
     take_back,
 )
 from recdrop_tune.ray_workers.cluster import import_ray
-from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
+from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Tasks
 
 _LOSSES = 3
 """How many workers can be lost over one trial before it fails: then the trial is the cause."""
+
+
+class State(NamedTuple):
+    """The news of a search, for the process that began it.
+
+    Attributes:
+        events: The events that it has not seen.
+        overdue: The workers whose trial takes too long.
+        over: Whether nothing is left to do.
+        warnings: All warnings of the tracking.
+    """
+
+    events: list[Event]
+    overdue: list[str]
+    over: bool
+    warnings: list[str]
+
+
+class Closed(NamedTuple):
+    """The facts at the end of a search.
+
+    Attributes:
+        experiment_id: MLflow's experiment, if it has the whole search.
+        failure: Why MLflow does not.
+        stopped_by: The failures that ended the search.
+        run_ids: MLflow's run of each trial.
+        unsaved: Why the result could not be saved.
+    """
+
+    experiment_id: str | None
+    failure: str | None
+    stopped_by: str | None
+    run_ids: Mapping[str, str]
+    unsaved: str | None
 
 
 class OracleHost:
@@ -99,7 +133,8 @@ class OracleHost:
         self._tracking.stays_open = True
         self._events: list[Event] = self._tracking.listen_to_all()
         self._losses = _losses_of(self._events)
-        self._tasks = Tasks(job.follow_up(), self._tuner, self._tracking, _LOSSES)
+        self._follow_up = job.follow_up()
+        self._tasks = Tasks(self._follow_up, self._tuner, self._tracking, _LOSSES)
         if again:
             take_back(self._oracle)
             self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
@@ -192,8 +227,8 @@ class OracleHost:
 
     def keep(self, tuner_id: str, *result: Any) -> None:
         """Stores the result of such a task."""
-        if self._tasks.is_busy(tuner_id):
-            self._tasks.keep(*result)
+        if self._follow_up is not None and self._tasks.is_busy(tuner_id):
+            self._follow_up.keep(self._tuner, self._tracking, *result)
 
     def give_up(self, tuner_id: str, reason: str, host: str | None) -> bool:
         """Reassigns the trial or task of a dead worker, or fails it if it has cost several workers.

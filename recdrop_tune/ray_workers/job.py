@@ -1,18 +1,18 @@
-"""A search as it is sent to other processes, the tasks that follow it, and the answers of its processes."""
+"""A search as it is sent to other processes, and the tasks that follow it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
 from recdrop_tune.errors import exception_line, invalid_argument
-from recdrop_tune.events import Event, Listener
+from recdrop_tune.events import Listener
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.tuner import TrainingReporter
 
@@ -94,11 +94,6 @@ class Tasks:
     def is_busy(self, tuner_id: str) -> bool:
         """Returns whether a worker has a task."""
         return tuner_id in self._busy
-
-    def keep(self, *result: Any) -> None:
-        """Stores the result of a task."""
-        if self._follow_up is not None:
-            self._follow_up.keep(self._tuner, self._tracking, *result)
 
     def give_up(self, tuner_id: str, reason: str) -> bool:
         """Gives the task of a dead worker to another one, unless it has cost too many workers.
@@ -226,42 +221,6 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
 
 NOT_OPEN = "not open"
 """The answer of a host that has just been restarted."""
-
-
-@dataclass(frozen=True)
-class State:
-    """The news of a search, for the process that began it.
-
-    Attributes:
-        events: The events that it has not seen.
-        overdue: The workers whose trial takes too long.
-        over: Whether nothing is left to do.
-        warnings: All warnings of the tracking.
-    """
-
-    events: list[Event]
-    overdue: list[str]
-    over: bool
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Closed:
-    """The facts at the end of a search.
-
-    Attributes:
-        experiment_id: MLflow's experiment, if it has the whole search.
-        failure: Why MLflow does not.
-        stopped_by: The failures that ended the search.
-        run_ids: MLflow's run of each trial.
-        unsaved: Why the result could not be saved.
-    """
-
-    experiment_id: str | None = None
-    failure: str | None = None
-    stopped_by: str | None = None
-    run_ids: Mapping[str, str] = field(default_factory=dict)
-    unsaved: str | None = None
 
 
 MARK = "several-workers"

@@ -15,8 +15,8 @@ import keras
 from recdrop_tune.errors import ProjectError, RecdropError, is_disk_failure
 from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
-from recdrop_tune.ray_workers.host import OracleHost
-from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, Parcel, State
+from recdrop_tune.ray_workers.host import Closed, OracleHost, State
+from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Parcel
 from recdrop_tune.ray_workers.resources import (
     Resources,
     described,

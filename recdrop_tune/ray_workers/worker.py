@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,12 @@ class Worker:
     def _run_tasks(
         self, follow_up: FollowUp | None, tuner: Any, arguments: Any, reporter: TrainingReporter
     ) -> None:
+        offer = partial(self._ask, "keep", self._name)
         while (task := self._ask("next_task", self._name)) is not None:
             if task == WAIT:
                 time.sleep(_WAIT_SECONDS)
             elif follow_up is not None:
-                follow_up.run(tuner, task, arguments, reporter, self._offer)
-
-    def _offer(self, *result: Any) -> None:
-        self._ask("keep", self._name, *result)
+                follow_up.run(tuner, task, arguments, reporter, offer)
 
     def _tell(self, event: Event) -> None:
         # Without waiting for an answer: requests of one worker are served in order.
