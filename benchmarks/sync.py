@@ -2,11 +2,9 @@
 
     python benchmarks/sync.py                          # 2,000 trials into sqlite: some minutes
     python benchmarks/sync.py --trials 300 --server    # into its own server, too
-    python benchmarks/sync.py --trials 20 --refused 0.3 --server
 
-A journal of trials that nobody trained is made, of some epochs each, every tenth a failure. With `--refused`
-that share of the requests to the server is answered with 503, as by a proxy whose server is overloaded.
-Seconds of the processor are those of this process: of a server's own there are some more.
+A journal of trials that nobody trained is made, of some epochs each, every tenth a failure. Seconds of the
+processor are those of this process, without the server's.
 
 Prints a table and writes JSON to benchmarks/results/.
 """
@@ -16,7 +14,6 @@ import contextlib
 import json
 import logging
 import os
-import random
 import sys
 import tempfile
 import time
@@ -38,7 +35,7 @@ from recdrop_tune.events import (
     TrialStarted,
 )
 from recdrop_tune.journal import Journal
-from tests.mlflow_server import mlflow_server, overloaded
+from tests.mlflow_server import mlflow_server
 
 RESULTS = Path(__file__).parent / "results" / "sync.json"
 BEGIN = 1_790_000_000.0
@@ -81,11 +78,8 @@ def measure(folder, uri, trials):
     row = {"trials": trials}
     for name in ("first", "second"):
         began, worked = time.perf_counter(), time.process_time()
-        try:
-            done = rdt.sync(folder, uri)
-            row[name] = {"written": done.written, "there": done.there}
-        except rdt.errors.RecdropError as error:
-            row[name] = {"error": type(error).__name__}
+        done = rdt.sync(folder, uri)
+        row[name] = {"written": done.written, "there": done.there}
         row[name]["seconds"] = round(time.perf_counter() - began, 2)
         row[name]["processor_seconds"] = round(time.process_time() - worked, 2)
     return row
@@ -96,24 +90,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--server", action="store_true", help="into a server in place of a file")
-    parser.add_argument("--refused", type=float, default=0.0, help="share answered with 503")
+    parser.add_argument("--server", action="store_true", help="into a server instead of a file")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
-        folder, asked = Path(made), []
+        folder = Path(made)
         search(folder / "search", arguments.trials, arguments.epochs)
-        uri, numbers = f"sqlite:///{folder}/mlflow.db", random.Random(0)
-        if arguments.server or arguments.refused:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        if arguments.server:
             (folder / "server").mkdir()
-            port = stack.enter_context(mlflow_server(folder / "server")).port
-            uri, asked = stack.enter_context(
-                overloaded(port, lambda *_: "before" * (numbers.random() < arguments.refused))
-            )
-        row = measure(folder / "search", uri, arguments.trials) | {"requests": len(asked)}
-    kind = "server" if arguments.server or arguments.refused else "sqlite"
-    row = {"store": kind, "epochs": arguments.epochs, "refused": arguments.refused, **row}
+            uri = stack.enter_context(mlflow_server(folder / "server")).uri
+        row = measure(folder / "search", uri, arguments.trials)
+    kind = "server" if arguments.server else "sqlite"
+    row = {"store": kind, "epochs": arguments.epochs, **row}
     for name in ("first", "second"):
         print(f"{kind:8} {arguments.trials:6} trials  {name:7} {row[name]}")
     held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
@@ -124,7 +114,7 @@ def main():
 
 
 def _same(one, other):
-    return all(one[key] == other[key] for key in ("store", "trials", "epochs", "refused"))
+    return all(one[key] == other[key] for key in ("store", "trials", "epochs"))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ PLACES = "--sizes 128,4,2,4 --wrappers time_distributed --turns 1"
             3,
         ),
         ("placements.py", PLACES, ["rows", 0, "wrapper"], "time_distributed"),
-        ("sync.py", "--trials 20 --refused 0.3", ["rows", 0, "second", "there"], 20),
+        ("sync.py", "--trials 20 --server", ["rows", 0, "second", "there"], 20),
         pytest.param("scaling.py", WORKERS, ["workers", "result", 2, "workers"], 2, marks=LONG),
         pytest.param("search_time.py", SEARCHES, ["digits", 2, "trials"], 3, marks=LONG),
     ],

@@ -34,9 +34,9 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       seed each epoch has its own, and the data are left to Keras.
     - On TensorFlow and JAX, one call runs up to 16 batches, with at least four calls an epoch of the first
       `fit`, unless a callback has a method for batches. This sets `steps_per_execution`, and only for models
-      that this package compiled: its hypermodels, `ExistingModel` and `dropout_model`. `model.stop_training`
-      takes effect after a call. A callback that compiles such a model in training has to pass its
-      `steps_per_execution` on.
+      that this package compiled: its hypermodels, `ExistingModel`, and `dropout_model` of a compiled model.
+      `model.stop_training` takes effect after a call. A callback that compiles such a model in training has
+      to pass its `steps_per_execution` on.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
     functional or `Sequential` model with one output, without `sample_weight` and without a mask over the
