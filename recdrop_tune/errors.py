@@ -170,9 +170,11 @@ def is_disk_failure(error: BaseException | None) -> bool:
 
     It ends the search instead of failing a trial: the next trial would fail too.
     """
-    while error is not None:
+    seen = set[int]()  # An exception can be its own cause.
+    while error is not None and id(error) not in seen:
         if isinstance(error, OSError) and error.errno in _DISK_CODES:
             return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 

@@ -63,13 +63,13 @@ class Context:
 
     Attributes:
         words: The data in words, such as `"2 classes, 12 % positive, 2,000 sequences of 20 to 80 steps"`.
-        predicts: What the constant predictor predicts, by the name of the objective, if known.
-        constant: Its score on the validation data, by the same names.
+        predicts: What the constant predictor predicts, such as `"the mean of the training targets"`.
+        constant: Its objective on the validation data, if known.
     """
 
     words: str = ""
-    predicts: dict[str, str] = field(default_factory=dict)
-    constant: dict[str, float] = field(default_factory=dict)
+    predicts: str = ""
+    constant: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

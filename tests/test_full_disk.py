@@ -67,7 +67,9 @@ def test_which_failures_are_those_of_a_disk():
     assert is_disk_failure(full)
     assert is_disk_failure(wrapped)
     assert not is_disk_failure(FileNotFoundError(errno.ENOENT, "No such file"))
-    assert not is_disk_failure(ValueError("No space left on device"))
+    itself = ValueError("No space left on device")
+    itself.__cause__ = itself
+    assert not is_disk_failure(itself)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's full device")

@@ -67,7 +67,10 @@ class Schedules(Extension):
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
         """Builds the model."""
         hp.applies_schedules = True
-        return build(hp)
+        try:
+            return build(hp)
+        finally:
+            del hp.applies_schedules
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model with the schedules of its layers."""

@@ -151,8 +151,9 @@ class SearchContents:
         names = ("tuner", "objective", "direction", "max_trials")
         params = {name: getattr(event, name) for name in names}
         if event.context is not None:
-            constant = event.context.constant.items()
-            params |= {"data": event.context.words} | {f"constant {k}": v for k, v in constant}
+            params["data"] = event.context.words
+            if event.context.constant is not None:
+                params[f"constant {event.objective}"] = event.context.constant
         self.run.params = params | event.info
         own = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
         self.run.tags |= self._tags(event.tags) | own

@@ -201,6 +201,9 @@ class RateSchedule(keras.callbacks.Callback):
                 layer.rates[name].assign(rate)
 
 
+_AT_REST = (None, "constant")
+
+
 class LayerSchedules(RateSchedule):
     """Applies the `schedule` that each dropout layer of the model carries.
 
@@ -215,8 +218,9 @@ class LayerSchedules(RateSchedule):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the dropout layers with a schedule."""
         self.began = True
-        layers = dropout_layers(self.model)
-        self._moving = [(each, SCHEDULES[each.schedule]) for each in layers if each.schedule]
+        # A layer that learns its rates has the schedule `constant`, and no rates to set.
+        layers = [each for each in dropout_layers(self.model) if each.schedule not in _AT_REST]
+        self._moving = [(each, SCHEDULES[each.schedule]) for each in layers]
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:

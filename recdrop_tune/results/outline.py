@@ -166,16 +166,16 @@ def _outcome(found: Found) -> Iterator[str]:
 def _nothing_learned(found: Found) -> Iterator[str]:
     """Yields a warning if the best trial is less than 5 % better than a constant predictor."""
     context, name = found.search.context, found.objective.name
-    if found.best is None or context is None or name not in context.constant:
+    if found.best is None or context is None or context.constant is None:
         return
-    constant = context.constant[name]
+    constant = context.constant
     what, score = "the best trial", found.best[name]
     if found.confirmation is not None:
         what, score = "the mean of the chosen configuration", found.confirmation.best["mean"]
     if not is_clearly_better(score, constant, found.objective.direction):
         yield (
             f"Warning: {what} ({name} {amount(score)}) is not clearly better than always predicting "
-            f"{context.predicts[name]} ({amount(constant)}). Train for more epochs, try other learning "
+            f"{context.predicts} ({amount(constant)}). Train for more epochs, try other learning "
             "rates, or look at the data."
         )
 
@@ -232,10 +232,9 @@ def _data(found: Found) -> Iterator[str]:
         return
     if context.words:
         yield f"Data: {context.words}."
-    scores = [f"{each} {amount(value)}" for each, value in context.constant.items()]
-    if scores:
-        constants = " or ".join(dict.fromkeys(context.predicts.values()))
-        yield f"Always predicting {constants} scores {', '.join(scores)}."
+    if context.constant is not None:
+        score = f"{found.objective.name} {amount(context.constant)}"
+        yield f"Always predicting {context.predicts} scores {score}."
 
 
 def _dropout(found: Found) -> Iterator[Section]:

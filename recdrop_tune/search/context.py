@@ -8,7 +8,6 @@ instead of the model's output, with its mask. So the scores compare with those o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +28,7 @@ _FREQUENCIES = "the class frequencies of the training data"
 
 
 def context_of(
-    train: Any, validation: Any, hypermodel: Any, model: Any, goals: Iterable[kt.Objective]
+    train: Any, validation: Any, hypermodel: Any, model: Any, goal: kt.Objective
 ) -> Context | None:
     """Returns the data of a search in one line, and what a constant predictor scores on them.
 
@@ -40,29 +39,22 @@ def context_of(
     padding = getattr(hypermodel, "mask_value", None)
     if getattr(hypermodel, "mask_zero", False):
         padding = 0
-    words, name = "", ""
-    scores: dict[str, float] = {}
+    words, predicts, constant = "", "", math.nan
     # A summary can do without either, and people train on data and models of any kind.
     with suppress(Exception):
         words = describe_data(train, padding, getattr(model, "output_shape", (None, None))[-1])
     with suppress(Exception):
         is_read = isinstance(train, tuple) and isinstance(validation, tuple | None)
         if is_read and isinstance(model, keras.Model) and _takes_probabilities(model.loss):
-            name, scores = score_constant(model, train, validation)
-    scored = [goal for goal in goals if math.isfinite(scores.get(goal.name, math.nan))]
-    if not words and not scored:
-        return None
-    return Context(
-        words=words,
-        predicts={
-            # An accuracy takes the class with the largest frequency.
-            goal.name: "the most frequent class"
-            if name == _FREQUENCIES and goal.direction == "max"
-            else name
-            for goal in scored
-        },
-        constant={goal.name: scores[goal.name] for goal in scored},
-    )
+            predicts, scores = score_constant(model, train, validation)
+            constant = scores.get(goal.name, math.nan)
+    if predicts == _FREQUENCIES and goal.direction == "max":
+        predicts = (
+            "the most frequent class"  # An accuracy takes the class with the largest frequency.
+        )
+    if math.isfinite(constant):
+        return Context(words=words, predicts=predicts, constant=constant)
+    return Context(words=words) if words else None
 
 
 def describe_data(data: Any, mask_value: float | None = None, outputs: int | None = None) -> str:

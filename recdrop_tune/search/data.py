@@ -23,6 +23,7 @@ _FORMS = (
     "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset, a keras.utils.PyDataset or a torch "
     "DataLoader"
 )
+_SEVERAL = "Several inputs or outputs are a tuple or a dict."
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
             fix = "Every trial reads the data again, and a generator can be read only once."
         received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
         raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
-    arrays: list[Any] = [None if each is None else _as_array(each) for each in part]
+    arrays: list[Any] = [None if each is None else _as_array(name, each) for each in part]
     x, *others = arrays
     if _is_list_of_arrays(part[0]) and getattr(x, "ndim", 0) == 2 and x.dtype.kind == "f":
         x = x[..., None]  # Sequences of one feature.
@@ -149,7 +150,7 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     if len(lengths) != 1 or 0 in lengths:
         expected = "as many targets (and weights) as samples, at least one"
         received = " and ".join(map(str, sorted(lengths)))
-        raise invalid_argument(name, expected=expected, received=received)
+        raise invalid_argument(name, expected=expected, received=received, fix=_SEVERAL)
     # Weights of None are left out.
     return tuple(each for each in (x, *others) if each is not None)
 
@@ -167,22 +168,26 @@ def _is_list_of_arrays(part: Any) -> bool:
     return isinstance(part, list) and all(getattr(each, "ndim", 0) for each in part)
 
 
-def _as_array(part: Any) -> Any:
+def _as_array(name: str, part: Any) -> Any:
     if isinstance(part, Mapping):
-        return {key: _as_array(each) for key, each in part.items()}
+        return {key: _as_array(name, each) for key, each in part.items()}
     if isinstance(part, tuple):
-        return tuple(_as_array(each) for each in part)
+        return tuple(_as_array(name, each) for each in part)
     if _is_list_of_arrays(part) and len({len(each) for each in part}) > 1:
         return _Ragged(np.asarray(each) for each in part)
     if type(part).__module__.startswith("torch"):
         part = part.detach().cpu()  # It may have a gradient or be on a GPU.
-    array = np.asarray(part)
-    if array.dtype != object:
-        return array
+    try:
+        array = np.asarray(part)
+        numbers = np.array(array.tolist()) if array.dtype == object else array
+    except ValueError:
+        expected = "arrays, or for sequences of different lengths a list of arrays"
+        raise invalid_argument(name, expected=expected, received=part, fix=_SEVERAL) from None
+    if array.dtype != object or numbers.dtype.kind in "biuf":
+        return numbers
     with suppress(TypeError, ValueError):
-        numbers = np.array(array.tolist())
-        if numbers.dtype.kind in "biufO":  # `None` becomes NaN, and text stays text.
-            return array.astype("float64") if numbers.dtype == object else numbers
+        if numbers.dtype == object:  # `None` becomes NaN, and text stays text.
+            return array.astype("float64")
     # Keras takes a tensor of text, but no array of text.
     return part if hasattr(part, "shape") and not hasattr(part, "to_numpy") else array
 

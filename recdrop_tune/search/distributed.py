@@ -167,8 +167,9 @@ class TunerSearch:
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `search`."""
+        quiet = {"verbose": 0} if "verbose" in self.named else {}
         named = {name: make(value) if name in DATA else value for name, value in self.named.items()}
-        return tuple(map(make, self.positional.values())), named | {"verbose": 0}
+        return tuple(map(make, self.positional.values())), named | quiet
 
     def follow_up(self) -> None:
         """Returns `None`: nothing follows the search."""

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, is_disk_failure
 from recdrop_tune.events import CONFIG_FILE, FIT, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
@@ -120,6 +120,8 @@ class Plan:
         except RecdropError:
             raise
         except Exception as error:
+            if is_disk_failure(error):
+                raise
             what = f"The search cannot be set up in `{plan.folder}`"
             if trials.building is not None:
                 active = readable(trials.building).items()
@@ -145,7 +147,7 @@ class Plan:
             space=self.space,
             info=self._info(),
             data=data,
-            context=context_of(train, validation, self.model, model, [self.goal]),
+            context=context_of(train, validation, self.model, model, self.goal),
         )
         tracking.process, tracking.resume_hint = self.process, self.resume_hint
         return tracking

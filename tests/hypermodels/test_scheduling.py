@@ -10,7 +10,7 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import SequenceClassifier, dropout_rnn, scheduled
-from recdrop_tune.models import SCHEDULES, dropout_layers
+from recdrop_tune.models import SCHEDULES, dropout_layers, learned_rates
 from tests.small_search import data
 
 ONE = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.4, "units": 3}
@@ -91,6 +91,24 @@ def test_not_tunable_adds_nothing_to_the_space_in_fit_either():
     fit(SequenceClassifier(2, (None, 3), space, tunable=False), hp)
     assert not hp.space
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+
+
+def test_a_layer_that_learns_its_rate_next_to_one_with_a_schedule():
+    space = {
+        **ONE,
+        "wrapper": ["recurrent", "concrete"],
+        "schedule": ["annealed", "constant"],
+        "samples": 100,
+    }
+    hp = kt.HyperParameters()
+    hp.values["second/wrapper"] = "concrete"
+    hypermodel = scheduled(make("first", "second", space=space))
+    model = hypermodel.build(hp)
+    scheduling, learning = dropout_layers(model)
+    assert (scheduling.schedule, learning.learns_rates) == ("annealed", True)
+    before = learned_rates(model)
+    hypermodel.fit(hp, model, *data(), epochs=2, verbose=0)
+    assert learned_rates(model) != before
 
 
 @pytest.mark.parametrize("kind", ["classifier", "function"])

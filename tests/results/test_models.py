@@ -91,7 +91,7 @@ def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_
     outputs = keras.layers.Dense(2, "softmax")(keras.layers.LSTM(3)(hidden))
     model = keras.Model([text, numbers], outputs)
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
-    given = [keras.ops.convert_to_tensor([["good", "bad", "fine", "bad", "?"]] * 16), 100 + 7 * X]
+    given = keras.ops.convert_to_tensor([["good", "bad", "fine", "bad", "?"]] * 16), 100 + 7 * X
     found = tune(
         (given, Y),
         (given, Y),

@@ -132,7 +132,8 @@ def test_tokens():
         (0.2, "`train`.*'float'"),
         ((pair for pair in [(X, Y)]), "`train`.*only once"),
         ((X, Y[:5]), "as many targets.*5 and 24"),
-        (([X, X], Y), "as many targets.*2 and 24"),
+        (([X, X], Y), "as many targets.*2 and 24.*Several inputs.*a tuple or a dict"),
+        (([[1.0], [1.0, 2.0]], Y[:2]), "a list of arrays.*a tuple or a dict"),
         ((LISTS, [np.zeros(2)] * 23 + [np.zeros(3)]), "a target .* for each step"),
     ],
 )
