@@ -56,11 +56,6 @@ def set_schedule(root: Any, space: SearchSpace, sample: DropoutSample) -> None:
             layer.schedule = sample.schedule
 
 
-def applies_schedules(hp: Any) -> bool:
-    """Returns whether the model is built inside `scheduled`, which will apply schedules."""
-    return getattr(hp, "applies_schedules", False)
-
-
 class Schedules(Extension):
     """Applies the schedules of a model's layers in `fit`. See `scheduled`."""
 

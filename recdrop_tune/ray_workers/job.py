@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ import keras
 from recdrop_tune.errors import exception_line, invalid_argument
 from recdrop_tune.events import Listener
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.tuner import TrainingReporter
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments with data. Each can also be a function that makes them."""
@@ -22,28 +21,8 @@ DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_da
 Task = Mapping[str, Any]
 
 
-class FollowUp(Protocol):
-    """Trainings after the search, such as its confirmation."""
-
-    def tasks(self, tuner: Any, tracking: Tracking) -> Sequence[Task]:
-        """Lists the tasks of the next round, none after the last; called in the oracle's process."""
-
-    def run(
-        self,
-        tuner: Any,
-        task: Task,
-        arguments: tuple[tuple[Any, ...], dict[str, Any]],
-        reporter: TrainingReporter,
-        offer: Callable[..., None],
-    ) -> None:
-        """Runs a task in a worker; `offer` passes its result to `keep`."""
-
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
-        """Stores a result; called in the oracle's process."""
-
-    def failed(self, tracking: Tracking, task: Task, reason: str) -> None:
-        """Records a task that cannot be done; called in the oracle's process."""
-
+FollowUp = Any
+"""Trainings after the search: the `Confirmation` of `search`, which imports this folder."""
 
 WAIT = "wait"
 """Returned instead of a task while other workers have theirs: one may die, and its task is due again."""

@@ -6,36 +6,15 @@ import math
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Protocol
+from typing import Any
 
 import keras
 
 from recdrop_tune.backends import SHARING_GPUS
 from recdrop_tune.errors import invalid_argument
 
-
-class Resources(Protocol):
-    """The resources of the workers of a search: `recdrop_tune.Workers`."""
-
-    @property
-    def number(self) -> int:
-        """Number of workers."""
-
-    @property
-    def gpus(self) -> float | None:
-        """GPUs of each worker, possibly a fraction; `None` for an equal share of all."""
-
-    @property
-    def cpus(self) -> float:
-        """CPU cores of each worker."""
-
-    @property
-    def address(self) -> str | None:
-        """The Ray cluster; `None` for a new one on this machine."""
-
-    @property
-    def trial_timeout(self) -> float | None:
-        """Seconds after which the worker of a trial counts as hanging."""
+Resources = Any
+"""The resources of the workers: a `recdrop_tune.Workers`, from `search`, which imports this folder."""
 
 
 def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
@@ -50,8 +29,9 @@ def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
         return float(resources.gpus)
     if total < 1:
         return 0.0
+    workers: int = resources.number
     # A share is of one GPU. Rounded down to Ray's precision, so that all of them fit.
-    return math.floor(1e4 / math.ceil(resources.number / total)) / 1e4
+    return math.floor(1e4 / math.ceil(workers / total)) / 1e4
 
 
 def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:

@@ -33,7 +33,9 @@ from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Trains the best configurations again, here or in workers; see `FollowUp`.
+    """Trains the best configurations again, here or in workers.
+
+    `tasks`, `keep` and `failed` are called in the oracle's process, `run` in a worker.
 
     Attributes:
         settings: What to train.

@@ -85,14 +85,6 @@ def test_the_classifier_changes_its_rate_and_restores_it(name):
     assert [layer.rate for layer in dropout_layers(model)] == [0.4, 0.4]
 
 
-def test_not_tunable_adds_nothing_to_the_space_in_fit_either():
-    hp = kt.HyperParameters()
-    space = {**ONE, "schedule": ["annealed", "constant"]}
-    fit(SequenceClassifier(2, (None, 3), space, tunable=False), hp)
-    assert not hp.space
-    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
-
-
 def test_a_layer_that_learns_its_rate_next_to_one_with_a_schedule():
     space = {
         **ONE,
@@ -156,14 +148,11 @@ def test_a_bidirectional_around_the_layer_has_two_layers_with_the_schedule():
 
 
 class Own(kt.HyperModel):
-    """A hypermodel with its own `fit` and a declared hyperparameter."""
+    """A hypermodel with its own `fit`."""
 
     def __init__(self, passes):
         super().__init__()
         self.passes = passes
-
-    def declare_hyperparameters(self, hp):
-        hp.Fixed("declared", 1)
 
     def build(self, hp):
         return make("rnn")(hp)
@@ -177,10 +166,6 @@ def test_a_user_defined_fit():
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
     with pytest.raises(InvalidArgumentError, match="The schedule was not applied"):
         fit(scheduled(Own(passes=False)))
-    hp = kt.HyperParameters()
-    scheduled(Own(passes=True)).declare_hyperparameters(hp)
-    scheduled(make("rnn")).declare_hyperparameters(hp)
-    assert hp.values == {"declared": 1}
 
 
 def test_a_reused_model_has_the_schedule_of_its_trial(tmp_path):

@@ -201,14 +201,6 @@ def test_a_stateful_model_takes_batches_of_its_size():
         check_data(Data((X, Y)).made, own(stateful=True), 16, {})
 
 
-def test_a_model_that_knows_what_to_do_with_nan_may_have_it():
-    inputs = keras.Input((5, 3))
-    known = keras.layers.Lambda(lambda x: keras.ops.nan_to_num(x))(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(known)))
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    check_data(Data((NAN, Y)).made, model, 8, {})
-
-
 class OwnStep(keras.Model):
     """A model that trains without a loss of `compile`."""
 
