@@ -4,7 +4,6 @@ import os
 from functools import partial
 
 import keras
-import keras_tuner as kt
 import numpy as np
 
 import recdrop_tune as rdt
@@ -34,6 +33,5 @@ def make_tuner(folder):
 
 
 def _tuner(folder):
-    return kt.RandomSearch(
-        build, "val_loss", max_trials=2, directory=folder, project_name="spread", seed=0
-    )
+    oracle = rdt.OptunaOracle("val_loss", max_trials=2, seed=0)
+    return rdt.Tuner(oracle, build, directory=folder, project_name="spread", seed=0)
