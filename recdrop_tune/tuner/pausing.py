@@ -159,7 +159,7 @@ class Pause(keras.callbacks.Callback):
     attributes back, but for text, functions and what belongs to the process.
 
     Args:
-        at: The number of epochs after which it stops; None: it goes on to its end.
+        at: The number of epochs after which it stops; None: it trains to its end.
         callbacks: The callbacks of the user.
         before: What the training left when it paused, or None.
 
