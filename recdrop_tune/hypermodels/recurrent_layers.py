@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels.scheduling import set_schedule
+from recdrop_tune.hypermodels.scheduling import applies_schedules, set_schedule
 from recdrop_tune.kernels import cell_of, seeds_aside
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
@@ -84,8 +84,7 @@ def check_hyperparameters(hp: Any) -> None:
 
 def check_schedule(hp: Any, space: SearchSpace) -> None:
     """Raises if a space has schedules that no callback would apply."""
-    is_applied = getattr(hp, "applies_schedules", False)  # Set by `scheduled`.
-    if space.schedule not in (None, "constant") and not is_applied:
+    if space.schedule not in (None, "constant") and not applies_schedules(hp):
         raise invalid_argument(
             "space",
             expected="no `schedule`: a model alone adds no callback that changes rates",

@@ -56,16 +56,22 @@ def set_schedule(root: Any, space: SearchSpace, sample: DropoutSample) -> None:
             layer.schedule = sample.schedule
 
 
+def applies_schedules(hp: Any) -> bool:
+    """Returns whether the model is built inside `scheduled`, which will apply schedules."""
+    return getattr(hp, "applies_schedules", False)
+
+
 class Schedules(Extension):
     """Applies the schedules of a model's layers in `fit`. See `scheduled`."""
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
         """Builds the model."""
+        before = applies_schedules(hp)  # The model can be built by another scheduled hypermodel.
         hp.applies_schedules = True
         try:
             return build(hp)
         finally:
-            del hp.applies_schedules
+            hp.applies_schedules = before
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model with the schedules of its layers."""

@@ -161,6 +161,14 @@ class Own(kt.HyperModel):
         return model.fit(*args, callbacks=callbacks if self.passes else [], **kwargs)
 
 
+def test_a_hypermodel_that_builds_through_a_scheduled_one():
+    hp, inner = kt.HyperParameters(), scheduled(make("rnn"))
+    fit(scheduled(lambda hp: inner.build(hp)), hp)
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+    with pytest.raises(InvalidArgumentError, match="a model alone adds no callback"):
+        make("rnn")(hp)  # Nothing would apply the schedule here.
+
+
 def test_a_user_defined_fit():
     fit(scheduled(Own(passes=True)))
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
