@@ -6,7 +6,12 @@ stays fast and loads neither Keras with its backend nor MLflow.
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+import wrapt
 
 from recdrop_tune.backends import check_importable
 from recdrop_tune.lazy import imported_on_use
@@ -105,3 +110,11 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """Lists the public names, including those not imported yet."""
     return sorted(__all__)
+
+
+@wrapt.when_imported("keras")
+def _register(_: ModuleType) -> None:
+    """Registers the layers with Keras, so that `keras.models.load_model` finds those of a saved model."""
+    # Where one of these imports Keras, it is half imported, and so cannot be imported from.
+    if not {"recdrop_tune.kernels", "recdrop_tune.rewrites"} & sys.modules.keys():
+        import_module("recdrop_tune.wrappers")

@@ -11,7 +11,7 @@ from recdrop_tune.hypermodels.extensions import (
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
 from recdrop_tune.hypermodels.infer import has_steps, infer_hypermodel, task_in_words
-from recdrop_tune.hypermodels.language_model import LanguageModel, Perplexity
+from recdrop_tune.hypermodels.language_model import LanguageModel
 from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
 from recdrop_tune.hypermodels.scheduling import scheduled
 from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, SequenceTagger
@@ -23,7 +23,6 @@ __all__ = [
     "ExistingModel",
     "Extension",
     "LanguageModel",
-    "Perplexity",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

@@ -1,4 +1,7 @@
-"""Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout."""
+"""Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout.
+
+Importing this registers with Keras all that saved models can hold of this package.
+"""
 
 from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.concrete_dropout import ConcreteDropoutWrapper
@@ -7,6 +10,7 @@ from recdrop_tune.wrappers.factory import wrap
 from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper
 from recdrop_tune.wrappers.locked_dropout import LockedDropout
 from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper
+from recdrop_tune.wrappers.perplexity import Perplexity
 from recdrop_tune.wrappers.recurrent_dropout import RecurrentDropoutWrapper
 from recdrop_tune.wrappers.recurrent_wrapper import (
     RecurrentWrapper,
@@ -27,6 +31,7 @@ __all__ = [
     "LambdaDropoutWrapper",
     "LockedDropout",
     "NativeDropoutWrapper",
+    "Perplexity",
     "RecurrentDropoutWrapper",
     "RecurrentWrapper",
     "TimeDistributedDropoutWrapper",

@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from recdrop_tune import LanguageModel, explain, to_plain
-from recdrop_tune.hypermodels import Perplexity
-from recdrop_tune.wrappers import LockedDropout
+from recdrop_tune.wrappers import LockedDropout, Perplexity
 
 RNG = np.random.default_rng(0)
 TOKENS = RNG.integers(1, 9, (8, 7))

@@ -1,6 +1,8 @@
 """Law 5: configurations, `.keras` files, clones and checkpoints."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 from itertools import cycle, product
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.wrappers import LambdaDropoutWrapper, RecurrentDropoutWrapper
+from recdrop_tune.wrappers import LambdaDropoutWrapper, Perplexity, RecurrentDropoutWrapper
 from tests.backends import JIT_COMPILE, array
 from tests.laws.cases import (
     FEATURES,
@@ -66,6 +68,30 @@ def test_keras_file_in_safe_mode(wrapper, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(array(model(X)), array(loaded(X)))
     same_configuration(loaded.layers[0], model.layers[0])
+
+
+LOAD = """
+model = keras.models.load_model("model.keras")
+clone = keras.models.clone_model(model)
+clone.load_weights("model.weights.h5")
+print(float(clone(np.ones((1, 2, 2), "float32"))[0, 0]))
+"""
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("imports", ["keras, recdrop_tune", "recdrop_tune, keras"])
+def test_a_process_that_imports_the_package_loads_a_model(imports, tmp_path):
+    model = make_model(WIDEST[0])
+    model.compile(metrics=[Perplexity()])
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    code = f"import numpy as np, {imports}\n{LOAD}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    expected = array(model(np.ones((1, 2, 2), "float32")))[0, 0]
+    assert float(done.stdout) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.backends
