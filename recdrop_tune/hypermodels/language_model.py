@@ -7,7 +7,6 @@ from typing import Any, Self, final
 
 import keras
 import numpy as np
-from keras import ops
 
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import batches, check_ends

@@ -121,8 +121,8 @@ def drop_recurrent(
         rate: Scalar: the probability of `dropped`.
 
     Reference:
-        Semeniuta, Severyn, Barth (2016), arXiv 1603.05118; Moon, Choi, Lee, Song (2015), RNNDrop, for one
-        mask per sequence; Gal and Ghahramani (2016), arXiv 1512.05287, for dropping the fed-back h.
+        Gal and Ghahramani (2016), arXiv 1512.05287, for dropping an LSTM's fed-back h, with one mask for all
+        steps. The GRU's variant has no published source that we know.
     """
     rewrite = _drop_lstm if call.cell == "lstm" else _drop_gru
     return rewrite(call, dropped, dropped_initial, ops.cast(rate, "float32"))

@@ -44,8 +44,11 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         TensorShape([2, 3, 4])
 
     Reference:
-        Semeniuta, Severyn, Barth (2016), "Recurrent Dropout without Memory Loss", arXiv 1603.05118
-        (per step); Moon, Choi, Lee, Song (2015), "RNNDrop" (one mask a sequence).
+        Gal and Ghahramani (2016), "A Theoretically Grounded Application of Dropout in Recurrent Neural
+        Networks", arXiv 1512.05287, for dropping the fed-back h of an LSTM; `per_step=False` is their mask
+        for each sample, shared by all steps and gates. The mask for each step, and the GRU's variant, have
+        no published source that we know. Semeniuta et al. (2016), arXiv 1603.05118, drop the candidate
+        g instead, and Moon et al. (2015), RNNDrop, the cell state c.
     """
 
     technique_id = "recurrent"

@@ -22,7 +22,8 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
     At the input and the output each sample has its own mask. The recurrent mask multiplies rows of
     the recurrent kernel, so the samples of a mask group share it. This allows it to run on cuDNN, but the
     gradient is noisier than with a mask for each sample. A larger `mask_groups` draws more masks, at the
-    cost of more kernel calls. The recurrent site does not mask the output. Inference: the plain layer.
+    cost of more kernel calls; for an LSTM, `RecurrentDropoutWrapper(per_step=False)` has one mask for each
+    sample in a single call. The recurrent site does not mask the output. Inference: the plain layer.
 
     Args:
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
