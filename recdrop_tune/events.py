@@ -31,6 +31,9 @@ STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID":
 CONFIG_FILE = "config_file"
 """The YAML file of `recdrop-tune run`, in the `info` of a search."""
 
+CONFIRMATION = "confirmation"
+"""About how many trainings the first round of the confirmation has, in the `info` of a search."""
+
 FIT = ("batch_size", "shuffle", "steps_per_epoch", "class_weight")
 """The arguments of `Model.fit` in the `info` of a search. For a dataset, `tune` has no `batch_size`."""
 

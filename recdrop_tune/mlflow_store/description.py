@@ -12,7 +12,7 @@ from recdrop_tune.errors import plain
 from recdrop_tune.events import EXHAUSTED, SearchStarted
 from recdrop_tune.mlflow_store.pages import leaderboard_url
 from recdrop_tune.records import Records
-from recdrop_tune.terminal import best_words, confirmed, counts, gain_words, no_more_words
+from recdrop_tune.terminal import best_words, counts, gain_words, no_more_words, trainings
 
 NOTE = "mlflow.note.content"
 """Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
@@ -128,8 +128,8 @@ def _state(records: Records, end: tuple[str, float] | None) -> str:
         when = max([search.time, *(each.last_sign for each in records.trials.values())])
         word = "**Running**, as of "
         if records.confirming is not None:
-            done = f"{confirmed(records)} of {records.confirming.total}"
-            numbers.append(f"{done} trainings of the confirmation done")
+            done, total = trainings(records)
+            numbers.append(f"{done} of {total} trainings of the confirmation done")
     else:
         when = end[1]
         word = {"FINISHED": "**Over**, ", "FAILED": "**Failed**, "}.get(end[0], "**Interrupted**, ")

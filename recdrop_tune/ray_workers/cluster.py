@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from recdrop_tune.ray_workers.resources import Resources, check_cluster
 
 NAMESPACE = "recdrop-tune"
 """Ray's namespace for the names of actors."""
+
+_ANSWER_SECONDS = 10.0
 
 
 def import_ray() -> Any:
@@ -41,7 +44,7 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
 
     Args:
         resources: What the workers get.
-        verbose: From 2 on, shows what the workers print.
+        verbose: From 1 on, prints that workers are started; from 2 on, shows what they print.
 
     Raises:
         RecdropError: Ray is not installed, or cannot connect to the address.
@@ -51,6 +54,8 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
     joined = ray.is_initialized()
     try:
         if not joined:
+            if verbose:
+                print(f"Starting {resources.number} workers with Ray.", flush=True)
             _connect(ray, resources, verbose)
         check_cluster(resources, ray.cluster_resources())
         yield ray
@@ -75,6 +80,10 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         needed = math.ceil(resources.number * resources.cpus)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdecimal():
+            # Ray waits ten minutes for an address where nobody answers.
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
         with warnings.catch_warnings():
             # JAX warns of forks, but Ray's run another program at once.
             warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)

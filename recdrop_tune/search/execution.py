@@ -50,7 +50,14 @@ from recdrop_tune.search.references import as_function
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.terminal import Progress, Terminal, best_words, live_display, no_more_words
+from recdrop_tune.terminal import (
+    Progress,
+    Terminal,
+    best_words,
+    counts,
+    live_display,
+    no_more_words,
+)
 from recdrop_tune.tuner import copy_callbacks, differences, space_of
 
 
@@ -217,6 +224,9 @@ def print_how_to_resume(folder: Path, how: str, verbose: int) -> Iterator[None]:
     """Prints how to resume a search; on Ctrl-C the traceback ends with that and the best trial so far."""
     if verbose:
         print(f"Folder: {folder} (to resume: {how})", flush=True)
+        if found := counts(Records(Journal(folder / JOURNAL).read())):
+            states = ", ".join(f"{number} {state}" for state, number in found.items())
+            print(f"Resuming after {sum(found.values())} trials: {states}.", flush=True)
     try:
         yield
     except KeyboardInterrupt as interrupt:

@@ -14,7 +14,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError, is_disk_failure
-from recdrop_tune.events import CONFIG_FILE, FIT, Listener, Process
+from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
@@ -185,4 +185,7 @@ class Plan:
         info["workers"] = self.at_once
         if config.timeout is not None and isfinite(config.timeout):
             info["timeout"] = config.timeout
+        if config.confirm:
+            # Most of the best have a dropout, so a twin each.
+            info[CONFIRMATION] = 2 * config.confirm.top * config.confirm.seeds
         return info

@@ -3,11 +3,11 @@
 from recdrop_tune.terminal.displays import Progress, Terminal, live_display
 from recdrop_tune.terminal.status import (
     best_words,
-    confirmed,
     counts,
     dropout_words,
     gain_words,
     no_more_words,
+    trainings,
 )
 from recdrop_tune.terminal.watching import Watched
 
@@ -16,10 +16,10 @@ __all__ = [
     "Terminal",
     "Watched",
     "best_words",
-    "confirmed",
     "counts",
     "dropout_words",
     "gain_words",
     "live_display",
     "no_more_words",
+    "trainings",
 ]

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -24,6 +25,11 @@ from recdrop_tune.terminal import status
 
 _SHOWN = 8
 """The most running trials shown with their epoch; more would fill the terminal."""
+
+_WIDTH = 120
+"""Characters of a trial's line. Its configuration is shortened to fit, but not below `_LEAST`."""
+
+_LEAST = 20
 
 _REFRESHES = 4
 """Drawings per second. More are not noticed, and take time from the training."""
@@ -96,33 +102,35 @@ class Progress:
     def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:
         records, epochs = self._records, f"after {len(record.epochs)} epochs"
         score = None if record.score is None else f"{records.objective} {amount(record.score)}"
+        parts, style = [], "yellow"
         match event.status:
             case events.COMPLETE:
                 best = standing.best(records)
+                parts.append(f"{records.objective} {amount(event.score or 0.0)}")
+                if best is record:
+                    parts.append("best so far")
+                elif best is not None:
+                    parts.append(f"best {amount(best.score or 0.0)} (trial {best.number})")
                 style = "green" if best is record else ""
-                result = f"{records.objective} {amount(event.score or 0.0)}"
-                if best is not None:
-                    words = status.dropout_words(best.hyperparameters), status.gain_words(records)
-                    about = "; ".join(filter(None, words))
-                    best_score = f"best {amount(best.score or 0.0)}"
-                    result += f" ({': '.join(filter(None, (best_score, about)))})"
             case events.PRUNED:
-                result, style = " at ".join(filter(None, (f"pruned {epochs}", score))), "yellow"
+                parts.append(" at ".join(filter(None, (f"pruned {epochs}", score))))
             case events.INTERRUPTED:
-                result, style = f"interrupted {epochs}", "yellow"
+                parts.append(f"interrupted {epochs}")
             case _:
                 reason = exception_line((event.message or "").strip())
-                result, style = f"{event.status.lower()}: {reason}", "red"
-        total = records.search.max_trials if records.search else None
-        of = f" ({record.number + 1} of {total})" if total else ""
-        parts = [f"trial {record.number}{of}", result]
-        parts += [status.details(record), f"{record.seconds or 0:.1f} s"]
+                parts.append(f"{event.status.lower()}: {reason}")
+                style = "red"
+        parts.append(f"{record.seconds or 0:.1f} s")
         left = status.seconds_left(records, event.time, self._workers)
-        if event.status == events.INTERRUPTED:
-            return self._print("  ".join(filter(None, parts)), style)
-        if left:
+        if left and event.status != events.INTERRUPTED:
             parts.append(f"eta {status.duration(left)}")
-        self._print("  ".join(filter(None, parts)), style)
+        total = records.search.max_trials if records.search else None
+        start = f"trial {record.number}" + (f" ({record.number + 1} of {total})" if total else "")
+        room = _WIDTH - len("  ".join([start, "", *parts]))
+        words = shorten(status.configuration(record), max(room, _LEAST), placeholder=" …")
+        self._print("  ".join(filter(None, [start, words, *parts])), style)
+        if event.status == events.INTERRUPTED:
+            return
         if (forecast := status.forecast(records, event.time, self._workers)) is not None:
             self._print(forecast, "dim")
 
@@ -130,8 +138,8 @@ class Progress:
         record = self._records.trials.get(event.trial_id)
         number = event.trial_id if record is None else record.number
         score = f"{self._records.objective} {amount(event.score or 0.0)}"
-        total = self._records.confirming.total if self._records.confirming else 0
-        parts = [f"confirming {status.confirmed(self._records)}/{total}"]
+        done, total = status.trainings(self._records)
+        parts = [f"confirming {done}/{total}"]
         parts += [f"trial {number} seed {event.repeat + 1}"]
         parts += [str(event.message) if event.score is None else score]
         dropout = "" if record is None else status.dropout_words(record.hyperparameters)
@@ -177,7 +185,7 @@ class LiveDisplay:
     def _bar(self) -> RenderableType:
         records, counts = self._records, status.counts(self._records)
         if records.confirming is not None:
-            done, total = status.confirmed(records), records.confirming.total
+            done, total = status.trainings(records)
             words = f"confirming {done}/{total}"
         else:
             done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)

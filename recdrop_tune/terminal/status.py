@@ -8,7 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from recdrop_tune import standing
-from recdrop_tune.events import INTERRUPTED, STOPPED, ConfirmationStarted, EpochEnded
+from recdrop_tune.events import (
+    COMPLETE,
+    CONFIRMATION,
+    INTERRUPTED,
+    STOPPED,
+    ConfirmationStarted,
+    EpochEnded,
+)
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
 from recdrop_tune.standing import amount, setting
 
@@ -22,7 +29,9 @@ def counts(records: Records) -> dict[str, int]:
 def seconds_left(
     records: Records, now: float, workers: int = 1, starts_more: bool = True
 ) -> float | None:
-    """Estimates how long the search, or its confirmation, still takes; `None` before the first has ended.
+    """Estimates how long the search and its confirmation still take; `None` before the first trial has ended.
+
+    Of the confirmation it counts the first round, and later the current one.
 
     Args:
         records: The search.
@@ -32,8 +41,8 @@ def seconds_left(
     """
     if records.confirming is not None:
         took = [each.seconds for each in records.confirmations]
-        more = records.confirming.total - confirmed(records)
-        return more * sum(took) / len(took) / workers if took else None
+        done, total = trainings(records)
+        return (total - done) * sum(took) / len(took) / workers if took else None
     trials, search, running = records.trials.values(), records.search, records.running
     ids = {each.trial_id for each in running}
     # Trials that were interrupted, or killed with their process, run again.
@@ -46,14 +55,24 @@ def seconds_left(
     mean = sum(took) / len(took)
     most = min(search.max_trials, search.configurations or search.max_trials)
     waiting = max(0, most - len(trials) + len(again)) * mean * starts_more
-    started = sum(max(0.0, mean - (now - each.started)) for each in running)
+    # The clock can have been set back.
+    started = sum(max(0.0, mean - max(0.0, now - each.started)) for each in running)
     left = (waiting + started) / workers
     limit = search.info.get("timeout")
-    return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
+    if limit:
+        left = min(left, max(0.0, search.time + float(limit) - now))
+    return left + search.info.get(CONFIRMATION, 0) * _whole_trial(records, mean) / workers
+
+
+def _whole_trial(records: Records, otherwise: float) -> float:
+    """Returns the mean seconds of a trial that was not pruned: a confirmation prunes nothing."""
+    trials = records.trials.values()
+    took = [each.seconds for each in trials if each.state == COMPLETE and each.seconds]
+    return sum(took) / len(took) if took else otherwise
 
 
 def forecast(records: Records, now: float, workers: int = 1) -> str | None:
-    """Writes after the first trial how long all of them take; returns `None` at any other time."""
+    """Writes after the first trial how long the search takes; returns `None` at any other time."""
     ended = [each for each in records.trials.values() if each.ended and each.state != INTERRUPTED]
     left = seconds_left(records, now, workers) if len(ended) == 1 else None
     if records.search is None or not left:
@@ -61,19 +80,22 @@ def forecast(records: Records, now: float, workers: int = 1) -> str | None:
     until = time.localtime(now + left)
     day = "%H:%M" if until[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M"
     return (
-        "Going by the first trial, all of them take about "
-        f"{duration(now - records.search.time + left)}, until {time.strftime(day, until)}."
+        "Going by the first trial, the search takes about "
+        f"{duration(records.seconds + left)}, until {time.strftime(day, until)}."
     )
 
 
-def confirmed(records: Records) -> int:
-    """Counts the finished trainings of the current round of the confirmation, earlier ones included."""
-    wanted = records.confirming
-    if wanted is None:
-        return 0
-    keys = {(id, False) for id in wanted.trial_ids} | {(id, True) for id in wanted.twins}
+def trainings(records: Records) -> tuple[int, int]:
+    """Counts the trainings of the confirmation: the finished ones, and all that its rounds so far ask for."""
+    wanted = {
+        (id, is_twin, repeat)
+        for each in records.rounds
+        for is_twin, ids in ((False, each.trial_ids), (True, each.twins))
+        for id in ids
+        for repeat in range(each.seeds)
+    }
     done = {(each.trial_id, each.twin, each.repeat) for each in records.confirmations}
-    return sum((id, twin) in keys and seed < wanted.seeds for id, twin, seed in done)
+    return len(wanted & done), len(wanted)
 
 
 # In words.
@@ -89,7 +111,8 @@ def round_words(records: Records, event: ConfirmationStarted) -> str:
         most = number * event.max_seeds
         more = f", {most} if it takes {event.max_seeds} seeds to know what dropout is worth"
         return f"{begun}: {event.total} trainings{more if most > event.total else ''}."
-    return f"Not known yet. {begun}: {event.total - confirmed(records)} more trainings."
+    done, total = trainings(records)
+    return f"Not known yet. {begun}: {total - done} more trainings."
 
 
 def epoch_words(records: Records, event: EpochEnded) -> str:
@@ -101,7 +124,10 @@ def epoch_words(records: Records, event: EpochEnded) -> str:
 
 def now_words(records: Records, record: TrialRecord) -> str:
     """Writes what a running trial is doing."""
-    parts, epochs = [f"trial {record.number}", details(record)], record.repeats or record.epochs
+    parts, epochs = (
+        [f"trial {record.number}", configuration(record)],
+        record.repeats or record.epochs,
+    )
     if not epochs:
         return "  ".join([*parts, "building"])
     last = epochs[-1]
@@ -115,8 +141,8 @@ def best_words(records: Records) -> str | None:
     best = standing.best(records)
     if best is None:
         return None
-    score, configuration = f"{records.objective} {amount(best.score or 0.0)}", details(best)
-    return " with ".join(filter(None, (score, configuration))) + f" (trial {best.number})"
+    score = f"{records.objective} {amount(best.score or 0.0)}"
+    return " with ".join(filter(None, (score, configuration(best)))) + f" (trial {best.number})"
 
 
 def gain_words(records: Records) -> str | None:
@@ -161,16 +187,23 @@ def dropout_words(hyperparameters: Mapping[str, object]) -> str:
     """
     layers = []
     for layer, values in dropout_settings(hyperparameters).items():
-        words = (f"{k} {v}" if k in ("rate", "schedule") else str(v) for k, v in values.items())
+        words = (
+            f"{key} {setting(key, value)}" if key in ("rate", "schedule") else str(value)
+            for key, value in values.items()
+        )
         layers.append((f"{layer} " if layer else "") + ", ".join(words))
     return "; ".join(layers)
 
 
-def details(record: TrialRecord) -> str:
-    """Writes the hyperparameters of a trial that are not the same in every trial."""
-    names = [name for name in QUESTIONS if name in record.active]
-    names += [name for name in record.active if name not in [*names, *record.fixed]]
-    return " ".join(f"{name}={setting(name, record.active[name])}" for name in names)
+def configuration(record: TrialRecord) -> str:
+    """Writes the dropout of a trial, then its other hyperparameters that are not the same in every trial.
+
+    Returns:
+        Such as `zoneout, recurrent, rate 0.1, units 64`.
+    """
+    others = [n for n in record.active if n.rpartition("/")[2] not in QUESTIONS]
+    words = [f"{n} {setting(n, record.active[n])}" for n in others if n not in record.fixed]
+    return ", ".join(filter(None, [dropout_words(record.hyperparameters), *words]))
 
 
 def duration(seconds: float) -> str:

@@ -132,7 +132,7 @@ class Watched:
             ("time", took + ("" if left is None else f", about {status.duration(left)} left")),
         ]
         if records.confirming is not None:
-            done, total = status.confirmed(records), records.confirming.total
+            done, total = status.trainings(records)
             rows.append(("confirming", f"{done} of {total} trainings"))
         if early := status.no_more_words(records):
             rows.append(("", early))

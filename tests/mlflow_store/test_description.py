@@ -52,7 +52,7 @@ def test_a_running_search_describes_its_state(sender, uri):
     links, state, *_ = note_of(uri).split("\n\n")
     assert state.startswith(
         f"{running}4 of at most 9 trials started, 3 complete, 1 pruned. Best so far: val_loss 0.6667 with "
-        "wrapper=none rate=0 (trial 0)."
+        "none, rate 0 (trial 0)."
     )
     assert re.fullmatch(r"\[All trials, best first\]\(#/experiments/1/runs\?[^ )]+\)", links)
     assert f"To resume: `{HINT}`" in note_of(uri)

@@ -88,7 +88,7 @@ def test_a_trial_has_one_number(
         "Optuna": told.value,
     }
     assert numbers == dict.fromkeys(numbers, pytest.approx(expected))
-    assert f"val_loss {expected:.4f} (best {expected:.4f}" in printed
+    assert f"val_loss {expected:.4f}  best so far" in printed
     assert f"Best val_loss: {expected:.4f}" in result.summary()
     assert row["best_epoch"] == run.data.metrics["best_epoch"] == best_epoch
     # All metrics are those of one epoch.
@@ -184,8 +184,8 @@ def test_a_pruned_trial_is_never_the_best(pruned, uri):
     assert f"{best['val_loss']:.4g}" in outcome(result)
     assert "0.05" not in re.sub(r"\.\d{5,}", "", outcome(result))
     first, second = [line for line in printed.splitlines() if line.startswith("trial ")][:2]
-    assert "(best 0.1000" in second, first
-    assert "(best 0.0500" not in printed
+    assert "best 0.1000 (trial" in second, first
+    assert "best 0.0500" not in printed
     parent = result.tracking.mlflow.parent_run_id
     curve = MlflowClient(uri).get_metric_history(parent, "best_val_loss")
     assert [point.step for point in curve] == [0, 1]

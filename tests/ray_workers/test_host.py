@@ -22,11 +22,14 @@ def test_without_ray(monkeypatch):
         pass
 
 
-def test_an_address_that_ray_refuses():
-    refused = pytest.raises(
-        RecdropError, match="Ray cannot connect to address='nowhere': ValueError"
-    )
-    with refused, connected(rdt.Workers(2, address="nowhere")):
+@pytest.mark.parametrize(
+    ("address", "error"), [("nowhere", "ValueError"), ("127.0.0.1:9", "ConnectionRefusedError")]
+)
+@pytest.mark.timeout(60)
+def test_an_address_without_a_cluster(address, error):
+    """Also where nobody answers, for which Ray waits ten minutes."""
+    refused = pytest.raises(RecdropError, match=f"cannot connect to address='{address}': {error}")
+    with refused, connected(rdt.Workers(2, address=address)):
         pass
 
 

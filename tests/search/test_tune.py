@@ -72,9 +72,11 @@ def test_a_search_resumes_in_its_folder(options, uri, capsys):
     where = options["directory"]
     assert folder == f'Folder: {where} (to resume: run again with directory="{where}")'
     assert few.startswith("max_trials=1 may be too small")
-    assert line.startswith("trial 0 (1 of 1)  val_loss")
+    assert line.startswith("trial 0 (1 of 1)  none  val_loss")
     second = rdt.tune(train, validation, **given)
     assert capsys.readouterr().out == ""  # With `verbose=0`.
+    rdt.tune(train, validation, **{**given, "verbose": 1})
+    assert "Resuming after 2 trials: 2 complete." in capsys.readouterr().out
     assert second.best_model().output_shape == (None, 1)
     assert proposals(second).head(1).equals(proposals(first))
     assert list(second.trials["state"]) == ["COMPLETE"] * 2
@@ -127,7 +129,7 @@ def test_all_trials_fail(options, capsys):
     options["model"] = Failing(("none", "recurrent", "lambda"))
     with pytest.raises(RecdropError) as caught:
         rdt.tune(data(), data(), **{**options, "max_trials": 5, "verbose": 1})
-    words = "trial 0 (1 of 5)  failed: ValueError: the loss went to the moon  "
+    words = "trial 0 (1 of 5)  none  failed: ValueError: the loss went to the moon  "
     assert words in capsys.readouterr().out
     first, second, *_ = str(caught.value).splitlines()
     assert "none was completed" in first

@@ -102,7 +102,7 @@ def test_what_is_shown(monkeypatch):
     assert lines[1].split()[-6:] == ["2", "complete", "1", "pruned", "22m30s", "left"]
     assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 1"
     assert lines[3] == "gain 0.1250 over the same without dropout, so far"
-    assert lines[4] == "now  trial 3  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
+    assert lines[4] == "now  trial 3  none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
 RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
@@ -114,7 +114,7 @@ RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
         # The trials of a search that was killed do not run.
         ((*RUNNING, SearchEnded(status="KILLED")), "1 of 20 trials", "now"),
         ((*RUNNING, started(), trial(0, **DROPPED)), "now trial 0", "best"),
-        ((started(), trial(0, wrapper="[red]none")), "wrapper=[red]none", "best"),
+        ((started(), trial(0, wrapper="[red]none")), "trial 0 [red]none", "best"),
         ((*FIRST, CONFIRMING, confirmed(0, 0)), "30s left", "40s"),
     ],
 )
@@ -130,6 +130,8 @@ def test_a_confirmation_counts_what_belongs_to_it():
     assert "confirming 2/4" in drawn(started(), *earlier, started(), CONFIRMING)
     resumed = [*earlier, started(), CONFIRMING, confirmed(1, 0), confirmed(1, 1)]
     assert "confirming 3/4" in drawn(started(), *resumed)
+    second_round = replace(CONFIRMING, trial_ids=["1"], seeds=4)
+    assert "confirming 5/6" in drawn(started(), CONFIRMING, *DONE, second_round, confirmed(1, 2))
     more_seeds = [confirmed(number, repeat) for number in (0, 1) for repeat in range(5)]
     assert "confirming 4/4" in drawn(started(), *more_seeds, CONFIRMING)
 
@@ -137,19 +139,22 @@ def test_a_confirmation_counts_what_belongs_to_it():
 def test_several_workers():
     running = [trial(number, **DROPPED) for number in range(10)]
     text = drawn(started(), *running, epoch(0, 2, execution=1, loss=1.0), workers=10)
-    first = "trial 0  wrapper=recurrent placement=input+recurrent rate=0.3  training 2 epoch 3/30"
+    first = "trial 0  recurrent, input+recurrent, rate 0.3  training 2 epoch 3/30"
     assert first in text
     assert text.count("building") == 7
     assert "and 2 more" in text
 
 
 def test_the_time_left(monkeypatch):
-    """No more time than the search has, no more trials than configurations, interrupted ones again."""
+    """No more time than the search has, no more trials than configurations, interrupted ones again; the
+    confirmation, whose trainings take as long as a trial that was not pruned."""
     monkeypatch.setattr("time.time", lambda: 100.0)
     first = (trial(0), ended(0, 100.0, score=1.0))
     assert "1m00s left" in drawn(started(info={"timeout": 160.0}), *first)
     assert "3m20s left" in drawn(started(configurations=3), *first)
     assert "31m40s left" in drawn(started(), *first, trial(1), ended(1, 101.0, "INTERRUPTED"))
+    two = (trial(0, 0.0), ended(0, 80.0, score=1.0), trial(1, 80.0), ended(1, 100.0, "PRUNED"))
+    assert "39m50s left" in drawn(started(info={"confirmation": 18}, max_trials=21), *two)
 
 
 def test_the_first_trial_tells_how_long_all_of_them_take():
@@ -158,11 +163,13 @@ def test_the_first_trial_tells_how_long_all_of_them_take():
     first = (trial(0, noon), ended(0, noon + 60, score=0.5))
     line, forecast = printed(search, *first)
     assert line.endswith("eta 19m00s")
-    assert forecast == "Going by the first trial, all of them take about 20m00s, until 12:20."
+    assert forecast == "Going by the first trial, the search takes about 20m00s, until 12:20."
     long = (trial(0, noon), ended(0, noon + 86_400, score=0.5))
     assert printed(search, *long)[1].endswith(", until 2026-09-21 12:00.")
     interrupted = (trial(0, noon), ended(0, noon + 5, status="INTERRUPTED"))
-    assert printed(search, *interrupted, search, *first)[1] == forecast
+    assert "20m05s" in printed(search, *interrupted, search, *first)[1]
+    before_the_clock_was_set_back = started(time=noon + 10**7)
+    assert "19m00s" in printed(before_the_clock_was_set_back, *first)[1]
     second = (trial(1, noon + 60), ended(1, noon + 80, score=0.4))
     for others in ((search, *first, *second), (replace(search, max_trials=1), *first)):
         assert len(printed(*others)) == 1
@@ -178,9 +185,17 @@ FAILED = replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 
     [
         (
             TWO,
-            "trial 1 (2 of 20)  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; "
-            "gain 0.2500 over the same without dropout, so far)  wrapper=recurrent "
-            "placement=input+recurrent rate=0.3  19.0 s  eta 4m12s",
+            "trial 1 (2 of 20)  recurrent, input+recurrent, rate 0.3  val_loss 0.2500  best so far  19.0 s  "
+            "eta 4m12s",
+        ),
+        (
+            (
+                *FIRST,
+                trial(1, **DROPPED, units=64, learning_rate=1 / 300),
+                ended(1, 19.0, score=0.75),
+            ),
+            "trial 1 (2 of 20)  recurrent, input+recurrent, rate 0.3, …  val_loss 0.7500  "
+            "best 0.5000 (trial 0)  19.0 s  eta 4m12s",
         ),
         (
             (*FIRST, trial(1), epoch(1, 0), ended(1, 19.0, "PRUNED", 0.75)),
@@ -192,8 +207,8 @@ FAILED = replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 
         ),
         (
             (started(), trial(0, **LAYERS), ended(0, score=0.5)),
-            "trial 0 (1 of 20)  val_loss 0.5000 (best 0.5000: enc recurrent, input, rate 0.3; dec none)  "
-            "enc/wrapper=recurrent enc/placement=input enc/rate=0.3 dec/wrapper=none  9.0 s  eta 2m51s",
+            "trial 0 (1 of 20)  enc recurrent, input, rate 0.3; dec none  val_loss 0.5000  best so far  "
+            "9.0 s  eta 2m51s",
         ),
         (
             (*FIRST, trial(1), WorkerLost(worker="worker 2", trial_id="1", reason="out of memory")),
@@ -315,7 +330,7 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
     assert terminal.process.returncode == -signal.SIGINT
     assert lines[-4:-2] == ["KeyboardInterrupt", "Interrupted. Finished trials are kept in p."]
     assert lines[-2].startswith("Best so far: val_loss 0.")
-    assert " with wrapper=" in lines[-2]
+    assert lines[-2].endswith(")")
     assert lines[-1] == 'To resume: run again with directory="p"'
     assert not any(line.startswith(("╭", "│", "╰")) for line in lines)
     events = Journal(tmp_path / "p" / "events.jsonl").read()

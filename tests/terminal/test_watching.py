@@ -59,11 +59,11 @@ def test_a_running_search(tmp_path, writing, monkeypatch):
     assert found.lines()[:4] == [
         f"search      {tmp_path} is running {PROCESS}",
         "trials      2 of at most 9: 1 complete, 1 running",
-        "best        val_loss 0.6667 with wrapper=none rate=0 (trial 0)",
+        "best        val_loss 0.6667 with none, rate 0 (trial 0)",
         "time        40s, about 18s left",
     ]
     (now,) = found.lines()[4:]
-    assert now.startswith("now         trial 1  wrapper=recurrent rate=0.1  epoch 3/9  loss 0.3333")
+    assert now.startswith("now         trial 1  recurrent, rate 0.1  epoch 3/9  loss 0.3333")
     writing(EpochEnded(trial_id="1", epoch=3, metrics={"loss": float("nan")}, seconds=1.0))
     data = json.loads(json.dumps(Watched(tmp_path).to_dict(), allow_nan=False))
     assert data["state"] == "running"
