@@ -61,7 +61,7 @@ def seconds_left(
     limit = search.info.get("timeout")
     if limit:
         left = min(left, max(0.0, search.time + float(limit) - now))
-    return left + search.info.get(CONFIRMATION, 0) * _whole_trial(records, mean) / workers
+    return left + float(search.info.get(CONFIRMATION, 0)) * _whole_trial(records, mean) / workers
 
 
 def _whole_trial(records: Records, otherwise: float) -> float:
