@@ -85,7 +85,7 @@ def test_names_reach_the_terminal_as_plain_text(tmp_path):
         assert "here forged" in output
         assert "\x1b" not in output
         assert "\nforged" not in output
-    assert r"wrapper=\x1b[2J" in called("status", tmp_path).output
+    assert r"with \x1b[2J" in called("status", tmp_path).output
     forget_stop(tmp_path)
 
 
