@@ -1,13 +1,32 @@
 "use strict";
+// Draws the panels of a figure below each other.
+function stack(data, layout) {
+  const panels = new Set(data.map((trace) => trace.xaxis)).size;
+  for (let i = 0; i < panels; i++) {
+    const axis = i ? i + 1 : "", top = 1 - (i + 0.3) / panels;
+    const domain = [1 - (i + 1) / panels, top], { title } = layout.yaxis;
+    layout[`xaxis${axis}`].domain = [0, 1];
+    Object.assign(layout[`yaxis${axis}`], { domain, title, showticklabels: true });
+    Object.assign(layout.annotations[i], { x: 0.5, y: top });
+  }
+  layout.height = 100 + 210 * panels;
+}
 for (const place of document.querySelectorAll(".figure")) {
   const { data, layout } = JSON.parse(place.querySelector("script").textContent);
-  const narrow = place.clientWidth < 500, wide = layout.xaxis2 || data[0].type === "parcoords";
-  if (place.clientWidth < 700 && (wide || layout.yaxis.automargin)) {
-    layout.width = 700;  // Panels, parallel axes and long names would overlap, so these are scrolled.
+  const narrow = place.clientWidth < 700;
+  if (narrow && data[0].type === "parcoords") {
+    layout.width = 700;  // Its axes would overlap, so it is scrolled.
   } else if (narrow) {
+    layout.font.size = 11;
     layout.legend = { orientation: "h", y: 1, yanchor: "bottom" };
     const corner = { x: 1, xanchor: "right", y: 1, yanchor: "top" };
-    for (const note of layout.annotations ?? []) Object.assign(note, corner);
+    for (const note of layout.annotations ?? []) if (note.x > 1) Object.assign(note, corner);
+    if (layout.xaxis2) stack(data, layout);
+    if (layout.yaxis.automargin) {  // Long names.
+      data[0].y = data[0].y.map((name) => name.replace(" (", "<br>("));
+      layout.xaxis.title.text = layout.xaxis.title.text.replace("the same without dropout", "0");
+    }
+    place.style.height = `${layout.height}px`;
   }
   const { width } = layout, options = { responsive: true, displaylogo: false };
   Plotly.newPlot(place, data, layout, narrow ? { ...options, displayModeBar: false } : options);

@@ -12,6 +12,7 @@ import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.files import JOURNAL
+from tests.browser import running_browser
 from tests.small_search import Failing, data, tuned
 
 
@@ -83,6 +84,25 @@ def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch)
     assert page.stat().st_size > 1_000_000
     # A folder with a report in it is still the folder of its search.
     assert called().exit_code == 0
+
+
+@pytest.mark.heavy
+def test_figures_fit_a_phone(planted, confirmed, tmp_path):
+    """All texts of a figure are on the screen, except for parallel axes, which are scrolled."""
+    cut_off = """return [...document.querySelectorAll('.figure')].flatMap(figure => {
+        const place = figure.getBoundingClientRect();
+        return figure.querySelector('.parcoords') ? [] : [...figure.querySelectorAll('text')].filter(text => {
+            const { left, right } = text.getBoundingClientRect();
+            return left < place.left || right > place.right;
+        }).map(text => text.textContent)})"""
+    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    with running_browser() as browser:
+        browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        for result, texts in (planted, {"output", "zoneout"}), (confirmed, {"worse ← 0 → better"}):
+            browser.open(result.report(tmp_path / "report.html").as_uri())
+            browser.wait(lambda: browser.count(".infolayer") == browser.count(".figure"), "figures")
+            assert texts <= set(browser.all_texts(".figure text"))
+            assert browser.driver.execute_script(cut_off) == []
 
 
 def test_a_search_that_is_under_way(tmp_path, planted_uri):
