@@ -79,7 +79,7 @@ def page_of(uri: str, search_id: str) -> str:
         raise RecdropError(f"{hide(uri)}: {reason(failure, uri)}") from None
     if experiment is None:
         raise RecdropError(f"{hide(uri)} has no run of this search: `recdrop-tune sync` writes it.")
-    # The view is stored when the search ends.
+    # The search may have lacked the permission to store its view.
     has_view = view_tag(search_id) in experiment.tags
     ascending = not runs[0].data.params.get("direction", "min").startswith("max")
     shown = hide(uri)

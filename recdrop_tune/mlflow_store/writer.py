@@ -214,19 +214,13 @@ class MLflowWriter:
             self._save(contents, contents.result)
         if contents.is_description_new:
             self._describe(contents)
+            self._write_view(contents)
         self._write_run(run)
         self._runs.inputs(run.run_id, contents.data)
         for trial_id, new in contents.confirmations.items():
             if trial_id in self.run_ids:
                 self._runs.write(self.run_ids[trial_id], points=new)
         if run.end is not None:
-            about, records = contents.search, contents.records.trials.values()
-            trials = [record.hyperparameters for record in records]
-            shown = view(about.search_id, about.objective, about.direction != "max", trials)
-            with suppress(MlflowException):  # The user may lack the permission.
-                self._runs.client.set_experiment_tag(
-                    self._runs.experiment_id, view_tag(about.search_id), shown
-                )
             self._runs.end(run.run_id, *run.end)
         contents.mark_written()
 
@@ -261,6 +255,16 @@ class MLflowWriter:
         links = links_of(self._uri, runs.experiment_id, run.run_id, contents.search, report)
         folder = None if contents.alive else self._journal.path.parent
         run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
+
+    def _write_view(self, contents: SearchContents) -> None:
+        """Writes the view of the trials; its columns are the hyperparameters that differ so far."""
+        about, records = contents.search, contents.records.trials.values()
+        trials = [record.hyperparameters for record in records]
+        shown = view(about.search_id, about.objective, about.direction != "max", trials)
+        with suppress(MlflowException):  # The user may lack the permission.
+            self._runs.client.set_experiment_tag(
+                self._runs.experiment_id, view_tag(about.search_id), shown
+            )
 
     @contextmanager
     def _failures_explained(self) -> Iterator[None]:

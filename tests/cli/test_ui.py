@@ -1,5 +1,6 @@
 """Tests for `recdrop-tune ui`: the command as a process, with real servers on loopback."""
 
+import json
 import os
 import signal
 import socket
@@ -14,10 +15,12 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import doctor, main
+from recdrop_tune.cli.ui import page_of
 from recdrop_tune.mlflow_store import track
 from tests.forks import hearing_ctrl_c
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
+from tests.tracked_events import Sender, started, trial
 
 
 def search(folder, uri, name="speech"):
@@ -116,6 +119,17 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
         assert output.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
         assert output.endswith(f"viewStateShareKey=recdrop-{newest.search_id}\n")
         assert server.answers()
+
+
+def test_a_running_search_has_the_columns_of_its_hyperparameters(tmp_path, new_store):
+    uri = new_store(tmp_path)
+    sender = Sender(tmp_path, uri)
+    sender.send(started(), *trial(0), *trial(1))
+    assert page_of(uri, "s").endswith("&viewStateShareKey=recdrop-s")
+    tags = MlflowClient(uri).get_experiment_by_name("speech").tags
+    columns = json.loads(tags["mlflow.sharedViewState.recdrop-s"])["selectedColumns"]
+    assert {"params.`wrapper`", "params.`rate`"} <= {*columns}
+    sender.close()
 
 
 @pytest.mark.parametrize(
