@@ -121,6 +121,8 @@ def test_notebook(name, tmp_path, monkeypatch):
     client.execute()  # It raises what a cell raises.
     kinds = [set(output.get("data", ())) for cell in cells for output in cell.outputs]
     assert sum("text/html" in kind for kind in kinds) >= 3
+    # A page that is made of the notebook shows its figures, too.
+    assert all("text/html" in kind for kind in kinds if any("plotly" in form for form in kind))
     assert f"`{name}`" in (ROOT / "docs/examples.md").read_text(encoding="utf-8")
 
 

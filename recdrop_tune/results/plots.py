@@ -71,6 +71,32 @@ _LONGEST = 60
 """The longest text of a value, in characters."""
 
 
+class Figure(go.Figure):
+    """A Plotly figure that a notebook exported to HTML shows too.
+
+    In a notebook, Plotly's default is a form for JupyterLab or VS Code alone, and an exported page is blank.
+    Here HTML is added. It loads plotly.js from Plotly's CDN, as `notebook_connected` does, because a copy
+    would add 5 MB to the notebook.
+    """
+
+    def show(self, renderer: str | None = None, **options: Any) -> None:
+        """Shows the figure; see `plotly.io.show`."""
+        default = pio.renderers.default
+        if renderer is None and default in _FRONTENDS:
+            renderer = f"{default}+notebook_connected"
+        super().show(renderer, **options)
+
+    def _ipython_display_(self) -> None:
+        if pio.renderers.render_on_display and pio.renderers.default in _FRONTENDS:
+            self.show()
+        else:
+            super()._ipython_display_()
+
+
+_FRONTENDS = ("plotly_mimetype", "vscode")
+"""Plotly's default renderers in notebooks that only draw figures in the frontend."""
+
+
 def figures(found: Found) -> dict[str, go.Figure]:
     """Draws every figure that the search has data for; returns them by name."""
     drawn = {
@@ -110,7 +136,7 @@ def _figure(title: str, **layout: Any) -> go.Figure:
         "hovermode": "closest",
         "legend": {"tracegroupgap": 0},
     }
-    return go.Figure(layout={**look, **layout})
+    return Figure(layout={**look, **layout})
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -377,6 +403,7 @@ def _score_by_dropout(found: Found) -> go.Figure | None:
         x_title="rate: share dropped",
         vertical_spacing=0.28 / down,
         horizontal_spacing=0.03,
+        figure=Figure(),
     )
     title = f"{shown(name)} by wrapper, placement and rate"
     look = _figure(title, height=220 + 250 * down).layout.to_plotly_json()
@@ -536,7 +563,9 @@ def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str
 def pareto_figure(found: Found, front: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
     """Draws the complete trials and their Pareto front, a panel for each pair of metrics."""
     pairs = list(combinations(metrics, 2))
-    grid = make_subplots(rows=len(pairs), cols=1, vertical_spacing=0.2 / len(pairs))
+    grid = make_subplots(
+        rows=len(pairs), cols=1, vertical_spacing=0.2 / len(pairs), figure=Figure()
+    )
     look = _figure("Pareto front", height=100 + 380 * len(pairs)).layout.to_plotly_json()
     grid.layout.template = look.pop("template")
     grid.update_layout(look)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras_tuner as kt
 import numpy as np
 import pandas as pd
+import plotly.io as pio
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
@@ -212,6 +213,18 @@ def test_what_there_is_no_data_for_is_left_out(view):
     unasked = replace(view, columns={"units": "units"}, offered={})
     assert "score_by_dropout" not in figures(unasked)
     assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}
+
+
+@pytest.mark.parametrize("display", ["show", "_ipython_display_"])
+@pytest.mark.parametrize("default", ["plotly_mimetype", "json"])
+def test_figures_have_html_for_an_exported_notebook(plots, monkeypatch, capsys, display, default):
+    """Without a notebook, IPython prints the forms. A renderer that the user has chosen is enough."""
+    monkeypatch.setattr(pio.renderers, "default", default)
+    getattr(plots["score_by_dropout"], display)()
+    shown = capsys.readouterr().out
+    assert ("cdn.plot.ly" in shown) == (default == "plotly_mimetype")
+    forms = ("application/json", "application/vnd.plotly.v1+json")
+    assert [form in shown for form in forms] == [default == "json", default != "json"]
 
 
 def test_names_and_values_cannot_be_markup(view):
