@@ -284,7 +284,11 @@ class OptunaOracle(kt.Oracle):
                 values = self._propose(trial_id)
         except Exception as failure:  # Any storage or sampler can raise; see `create_trial`.
             self._failure = failure
-        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
+        if values is not None:
+            return {"status": "RUNNING", "values": values}
+        # A running trial can add hyperparameters, and so configurations to try.
+        waits = self.ongoing_trials and not over and self._failure is None
+        return {"status": "IDLE" if waits else "STOPPED"}
 
     def _propose(self, trial_id: str) -> Values | None:
         space, tried = self.hyperparameters.space, keys_of_trials(self)
@@ -368,13 +372,20 @@ class OptunaOracle(kt.Oracle):
             return
         trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
 
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
         """Ends a trial in the study too; see `keras_tuner.Oracle.end_trial`.
+
+        Args:
+            trial: The trial; or its id, as in tuners that were written for Keras Tuner 1.1.
+            status: The status, if `trial` is an id. `"COMPLETE"` is `"COMPLETED"` too.
 
         Raises:
             TooManyFailuresError: Too many trials failed in a row.
         """
         with self._lock:
+            if isinstance(trial, str):
+                trial = copy.copy(self.trials[trial])
+                trial.status = "COMPLETED" if status == "COMPLETE" else status
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)

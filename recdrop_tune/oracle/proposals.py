@@ -8,11 +8,11 @@ from itertools import islice, product
 from typing import Any
 
 import numpy as np
-from optuna.samplers import BruteForceSampler, GridSampler
 
 from recdrop_tune.catalog import TECHNIQUES, noise
 from recdrop_tune.oracle.conditions import is_active, parameters_of, plain, to_value, walk
 from recdrop_tune.oracle.parameters import Candidates, Encoding, Key, Values, combinations
+from recdrop_tune.oracle.samplers import EXHAUSTIVE
 from recdrop_tune.oracle.study import as_optuna
 from recdrop_tune.oracle.twins import active_values, is_wrapper, offers_none
 from recdrop_tune.spaces import plain_names
@@ -89,7 +89,7 @@ def limits(oracle: Any) -> Callable[[Values], bool]:
     Trials without dropout are limited to a share, and no cell is tried a third time before another one's
     first. Both follow from the trials, so they hold with several workers and after a restart.
     """
-    if isinstance(oracle.study.sampler, BruteForceSampler | GridSampler):
+    if isinstance(oracle.study.sampler, EXHAUSTIVE):
         return lambda values: False
     space = oracle.hyperparameters.space
     tried = [active_values(trial.hyperparameters) for trial in oracle.trials.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from math import isinf
 from typing import Any
@@ -20,8 +20,11 @@ from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 
 
-class GridSampler(optuna.samplers.BruteForceSampler):
-    """Tries every configuration of a conditional space once, in random order."""
+class GridSampler(optuna.samplers.RandomSampler):
+    """Draws at random, and only from ranges with steps: an `OptunaOracle` then tries all of them, each once.
+
+    The space can grow during the search, which Optuna's `BruteForceSampler` does not allow.
+    """
 
     def sample_independent(
         self,
@@ -38,11 +41,9 @@ class GridSampler(optuna.samplers.BruteForceSampler):
             raise invalid_argument("sampler", expected=expected, received=param_name)
         return super().sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(self, *args: Any) -> None:
-        """Does not stop the study after the last configuration: outside of `optimize` Optuna raises there."""
-        with suppress(RuntimeError):
-            super().after_trial(*args)
 
+EXHAUSTIVE = (GridSampler, optuna.samplers.BruteForceSampler, optuna.samplers.GridSampler)
+"""The samplers that are to try everything."""
 
 _SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": optuna.samplers.CmaEsSampler,

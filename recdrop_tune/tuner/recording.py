@@ -337,17 +337,18 @@ class TrackedOracle:
         status = "IDLE" if self._oracle.ongoing_trials else "STOPPED"
         return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
 
-    def end_trial(self, trial: Any) -> Any:
-        """Ends a trial, and reports its end."""
+    def end_trial(self, trial: Any, *status: str) -> Any:
+        """Ends a trial, and reports its end. A `status` goes with an id; see `OptunaOracle.end_trial`."""
+        trial_id = getattr(trial, "trial_id", trial)
         try:
-            answer = self._oracle.end_trial(trial)
+            answer = self._oracle.end_trial(trial, *status)
         except Exception as error:
             # After too many failures Keras Tuner raises, and the trial has ended all the same. A trial whose
             # end could not be written runs again.
             if not is_disk_failure(error):
-                self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
+                self._reporter.trial_ended(self._oracle.get_trial(trial_id))
             raise
-        self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
+        self._reporter.trial_ended(self._oracle.get_trial(trial_id))
         return answer
 
     def __getattr__(self, name: str) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.oracle.conditions import parents_first
 
@@ -103,6 +104,40 @@ def test_a_grid_needs_steps(tmp_path):
     hp.Float("learning_rate", 1e-4, 1e-2, sampling="log")
     with pytest.raises(InvalidArgumentError, match=r"needs a `step`.*learning_rate"):
         make_tuner(tmp_path, hp, sampler="grid").search()
+
+
+def units_of_layers(hp):
+    for number in range(hp.Int("layers", 1, 2)):
+        hp.Choice(f"units_{number}", [4, 8])
+    return hp["units_0"]
+
+
+def test_a_grid_goes_through_a_space_that_grows(tmp_path):
+    """The first trial adds the units of a second layer; a worker that has no more to try waits for it."""
+    hp = kt.HyperParameters()
+    hp.Fixed("layers", 2)
+    hp.Choice("units_0", [4])
+    tuner = make_tuner(tmp_path, hp, units_of_layers, sampler="grid")
+    tuner.oracle.create_trial("another worker")
+    assert tuner.oracle.create_trial("tuner0").status == "IDLE"
+    grown = make_tuner(tmp_path / "grown", kt.HyperParameters(), units_of_layers, sampler="grid")
+    units_of_layers(grown.oracle.hyperparameters)
+    grown.search()
+    assert len({tuple(sorted(each.items())) for each in values(grown)}) == len(values(grown)) == 8
+
+
+def test_a_trial_is_ended_as_in_keras_tuner_1_1(tmp_path):
+    class Old(Formula):
+        def on_trial_end(self, trial):
+            self.oracle.end_trial(trial.trial_id, "COMPLETE")
+
+    oracle = OptunaOracle(kt.Objective("score", "min"), 3, hyperparameters=dropout_space(), seed=0)
+    tuner = Old(oracle, directory=tmp_path, project_name="project")
+    with track(tuner) as tracking:
+        tuner.search(verbose=0)
+    assert states(oracle) == [TrialState.COMPLETE] * 3
+    scores = [each.score for each in tracking.records.trials.values()]
+    assert scores == [loss(each.hyperparameters) for each in oracle.trials.values()]
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ SLOW = [[3.0] * 3 + [1.0] * 7, [3.0] * 3 + [1.1] * 7, [3.0] * 10]
         (LEVELS, [2.5] * 10, 2),
         (LEVELS, [1.5] * 10, None),
         (LEVELS, [0.5] * 4 + [1.2] * 6, None),  # Its best counts.
+        (LEVELS, [np.nan] + [2.5] * 9, 2),
         (SLOW, [2.0] * 10, 4),  # It keeps up until the first rung only.
     ],
 )
