@@ -31,7 +31,7 @@ from recdrop_tune.oracle.scores import (
     reached,
     single_objective,
 )
-from recdrop_tune.oracle.study import as_optuna, study_of
+from recdrop_tune.oracle.study import as_optuna, delete_study, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.trial_files import (
     damage_named,
@@ -72,6 +72,7 @@ __all__ = [
     "check_names",
     "configuration_name",
     "damage_named",
+    "delete_study",
     "exhausted",
     "fewer_than_trials",
     "forget_metrics",

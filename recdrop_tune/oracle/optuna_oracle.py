@@ -70,7 +70,8 @@ class OptunaOracle(kt.Oracle):
         storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
             default the study is in memory, and made from the trials whenever the search is opened. The
             storage is trusted: Optuna's CMA-ES unpickles its state from it.
-        study_name: Name of the study in the storage; by default the name of the project.
+        study_name: Name of the study in the storage; by default the name of the project and a part of the
+            search's id.
         try_first: Configurations to try first, in this order: values by the names of hyperparameters, as in
             `trial.hyperparameters.values` or a row of a table. Hyperparameters left out get their middle
             value.
@@ -134,6 +135,7 @@ class OptunaOracle(kt.Oracle):
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
+        self.search_id: str | None = None  # Only a search with a storage has one; see `open_study`.
         folders = map(os.path.realpath, as_folders("warm_start", warm_start))
         self.warm_start = list(dict.fromkeys(folders))
         if self.warm_start and sampler in BLIND:
@@ -426,13 +428,15 @@ class OptunaOracle(kt.Oracle):
         restore(self)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the search, with the layers whose dropout is known."""
-        return {**super().get_state(), "returns_steps": self.returns_steps}
+        """Returns the state of the search, with its id and the layers whose dropout is known."""
+        own = {"returns_steps": self.returns_steps, "search_id": self.search_id}
+        return {**super().get_state(), **own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
         self.returns_steps = dict(state.get("returns_steps", {}))
+        self.search_id = state.get("search_id")
         self._close_study()
 
     def _begin(self, trial_id: str, values: Values) -> Values:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -32,10 +34,13 @@ from recdrop_tune.oracle.conditions import (
 from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, metrics_at
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
-from recdrop_tune.oracle.trial_files import ENDED
+from recdrop_tune.oracle.trial_files import ENDED, read_object, save_state
 
 ID = "keras_tuner_id"
 """User attribute of Optuna's trials: Keras Tuner's id."""
+
+OWNER = "recdrop_search"
+"""User attribute of a study: the id of the search that it belongs to, which the oracle's file has too."""
 
 
 def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
@@ -44,27 +49,18 @@ def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
     Raises:
         ProjectError: The storage already holds a study of that name from another search.
     """
-    folder = Path(oracle._project_dir)  # Keras Tuner has no public name for it.
-    # Optuna's Hyperband assigns brackets by the study's name: a search in memory is to be the same in any
-    # folder.
-    name = oracle.study_name or ("search" if oracle.storage is None else folder.name)
     sampler = oracle.sampler if isinstance(oracle.sampler, BaseSampler) else None
-    options = {"study_name": name, "sampler": sampler, "pruner": oracle.pruner}
+    options = {"sampler": sampler, "pruner": oracle.pruner}
     with quiet_optuna():
         if oracle.storage is None:
-            study = _create(oracle, InMemoryStorage(), **options)
-        else:
-            with MAKING_TABLES:
-                storage = get_storage(oracle.storage)
-            study = _create(oracle, storage, load_if_exists=True, **options)
-        attributes = [each.user_attrs for each in study.get_trials(deepcopy=False)]
-        own = sum(WARM not in each for each in attributes)
-        if own and not oracle.trials and not (folder / "oracle.json").exists():
-            raise ProjectError(
-                f"The storage already holds a study named `{name}` of another search, with {own} "
-                "trials. Give another `study_name` or another storage."
+            # Optuna's Hyperband assigns brackets by the study's name: a search in memory is to be the same in
+            # any folder.
+            study = _create(
+                oracle, InMemoryStorage(), study_name=oracle.study_name or "search", **options
             )
-        known = [each.get(WARM) for each in attributes]
+        else:
+            study = _stored_study(oracle, **options)
+        known = [each.user_attrs.get(WARM) for each in study.get_trials(deepcopy=False)]
         study.add_trials(each for each in warm if each.user_attrs[WARM] not in known)
         _complete(study, oracle)
         if sampler is None:
@@ -72,6 +68,48 @@ def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
             begun = sum(WARM not in each.user_attrs for each in trials)
             study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
     return study
+
+
+def _stored_study(oracle: Any, **options: Any) -> optuna.Study:
+    """Opens the study of an oracle in its storage, or creates it; see `open_study`."""
+    path = Path(oracle._get_oracle_fname())
+    # A `keras_tuner.Tuner` that was killed in its first trial does not load the oracle.
+    oracle.search_id = oracle.search_id or _search_id(path) or uuid4().hex
+    name = _name_of_stored(oracle, path, oracle.search_id)
+    with MAKING_TABLES:
+        storage = get_storage(oracle.storage)
+    study = _create(oracle, storage, study_name=name, load_if_exists=True, **options)
+    owner, trials = study.user_attrs.get(OWNER), study.get_trials(deepcopy=False)
+    if owner is None and not trials:
+        # First, or a search that is killed in between would not know its own study.
+        save_state(oracle)
+        study.set_user_attr(OWNER, oracle.search_id)
+    elif owner != oracle.search_id:
+        raise ProjectError(
+            f"The storage already holds a study named `{name}` of another search, with {len(trials)} "
+            "trials. Give another `study_name` or another storage."
+        )
+    return study
+
+
+def delete_study(oracle: Any, path: Path) -> None:
+    """Deletes the study of an earlier search, whose oracle's file is at `path`, from the oracle's storage."""
+    with suppress(ProjectError, KeyError):  # The file is damaged; there is no such study.
+        search_id = _search_id(path)
+        if search_id is None or oracle.storage is None:
+            return
+        name = _name_of_stored(oracle, path, search_id)
+        study = optuna.load_study(study_name=name, storage=oracle.storage)
+        if study.user_attrs.get(OWNER) == search_id:
+            optuna.delete_study(study_name=name, storage=oracle.storage)
+
+
+def _search_id(path: Path) -> str | None:
+    return (read_object(path) or {}).get("search_id")
+
+
+def _name_of_stored(oracle: Any, path: Path, search_id: str) -> str:
+    return oracle.study_name or f"{path.parent.name}-{search_id!s:.8}"
 
 
 def _complete(study: optuna.Study, oracle: Any) -> None:

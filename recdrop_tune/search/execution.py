@@ -83,7 +83,7 @@ def run(plan: Plan) -> TuneResult:
         held = stack.enter_context(claim(plan.folder, plan.identity, config.seed, config.overwrite))
         check_confirmations(plan.folder)
         config = replace(config, seed=held.seed)
-        plan = replace(plan, search_id=held.id, config=config)
+        plan = replace(plan, config=config)
         if not isinstance(getattr(plan.model, "space", None), SearchSpace):
             _check_space(plan)
         tuner = plan.new_tuner()
@@ -101,7 +101,6 @@ def run(plan: Plan) -> TuneResult:
             tuner,
             [*progress, interrupts],
             config=replace(config, directory=folder),
-            search_id=held.id,
             resume_hint=f'run again with directory="{folder}"{keep}',
         )
         check_completed(tuner, ended)

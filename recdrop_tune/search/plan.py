@@ -39,7 +39,6 @@ class Plan:
         model: The hypermodel, or the function that builds its models.
         space: The search space as YAML, or the name of the hypermodel that defines it.
         config_file: The YAML file that describes the search, if one does.
-        search_id: Id of the search, from the project folder.
         process: The process that started it.
         resume_hint: How to resume it, in words or as a command.
     """
@@ -50,7 +49,6 @@ class Plan:
     space: str
     goal: kt.Objective
     config_file: Path | None = None
-    search_id: str = ""
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
 
@@ -78,11 +76,6 @@ class Plan:
     def compilation_cache(self) -> bool | Path:
         """Whether to keep compiled code for other processes, or the folder for it."""
         return self.training.compilation_cache
-
-    @property
-    def study_name(self) -> str:
-        """Name of the Optuna study."""
-        return f"{self.folder.name}-{self.search_id[:8]}"
 
     @property
     def identity(self) -> dict[str, Any]:

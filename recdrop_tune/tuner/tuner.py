@@ -31,7 +31,9 @@ from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache, SameDraws
 from recdrop_tune.oracle import (
+    OptunaOracle,
     check_names,
+    delete_study,
     forget_metrics,
     read_object,
 )
@@ -155,6 +157,8 @@ class Tuner(kt.Tuner):
         if begun and read_object(own) is None:
             # Without this file, which is empty, Keras Tuner would train all trials again.
             write_atomically(own, "{}")
+        if given.get("overwrite") and isinstance(oracle, OptunaOracle):
+            delete_study(oracle, folder / "oracle.json")
         self._returned: list[Any] | None = None  # The results that `run_trial` below has reported.
         try:
             super().__init__(oracle, hypermodel, *args, **kwargs)
@@ -208,6 +212,7 @@ class Tuner(kt.Tuner):
         """Saves the search, so that it can be resumed even if it is killed in its first trial."""
         if is_local(self.oracle):
             delete_leftovers(self.project_dir)
+            getattr(self.oracle, "study", None)  # An `OptunaOracle` opens its study, or refuses it.
             self.save()
 
     def save(self) -> None:

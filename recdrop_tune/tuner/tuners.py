@@ -57,7 +57,6 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         sampler=settings.sampler or sampler,
         pruner=pruner,
         storage=settings.storage,
-        study_name=plan.study_name if settings.storage is not None else None,
         warm_start=settings.warm_start,
         twin_last=not config.confirm,  # A confirmation trains other twins.
         timeout=config.timeout,

@@ -12,6 +12,7 @@ from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.oracle.conditions import parents_first
+from recdrop_tune.tuner import Tuner
 
 
 def dropout_space() -> kt.HyperParameters:
@@ -171,11 +172,39 @@ def test_a_trial_left_running_in_a_storage_is_settled(tmp_path):
     assert states(again.oracle) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 
 
-def test_a_study_of_another_search_is_refused(tmp_path):
+class Reporting(Tuner):
+    """The same with this package's tuner."""
+
+    run_trial = Formula.run_trial
+    formula = staticmethod(loss)
+
+
+@pytest.mark.parametrize("kind", [Formula, Reporting])
+def test_a_study_belongs_to_one_search(tmp_path, kind):
     storage = f"sqlite:///{tmp_path}/studies.db"
-    make_tuner(tmp_path / "a", storage=storage, max_trials=1).search()
-    with pytest.raises(ProjectError, match=r"named `project` of another search, with 1 trials"):
-        make_tuner(tmp_path / "b", storage=storage, max_trials=1).search()
+
+    def search(folder, name, trials=1, **options):
+        oracle = OptunaOracle(
+            kt.Objective("score", "min"),
+            trials,
+            hyperparameters=dropout_space(),
+            storage=storage,
+            study_name=name,
+        )
+        tuner = kind(oracle, directory=tmp_path / folder, project_name="project", **options)
+        tuner.search(verbose=0)
+        return states(oracle)
+
+    assert search("a", "shared") == [TrialState.COMPLETE]
+    with pytest.raises(ProjectError, match=r"named `shared` of another search, with 1 trials"):
+        search("b", "shared")
+    assert not (tmp_path / "b" / "project" / "oracle.json").exists()
+    assert search("a", "shared", 2) == [TrialState.COMPLETE] * 2
+    # By default, folders of one name have studies of their own.
+    assert search("c", None) == search("d", None) == [TrialState.COMPLETE]
+    assert search("c", None, 3) == [TrialState.COMPLETE] * 3
+    if kind is Reporting:
+        assert search("a", "shared", overwrite=True) == [TrialState.COMPLETE]
 
 
 def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
