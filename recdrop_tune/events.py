@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
-"""How a trial can end. `PRUNED` trials were stopped early because they were not promising.
+"""How a trial can end. `PRUNED` trials were stopped early because they were not promising; those that Keras
+Tuner's Hyperband trains for a part of the epochs count as such.
 
 `RETRY` is not final: Keras Tuner runs the trial again under the same id. Neither is `INTERRUPTED`: the search
 ended while the trial was running (Ctrl-C, SIGTERM, a full disk), and runs it again when it resumes. `KILLED`

@@ -92,6 +92,11 @@ class TrialRecord:
         return None if self.ended is None else max(self.ended.time, self.started)
 
     @property
+    def total_epochs(self) -> int:
+        """How many epochs its model was trained, with those of a trial that Hyperband resumes."""
+        return self.epochs[-1].epoch + 1 if self.epochs else 0
+
+    @property
     def ms_per_step(self) -> float | None:
         """Milliseconds of a training step: the median of the epochs, of all trainings."""
         metrics = [each.metrics for each in (*self.epochs, *self.repeats)]
@@ -226,7 +231,7 @@ class Records:
         for each in trials:
             score = each.ended.score if each.ended else None
             row = [each.trial_id, each.number, each.state, score, each.best_epoch]
-            row += [len(each.epochs), each.seconds]
+            row += [each.total_epochs, each.seconds]
             writer.writerow([*row, *map(each.hyperparameters.get, names)])
         return text.getvalue()
 

@@ -52,7 +52,8 @@ class Planted(kt.HyperModel):
         for callback in (history, *callbacks):
             callback.set_model(model)
             callback.on_train_begin()
-        for epoch in range(self.epochs):
+        first, last = (hp.values.get(f"tuner/{name}") for name in ("initial_epoch", "epochs"))
+        for epoch in range(first or 0, last or self.epochs):
             for callback in (history, *callbacks):
                 callback.on_epoch_begin(epoch)
                 callback.on_epoch_end(epoch, self.metrics(hp, epoch))

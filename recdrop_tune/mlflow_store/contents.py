@@ -273,7 +273,7 @@ def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
         name: end.score,
         "objective_std": end.std,
         "best_epoch": record.best_epoch,
-        "epochs_run": len(record.epochs),
+        "epochs_run": record.total_epochs,
         "train_seconds": record.seconds,
         MILLISECONDS: record.ms_per_step,
         "n_params": record.parameters,

@@ -27,6 +27,7 @@ from recdrop_tune.oracle.samplers import quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
     forget_metrics,
+    is_cut_short,
     metrics_at,
     reached,
     single_objective,
@@ -79,6 +80,7 @@ __all__ = [
     "give_up",
     "has_dropout",
     "is_active",
+    "is_cut_short",
     "is_fixed",
     "is_wrapper",
     "make_pruner",

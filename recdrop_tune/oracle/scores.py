@@ -65,6 +65,11 @@ def reached(trial: Any, objective: Any) -> Reached:
     return Reached(int(step), value, metrics, std)
 
 
+def is_cut_short(trial: Any, most: int | None) -> bool:
+    """Returns whether Keras Tuner's Hyperband trained a trial for less than its `max_epochs`, `most`."""
+    return bool(trial.hyperparameters.values.get("tuner/epochs", most) != most)
+
+
 def forget_metrics(trial: Any) -> None:
     """Deletes the metrics of a Keras Tuner trial."""
     trial.metrics = type(trial.metrics)()

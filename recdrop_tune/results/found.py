@@ -38,6 +38,7 @@ class Found:
         values_of: Returns the active hyperparameters of a trial, or of its twin as `<trial>_twin`.
         gain: The best trial with dropout against its twin, in the search; `None` if one is not complete.
         where: Lines that name the project folder and the MLflow pages.
+        by_tune: Whether `tune` ran the search, so that it can be confirmed.
     """
 
     records: Records
@@ -53,6 +54,7 @@ class Found:
     values_of: Callable[[str], dict[str, Any]]
     gain: standing.Gain | None
     where: Sequence[str]
+    by_tune: bool
 
     # Trials.
 

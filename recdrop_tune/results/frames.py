@@ -110,7 +110,7 @@ def _row(
         **row,
         **({"state": INTERRUPTED} if waits else {}),
         "best_epoch": best_epoch,
-        "epochs": len(record.epochs),
+        "epochs": record.total_epochs,
         "seconds": record.seconds,
         "n_params": record.parameters,
     }

@@ -209,12 +209,14 @@ def _answer(found: Found) -> str:
         why = "its twin, the same settings without dropout, was not completed"
         if not all(standing.NONE in each for each in found.offered.values()):
             why = "the space does not offer `none`"
-        return f"{best}. What its dropout is worth is not known: {why}. `confirm=1` trains and compares both."
+        how = " `confirm=1` trains and compares both." if found.by_tune else ""
+        return f"{best}. What its dropout is worth is not known: {why}.{how}"
     twin = f"the same without dropout has {amount(gain.twin_score)} (trial {gain.twin.number})"
     number = found.trainings(gain.trial.trial_id)
     each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
     if gain.value <= 0:
-        return f"{best}; {twin}. No gain in {each}; `confirm=3` checks whether that holds."
+        how = "; `confirm=3` checks whether that holds" if found.by_tune else ""
+        return f"{best}; {twin}. No gain in {each}{how}."
     luck = f"This gain, {amount(gain.value)}, is from {each}"
     if gain.value < gain.spread:
         luck += f", whose scores vary more (standard deviation {amount(gain.spread)})"
@@ -222,7 +224,8 @@ def _answer(found: Found) -> str:
     if not math.isnan(gain.expected):
         again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
-    return f"{best}; {twin}. {luck}. `confirm=3` checks this."
+    how = " `confirm=3` checks this." if found.by_tune else ""
+    return f"{best}; {twin}. {luck}.{how}"
 
 
 def _data(found: Found) -> Iterator[str]:

@@ -17,10 +17,10 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError, plain
 from recdrop_tune.events import SearchStarted
-from recdrop_tune.files import JOURNAL, check_folder, check_trial_ids, inside, trial_folder
+from recdrop_tune.files import JOURNAL, SEARCH, check_folder, check_trial_ids, inside, trial_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
-from recdrop_tune.oracle import damage_named, settled, unnoted
+from recdrop_tune.oracle import damage_named, is_cut_short, settled, unnoted
 from recdrop_tune.records import Records
 
 _ORACLE = "oracle.json"
@@ -41,12 +41,14 @@ class StoredSearch:
         oracle: A plain `keras_tuner.Oracle` with the trials, which proposes nothing.
         records: The records of the journal.
         last: The search as it last started or resumed.
+        by_tune: Whether `tune` ran it.
     """
 
     project_dir: str
     oracle: Any
     records: Records
     last: SearchStarted
+    by_tune: bool
 
     def saved_model(self, trial_id: str) -> Any:
         """Loads the model that was saved with the result; a `RecdropError` unless it is that of the trial."""
@@ -106,7 +108,7 @@ def stored_search(directory: Path) -> StoredSearch:
         except ProjectError:  # Keras Tuner's own oracles write in place: the search can be running.
             time.sleep(0.2)
             _fill(oracle, directory)
-    return StoredSearch(str(directory), oracle, records, last)
+    return StoredSearch(str(directory), oracle, records, last, (directory / SEARCH).exists())
 
 
 def _fill(oracle: Any, directory: Path) -> None:
@@ -124,6 +126,10 @@ def _fill(oracle: Any, directory: Path) -> None:
     with damage_named(path, _ADVICE):
         for trial_id in unnoted(state, trials):
             del trials[trial_id]
+        for trial in trials.values():
+            # Its score does not compare with those of complete trials.
+            if trial.status == "COMPLETED" and is_cut_short(trial, state.get("max_epochs")):
+                trial.status = "STOPPED"
         order = settled(state, trials)["start_order"]
         oracle.hyperparameters = kt.HyperParameters.from_config(state["hyperparameters"])
     oracle.trials, oracle.start_order = trials, order

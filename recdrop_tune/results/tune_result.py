@@ -123,6 +123,7 @@ class TuneResult:
             values_of=self._values,
             gain=search_gain(self.search.records, oracle),
             where=self._where(),
+            by_tune=self.search.by_tune,
         )
 
     @cached_property
@@ -176,10 +177,10 @@ class TuneResult:
             >>> print(result.confirmation.verdict)
         """
         if self.confirm_again is None:
-            raise RecdropError(
-                "This result has no data to train with. Call `tune` with the arguments of the search, "
-                f'directory="{self.directory}" and `confirm`.'
-            )
+            how = f'Call `tune` with the arguments of the search, directory="{self.directory}" and `confirm`.'
+            if not self.search.by_tune:
+                how = "Only searches by `tune` can be confirmed."
+            raise RecdropError(f"This result has no data to train with. {how}")
         return self.confirm_again(confirm)
 
     @property
@@ -465,10 +466,13 @@ class TuneResult:
             >>> model = result.refit(np.concatenate([x, x_val]), np.concatenate([y, y_val]))
         """
         if self.train_again is None:
-            raise RecdropError(
-                "This result cannot build its models. Call `tune` with the arguments of the search and "
-                f'directory="{self.directory}", which trains nothing twice, or run `best_code()`.'
-            )
+            how = "Run `best_code()`"
+            if self.search.by_tune:
+                how += (
+                    f', or call `tune` with the arguments of the search and directory="{self.directory}", '
+                    "which trains nothing twice"
+                )
+            raise RecdropError(f"This result cannot build its models. {how}.")
         # A schedule moves the rate as in the search, where more epochs followed.
         total = self.search.last.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}

@@ -36,6 +36,7 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     OptunaOracle,
     TooManyFailuresError,
+    is_wrapper,
     read_object,
 )
 from recdrop_tune.ray_workers import Parcel, Team, connected, pack
@@ -94,6 +95,10 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(print_how_to_resume(plan.folder, how, config.verbose))
         if config.tuner_name == "optuna":
             lines += untried_lines(tuner.oracle)
+        if not any(map(is_wrapper, tuner.oracle.get_space().space)):
+            lines.append(
+                "No dropout is searched. In a build function, use `rdt.dropout_rnn(hp, layer)`."
+            )
         for line in lines if config.verbose else ():
             print(line, flush=True)
         folder = plan.folder.absolute()  # MLflow's readers are not in the current folder.

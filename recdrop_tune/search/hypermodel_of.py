@@ -151,7 +151,7 @@ class ObservedTrials(Extension):
         self.first_model = None  # Its memory is not needed any more.
         callbacks = list(kwargs.pop("callbacks", None) or [])
         validated = kwargs.get("validation_freq", 1) == 1
-        if not self._own_fit and validated and not any(map(_may_report, callbacks)):
+        if not self._own_fit and validated and not any(map(may_report, callbacks)):
             # A user-defined `fit` or callback can report the objective later.
             check = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: self._check(logs))
             callbacks.append(check)
@@ -172,7 +172,7 @@ class ObservedTrials(Extension):
             )
 
 
-def _may_report(callback: Any) -> bool:
+def may_report(callback: Any) -> bool:
     """Returns whether a user-defined callback sees the end of epochs, where it can log metrics."""
     kind = type(callback)
     own = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.backends import check_training, share_gpus
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.errors import invalid_argument, warn_caller
 from recdrop_tune.files import RUNS
-from recdrop_tune.hypermodels import task_in_words
+from recdrop_tune.hypermodels import has_own_fit, task_in_words
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.data import Data
@@ -22,6 +23,7 @@ from recdrop_tune.search.hypermodel_of import (
     as_hypermodel,
     check_fit_arguments,
     check_hypermodel_data,
+    may_report,
 )
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.references import as_function, call, model_named, resolved
@@ -150,6 +152,8 @@ def run_search(
     hypermodel, described = as_hypermodel(
         data.prepared_task or model, made["training"], config.space
     )
+    if not has_own_fit(hypermodel) and not any(map(may_report, training.callbacks)):
+        _warn_of_training_metric(goal.name, validation, training)
     check_hypermodel_data(hypermodel, made, config.batch_size, training.fit)
     if task is not None and config.verbose:
         x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
@@ -173,8 +177,7 @@ def _check_validation(objective: str, validation: Any, training: Training) -> No
     if training.cv is not None and validation is not None:
         expected = "None with `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
-    is_split = training.cv is not None or training.fit.get("validation_split")
-    if objective.startswith("val_") and validation is None and not is_split:
+    if objective.startswith("val_") and not _is_validated(validation, training):
         raise invalid_argument(
             "validation",
             expected=f"validation data, for the objective is {objective}",
@@ -182,6 +185,22 @@ def _check_validation(objective: str, validation: Any, training: Training) -> No
             fix="Pass them; or, with arrays, `training=rdt.Training(cv=5)` or "
             "`training=rdt.Training(fit={'validation_split': 0.2})`; or take another objective.",
         )
+
+
+def _warn_of_training_metric(objective: str, validation: Any, training: Training) -> None:
+    """Warns if there are validation data, and the objective is measured on the training data."""
+    if objective.startswith("val_") or objective == MILLISECONDS:
+        return
+    if _is_validated(validation, training):
+        warn_caller(
+            f"The objective `{objective}` is measured on the training data, which handicaps dropout. For the "
+            f'validation data, use objective="val_{objective}".'
+        )
+
+
+def _is_validated(validation: Any, training: Training) -> bool:
+    is_split = training.cv is not None or training.fit.get("validation_split")
+    return validation is not None or bool(is_split)
 
 
 def _new_folder(tracking: MLflow | None) -> Path:

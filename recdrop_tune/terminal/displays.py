@@ -100,7 +100,7 @@ class Progress:
                 self._print(f"{event.worker} was lost: {event.reason}{again}", "red")
 
     def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:
-        records, epochs = self._records, f"after {len(record.epochs)} epochs"
+        records, epochs = self._records, f"after {record.total_epochs} epochs"
         score = None if record.score is None else f"{records.objective} {amount(record.score)}"
         parts, style = [], "yellow"
         match event.status:

@@ -28,6 +28,7 @@ from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
     OptunaOracle,
     is_active,
+    is_cut_short,
     is_fixed,
     is_wrapper,
     other_names,
@@ -236,6 +237,9 @@ class TrialReporter(TrainingReporter):
         """Reports the end of a trial, now or at an earlier wall-clock time."""
         self.ends(trial.trial_id)
         status = events.STATES.get(trial.status, events.KILLED)
+        most = getattr(self._oracle, "max_epochs", None)
+        if status == events.COMPLETE and is_cut_short(trial, most):
+            status = events.PRUNED
         best, message = reached(trial, self._oracle.objective), trial.message
         is_nan = trial.score is not None and math.isnan(trial.score)
         if is_nan and not message and status != events.COMPLETE:

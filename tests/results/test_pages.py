@@ -115,7 +115,7 @@ def test_the_answer_of_a_search_comes_first(planted, trials, expected, words):
     own = records(*trials)
     gain = standing.gain(own)
     gain = gain and replace(gain, expected=expected)
-    found = replace(planted.found, records=own, gain=gain)
+    found = replace(planted.found, records=own, gain=gain, by_tune=True)
     assert words in outline(found)[0].lines[0]
 
 

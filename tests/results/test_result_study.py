@@ -3,8 +3,10 @@
 from datetime import datetime
 
 import keras_tuner as kt
+import pytest
 from optuna.trial import TrialState
 
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.results import TuneResult
 from tests.planted_search import SPACE, Planted, planted_result
 
@@ -47,8 +49,24 @@ def test_a_search_by_optuna_and_what_is_loaded_of_it(planted):
 
 
 def test_a_search_by_another_tuner(tmp_path, planted_uri):
-    oracle = kt.oracles.HyperbandOracle(kt.Objective("val_loss", "min"), max_epochs=8, seed=1)
+    oracle = kt.oracles.RandomSearchOracle(kt.Objective("val_loss", "min"), 20, seed=1)
     hypermodel = Planted({**SPACE, "cell": "gru"}, failing=None)
     result = planted_result(oracle, tmp_path, planted_uri, hypermodel)
     check(result)
     assert set(result.importances().index) <= {*SPACE, "placement"}
+
+
+def test_what_hyperband_trains_for_a_part_of_the_epochs_does_not_compare(tmp_path, planted_uri):
+    oracle = kt.oracles.HyperbandOracle(kt.Objective("val_loss", "min"), max_epochs=9, seed=1)
+    result = planted_result(oracle, tmp_path, planted_uri, Planted(failing=None))
+    check(result)
+    frame = result.trials
+    whole = frame["state"] == "COMPLETE"
+    # With those of the trial that it continues.
+    assert (set(frame["epochs"][whole]), set(frame["epochs"][~whole])) == ({9}, {1, 3})
+    assert (frame["best_epoch"] < frame["epochs"]).all()
+    assert result.wrappers["complete"].sum() == whole.sum()
+    # A search by `track` has no data to confirm with.
+    assert "`confirm=" not in result.summary()
+    with pytest.raises(RecdropError, match="Only searches by `tune` can be confirmed"):
+        result.confirm()

@@ -112,6 +112,21 @@ def test_folders_databases_storage_and_sampler(options, tmp_path, monkeypatch):
     assert result.ui_url.endswith("orderByAsc=false")
 
 
+def test_what_a_search_of_dropout_should_not_be(options, capsys):
+    def without_dropout(hp):
+        model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten()])
+        model.add(keras.layers.Dense(2, hp.Choice("activation", ["softmax", "sigmoid"])))
+        loss = "sparse_categorical_crossentropy"
+        model.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
+        return model
+
+    options |= {"model": without_dropout, "objective": "accuracy", "verbose": 1}
+    with pytest.warns(UserWarning, match=r'training data.*dropout.*objective="val_accuracy"'):
+        rdt.tune(data(), data(), **options)
+    line = "No dropout is searched. In a build function, use `rdt.dropout_rnn(hp, layer)`.\n"
+    assert line in capsys.readouterr().out
+
+
 def test_an_objective_that_is_not_reported(options, uri):
     options |= {"objective": kt.Objective("val_f1", "max"), "epochs": 50}
     options["tracking"] = rdt.MLflow("f1", uri=uri)
