@@ -162,6 +162,11 @@ class Records:
         return self.search.direction if self.search else "min"
 
     @property
+    def epochs(self) -> int | None:
+        """The most epochs of a training, if known."""
+        return self.search.info.get("epochs") if self.search else None
+
+    @property
     def seconds(self) -> float:
         """How long it ran, without the breaks between its sessions."""
         return sum(last - first for first, last in self._sessions)

@@ -290,16 +290,26 @@ def few_with_dropout(records: Records) -> str | None:
 
 
 def train_longer(records: Records) -> str | None:
-    """Advises more epochs if most of the best trials had their best epoch at the last one; else `None`."""
-    ends = [each.best_epoch + 1 for each in ranked(records)[:_BEST] if each.best_epoch is not None]
-    planned = records.search.info.get("epochs") if records.search else None
-    late = sum(end == planned for end in ends)
-    if planned == 1 or len(ends) < 2 or 2 * late <= len(ends):
+    """Advises more epochs if most trainings of the confirmation had their best epoch at the end; else `None`.
+
+    Without a confirmation, the best trials count.
+    """
+    confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]
+    best = confirmed or [each.best_epoch for each in ranked(records)[:_BEST]]
+    ends = [each + 1 for each in best if each is not None]
+    late = sum(end == records.epochs for end in ends)
+    if records.epochs == 1 or len(ends) < 2 or 2 * late <= len(ends):
         return None
+    which = "trainings" if confirmed else "best trials"
     return (
-        f"{late} of the {len(ends)} best trials had their best epoch at the end: train longer, with more "
-        "`epochs`."
+        f"Train longer: after {records.epochs} epochs, {late} of the {len(ends)} {which} had their best "
+        "epoch at the end"
     )
+
+
+def after_advice(advice: str | None, verdict: str) -> str:
+    """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
+    return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"
 
 
 def _keyed(

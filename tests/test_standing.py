@@ -162,7 +162,7 @@ def long_records(*ends, planned=4):
         (
             (3, 3, 3, 1, 1),
             {},
-            "3 of the 5 best trials had their best epoch at the end: train longer",
+            "Train longer: after 4 epochs, 3 of the 5 best trials had their best epoch at the end",
         ),
         ((3, 3, 1), {"planned": None}, None),  # How long a trial can train is not known.
         ((1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3), {}, None),  # The others are worse.
@@ -173,7 +173,20 @@ def long_records(*ends, planned=4):
 )
 def test_more_epochs_are_advised_if_the_best_trials_ended_at_their_best(ends, options, words):
     advice = standing.train_longer(long_records(*ends, **options))
-    assert (advice is None) if words is None else words in advice
+    assert advice == words
+
+
+def test_after_a_confirmation_its_trainings_tell_whether_they_were_long_enough():
+    found = long_records(3, 3, 3)
+    runs = [("0", False, 1), ("0", True, 3), ("1", False, 3)]
+    for id, twin, end in runs:
+        about = {"trial_id": id, "twin": twin, "repeat": 0, "seed": 0, "score": 1.0}
+        found.confirmations.append(ConfirmationEnded(**about, best_epoch=end))
+    advice = standing.train_longer(found)
+    assert "after 4 epochs, 2 of the 3 trainings" in advice
+    assert standing.after_advice(advice, "Dropout hurt.") == f"{advice}; dropout hurt."
+    found.confirmations.pop()
+    assert standing.train_longer(found) is None
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from recdrop_tune.results.intervals import (
     shrunk,
 )
 from recdrop_tune.results.stored import StoredSearch
-from recdrop_tune.standing import amount, gained
+from recdrop_tune.standing import after_advice, amount, gained, train_longer
 from recdrop_tune.terminal import dropout_words
 from recdrop_tune.tuner import readable
 
@@ -60,11 +60,12 @@ class Confirmation:
         table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `twin`
             (whether it is the twin of that trial, which the search has not tried), the active
             hyperparameters (`hp/<name>` if another column has the name), `search` (the score in the search),
-            `n` (trainings with a score), `failed` (those without), `mean` and `std` of the objective; `gain`
-            (over the twin; positive is better), `gain_low` and `gain_high` (its 95 % interval) and `outcome`
-            (of this configuration). The intervals hold for all configurations together. With test data, the
-            same for the objective on them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `outcome` is
-            on them; and the means of the other test metrics.
+            `n` (trainings with a score), `failed` (those without), `epochs` (the most of a training), `mean`
+            and `std` of the objective; `gain` (over the twin; positive is better), `gain_low` and `gain_high`
+            (its 95 % interval) and `outcome` (of this configuration). The intervals hold for all
+            configurations together. With test data, the same for the objective on them: `test_loss`,
+            `test_loss_std`, `test_gain`, ..., and `outcome` is on them; and the means of the other test
+            metrics.
         verdict: The conclusion, in a few sentences.
         outcome: `"helped"` if dropout helped in at least one configuration; else `"not known"` if that is
             open for one, `"no difference"` if it makes none in one, and `"hurt"` otherwise. It is judged by
@@ -203,6 +204,7 @@ class _Group:
             sorted({each.seeds for each in records.rounds}),
             records.rounds[0].max_seeds if records.rounds else 1,
         )
+        self.epochs, self.advice = records.epochs, train_longer(records)
         self._given_margin = records.rounds[-1].margin if records.rounds else None
         self.configurations: list[Configuration] = list(
             dict.fromkeys(zip(self.runs["trial_id"], self.runs["twin"], strict=True))
@@ -261,6 +263,7 @@ class _Group:
             gains=self.gains(metric),
             margin=self.margin(metric),
             messages={str(key): str(message) for key, message in failures.items()},
+            advice=self.advice,
         )
 
     @property
@@ -318,6 +321,7 @@ def _table(group: _Group) -> pd.DataFrame:
             mean, std, prefix = metric, f"{metric}_std", "test_"
         else:
             frame["n"], frame["failed"] = finite.count(), np.isinf(scores).sum()
+            frame["epochs"] = pd.Series(group.epochs, frame.index, "Int64")
             mean, std, prefix = "mean", "std", ""
         frame[mean], frame[std] = finite.mean(), finite.std()
         for end in ("gain", "low", "high"):
@@ -334,7 +338,7 @@ def _table(group: _Group) -> pd.DataFrame:
 
 
 _COLUMNS = {
-    *("trial_id", "number", "twin", "search", "n", "failed"),
+    *("trial_id", "number", "twin", "search", "n", "failed", "epochs"),
     *("mean", "std", "gain", "gain_low", "gain_high", "outcome"),
 }
 """Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
@@ -373,6 +377,7 @@ class Judgement:
         names: Those with dropout, in words.
         margin: The largest difference that does not matter.
         messages: The error of a failed training.
+        advice: See `train_longer`.
     """
 
     metric: str
@@ -382,6 +387,7 @@ class Judgement:
     gains: Mapping[str, PairedGain]
     margin: float
     messages: Mapping[str, str]
+    advice: str | None
 
     @property
     def outcome(self) -> str:
@@ -413,7 +419,7 @@ class Judgement:
 
 def verdict(judged: Judgement) -> str:
     """Writes the verdict."""
-    return " ".join([*_sentences(judged), *_failed(judged)])
+    return after_advice(judged.advice, " ".join([*_sentences(judged), *_failed(judged)]))
 
 
 def _sentences(judged: Judgement) -> list[str]:

@@ -118,7 +118,9 @@ def _outcome(found: Found) -> Iterator[str]:
     if found.confirmation is not None:
         yield from found.confirmation.verdict.splitlines()
     elif best is not None and not found.by_wrapper.empty:
-        yield _answer(found)
+        yield standing.after_advice(standing.train_longer(records), _answer(found))
+    elif (longer := standing.train_longer(records)) is not None:
+        yield f"{longer}."
     counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
@@ -152,7 +154,6 @@ def _outcome(found: Found) -> Iterator[str]:
         part = ", which was not trained on all data" if fold else ""
         yield f"The best model has the weights of its best {found.training_word}{part}."
     advice = (
-        standing.train_longer(records),
         standing.same_dropouts(records),
         standing.never_tried(found.by_wrapper),
         standing.few_with_dropout(records),

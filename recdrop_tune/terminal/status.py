@@ -117,7 +117,7 @@ def round_words(records: Records, event: ConfirmationStarted) -> str:
 
 def epoch_words(records: Records, event: EpochEnded) -> str:
     """Writes which epoch it is, out of how many: `training 2 epoch 3/10`."""
-    total = records.search.info.get("epochs") if records.search else None
+    total = records.epochs
     training = f"training {event.execution + 1} " if event.execution else ""
     return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 

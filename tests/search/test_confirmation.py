@@ -105,6 +105,8 @@ def test_each_configuration_with_dropout_is_compared_with_its_twin(result):
         assert row.test_loss_std == pytest.approx(own["test_loss"].std())
         assert row.test_accuracy == pytest.approx(own["test_accuracy"].mean())
     assert table["mean"].is_monotonic_increasing
+    assert set(table["epochs"]) == {2}
+    assert set(result.confirmation.brief()["epochs"]) == {"2"}
 
 
 def test_the_verdict_is_read_on_the_test_data_and_shown(result, tmp_path):
@@ -304,7 +306,7 @@ SCORES = pd.DataFrame(
 NAMES = {"a": "trial 1 (zoneout)", "b": "trial 2 (native)"}
 
 
-def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None):
+def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None, advice=None):
     pairs = [(each, f"{each} twin") for each in of if f"{each} twin" in scores]
     gains = paired_gains(scores, pairs, "min", margin=margin)
     return Judgement(
@@ -315,6 +317,7 @@ def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None):
         gains={own: gain for (own, _), gain in zip(pairs, gains, strict=True)},
         margin=margin,
         messages=messages or {},
+        advice=advice,
     )
 
 
@@ -353,8 +356,13 @@ FAILED = SCORES.assign(a=[0.20, math.inf, 0.18, math.inf, 0.24])
             r"Of trial 1 \(zoneout\) 2 of 5 trainings failed, without its dropout 0 \(ValueError: no\)",
         ),
         (judged(SCORES[["none"]], of=[]), "not known", "no configuration with dropout"),
+        (
+            judged(advice="Train longer: why"),
+            "helped",
+            r"^Train longer: why; dropout helped: trial 1",
+        ),
     ],
-    ids=["helped", "hurt", "equal", "mixed", "failed", "no dropout"],
+    ids=["helped", "hurt", "equal", "mixed", "failed", "no dropout", "short"],
 )
 def test_verdicts(judgement, outcome, words):
     said = verdict(judgement)
