@@ -45,6 +45,7 @@ NOISES = {
     # Student's t of 2.5 degrees of freedom, and one score in ten four times as far off; both of variance 1.
     "heavy tails": lambda rng: rng.standard_t(2.5) / np.sqrt(5),
     "outliers": lambda rng: rng.normal() * (4 if rng.random() < 0.1 else 1) / np.sqrt(2.5),
+    "exponential": lambda rng: rng.exponential() - 1,
 }
 
 
@@ -60,6 +61,8 @@ class Problem:
         spread: Returns the standard deviation of its scores over seeds.
         alike: Correlation of the scores of two configurations that are trained with the same seed.
         noise: One of `NOISES`.
+        rare: This share of the trainings with dropout is so many spreads worse, and the others are as much
+            better as leaves the mean where it is.
         fails: Returns the share of a configuration's trainings that fail, once the search is over.
         margin: The difference that does not matter; `None` for the default.
     """
@@ -70,6 +73,7 @@ class Problem:
     spread: Callable
     alike: float
     noise: str = "normal"
+    rare: tuple[float, float] = (0.0, 0.0)
     fails: Callable = lambda sample: 0.0
     margin: float | None = None
 
@@ -81,8 +85,12 @@ class Problem:
             draw: A number that is the same for all trainings with the same seed.
         """
         shared = NOISES[self.noise](np.random.default_rng(draw))
-        own = NOISES[self.noise](self.generator(sample, draw))
+        generator = self.generator(sample, draw)
+        own = NOISES[self.noise](generator)
         noise = np.sqrt(self.alike) * shared + np.sqrt(1 - self.alike) * own
+        share, worse = self.rare
+        if sample.wrapper != "none" and share:
+            noise += worse if generator.random() < share else -worse * share / (1 - share)
         return float(self.level(sample) + self.spread(sample) * noise)
 
     def generator(self, sample, draw):
@@ -93,6 +101,17 @@ class Problem:
         """Returns what a configuration truly gains over its twin, the same without dropout."""
         twin = replace(sample, wrapper="none", placement=None, rate=None)
         return float(self.level(twin) - self.level(sample))
+
+    def best(self, samples):
+        """Returns the level of the best configuration: the settings of one, and any dropout or none."""
+        dropouts = {(each.wrapper, each.placement, each.rate) for each in samples}
+        dropouts.add(("none", None, None))
+        levels = [
+            self.level(replace(each, wrapper=wrapper, placement=placement, rate=rate))
+            for each in samples
+            for wrapper, placement, rate in dropouts
+        ]
+        return min(levels)
 
 
 class Planted(kt.HyperModel):
@@ -189,6 +208,25 @@ def problems():
         "same": ("worth nothing, a margin of one spread", {}, {"margin": SPREAD}),
         "other": ("worth two margins of one spread", worth(2.0), {"margin": SPREAD}),
         "flat": ("nothing is worth anything", {}, {"steep": 0.0}),
+        "steep": (
+            "dropout worth one spread, the learning rate four times as much",
+            worth(1.0),
+            {"steep": 32.0},
+        ),
+        "bound": ("costs the margin, one spread", worth(-1.0), {"margin": SPREAD}),
+        "exponential": (
+            "worth nothing, exponential noise, with dropout three times the spread",
+            {},
+            {"noise": "exponential", **with_dropout},
+        ),
+        **{
+            f"one in {1 / share:.0f}, {worse:.0f}": (
+                f"worth nothing, one training in {1 / share:.0f} with dropout {worse:.0f} spreads worse",
+                {},
+                {"rare": (share, worse)},
+            )
+            for share, worse in ((0.1, 10.0), (0.05, 10.0), (0.1, 3.0))
+        },
     }
     found = {
         name: _formula(about, worth, **{"alike": alike, **how})

@@ -113,7 +113,10 @@ def read(result, problem):
     rows = table[~table["twin"] & (table["wrapper"] != "none")].set_index("trial_id")
     true = {id: problem.gain(space.sample(trials[id].hyperparameters)) for id in rows.index}
     lead = confirmation.dropping_id
+    samples = [space.sample(trials[id].hyperparameters) for id in table["trial_id"]]
+    chosen = problem.level(space.sample(result.best_trial.hyperparameters))
     return {
+        "regret": (chosen - problem.best(samples)) / _planted.SPREAD,
         "outcome": confirmation.outcome,
         "hold": all(holds(rows.loc[id], gain) for id, gain in true.items()),
         "seeds": int((table["n"] + table["failed"]).max()),

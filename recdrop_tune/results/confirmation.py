@@ -62,10 +62,11 @@ class Confirmation:
             hyperparameters (`hp/<name>` if another column has the name), `search` (the score in the search),
             `n` (trainings with a score), `failed` (those without), `epochs` (the most of a training), `mean`
             and `std` of the objective; `gain` (over the twin; positive is better), `gain_low` and `gain_high`
-            (its 95 % interval) and `outcome` (of this configuration). The intervals hold for all
+            (its 95 % interval), `worst` (the worst difference of a seed), `better` (the share of the seeds
+            with which it is better) and `outcome` (of this configuration). The intervals hold for all
             configurations together. With test data, the same for the objective on them: `test_loss`,
-            `test_loss_std`, `test_gain`, ..., and `outcome` is on them; and the means of the other test
-            metrics.
+            `test_loss_std`, `test_gain`, ..., and `worst`, `better` and `outcome` are on them; and the means
+            of the other test metrics.
         verdict: The conclusion, in a few sentences.
         outcome: `"helped"` if dropout helped in at least one configuration; else `"not known"` if that is
             open for one, `"no difference"` if it makes none in one, and `"hurt"` otherwise. It is judged by
@@ -131,7 +132,7 @@ class Confirmation:
                     + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")
                     for gain, low, high in ends
                 ]
-            elif name == "search" or spread in table:
+            elif name in ("search", "worst") or spread in table:
                 spreads = table.get(spread, [math.nan] * len(table))
                 words[name] = [
                     "-"
@@ -141,8 +142,8 @@ class Confirmation:
                 ]
             elif not re.search(r"(_low|_high|std)$", name) and (name != "failed" or column.any()):
                 words[name] = [shown(each) for each in column]
-        if "outcome" in words:  # It judges the gains before it: on the test data, if there are any.
-            words["outcome"] = words.pop("outcome")
+        # They are about the gains before them: on the test data, if there are any.
+        words |= {name: words.pop(name) for name in _JUDGED if name in words}
         return pd.DataFrame(words)
 
     def text(self) -> str:
@@ -264,6 +265,7 @@ class _Group:
             margin=self.margin(metric),
             messages={str(key): str(message) for key, message in failures.items()},
             advice=self.advice,
+            seeds=dict(zip(self.runs["repeat"], self.runs["seed"], strict=True)),
         )
 
     @property
@@ -328,8 +330,9 @@ def _table(group: _Group) -> pd.DataFrame:
             column = f"{prefix}gain" if end == "gain" else f"{prefix}gain_{end}"
             ends = {key: getattr(gain, end) for key, gain in gains.items()}
             frame[column] = pd.Series(ends, dtype=float)
-        outcomes = {key: gain.outcome for key, gain in gains.items()}
-        frame["outcome"] = pd.Series(outcomes, dtype=str)
+        for name, kind in _JUDGED.items():
+            values = {key: getattr(gain, name) for key, gain in gains.items()}
+            frame[name] = pd.Series(values, dtype=kind)
     for name in map(str, group.runs):
         if name.startswith("test_") and name not in frame:
             frame[name] = group.runs.groupby("key")[name].mean().astype(float)
@@ -337,9 +340,12 @@ def _table(group: _Group) -> pd.DataFrame:
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
 
 
+_JUDGED = {"worst": float, "better": float, "outcome": str}
+"""Columns of `Confirmation.table` about the metric that is judged."""
+
 _COLUMNS = {
     *("trial_id", "number", "twin", "search", "n", "failed", "epochs"),
-    *("mean", "std", "gain", "gain_low", "gain_high", "outcome"),
+    *("mean", "std", "gain", "gain_low", "gain_high", *_JUDGED),
 }
 """Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
 
@@ -378,6 +384,7 @@ class Judgement:
         margin: The largest difference that does not matter.
         messages: The error of a failed training.
         advice: See `train_longer`.
+        seeds: The seed of each row of the scores.
     """
 
     metric: str
@@ -388,6 +395,7 @@ class Judgement:
     margin: float
     messages: Mapping[str, str]
     advice: str | None
+    seeds: Mapping[int, int]
 
     @property
     def outcome(self) -> str:
@@ -453,6 +461,10 @@ def _sentences(judged: Judgement) -> list[str]:
         f"{begins[outcome]}: {name} is {about}{change} in {judged.metric} than the same without dropout "
         f"({proof})."
     )
+    if (row := gain.far_off) is not None:
+        off = gain.differences[row]
+        how = f"{amount(abs(off))} {'worse' if off < 0 else 'better'}"
+        parts.append(f"With seed {judged.seeds[row]} it is {how}, far from the other seeds.")
     words = {HELPED: "It helped in", HURT: "It hurt in", NO_DIFFERENCE: "It makes no difference in"}
     words[NOT_KNOWN] = "It is not known of"
     for each, begin in words.items():

@@ -173,13 +173,17 @@ def test_no_difference_that_matters(margin, outcome):
     assert {gain.outcome for gain in gains} == {outcome}
 
 
-def test_the_last_round_tests_a_margin_from_either_side():
-    """As two one-sided tests at 5 %: the interval of all together would need more seeds."""
+@pytest.mark.parametrize("pairs", [1, 3])
+def test_the_last_round_tests_a_margin_from_either_side(pairs):
+    """As two one-sided tests at 5 %, divided over the pairs: the intervals would need more seeds."""
     scores = drawn(np.random.default_rng(1))
     difference = scores["a"] - scores["a0"]
-    bound = max(abs(each) for each in stats.ttest_1samp(difference, 0.0).confidence_interval(0.9))
+    bound = max(
+        abs(each)
+        for each in stats.ttest_1samp(difference, 0.0).confidence_interval(1 - 0.1 / pairs)
+    )
     for margin, outcome in ((bound * 1.001, "no difference"), (bound * 0.999, "not known")):
-        (gain,) = paired_gains(scores, TWINS[:1], "max", Looks(LOOKS, 20), margin)
+        gain, *_ = paired_gains(scores, TWINS[:pairs], "max", Looks(LOOKS, 20), margin)
         assert gain.outcome == outcome
         assert max(map(abs, ends(gain))) > margin
     (early,) = paired_gains(scores, TWINS[:1], "max", Looks(LOOKS, 40), bound * 1.001)
