@@ -12,9 +12,9 @@ import socket
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
@@ -28,6 +28,11 @@ trials were running in a process that was killed before it could report their en
 
 STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
 """The states by the statuses of Keras Tuner's trials."""
+
+# Types for values in journals, which can be edited: others are not events.
+State = Annotated[str, Field(pattern="^(COMPLETE|PRUNED|FAILED|RETRY|KILLED|INTERRUPTED)$")]
+FromZero = Annotated[int, Field(ge=0)]
+FromOne = Annotated[int, Field(ge=1)]
 
 CONFIG_FILE = "config_file"
 """The YAML file of `recdrop-tune run`, in the `info` of a search."""
@@ -106,8 +111,8 @@ class SearchStarted(Event):
     experiment: str | None
     tuner: str
     objective: str
-    direction: str
-    max_trials: int | None = None
+    direction: Literal["min", "max"]
+    max_trials: FromZero | None = None
     space: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     tracking_uri: str | None = None
@@ -135,7 +140,7 @@ class TrialStarted(Event):
     """
 
     trial_id: str
-    number: int
+    number: FromZero
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
     also: dict[str, list[str]] = field(default_factory=dict)
@@ -153,7 +158,7 @@ class ModelBuilt(Event):
     """
 
     trial_id: str
-    parameters: int
+    parameters: FromZero
     kernel: str | None = None
 
 
@@ -170,10 +175,10 @@ class EpochEnded(Event):
     """
 
     trial_id: str
-    epoch: int
+    epoch: FromZero
     metrics: dict[str, float]
     seconds: float
-    execution: int = 0
+    execution: FromZero = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +197,9 @@ class TrialEnded(Event):
     """
 
     trial_id: str
-    status: str
+    status: State
     score: float | None = None
-    best_step: int | None = None
+    best_step: FromZero | None = None
     message: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
@@ -233,10 +238,10 @@ class ConfirmationStarted(Event):
     """
 
     trial_ids: list[str]
-    seeds: int
-    max_seeds: int
+    seeds: FromOne
+    max_seeds: FromOne
     twins: list[str] = field(default_factory=list)
-    margin: float | None = None
+    margin: Annotated[float, Field(ge=0)] | None = None
 
     @property
     def total(self) -> int:
@@ -261,10 +266,10 @@ class ConfirmationEnded(Event):
     """
 
     trial_id: str
-    repeat: int
-    seed: int
+    repeat: FromZero
+    seed: FromZero
     score: float | None
-    best_epoch: int | None = None
+    best_epoch: FromZero | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     message: str | None = None

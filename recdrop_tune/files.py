@@ -42,7 +42,7 @@ _LEFTOVER = re.compile(re.escape(_UNFINISHED) + r"[0-9a-f]{16}-(.+)")
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises a `ProjectError` if a link in a project folder leads out of it.
+    """Raises a `ProjectError` if a link in a project folder leads out of it, or something is not a file.
 
     Everything that continues or reads a search calls this first.
     """
@@ -54,6 +54,13 @@ def check_folder(folder: str | Path) -> None:
                     f"`{plain(str(path))}` is a link that leads out of the project folder. Nothing was read "
                     "or written. Replace it with a copy of its target, or delete it."
                 )
+            check_can_be_read(path)
+
+
+def check_can_be_read(path: Path) -> None:
+    """Raises a `ProjectError` if something else than a file or a folder is at a path: a pipe would block."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ProjectError(f"`{plain(str(path))}` is not a file. Nothing was read. Delete it.")
 
 
 def inside(folder: str | Path, name: object, source: str) -> Path:

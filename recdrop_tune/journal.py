@@ -24,12 +24,12 @@ from recdrop_tune.events import (
     from_json,
     to_json,
 )
-from recdrop_tune.files import lock, name_file_in_errors
+from recdrop_tune.files import check_can_be_read, lock, name_file_in_errors
 
 _DURABLE = (
     SearchStarted,
     TrialEnded,
-    ConfirmationStarted,  # `check_confirmations` relies on it.
+    ConfirmationStarted,  # `check_journal` relies on it.
     ConfirmationEnded,
     ResultSaved,
     SearchEnded,
@@ -85,8 +85,9 @@ class Journal:
             The events, and the number of bytes read so far.
 
         Raises:
-            ProjectError: A line is not an event.
+            ProjectError: A line is not an event, or the journal is not a file.
         """
+        check_can_be_read(self.path)
         try:
             with self.path.open("rb") as file:
                 file.seek(start)

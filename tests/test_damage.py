@@ -1,9 +1,11 @@
 """A project folder in which a file is damaged or missing: one error names it, and nothing is changed."""
 
 import errno
+import json
 import os
 import resource
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,6 +95,31 @@ def test_a_damaged_file_is_named_and_nothing_is_changed(project, name, how):
     with pytest.raises(ProjectError, match=name.replace(".", r"\.")):
         search(project, MOST)
     assert content(project) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("oracle.json", "start_order", ["0", "0", "1", "2"]),
+        ("trial_0/trial.json", "score", None),
+        ("trial_0/trial.json", "status", "DONE"),
+    ],
+)
+def test_an_edited_value_is_damage(project, name, key, value):
+    edited = {**json.loads((project / name).read_text()), key: value}
+    (project / name).write_text(json.dumps(edited))
+    for read in (partial(search, project, MOST), partial(rdt.TuneResult.load, project)):
+        with pytest.raises(ProjectError, match=rf"{name}` is damaged"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "trial_0/trial.json", "result/trials.csv"])
+def test_a_pipe_instead_of_a_file_does_not_block(project, name):
+    (project / name).unlink()
+    os.mkfifo(project / name)
+    for read in (partial(search, project, MOST), partial(rdt.TuneResult.load, project)):
+        with pytest.raises(ProjectError, match=rf"{name}` is not a file"):
+            read()
 
 
 HARMLESS = ("trial_0/build_config.json", "trial_0/checkpoint.weights.h5")

@@ -40,6 +40,7 @@ from recdrop_tune.oracle.trial_files import (
     read_trial,
     save_trial,
     settled,
+    trial_of,
     unnoted,
 )
 from recdrop_tune.oracle.twins import (
@@ -100,6 +101,7 @@ __all__ = [
     "single_objective",
     "study_of",
     "take_back",
+    "trial_of",
     "twin_among",
     "twin_of",
     "twin_trial",

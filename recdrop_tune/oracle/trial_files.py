@@ -15,7 +15,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.files import check_trial_ids, trial_folder, write_atomically
+from recdrop_tune.files import check_can_be_read, check_trial_ids, trial_folder, write_atomically
 
 ENDED = ("COMPLETED", "FAILED", "STOPPED")
 """Keras Tuner's statuses of trials that have ended."""
@@ -49,6 +49,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     Raises:
         ProjectError: The file cannot be read, or holds something else.
     """
+    check_can_be_read(path)
     with damage_named(path):
         try:
             held = json.loads(path.read_bytes())
@@ -69,14 +70,21 @@ def read_trial(path: Path) -> Any | None:
     if state is None:
         return None
     with damage_named(path):
-        trial = kt.engine.trial.Trial.from_state(state)
-        if path.parent.name != f"trial_{trial.trial_id}":
-            raise ValueError(f"it is the file of trial {trial.trial_id!r}")
-        if trial.status == "COMPLETED":
-            float(trial.score), int(trial.best_step)
-        for history in trial.metrics.metrics.values():
-            for each in history.get_history():
-                float(each.mean()), float(each.step)
+        return trial_of(state, path)
+
+
+def trial_of(state: dict[str, Any], path: Path) -> Any:
+    """Makes a trial of the content of its file; raises for values that no search writes."""
+    trial = kt.engine.trial.Trial.from_state(state)
+    if path.parent.name != f"trial_{trial.trial_id}":
+        raise ValueError(f"it is the file of trial {trial.trial_id!r}")
+    if trial.status not in (*ENDED, "RUNNING", "INVALID"):
+        raise ValueError(f"{trial.status!r} is not a status")
+    if trial.status == "COMPLETED":
+        float(trial.score), int(trial.best_step)
+    for history in trial.metrics.metrics.values():
+        for each in history.get_history():
+            float(each.mean()), float(each.step)
     return trial
 
 
@@ -100,7 +108,12 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     """Brings an oracle's state, which was saved last, into line with its trials by id.
 
     Each trial that has not ended is then under way, or waits to run again.
+
+    Raises:
+        ValueError: The state lists a trial twice.
     """
+    if len(set(state["start_order"])) < len(state["start_order"]):
+        raise ValueError("a trial is listed twice")
     ended = {id for id, trial in trials.items() if trial.status in ENDED}
     unfinished = set(trials) - ended
     ongoing = {tuner: id for tuner, id in state["ongoing_trials"].items() if id in unfinished}

@@ -1,8 +1,9 @@
 """The result of a search: frames, confirmation, pages, figures and models."""
 
-from recdrop_tune.results.confirmation import CONFIRMED, Confirmation, open_configurations
+from recdrop_tune.results.confirmation import Confirmation, open_configurations
 from recdrop_tune.results.intervals import Looks, PairedGain, paired_gains, rounds
 from recdrop_tune.results.saving import save_result
+from recdrop_tune.results.stored import CONFIRMED, check_journal
 from recdrop_tune.results.tune_result import TuneResult
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Looks",
     "PairedGain",
     "TuneResult",
+    "check_journal",
     "open_configurations",
     "paired_gains",
     "rounds",

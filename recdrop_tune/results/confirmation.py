@@ -10,15 +10,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recdrop_tune.errors import ProjectError, exception_line
-from recdrop_tune.errors import shown as quoted
-from recdrop_tune.files import JOURNAL
+from recdrop_tune.errors import exception_line
 from recdrop_tune.oracle import (
     Configuration,
     configuration_name,
@@ -44,9 +41,6 @@ from recdrop_tune.results.stored import StoredSearch
 from recdrop_tune.standing import after_advice, amount, gained, train_longer
 from recdrop_tune.terminal import dropout_words
 from recdrop_tune.tuner import readable
-
-CONFIRMED = "confirmed"
-"""The subfolder of a project for the weights of confirmed configurations."""
 
 
 @dataclass(frozen=True)
@@ -152,21 +146,8 @@ class Confirmation:
 
 
 def confirmation_of(search: StoredSearch) -> Confirmation | None:
-    """Gathers the confirmation of a search; `None` if no confirmed training succeeded.
-
-    Raises:
-        ProjectError: The journal names a trial that the search does not have.
-    """
-    oracle = search.oracle
-    for each in search.records.confirmations:
-        if each.trial_id not in oracle.start_order or (
-            each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
-        ):
-            raise ProjectError(
-                f"`{Path(search.project_dir, JOURNAL)}` is damaged: it has a confirmation of the "
-                f"trial {quoted(each.trial_id)}, which the search does not have."
-            )
-    group = _Group(oracle, search.records)
+    """Gathers the confirmation of a search; `None` if no confirmed training succeeded."""
+    group = _Group(search.oracle, search.records)
     table = _table(group)
     if not len(table):
         return None

@@ -5,6 +5,7 @@ All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of 
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from contextlib import suppress
@@ -14,14 +15,26 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+import pandas as pd
 
-from recdrop_tune.errors import ProjectError, RecdropError, plain
+from recdrop_tune.errors import ProjectError, RecdropError, plain, shown
 from recdrop_tune.events import SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, check_folder, check_trial_ids, inside, trial_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
-from recdrop_tune.oracle import damage_named, is_cut_short, settled, unnoted
+from recdrop_tune.oracle import (
+    configuration_name,
+    damage_named,
+    is_cut_short,
+    settled,
+    trial_of,
+    twin_of,
+    unnoted,
+)
 from recdrop_tune.records import Records
+
+CONFIRMED = "confirmed"
+"""The subfolder of a project for the weights of confirmed configurations."""
 
 _ORACLE = "oracle.json"
 """Keras Tuner's name for the file of an oracle."""
@@ -108,7 +121,50 @@ def stored_search(directory: Path) -> StoredSearch:
         except ProjectError:  # Keras Tuner's own oracles write in place: the search can be running.
             time.sleep(0.2)
             _fill(oracle, directory)
+    check_journal(directory, records, oracle)
     return StoredSearch(str(directory), oracle, records, last, (directory / SEARCH).exists())
+
+
+def check_journal(directory: Path, records: Records, oracle: Any) -> None:
+    """Raises a `ProjectError` if a journal has trainings that the search cannot have, or lacks some."""
+    path, unknown = directory / JOURNAL, sorted(records.trials.keys() - oracle.trials.keys())
+    if unknown:
+        raise _damaged(path, f"it has the trials {shown(unknown)}, which the search does not have")
+    seeds = max((each.seeds for each in records.rounds), default=0)
+    known = set()
+    for each in records.confirmations:
+        trial = oracle.trials.get(each.trial_id)
+        has_twin = trial is not None and twin_of(trial.hyperparameters) is not None
+        is_known = has_twin if each.twin else trial is not None
+        if not is_known or each.repeat >= seeds or (each.score is None) == (each.message is None):
+            about = f"{shown(each.trial_id)} with repeat={each.repeat} and score={each.score}"
+            what = f"it has a confirmation of the trial {about}, which the search does not have"
+            raise _damaged(path, what)
+        if each.score is not None:
+            known.add((configuration_name((each.trial_id, each.twin)), each.repeat))
+    if _number_saved(directory) > len(known):
+        raise _damaged(path, "it lacks trainings of the confirmation")
+    # Weights are written before the event: of a search that was killed, each worker's can lack one.
+    info = records.search.info if records.search and records.rounds else {"workers": 0}
+    workers = info.get("workers", 1)
+    unnamed = {path.name for path in (directory / CONFIRMED).glob("trial_*")}
+    unnamed -= {f"trial_{name}" for name, _ in known}
+    if len(unnamed) > (workers if isinstance(workers, int) else 1):
+        raise _damaged(path, "it lacks trainings of the confirmation, which have left weights")
+
+
+def _damaged(path: Path, what: str) -> ProjectError:
+    advice = "Nothing was changed. Restore the file, or give another `directory`."
+    return ProjectError(f"`{path}` is damaged: {what}. {advice}")
+
+
+def _number_saved(directory: Path) -> int:
+    """Returns the number of confirmed trainings in the saved result."""
+    # It does not exist yet, or is damaged.
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        table = (directory / RESULT / "confirmation.csv").read_bytes()
+        return int(pd.read_csv(io.BytesIO(table))["n"].sum())
+    return 0
 
 
 def _fill(oracle: Any, directory: Path) -> None:
@@ -120,7 +176,7 @@ def _fill(oracle: Any, directory: Path) -> None:
     files = {each / "trial.json" for each in noted}.union(directory.glob("trial_*/trial.json"))
     for file in sorted(files):
         with damage_named(file, _ADVICE):
-            trial = kt.engine.trial.Trial.from_state(_read(file))
+            trial = trial_of(_read(file), file)
         trials[trial.trial_id] = trial
     check_trial_ids(directory, trials)
     with damage_named(path, _ADVICE):

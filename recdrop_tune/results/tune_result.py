@@ -19,7 +19,7 @@ from recdrop_tune.events import FIT, Context
 from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import study_of, twin_trial
-from recdrop_tune.results.confirmation import CONFIRMED, Confirmation, confirmation_of
+from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import (
@@ -33,7 +33,7 @@ from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures, pareto_figure
 from recdrop_tune.results.render import as_html, as_page, as_text
-from recdrop_tune.results.stored import StoredSearch, stored_search
+from recdrop_tune.results.stored import CONFIRMED, StoredSearch, stored_search
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tuner import as_objective, load_weights, readable
 

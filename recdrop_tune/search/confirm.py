@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ConfirmationEnded, ConfirmationStarted
-from recdrop_tune.files import JOURNAL, trial_folder
-from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import RESULT, Tracking
+from recdrop_tune.files import trial_folder
+from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     Configuration,
     configuration_name,
@@ -125,25 +119,6 @@ class Confirmation:
         trial_id = task["trial"].trial_id
         ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
         tracking.emit(ended)
-
-
-def check_confirmations(folder: Path) -> None:
-    """Raises a `ProjectError` if the journal lacks trainings of a confirmation, which would be repeated."""
-    history = Journal(folder / JOURNAL).read()
-    begun = any(isinstance(each, ConfirmationStarted) for each in history)
-    ended = [each for each in history if isinstance(each, ConfirmationEnded)]
-    known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
-    saved = 0
-    # It does not exist yet, or is damaged.
-    with suppress(OSError, ValueError, TypeError, LookupError):
-        table = (folder / RESULT / "confirmation.csv").read_bytes()
-        saved = int(pd.read_csv(io.BytesIO(table))["n"].sum())
-    # If the search was killed before it saved a result, there are weights.
-    if saved > len(known) or ((folder / CONFIRMED).exists() and not begun):
-        raise ProjectError(
-            f"`{folder / JOURNAL}` is damaged: it lacks trainings of the confirmation. Nothing was changed. "
-            "Restore the file, or give another `directory`."
-        )
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:

@@ -41,8 +41,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.ray_workers import Parcel, Team, connected, pack
 from recdrop_tune.records import Records
-from recdrop_tune.results import TuneResult
-from recdrop_tune.search.confirm import check_confirmations
+from recdrop_tune.results import TuneResult, check_journal
 from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
@@ -82,12 +81,13 @@ def run(plan: Plan) -> TuneResult:
             with _tuner_elsewhere(plan) as tuner:
                 _first_trials(plan, tuner.oracle)
         held = stack.enter_context(claim(plan.folder, plan.identity, config.seed, config.overwrite))
-        check_confirmations(plan.folder)
         config = replace(config, seed=held.seed)
         plan = replace(plan, config=config)
         if not isinstance(getattr(plan.model, "space", None), SearchSpace):
             _check_space(plan)
         tuner = plan.new_tuner()
+        records = Records(Journal(plan.folder / JOURNAL).read(epochs=False))
+        check_journal(plan.folder, records, tuner.oracle)
         lines = _first_trials(plan, tuner.oracle)
         progress = stack.enter_context(shown_progress(plan.folder, config.verbose, plan.at_once))
         keep = " and overwrite=False" if config.overwrite else ""

@@ -198,21 +198,57 @@ def killed(journal):
     journal.unlink()
 
 
+def without_trainings(journal):
+    """The same with a journal that has everything but the trainings."""
+    shutil.rmtree(journal.parent / "result")
+    kept = [line for line in journal.read_text().splitlines() if "ConfirmationEnded" not in line]
+    journal.write_text("\n".join(kept) + "\n")
+
+
+def edited(kind, **values):
+    """Changes the values of the first event of a kind."""
+
+    def edit(journal):
+        events = [json.loads(line) for line in journal.read_text().splitlines()]
+        next(each for each in events if each["event"] == kind).update(values)
+        journal.write_text("".join(f"{json.dumps(each)}\n" for each in events))
+
+    return edit
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         killed,
+        without_trainings,
+        edited("ConfirmationStarted", max_seeds=0),
+        edited("ConfirmationEnded", repeat=10**9),
+        edited("ConfirmationEnded", score=None),
+        edited("ConfirmationEnded", trial_id="77"),
+        edited("TrialStarted", trial_id="77"),
         lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
         lambda path: path.write_text(path.read_text().rpartition('{"event": "Confirmation')[0]),
     ],
-    ids=["gone after a kill", "half", "without the last"],
+    ids=[
+        "gone",
+        "trainings",
+        "seeds",
+        "repeat",
+        "score",
+        "confirmed-trial",
+        "trial",
+        "half",
+        "without-the-last",
+    ],
 )
-def test_what_the_journal_has_lost_is_not_trained_again(result, options, tmp_path, damage):
+def test_a_damaged_journal_is_not_shown_and_nothing_is_trained(result, options, tmp_path, damage):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
     damage(folder / "events.jsonl")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(ProjectError, match=re.escape(f"`{folder / 'events.jsonl'}` is damaged")):
         rdt.tune(data(), data(16), **{**options, "directory": folder})
+    with pytest.raises(ProjectError, match=r"events\.jsonl"):
+        rdt.TuneResult.load(folder)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
