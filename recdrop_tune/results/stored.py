@@ -127,9 +127,11 @@ def stored_search(directory: Path) -> StoredSearch:
 
 def check_journal(directory: Path, records: Records, oracle: Any) -> None:
     """Raises a `ProjectError` if a journal has trainings that the search cannot have, or lacks some."""
-    path, unknown = directory / JOURNAL, sorted(records.trials.keys() - oracle.trials.keys())
-    if unknown:
-        raise _damaged(path, f"it has the trials {shown(unknown)}, which the search does not have")
+    path = directory / JOURNAL
+    for trial_id in records.trials.keys() - oracle.trials.keys():
+        # A `keras_tuner.Tuner` that was killed in its first trial begins anew, with another id.
+        if not (trial_folder(directory, trial_id, JOURNAL) / "trial.json").exists():
+            raise _damaged(path, f"the search does not have its trial {shown(trial_id)}")
     seeds = max((each.seeds for each in records.rounds), default=0)
     known = set()
     for each in records.confirmations:
@@ -147,7 +149,7 @@ def check_journal(directory: Path, records: Records, oracle: Any) -> None:
     # Weights are written before the event: of a search that was killed, each worker's can lack one.
     info = records.search.info if records.search and records.rounds else {"workers": 0}
     workers = info.get("workers", 1)
-    unnamed = {path.name for path in (directory / CONFIRMED).glob("trial_*")}
+    unnamed = {each.name for each in (directory / CONFIRMED).glob("trial_*")}
     unnamed -= {f"trial_{name}" for name, _ in known}
     if len(unnamed) > (workers if isinstance(workers, int) else 1):
         raise _damaged(path, "it lacks trainings of the confirmation, which have left weights")
