@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from recdrop_tune.kernels import derive_seed
 from recdrop_tune.rewrites import bernoulli, dropped
 from tests import reference
 
@@ -43,8 +44,8 @@ class Draws:
         self.batch, self.time, self.features = shape
         self.units = directions_of(layer)[0].units
         self.gates = GATES[cell_of(layer)]
-        one_direction = len(directions_of(layer)) == 1
-        self.seed = keras.random.SeedGenerator(seed + int(one_direction and layer.go_backwards))
+        backwards = bool(getattr(layer, "go_backwards", False))
+        self.seed = keras.random.SeedGenerator(derive_seed(seed, layer.name, backwards))
         self.input = self._input()
         self.inside = [self._inside() for _ in directions_of(layer)]
         self.output = self._output()

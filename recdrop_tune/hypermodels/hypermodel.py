@@ -161,8 +161,7 @@ def _layer(sample: Sample, return_sequences: bool, decays: dict[str, Any]) -> An
     layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)
     if sample.bidirectional:
         layer = keras.layers.Bidirectional(layer)
-    with seeds_aside():
-        return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays)
+    return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays)
 
 
 def _locked(features: Any, sample: Sample, site: str, decays: dict[str, Any] | None = None) -> Any:

@@ -11,7 +11,6 @@ import numpy as np
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import batches, check_ends
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_stack
-from recdrop_tune.kernels import seeds_aside
 from recdrop_tune.spaces import Sample
 from recdrop_tune.wrappers import EmbeddingDropout, Perplexity
 
@@ -139,8 +138,7 @@ class LanguageModel(AbstractHyperModel):
         units, rate = self.embedding_units or sample.units, sample.embedding_rate
         kind = keras.layers.ReversibleEmbedding if self.tie_weights else keras.layers.Embedding
         embedding = kind(self.vocab_size, units, name="embedding")
-        with seeds_aside():
-            embedding = embedding if rate is None else EmbeddingDropout(embedding, rate)
+        embedding = embedding if rate is None else EmbeddingDropout(embedding, rate)
         features = recurrent_stack(embedding(tokens), sample, return_sequences=True)
         # Always float32: a softmax in half precision loses small probabilities.
         if self.tie_weights:

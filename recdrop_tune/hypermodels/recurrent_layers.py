@@ -6,7 +6,7 @@ from typing import Any
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels.scheduling import applies_schedules, set_schedule
-from recdrop_tune.kernels import cell_of, seeds_aside
+from recdrop_tune.kernels import cell_of
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
 
@@ -57,8 +57,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     check_temporal_decay(loaded, layer)
     sample = loaded.sample_dropout(hp, name, cell)
     note_layer(hp, name)
-    with seeds_aside():
-        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
+    wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
     set_schedule(wrapped, loaded, sample)
     return wrapped
 

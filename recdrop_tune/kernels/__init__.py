@@ -34,6 +34,8 @@ from recdrop_tune.kernels.process_state import (
     FreshStart,
     ReplicaSeedGenerator,
     check_seed,
+    default_seed,
+    derive_seed,
     gradients_tied_to_graphs,
     seeds_aside,
 )
@@ -53,6 +55,8 @@ __all__ = [
     "compile_arguments",
     "copy_input_shape",
     "copy_mask",
+    "default_seed",
+    "derive_seed",
     "excluded_from_decay",
     "gpu_in_sight",
     "gradients_tied_to_graphs",

@@ -124,7 +124,7 @@ def seeds_aside() -> Iterator[None]:
     Example:
         >>> keras.utils.set_random_seed(0)
         >>> with seeds_aside():
-        ...     layer = wrap(keras.layers.LSTM(4), "recurrent", rate=0.1)
+        ...     layer = LockedDropout(0.1)
         >>> head = keras.layers.Dense(1)  # Its weights are those of a model without dropout.
     """
     seed = random.getrandbits(64)
@@ -136,8 +136,8 @@ def seeds_aside() -> Iterator[None]:
         random.setstate(state)
 
 
-# Keras's seeds are unsigned 32-bit integers, and the backward direction of a layer uses the next one.
-_LARGEST = 2**32 - 2
+# Seeds of Keras and NumPy are unsigned 32-bit integers.
+_LARGEST = 2**32 - 1
 
 
 def check_seed(seed: Any) -> int | None:
@@ -150,13 +150,34 @@ def check_seed(seed: Any) -> int | None:
         return None
     number = isinstance(seed, Integral) and not isinstance(seed, bool)
     if not number or not 0 <= int(seed) <= _LARGEST:
-        expected = "an integer of at least 0 or None, below 2**32 - 1"
+        expected = "an integer of at least 0 or None, below 2**32"
         raise invalid_argument("seed", expected=expected, received=seed)
     return int(seed)
 
 
-# No two streams of a model may coincide, so the distance is far larger than that of chosen seeds, or of the
-# next one, which a backward direction uses. Any such number would do; this is a prime.
+def derive_seed(*parts: Any) -> int:
+    """Returns a seed that depends on all of the parts: below 2**31, which every backend takes.
+
+    Example:
+        >>> derive_seed(0, "encoder") == derive_seed(0, "decoder")
+        False
+    """
+    return random.Random(repr(parts)).getrandbits(31)
+
+
+def default_seed(*parts: int) -> int:
+    """Derives a seed from Python's random state, as Keras does, but draws nothing from that state.
+
+    Keras draws the seeds of initializers from it. So layers made after a dropout layer start with the weights
+    that they have in a model without dropout.
+
+    Args:
+        *parts: What else the seed depends on: without a draw in between, the state is the same.
+    """
+    return derive_seed(random.getstate(), *parts)
+
+
+# No two streams of a model may coincide. Any large number would do; this is a prime.
 _STRIDE = 1_000_003
 
 

@@ -99,20 +99,14 @@ class Template:
             change: Returns the replacement of a recurrent layer, given its number and a fresh copy that can
                 be used.
         """
-        # All weights are drawn before any wrapper exists: what wrappers draw would move the seeds of later
-        # layers.
-        fresh = copy_model(self.plain, copy_layer)
-        copy_weights(self.plain, fresh, frozen_only=not self.keep_weights)
-        numbers = {id(layer): number for number, layer in enumerate(recurrent_layers(fresh))}
+        numbers = {id(layer): number for number, layer in enumerate(recurrent_layers(self.plain))}
 
         def copy_one(layer: Any) -> Any:
-            # A model that is not built draws later, from the seeds that the initializers of `fresh` have
-            # taken.
-            new = copy_layer(layer) if fresh.built else layer
+            new = copy_layer(layer)
             return change(numbers[id(layer)], new) if id(layer) in numbers else new
 
-        model = copy_model(fresh, copy_one)
-        copy_weights(fresh, model)
+        model = copy_model(self.plain, copy_one)
+        copy_weights(self.plain, model, frozen_only=not self.keep_weights)
         losses = map(keras.losses.get, keras.tree.flatten(self.loss))
         if not any(map(is_of_whole_sequences, losses)):
             model = with_masks(model)

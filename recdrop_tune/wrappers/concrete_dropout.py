@@ -122,9 +122,9 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         # A variable, so that another number needs no new trace.
         self._counted = self._scalar("samples", float(self.samples or 0), trainable=False)
 
-    def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
+    def _set_up_rates(self, rate: Rate, seed: int | None, default: int | None = None) -> None:
         self.logits: dict[str, Any] = {}
-        super()._set_up_rates(rate, seed, offset)
+        super()._set_up_rates(rate, seed, default)
 
     def _add_rate(self, name: str, value: float) -> None:
         self._configured = {**self._configured, name: value}

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import copy_input_shape
+from recdrop_tune.kernels import copy_input_shape, default_seed
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import HasRates
 from recdrop_tune.wrappers.recurrent_wrapper import given_name
@@ -30,7 +30,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         layer: A `keras.layers.Embedding`, or a `keras.layers.ReversibleEmbedding`, which also maps vectors
             to logits (in reverse), with the whole matrix.
         rate: Fraction of the word types to drop, 0 <= rate < 1.
-        seed: Integer seed of the noise; `None` takes one from Keras's global seed.
+        seed: Integer seed of the noise; see `AbstractDropoutWrapper`.
         **kwargs: `name`, `dtype`, `trainable`. The default dtype policy is the embedding's, and so is the
             name if you gave the embedding one.
 
@@ -64,7 +64,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
         copy_input_shape(layer, self)
-        self._set_up_rates(rate, seed)
+        self._set_up_rates(rate, seed, default_seed())
         self.supports_masking = True
         # Whether the last call was in reverse, which Keras does not pass to `compute_mask`.
         self._in_reverse = False

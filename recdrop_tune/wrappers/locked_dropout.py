@@ -24,7 +24,8 @@ class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
 
     Args:
         rate: Fraction of the features to drop, 0 <= rate < 1.
-        seed: Integer seed of the noise; `None` takes one from Keras's global seed.
+        seed: Integer seed of the noise; it is combined with the name, so all layers of a
+            model can have one seed. `None` draws one as `keras.layers.Dropout` does.
         activity_decay: Factor of the mean square of the outputs, without masked steps, which is added to
             the training loss: activation regularization after the last layer of a stack, as in AWD-LSTM.
         **kwargs: `name`, `dtype`, `trainable`.

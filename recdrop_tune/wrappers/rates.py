@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import ReplicaSeedGenerator, check_seed
+from recdrop_tune.kernels import ReplicaSeedGenerator, check_seed, derive_seed
 from recdrop_tune.rewrites import Tensor, bernoulli
 
 Rate = float | Mapping[str, float]
@@ -72,11 +72,21 @@ class HasRates:
     add_weight: Any
     compute_dtype: str
 
-    def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
+    def _set_up_rates(self, rate: Rate, seed: int | None, default: int | None = None) -> None:
+        """Makes the rates and the generator of the masks.
+
+        Args:
+            rate: The rates.
+            seed: The seed that the user gave, or `None`.
+            default: The seed of the masks without a given one; `None` lets Keras draw it.
+        """
         self.seed = check_seed(seed)
-        self.seed_generator = ReplicaSeedGenerator(
-            None if self.seed is None else self.seed + offset
-        )
+        if self.seed is not None:
+            # The layers of a model can have one seed, and so have both directions of a `Bidirectional`. All
+            # techniques draw the same masks, because the name is that of the wrapped layer.
+            named = getattr(self, "layer", self)
+            default = derive_seed(self.seed, named.name, bool(getattr(self, "go_backwards", False)))
+        self.seed_generator = ReplicaSeedGenerator(default)
         self._configured: dict[str, float] = {}
         self.rates = {}
         for site, value in self._by_site(rate).items():

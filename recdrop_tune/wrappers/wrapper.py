@@ -8,10 +8,10 @@ import keras
 from keras import ops
 
 from recdrop_tune.catalog import TECHNIQUES, parse_placement
-from recdrop_tune.kernels import Obstacle, Rewriting, call_layer
+from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, default_seed
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor
 from recdrop_tune.wrappers.rates import HasRates, Rate
-from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper
+from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper, directions_of
 
 
 def group_in_words(groups: int) -> str:
@@ -36,7 +36,11 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
             without its own dropout.
         rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: One of the technique's sites, or several joined by `+`.
-        seed: Integer seed of the noise; `None` takes one from Keras's global seed.
+        seed: Integer seed of the noise. It is combined with the wrapped layer's name and direction, so all
+            layers of a model can have one seed. Keras's default names (`lstm`, `lstm_1`) count on in a
+            process: name the layer to draw the same masks in another model. With `None`,
+            `keras.utils.set_random_seed` decides, and the first weights of later layers are those of a model
+            without dropout.
         activity_decay: Factor of the mean square of the layer's outputs, after dropout, which is added to
             the training loss; 0 adds nothing. See `ActivityDecay`.
         temporal_decay: Factor of the mean square of their change from step to step, before dropout.
@@ -75,9 +79,9 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         super().__init__(layer, activity_decay, temporal_decay, **kwargs)
         self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
         self.placement = "+".join(self.sites)
-        # The two directions of a `Bidirectional` are cloned from one configuration. Without the offset, a
-        # given seed would make both drop the same units.
-        self._set_up_rates(rate, seed, offset=int(bool(self.go_backwards)))
+        # Of layers that are all made before they are wrapped, each has a seed of its own from Keras.
+        state = directions_of(layer)[0].cell.seed_generator.state
+        self._set_up_rates(rate, seed, default_seed(int(ops.convert_to_numpy(state)[0])))
 
     def call(
         self,

@@ -10,6 +10,7 @@ from keras import ops
 from recdrop_tune.rewrites import KernelCall
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
+    LockedDropout,
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
 )
@@ -179,11 +180,15 @@ def test_gaussian_noise_has_the_moments_of_dropout():
 
 
 @pytest.mark.backends
-def test_the_same_seed_draws_the_same_masks():
-    first, second = (build(RecurrentDropoutWrapper) for _ in range(2))
-    for one, other in zip(first.layer.weights, second.layer.weights, strict=True):
-        other.assign(one)
-    sequences = keras.random.normal(SHAPE, seed=1)
-    np.testing.assert_array_equal(
-        array(first(sequences, training=True)), array(second(sequences, training=True))
-    )
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_seed_draws_the_same_masks_again_but_others_in_each_layer(seed):
+    def streams(seed):
+        keras.utils.set_random_seed(5)
+        layers = [keras.layers.LSTM(4, name=name) for name in ("encoder", "decoder")]
+        first, second = (RecurrentDropoutWrapper(layer, RATE, seed=seed) for layer in layers)
+        both = keras.layers.Bidirectional(first)
+        drawing = [first, second, both.backward_layer, LockedDropout(RATE, seed, name="locked")]
+        return [int(array(layer.seed_generator.state)[0]) for layer in drawing]
+
+    assert streams(seed) == streams(seed)
+    assert len({*streams(seed), *streams(1)}) == 8

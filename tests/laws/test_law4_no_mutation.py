@@ -4,10 +4,15 @@ from itertools import product
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
+from recdrop_tune.models.layers import plain_weights
+from recdrop_tune.wrappers import ActivityDecay
+from tests.backends import array
 from tests.laws.cases import (
     ALONE,
+    ONE_EACH,
     WIDEST,
     WRAPPERS,
     arrays,
@@ -39,6 +44,29 @@ def test_the_layer_stays_plain(wrapper, cell, tmp_path):
     for weight, value in zip(layer.weights, values, strict=True):
         np.testing.assert_array_equal(np.array(weight), value)
     np.testing.assert_array_equal(before, arrays(layer(sequences, training=True))[0])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("wrapper", [*ONE_EACH, None], ids=str)
+def test_later_layers_start_with_the_weights_of_a_model_without_dropout(wrapper):
+    def first_weights(change):
+        keras.utils.set_random_seed(5)
+        layers = [
+            change(keras.layers.LSTM(4, return_sequences=True)),
+            keras.layers.Bidirectional(change(keras.layers.GRU(3, return_sequences=True))),
+            change(keras.layers.Bidirectional(keras.layers.GRU(3))),
+            keras.layers.Dense(1),
+        ]
+        return plain_weights(keras.Sequential([keras.Input((5, 2)), *layers]))
+
+    def wrapped(layer):
+        if wrapper is None:
+            return ActivityDecay(layer, 1.0)
+        return make_wrapper(layer, wrapper, seed=None)
+
+    plain = first_weights(lambda layer: layer)
+    for one, other in zip(plain, first_weights(wrapped), strict=True):
+        np.testing.assert_array_equal(array(one), array(other))
 
 
 def test_training_a_wrapped_layer_trains_the_layer():

@@ -101,7 +101,7 @@ def test_the_trainers_updates_are_kept():
     finals = []
     for callbacks in ([], [RateSchedule("constant", per="batch")]):
         keras.utils.set_random_seed(3)
-        layers = LockedDropout(0.4, seed=1), keras.layers.BatchNormalization()
+        layers = LockedDropout(0.4, seed=1, name="locked"), keras.layers.BatchNormalization()
         model = compiled(*layers, learning_rate=0.1, eager=False)
         model.fit(
             X, X[..., :1], epochs=3, batch_size=2, verbose=0, shuffle=False, callbacks=callbacks
