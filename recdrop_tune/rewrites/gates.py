@@ -167,6 +167,23 @@ def _times(weights: Tensor, factor: Tensor) -> Tensor:
     return weights * ops.cast(factor, weights.dtype)
 
 
+def output_noise(call: KernelCall) -> Tensor | None:
+    """Returns the noise that dropout of the fed-back state puts on an LSTM's outputs, or `None`.
+
+    Args:
+        call: The rewritten call.
+
+    Returns:
+        Shape `(batch, time, units)`, in the order of the outputs: 0 where a unit is dropped, else its scale.
+    """
+    if call.output_scale is None:
+        return None
+    (dropped,) = (each.bits for each in call.forcings if ("output", 0) in each.gates)
+    if call.go_backwards:
+        dropped = ops.flip(dropped, axis=1)
+    return call.output_scale * (1.0 - ops.cast(dropped, "float32"))
+
+
 def _feeds_back(call: KernelCall) -> Tensor:
     """Returns whether a later valid step reads the h of each step: booleans `(batch or 1, time, 1)`."""
     if call.mask is None:

@@ -17,9 +17,10 @@ class ActivityDecay(RecurrentWrapper):
 
         activity_decay * mean(d_t^2) + temporal_decay * mean((h_{t+1} - h_t)^2)
 
-    h_t is the layer's output at a step, and d_t the same after dropout at the output. The means are over
-    samples, steps and units. Masked steps are left out of both; a pair of steps counts if both steps do. A
-    `Bidirectional` counts the outputs of both directions.
+    h_t is the layer's output at a step, and d_t the same after dropout. The means are over samples, steps and
+    units. Masked steps are left out of both; a pair of steps counts if both steps do. A `Bidirectional`
+    counts the outputs of both directions. `RecurrentDropoutWrapper` drops units of an LSTM inside the layer:
+    d_t has its masks, and the second mean is over the units that are kept at both steps, without their scale.
 
     This layer does not drop; `wrap(layer, "none", activity_decay=2.0)` returns it. All dropout wrappers take
     the two arguments too, so that models with and without dropout can have the same decays. They are added

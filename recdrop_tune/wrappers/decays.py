@@ -22,20 +22,26 @@ def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
         mask: Booleans of shape `(batch, time)`, where `False` steps do not count; or `None`. For outputs of
             shape `(batch, units)` every sample counts, since later layers get no mask either.
     """
-    if len(outputs.shape) == 2:
-        mask = None
-    return _mean(ops.square(_precise(outputs)), mask)
+    counts = None if mask is None or len(outputs.shape) == 2 else mask[..., None]
+    return _mean(ops.square(_precise(outputs)), counts)
 
 
-def movement(outputs: Tensor, mask: Tensor | None) -> Tensor:
+def movement(outputs: Tensor, mask: Tensor | None, noise: Tensor | None = None) -> Tensor:
     """Computes the mean square of the difference between neighbouring steps; 0 for a single step.
 
     Args:
         outputs: Shape `(batch, time, units)`.
         mask: Booleans of shape `(batch, time)`, or `None`. A pair of steps counts if both do.
+        noise: `None`, or the dropout noise in the outputs, of their shape. A unit counts in a pair of steps
+            if it is kept at both, without the scale of dropout.
     """
     outputs = _precise(outputs)
-    pairs = None if mask is None else ops.logical_and(mask[:, 1:], mask[:, :-1])
+    counts = None if mask is None else mask[..., None]  # (batch, time, 1)
+    if noise is not None:
+        kept = noise > 0
+        outputs = outputs / ops.cast(ops.where(kept, noise, 1.0), outputs.dtype)
+        counts = kept if counts is None else ops.logical_and(kept, counts)
+    pairs = None if counts is None else ops.logical_and(counts[:, 1:], counts[:, :-1])
     return _mean(ops.square(outputs[:, 1:] - outputs[:, :-1]), pairs)
 
 
@@ -45,10 +51,11 @@ def _precise(outputs: Tensor) -> Tensor:
     return outputs if dtype == "float64" else ops.cast(outputs, "float32")
 
 
-def _mean(squares: Tensor, mask: Tensor | None) -> Tensor:
-    of_steps = ops.mean(squares, axis=-1)
-    counts = ops.ones_like(of_steps) if mask is None else ops.cast(mask, of_steps.dtype)
-    return ops.divide_no_nan(ops.sum(of_steps * counts), ops.sum(counts))
+def _mean(squares: Tensor, counts: Tensor | None) -> Tensor:
+    weights = ops.ones_like(squares)
+    if counts is not None:
+        weights = weights * ops.cast(counts, squares.dtype)
+    return ops.divide_no_nan(ops.sum(squares * weights), ops.sum(weights))
 
 
 def check_decay(argument: str, value: Any) -> float:
@@ -82,7 +89,7 @@ class HasDecays:
     activity_decay: float
     """Factor of the mean square of the layer's outputs, after dropout."""
     temporal_decay: float
-    """Factor of the mean square of their change from step to step, before dropout."""
+    """Factor of the mean square of their change from step to step, of units that are not dropped."""
     add_loss: Any
 
     def _set_up_decays(self, activity_decay: Any, temporal_decay: Any = 0.0) -> None:
@@ -95,14 +102,16 @@ class HasDecays:
         dropped: Sequence[Tensor],
         mask: Tensor | None,
         added: Sequence[Tensor],
+        noise: Sequence[Tensor] | None = None,
     ) -> None:
         """Adds the decays of a call to the loss.
 
         Args:
-            emitted: The layer's outputs without dropout: one, or those of two directions.
+            emitted: The layer's outputs before dropout at the output: one, or those of two directions.
             dropped: The same after dropout.
             mask: Booleans of shape `(batch, time)`, or `None`.
             added: The losses added by earlier calls in this forward pass.
+            noise: The noise of recurrent dropout in each of `emitted`, or `None`.
         """
         if mask is not None:  # Keras's layers also take a mask of shape `(batch, time, 1)`.
             mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
@@ -110,7 +119,8 @@ class HasDecays:
         if self.activity_decay:
             terms += [self.activity_decay * activity(output, mask) for output in dropped]
         if self.temporal_decay:
-            terms += [self.temporal_decay * movement(output, mask) for output in emitted]
+            pairs = zip(emitted, noise or [None] * len(emitted), strict=True)
+            terms += [self.temporal_decay * movement(each, mask, noisy) for each, noisy in pairs]
         if terms:
             # Keras sums losses in this type, whatever the type of the layer.
             loss = ops.cast(sum(terms) / len(emitted), keras.config.floatx())

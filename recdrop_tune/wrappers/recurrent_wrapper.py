@@ -242,7 +242,14 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
         losses: list[Any] = self.losses
         return losses[: len(losses) - len(self.layer.losses)]
 
-    def _decay(self, result: Any, dropped: Any, mask: Tensor | None, others: int = 0) -> None:
+    def _decay(
+        self,
+        result: Any,
+        dropped: Any,
+        mask: Tensor | None,
+        others: int = 0,
+        noise: list[Tensor] | None = None,
+    ) -> None:
         """Adds the decays of one call.
 
         Args:
@@ -250,6 +257,7 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
             dropped: The same after dropout at the output.
             mask: The mask of the call.
             others: The number of losses that the wrapper has added before its decays.
+            noise: The noise of recurrent dropout in the outputs, or `None`.
         """
         if not (self.activity_decay or self.temporal_decay):
             return
@@ -259,7 +267,7 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
         )
         if mask is not None and directions_of(self.layer)[0].go_backwards:
             mask = ops.flip(mask, axis=1)  # Outputs are in the order in which the layer reads.
-        self._add_decays(emitted, dropped, mask, self._own_losses()[others:])
+        self._add_decays(emitted, dropped, mask, self._own_losses()[others:], noise)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""

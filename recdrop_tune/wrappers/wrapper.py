@@ -9,7 +9,7 @@ from keras import ops
 
 from recdrop_tune.catalog import TECHNIQUES, parse_placement
 from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, default_seed
-from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor
+from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain, output_noise
 from recdrop_tune.wrappers.rates import HasRates, Rate
 from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper, directions_of
 
@@ -43,7 +43,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
             without dropout.
         activity_decay: Factor of the mean square of the layer's outputs, after dropout, which is added to
             the training loss; 0 adds nothing. See `ActivityDecay`.
-        temporal_decay: Factor of the mean square of their change from step to step, before dropout.
+        temporal_decay: Factor of the mean square of their change from step to step, without the masks.
         **kwargs: `name`, `dtype`, `trainable`. The default dtype policy is the wrapped layer's, and so is the
             name if you gave the layer one, so `model.get_layer` finds the wrapper.
 
@@ -91,7 +91,12 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         training: bool = False,
     ) -> Any:
         """Runs the layer; in training, with noise. Arguments are in the order of Keras's RNNs."""
-        loss = None
+        loss, rewritten = None, list[KernelCall]()
+
+        def note(call: KernelCall) -> KernelCall:
+            rewritten.append(call)
+            return call
+
         if not training:
             rewrite = self.inference_rewrite()
         else:
@@ -100,7 +105,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
             if loss is not None and not self._own_losses():
                 # Keras sums losses in this type, whatever the type of the layer.
                 self.add_loss(ops.cast(loss, keras.config.floatx()))
-            rewrite = self.rewrite if self._is_rewritten else None
+            rewrite = chain(self.rewrite, note) if self._is_rewritten else None
             if "input" in self.sites and "input" not in self.rewritten_sites:
                 sequences = self._drop("input", sequences)
         result = call_layer(
@@ -114,7 +119,8 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         if not training:
             return result
         dropped = self._drop_output(result) if "output" in self.sites else result
-        self._decay(result, dropped, mask, others=int(loss is not None))
+        noise = self._output_noise(rewritten) if self.temporal_decay else None
+        self._decay(result, dropped, mask, others=int(loss is not None), noise=noise)
         return dropped
 
     @property
@@ -166,6 +172,22 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
             forces_gates=self.forces_gates and "recurrent" in self.sites,
             obstacle=self.obstacle,
         )
+
+    def _output_noise(self, rewritten: list[KernelCall]) -> list[Tensor] | None:
+        """Returns the noise that the rewrite put on each of the layer's outputs, or `None`."""
+        noise = [each for each in map(output_noise, rewritten) if each is not None]
+        if len(noise) < 2:  # One for each direction.
+            return noise or None
+        forward, backward = noise[0], ops.flip(noise[1], axis=1)
+        mode = self.layer.merge_mode
+        if mode is None:
+            return [forward, backward]
+        if mode == "concat":
+            return [ops.concatenate([forward, backward], axis=-1)]
+        if mode == "mul":
+            return [forward * backward]
+        # The scale of a sum can only be undone where it is the same in both directions.
+        return [ops.where(forward == backward, forward, 0.0)]
 
     def _drop(self, site: str, tensor: Tensor) -> Tensor:
         noise = self.noise(site, tensor)

@@ -1,5 +1,7 @@
 """The decays of activations: their values, against a loop over steps, and that they are added in training."""
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from recdrop_tune.wrappers import (
     wrap,
 )
 from tests.backends import BACKEND, JIT_COMPILE, array
+from tests.laws.cases import WRAPPERS, over
 
 LSTM, GRU, Bidirectional = keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional
 X = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
@@ -156,6 +159,44 @@ def test_locked_dropout_after_a_stack_has_the_activity_decay():
     layer(X)
     assert layer.losses == []
     assert LockedDropout.from_config(layer.get_config()).activity_decay == 2.0
+
+
+# Not zoneout, whose states are not those of the plain layer.
+INSIDE = [w for w in WRAPPERS if "recurrent" in w[1] and "input" not in w[1] and w[0] != "zoneout"]
+FORCED = next(w for w in INSIDE if w[0] == "recurrent")
+MERGED = {
+    "lstm": LAYERS["lstm"],
+    "backwards": lambda: LSTM(4, return_sequences=True, go_backwards=True),
+    **{
+        str(mode): lambda mode=mode: Bidirectional(LSTM(4, return_sequences=True), merge_mode=mode)
+        for mode in ("concat", "sum", "mul", None)
+    },
+}
+
+
+@over(
+    ("wrapper", "kind", "masked"),
+    product(INSIDE, MERGED, [False, True]),
+    few=[(w, "lstm", False) for w in INSIDE] + [(FORCED, kind, True) for kind in MERGED],
+    backends=lambda wrapper, kind, masked: wrapper == FORCED and masked,
+)
+def test_temporal_decay_does_not_see_the_masks(wrapper, kind, masked):
+    """Without recurrent weights, what is fed back does not count: activations are the plain layer's."""
+    x = np.random.default_rng(1).normal(size=(2000, 5, 3)).astype("float32")
+    layer = MERGED[kind]()
+    layer.build(x.shape)
+    layer.built = True
+    for weight in layer.weights:
+        if weight.name == "recurrent_kernel":
+            weight.assign(0.0 * weight)
+    mask = keras.ops.convert_to_tensor(np.tile(HOLED, (500, 1))) if masked else None
+    plain = ActivityDecay(layer, temporal_decay=1.0)
+    technique, placement, options = wrapper
+    dropping = wrap(layer, technique, placement=placement, rate=0.3, temporal_decay=1.0, **options)
+    for each in (plain, dropping):
+        each(x, mask=mask, training=True)
+    decay = float(array(dropping.losses[-1]))  # `concrete` has its prior before.
+    assert decay == pytest.approx(only(plain), rel=0.1)
 
 
 # When they are added.
