@@ -87,8 +87,9 @@ def is_known(part: Any) -> bool:
 @functools.cache
 def _functional() -> type:
     """Returns the class of functional models, which has no public name in Keras."""
-    inputs = keras.Input((1,))
-    return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
+    # With names of its own, the default names of later layers count on as before.
+    inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
+    return type(keras.Model(inputs, layer(inputs), name="model"))
 
 
 def check_layer(model: object) -> None:

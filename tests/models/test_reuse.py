@@ -8,7 +8,7 @@ from keras import layers, losses
 
 import recdrop_tune as rdt
 from recdrop_tune.models import ModelCache, SameDraws, dropout_layers, renew, structure
-from recdrop_tune.models.layers import kept_states
+from recdrop_tune.models.layers import _functional, is_of_layers, kept_states
 from tests.backends import BACKEND, array
 
 SHAPE = (5, 3)
@@ -283,6 +283,14 @@ def test_states_begin_anew():
         state.assign(np.ones(state.shape))
     renew(used, build())
     assert not any(np.any(array(state)) for state in states)
+
+
+def test_the_names_of_later_layers_count_on_as_before():
+    _functional.cache_clear()
+    is_of_layers(dense())
+    inputs, layer = keras.Input((1,)), layers.Identity()
+    names = [layer.name, keras.Model(inputs, layer(inputs)).name]
+    assert names == ["identity", "functional"]
 
 
 def test_the_cache_keeps_the_latest_structures():
