@@ -26,6 +26,7 @@ from recdrop_tune.kernels.keras_internals import (
     inputs_of,
     lost_arguments,
     mask_of,
+    stateless_scope,
     sublayers,
     wrapped_function,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "merges_as_keras",
     "run",
     "seeds_aside",
+    "stateless_scope",
     "sublayers",
     "wrapped_function",
 ]

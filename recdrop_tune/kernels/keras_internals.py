@@ -4,7 +4,8 @@ These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the de
 PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
 arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
 the arguments of the function of a loss, TensorFlow's custom gradients, a seed that keeps TensorFlow's
-kernels, the `input_shape` of a layer, the mask of an output, and the scope that casts weights.
+kernels, the `input_shape` of a layer, the mask of an output, and the scopes that cast weights and collect
+losses.
 `tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
 moves one of them or changes its arguments.
 """
@@ -25,6 +26,11 @@ try:
     _rnn = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.rnn")
     cudnn_ok, gru, lstm, rnn = _rnn.cudnn_ok, _rnn.gru, _rnn.lstm, _rnn.rnn
     AutocastScope = importlib.import_module("keras.src.backend.common.variables").AutocastScope
+    _scopes = importlib.import_module("keras.src.backend.common.stateless_scope")
+    get_stateless_scope, in_stateless_scope = (
+        _scopes.get_stateless_scope,
+        _scopes.in_stateless_scope,
+    )
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"recdrop-tune supports Keras 3.12 to 3.16, but this is {keras.__version__}, which has moved the "
@@ -92,6 +98,11 @@ def copy_mask(tensor: Any, other: Any) -> None:
     """Copies the mask of a tensor to another one."""
     if mask_of(tensor) is not None:
         other._keras_mask = tensor._keras_mask
+
+
+def stateless_scope() -> Any:
+    """Returns the `keras.StatelessScope` in which layers are called, or `None`."""
+    return get_stateless_scope() if in_stateless_scope() else None
 
 
 def inputs_of(layer: Any) -> list[Any]:

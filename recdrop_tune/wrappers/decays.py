@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import stateless_scope
 from recdrop_tune.rewrites import Tensor
 
 
@@ -82,8 +84,7 @@ def check_decay(argument: str, value: Any) -> float:
 class HasDecays:
     """Gives a Keras layer the decays of its activations, which are constants in a trace.
 
-    A layer that is called several times in a forward pass adds the mean over its calls. (On JAX, Keras
-    keeps the losses of only one call, unless another layer makes them, as `TimeDistributed` does.)
+    A layer that is called several times in a forward pass adds the mean over its calls.
     """
 
     activity_decay: float
@@ -95,6 +96,7 @@ class HasDecays:
     def _set_up_decays(self, activity_decay: Any, temporal_decay: Any = 0.0) -> None:
         self.activity_decay = check_decay("activity_decay", activity_decay)
         self.temporal_decay = check_decay("temporal_decay", temporal_decay)
+        self._added: weakref.WeakKeyDictionary[Any, list[Tensor]] = weakref.WeakKeyDictionary()
 
     def _add_decays(
         self,
@@ -124,5 +126,13 @@ class HasDecays:
         if terms:
             # Keras sums losses in this type, whatever the type of the layer.
             loss = ops.cast(sum(terms) / len(emitted), keras.config.floatx())
+            scope = stateless_scope()
+            before = [] if scope is None else self._added.setdefault(scope, [])
+            if before and not added:
+                # In training on JAX, Keras forgets a layer's losses when a model calls it again.
+                self.add_loss(before)
+                added = before
             # Makes the sum of the added losses the mean over the calls so far.
-            self.add_loss((loss - sum(added)) / (len(added) + 1))
+            change = (loss - sum(added)) / (len(added) + 1)
+            self.add_loss(change)
+            before.append(change)

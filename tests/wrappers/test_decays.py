@@ -13,7 +13,7 @@ from recdrop_tune.wrappers import (
     TimeDistributedDropoutWrapper,
     wrap,
 )
-from tests.backends import BACKEND, JIT_COMPILE, array
+from tests.backends import JIT_COMPILE, array
 from tests.laws.cases import WRAPPERS, over
 
 LSTM, GRU, Bidirectional = keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional
@@ -126,7 +126,7 @@ def test_a_training_step_follows_their_gradient():
 @pytest.mark.backends
 def test_every_sample_counts_in_a_last_step():
     """As in a `LockedDropout` after the layer, which gets no mask from Keras."""
-    decaying = ActivityDecay(GRU(4), 2.0)
+    decaying = ActivityDecay(GRU(4), activity_decay=2.0)
     for mask in (HOLED, None):
         last = array(decaying(X, mask=mask, training=True))
         assert only(decaying) == pytest.approx(2 * np.mean(last**2), rel=1e-5)
@@ -134,7 +134,9 @@ def test_every_sample_counts_in_a_last_step():
 
 @pytest.mark.parametrize("mask", [None, np.zeros((4, 1), bool)], ids=["no pair", "no step"])
 def test_nothing_to_count_is_0(mask):
-    layer = ActivityDecay(GRU(4, return_sequences=True), float(mask is not None), 1.0)
+    layer = ActivityDecay(
+        GRU(4, return_sequences=True), activity_decay=float(mask is not None), temporal_decay=1.0
+    )
     given = None if mask is None else keras.ops.convert_to_tensor(mask)
     layer(X[:, :1], mask=given, training=True)
     assert only(layer) == 0
@@ -142,7 +144,11 @@ def test_nothing_to_count_is_0(mask):
 
 @pytest.mark.backends
 def test_half_precision_is_summed_in_single():
-    layer = ActivityDecay(LSTM(4, return_sequences=True, dtype="mixed_float16"), 2e7, 1.5e7)
+    layer = ActivityDecay(
+        LSTM(4, return_sequences=True, dtype="mixed_float16"),
+        activity_decay=2e7,
+        temporal_decay=1.5e7,
+    )
     raw = array(keras.ops.cast(layer(X, training=True), "float32"))
     (loss,) = layer.losses
     assert keras.backend.standardize_dtype(loss.dtype) == "float32"
@@ -232,14 +238,17 @@ def test_a_layer_that_is_called_several_times_adds_their_mean():
 
 
 @pytest.mark.backends
-@pytest.mark.skipif(BACKEND == "jax", reason="Keras forgets the losses of all calls but one")
-def test_a_layer_at_two_places_of_a_model_adds_their_mean():
-    layer = ActivityDecay(GRU(4, return_sequences=True), **DECAYS)
-    given = [keras.Input((5, 3)), keras.Input((5, 3))]
-    made = keras.Model(given, [layer(each) for each in given])
-    one, other = (array(each) for each in made([X, X + 1], training=True))
-    total = sum(float(array(loss)) for loss in made.losses)
-    assert total == pytest.approx((expected(one) + expected(other)) / 2, rel=1e-5)
+@pytest.mark.parametrize("technique", ["none", "concrete"])
+def test_a_layer_at_two_places_of_a_model_adds_their_mean(technique):
+    options = {} if technique == "none" else {"rate": 1e-6, "samples": 1, "tau": 1e12}
+    layer = wrap(GRU(4, return_sequences=True), technique, **options, **DECAYS)
+    given = [keras.Input((5, 3)) for _ in range(3)]
+    made = keras.Model(given, keras.layers.concatenate([layer(each) for each in given]))
+    made.compile(keras.optimizers.SGD(0.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
+    inputs = [X, X + 1, 2 * X]
+    outputs = np.split(array(made(inputs)), 3, axis=-1)
+    trained = float(array(made.train_on_batch(inputs, np.zeros((4, 5, 12)))))
+    assert trained == pytest.approx(np.mean([expected(each) for each in outputs]), rel=1e-4)
 
 
 @pytest.mark.parametrize("trainable", [True, False])
