@@ -76,6 +76,12 @@ def cell_of(layer: Layer) -> Cell | None:
     return None
 
 
+def fused_layer(layer: Layer) -> Any:
+    """Returns the class that computes the same as a `keras.layers.RNN` of a cell, or `None`."""
+    fused = {step: kind for kind, step, _ in _KINDS}
+    return fused.get(type(layer.cell)) if type(layer) is keras.layers.RNN else None
+
+
 def merges_as_keras(layer: Layer) -> bool:
     """Returns whether a layer is a `Bidirectional` with Keras's own `call`."""
     merging = keras.layers.Bidirectional

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import cell_of
+from recdrop_tune.kernels import cell_of, fused_layer
 from recdrop_tune.models.copies import (
     Described,
     check_arguments,
@@ -30,9 +30,6 @@ from recdrop_tune.models.learning import is_of_whole_sequences
 from recdrop_tune.models.masks import with_masks
 from recdrop_tune.models.plain import plain_layer, plain_names
 from recdrop_tune.wrappers import is_default_name
-
-_FUSED = {keras.layers.LSTMCell: keras.layers.LSTM, keras.layers.GRUCell: keras.layers.GRU}
-"""The layer that computes the same as `keras.layers.RNN` of a cell, with the same weights."""
 
 
 class Template:
@@ -207,9 +204,7 @@ def _undropped(layer: Any, names: dict[int, str]) -> Any:
         fresh = plain_layer(layer, names)
     else:
         fresh = copy_layer(layer)
-    fused = (
-        _FUSED.get(type(getattr(fresh, "cell", None))) if type(fresh) is keras.layers.RNN else None
-    )
+    fused = fused_layer(fresh)
     if fused is not None:
         own = fresh.get_config()
         del own["cell"]

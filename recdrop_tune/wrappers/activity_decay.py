@@ -33,8 +33,13 @@ class ActivityDecay(RecurrentWrapper):
             step, that step counts.
         temporal_decay: The factor of the second term (TAR), 0 or more; above 0 the layer must have
             `return_sequences=True`.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to add the decays.
 
     Raises:
         InvalidArgumentError: The layer or a decay is not as described above.
@@ -42,7 +47,7 @@ class ActivityDecay(RecurrentWrapper):
     Example:
         >>> import keras
         >>> from recdrop_tune.wrappers import ActivityDecay
-        >>> layer = ActivityDecay(keras.layers.LSTM(4, return_sequences=True), 2.0, temporal_decay=1.0)
+        >>> layer = ActivityDecay(keras.layers.LSTM(4, return_sequences=True), activity_decay=2.0)
         >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape
         TensorShape([2, 3, 4])
         >>> len(layer.losses)

@@ -60,6 +60,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
     the layer's weights. `wrapper.layer.get_weights()` fits the plain layer.
 
     Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
         rate: Initial rates, 0 < rate < 1. `wrapper.rate` keeps the configured value, and
             `wrapper.learned_rates` changes. Setting `rate` starts again.
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
@@ -73,8 +75,16 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             for targets of D numbers, over which the loss is a mean too. `None` for a negative log-likelihood.
         length_scale: l of the prior. A larger value expects smaller weights.
         temperature: Softness of the masks, above 0.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Raises:
         InvalidArgumentError: The layer, a rate, the placement or an option is not as described above. In
@@ -99,6 +109,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         self,
         layer: Any,
         rate: Rate = 0.1,
+        *,
         placement: str = "recurrent",
         elements: bool = False,
         mask_groups: int = 1,
@@ -107,9 +118,19 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         length_scale: float = 1e-4,
         temperature: float = 0.1,
         seed: int | None = None,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
+        super().__init__(
+            layer,
+            rate,
+            placement=placement,
+            seed=seed,
+            activity_decay=activity_decay,
+            temporal_decay=temporal_decay,
+            **kwargs,
+        )
         self.elements = check_flag("elements", elements)
         self.mask_groups = check_integer("mask_groups", mask_groups)
         self._samples = None if samples is None else check_integer("samples", samples)

@@ -57,7 +57,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
 
     sites = ("embedding",)
 
-    def __init__(self, layer: Any, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, layer: Any, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
         if not isinstance(layer, keras.layers.Embedding):
             raise invalid_argument("layer", expected="a `keras.layers.Embedding`", received=layer)
         kwargs.setdefault("dtype", layer.dtype_policy)

@@ -8,6 +8,7 @@ from typing import Any
 
 from recdrop_tune.catalog import DECAYS, technique
 from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.problems import suggestion
 from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.decays import check_decay
 from recdrop_tune.wrappers.rates import Rate
@@ -19,9 +20,9 @@ _OF_LAYERS = ("name", "dtype", "trainable")
 def wrap(
     layer: Any,
     wrapper: str,
+    rate: Rate | None = None,
     *,
     placement: str | None = None,
-    rate: Rate | None = None,
     **options: Any,
 ) -> Any:
     """Wraps a recurrent layer with the technique of that name.
@@ -29,9 +30,9 @@ def wrap(
     Args:
         layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
         wrapper: Id of a technique in `recdrop_tune.catalog`, such as `"recurrent"`; or `"none"`.
-        placement: Where to drop; `None` for the wrapper's default.
         rate: Fraction to drop, or a dict with one for each site. Required unless `wrapper` is `"none"` or
             learns its rate; a learned rate then starts at the wrapper's default.
+        placement: Where to drop; `None` for the wrapper's default.
         **options: Further arguments of the wrapper's class, such as `per_step=False` or `seed=0`. All
             wrappers, also `"none"`, have `activity_decay` and `temporal_decay`: see `ActivityDecay`.
 
@@ -44,7 +45,7 @@ def wrap(
     Example:
         >>> import keras
         >>> from recdrop_tune.wrappers import wrap
-        >>> wrap(keras.layers.LSTM(8), "recurrent", placement="input+recurrent", rate=0.2).placement
+        >>> wrap(keras.layers.LSTM(8), "recurrent", 0.2, placement="input+recurrent").placement
         'input+recurrent'
     """
     class_name = technique(wrapper).class_name
@@ -80,11 +81,12 @@ def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
 
 def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
     own = list(signature(cls.__init__).parameters)[3:-1]
-    known = dict.fromkeys([*own, *DECAYS, *_OF_LAYERS])
+    known = [*own, *_OF_LAYERS]
     for option in options:
         if option not in known:
             raise invalid_argument(
                 "options",
                 expected=f"for the wrapper `{wrapper}` some of {', '.join(known)}",
                 received=option,
+                fix=suggestion(option, known),
             )

@@ -31,6 +31,9 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
     changed, so the layer stays on cuDNN. Inference: the plain layer.
 
     Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
+        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"output"` or `"input+output"`.
         function: `"bernoulli"`, `"gaussian"`, or a function `(shape, rate, seed) -> noise` where
             `shape` is the shape of the tensor, `rate` a scalar tensor, and `seed` a
@@ -38,8 +41,16 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
             trained with and copied by `clone_model`. To save the model, or to put the wrapper
             inside a `Bidirectional`, decorate the function with
             `keras.saving.register_keras_serializable()`.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Raises:
         InvalidArgumentError: The layer, a rate, the placement or the function is not as described above. When
@@ -63,12 +74,23 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         self,
         layer: Any,
         rate: Rate,
+        *,
         placement: str = "input",
         function: str | NoiseFunction | dict[str, Any] | _Unnamed = "bernoulli",
         seed: int | None = None,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
+        super().__init__(
+            layer,
+            rate,
+            placement=placement,
+            seed=seed,
+            activity_decay=activity_decay,
+            temporal_decay=temporal_decay,
+            **kwargs,
+        )
         if isinstance(function, _Unnamed):  # From `get_config`, by way of `clone_model`.
             function = function.function
         if isinstance(function, dict):  # From a saved configuration.

@@ -54,6 +54,7 @@ class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
     def __init__(
         self,
         rate: float,
+        *,
         seed: int | None = None,
         activity_decay: float = 0.0,
         **kwargs: Any,

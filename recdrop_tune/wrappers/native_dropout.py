@@ -29,10 +29,21 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
     Inference: the plain layer.
 
     Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
+        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"` (Keras's `dropout`), `"recurrent"` (its `recurrent_dropout`) or
             `"input+recurrent"`.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Example:
         >>> import keras

@@ -84,7 +84,7 @@ class HasRates:
         if self.seed is not None:
             # The layers of a model can have one seed, and so have both directions of a `Bidirectional`. All
             # techniques draw the same masks, because the name is that of the wrapped layer.
-            named = getattr(self, "layer", self)
+            named: Any = getattr(self, "layer", self)
             default = derive_seed(self.seed, named.name, bool(getattr(self, "go_backwards", False)))
         self.seed_generator = ReplicaSeedGenerator(default)
         self._configured: dict[str, float] = {}

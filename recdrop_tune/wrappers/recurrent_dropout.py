@@ -30,11 +30,23 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
     is never masked. Inference: the plain layer.
 
     Args:
-        placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
+        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
+        placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`. The masks of the last two
+            multiply: at a rate of 0.5, `"recurrent+output"` drops 75 % of an LSTM's outputs.
         per_step: Whether to draw a new mask at each step, at every site, instead of one for the whole
             sequence.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Example:
         >>> import keras
@@ -58,12 +70,23 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         self,
         layer: Any,
         rate: Rate,
+        *,
         placement: str = "recurrent",
         per_step: bool = True,
         seed: int | None = None,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
+        super().__init__(
+            layer,
+            rate,
+            placement=placement,
+            seed=seed,
+            activity_decay=activity_decay,
+            temporal_decay=temporal_decay,
+            **kwargs,
+        )
         self.per_step = check_flag("per_step", per_step)
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:

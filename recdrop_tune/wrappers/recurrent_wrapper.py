@@ -12,7 +12,7 @@ from keras import ops
 
 from recdrop_tune.catalog import DECAYS
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import cell_of, copy_input_shape, merges_as_keras
+from recdrop_tune.kernels import cell_of, copy_input_shape, fused_layer, merges_as_keras
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.decays import HasDecays
 
@@ -75,6 +75,11 @@ def _remedy(layer: Any) -> str:
         return _remedy(layer.forward_layer)
     if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional):
         return "The kernel call of a subclass with its own `call`, `inner_loop` or cell is unknown."
+    same = fused_layer(layer)
+    if same is not None:
+        return (
+            f"Pass a `keras.layers.{same.__name__}`: it computes the same, with the same weights."
+        )
     return "Other recurrent layers have no fused kernel."
 
 
@@ -207,6 +212,7 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
     def __init__(
         self,
         layer: Any,
+        *,
         activity_decay: float = 0.0,
         temporal_decay: float = 0.0,
         **kwargs: Any,

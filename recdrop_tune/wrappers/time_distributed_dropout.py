@@ -22,9 +22,20 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     changed, so the layer stays on cuDNN. Inference: the plain layer.
 
     Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
+        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"output"` or `"input+output"`.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Example:
         >>> import keras
@@ -43,11 +54,22 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
         self,
         layer: Any,
         rate: Rate,
+        *,
         placement: str = "input",
         seed: int | None = None,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
+        super().__init__(
+            layer,
+            rate,
+            placement=placement,
+            seed=seed,
+            activity_decay=activity_decay,
+            temporal_decay=temporal_decay,
+            **kwargs,
+        )
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample, step and feature."""

@@ -26,13 +26,24 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
     sample in a single call. The recurrent site does not mask the output. Inference: the plain layer.
 
     Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
+        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
         tied_gates: Whether all gates share a mask. `False` draws one for each gate, as Keras's own
             `recurrent_dropout` does.
         mask_groups: The number of groups into which the batch is split, each with its own recurrent masks
             and kernel call.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Example:
         >>> import keras
@@ -54,13 +65,24 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
         self,
         layer: Any,
         rate: Rate,
+        *,
         placement: str = "recurrent",
         tied_gates: bool = True,
         mask_groups: int = 1,
         seed: int | None = None,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
+        super().__init__(
+            layer,
+            rate,
+            placement=placement,
+            seed=seed,
+            activity_decay=activity_decay,
+            temporal_decay=temporal_decay,
+            **kwargs,
+        )
         self.tied_gates = check_flag("tied_gates", tied_gates)
         self.mask_groups = check_integer("mask_groups", mask_groups)
 

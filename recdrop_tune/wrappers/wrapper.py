@@ -70,13 +70,16 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         self,
         layer: Any,
         rate: Rate,
+        *,
         placement: str = "recurrent",
         seed: int | None = None,
         activity_decay: float = 0.0,
         temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, activity_decay, temporal_decay, **kwargs)
+        super().__init__(
+            layer, activity_decay=activity_decay, temporal_decay=temporal_decay, **kwargs
+        )
         self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
         self.placement = "+".join(self.sites)
         # Of layers that are all made before they are wrapped, each has a seed of its own from Keras.

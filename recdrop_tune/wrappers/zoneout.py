@@ -35,12 +35,22 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
     the step loop.
 
     Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without its own dropout.
         rate: Probability that the cell (LSTM) or the state (GRU) is kept, 0 <= rate < 1.
         placement: `"recurrent"`, the only site of zoneout.
         hidden_rate: Probability that the h of an LSTM is kept. Whether it is 0 decides the kernel,
             so a value above 0 can only be changed to another one above 0.
+        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
+        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
+        temporal_decay: Factor of TAR, likewise.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
 
-    For `layer`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to drop.
 
     Raises:
         InvalidArgumentError: The layer, a rate or the placement is not as described above, or
@@ -65,12 +75,23 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         self,
         layer: Any,
         rate: float,
+        *,
         placement: str = "recurrent",
         hidden_rate: float = 0.0,
         seed: int | None = None,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
+        super().__init__(
+            layer,
+            rate,
+            placement=placement,
+            seed=seed,
+            activity_decay=activity_decay,
+            temporal_decay=temporal_decay,
+            **kwargs,
+        )
         hidden_rate = _check_hidden(hidden_rate, layer)
         if hidden_rate:
             self._add_rate("hidden", hidden_rate)

@@ -187,7 +187,12 @@ def test_a_seed_draws_the_same_masks_again_but_others_in_each_layer(seed):
         layers = [keras.layers.LSTM(4, name=name) for name in ("encoder", "decoder")]
         first, second = (RecurrentDropoutWrapper(layer, RATE, seed=seed) for layer in layers)
         both = keras.layers.Bidirectional(first)
-        drawing = [first, second, both.backward_layer, LockedDropout(RATE, seed, name="locked")]
+        drawing = [
+            first,
+            second,
+            both.backward_layer,
+            LockedDropout(RATE, seed=seed, name="locked"),
+        ]
         return [int(array(layer.seed_generator.state)[0]) for layer in drawing]
 
     assert streams(seed) == streams(seed)

@@ -61,7 +61,7 @@ def test_later_layers_start_with_the_weights_of_a_model_without_dropout(wrapper)
 
     def wrapped(layer):
         if wrapper is None:
-            return ActivityDecay(layer, 1.0)
+            return ActivityDecay(layer, activity_decay=1.0)
         return make_wrapper(layer, wrapper, seed=None)
 
     plain = first_weights(lambda layer: layer)

@@ -54,6 +54,9 @@ def test_config_round_trip(wrapper):
     other = type(one).from_config(one.get_config())
     assert other.get_config() == one.get_config()
     assert other.layer is not one.layer
+    np.testing.assert_array_equal(
+        array(other.seed_generator.state), array(one.seed_generator.state)
+    )
     saved = json.loads(json.dumps(keras.saving.serialize_keras_object(one)))
     assert keras.saving.deserialize_keras_object(saved).get_config() == one.get_config()
     rates = other.learned_rates if learns_rates(wrapper) else other.rates
@@ -222,7 +225,9 @@ REFUSED = (
 
 
 def with_function(function):
-    wrapped = LambdaDropoutWrapper(keras.layers.LSTM(UNITS), 0.5, "output", function)
+    wrapped = LambdaDropoutWrapper(
+        keras.layers.LSTM(UNITS), 0.5, placement="output", function=function
+    )
     return keras.Sequential([keras.Input((None, FEATURES)), wrapped])
 
 

@@ -223,7 +223,7 @@ def test_a_layer_that_is_called_several_times_adds_the_prior_once(kind):
 @pytest.mark.parametrize(("mode", "masked"), [("concat", 8), ("sum", 4), (None, 8)])
 def test_the_prior_of_two_directions(mode, masked):
     both = keras.layers.Bidirectional(LSTM(4, return_sequences=True), merge_mode=mode)
-    layer = ConcreteDropoutWrapper(both, 0.2, "recurrent+output", samples=1)
+    layer = ConcreteDropoutWrapper(both, 0.2, placement="recurrent+output", samples=1)
     layer(X, training=True)
     (added,) = layer.losses
     assert float(array(added)) == pytest.approx(-(8 + masked) * entropy(0.2), rel=1e-4)
@@ -290,7 +290,7 @@ def test_several_layers_have_their_names_in_the_metrics():
 
 @pytest.mark.backends
 def test_monte_carlo_draws_hard_masks_at_the_learned_rates():
-    layer = ConcreteDropoutWrapper(LSTM(200), 0.2, "output")
+    layer = ConcreteDropoutWrapper(LSTM(200), 0.2, placement="output")
     model = keras.Sequential([keras.Input((5, 3)), layer])
     layer.logits["output"].assign(np.log(0.3 / 0.7))
     factors = rdt.mc_predict(model, X, samples=1, seed=0).mean / array(model(X))

@@ -146,7 +146,9 @@ def test_every_dropout_layer_is_found():
     words = EmbeddingDropout(keras.layers.Embedding(9, 2), 0.1)
     rates = {"input": 0.2, "recurrent": 0.6}
     layer = keras.layers.LSTM(3, return_sequences=True)
-    both = keras.layers.Bidirectional(RecurrentDropoutWrapper(layer, rates, "input+recurrent"))
+    both = keras.layers.Bidirectional(
+        RecurrentDropoutWrapper(layer, rates, placement="input+recurrent")
+    )
     locked = LockedDropout(0.4)
     zoneout = ZoneoutWrapper(keras.layers.LSTM(3), 0.2, hidden_rate=0.1)
     nested = keras.Sequential([keras.Input((5, 6)), locked, zoneout])

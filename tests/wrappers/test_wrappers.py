@@ -1,12 +1,16 @@
 """Wrappers in models, as Keras users use recurrent layers, and the errors for bad arguments."""
 
+import inspect
 import itertools
+import re
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from recdrop_tune import wrappers
+from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import pass_masks
 from recdrop_tune.wrappers import (
@@ -248,6 +252,13 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (LSTM(4), "none", {}, "Expected a wrapper that drops"),
         (LSTM(4), "recurrent", {"seed": -1}, "argument `seed`"),
         (LSTM(4), "native", {"per_step": False}, "the wrapper `native` some of placement, seed, "),
+        (LSTM(4), "recurrent", {"perstep": False}, r"Did you mean `per_step`\?"),
+        (
+            keras.layers.RNN(keras.layers.GRUCell(4)),
+            "recurrent",
+            {},
+            r"Pass a `keras\.layers\.GRU`:",
+        ),
         (LSTM(4), "variational", {"mask_groups": 0}, "argument `mask_groups`"),
         (GRU(4), "zoneout", {"hidden_rate": 0.1}, r"`hidden_rate`\. Expected 0 for a GRU"),
         (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
@@ -258,6 +269,22 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
 def test_what_is_refused(layer, wrapper, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrap(layer, wrapper, **{"rate": 0.3, **options})
+
+
+@pytest.mark.parametrize("technique", [each for each in TECHNIQUES.values() if each.class_name])
+def test_every_class_states_its_arguments_in_one_order(technique):
+    cls = getattr(wrappers, technique.class_name)
+    arguments = list(inspect.signature(cls).parameters.values())
+    names = [each.name for each in arguments]
+    assert names[:3] == ["layer", "rate", "placement"]
+    assert names[-4:] == ["seed", "activity_decay", "temporal_decay", "kwargs"]
+    assert {each.kind for each in arguments[2:-1]} == {inspect.Parameter.KEYWORD_ONLY}
+    for name in [*names, "sequences", "initial_state", "mask", "training"]:
+        assert re.search(rf"^ +(\*\*)?{name}: ", cls.__doc__, re.MULTILINE)
+
+
+def test_wrap_takes_the_rate_by_position():
+    assert wrap(LSTM(4), "recurrent", 0.3).rate == 0.3
 
 
 def test_numbers_of_numpy_are_numbers():
