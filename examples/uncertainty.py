@@ -73,7 +73,7 @@ def entropy(p):
     return -keras.ops.sum(p * keras.ops.log(p + 1e-12), axis=-1)
 
 
-def monte_carlo(model, x, samples: int, seed: int):
+def monte_carlo(model, x, passes: int, seed: int):
     """Returns the mean probabilities, their entropy, and the mutual information.
 
     The entropy of the mean is the whole uncertainty. The mean of the entropies is the part that each
@@ -81,7 +81,7 @@ def monte_carlo(model, x, samples: int, seed: int):
     """
     # `mc_predict` averages all outputs of a model: here the probabilities and the entropy.
     both = keras.Model(model.input, {"p": model.output, "entropy": entropy(model.output)})
-    mean = rdt.mc_predict(both, x, samples=samples, seed=seed, batch_size=256).mean
+    mean = rdt.mc_predict(both, x, passes=passes, seed=seed, batch_size=256).mean
     whole = np.asarray(entropy(mean["p"]))
     return mean["p"], whole, whole - mean["entropy"]
 
@@ -121,7 +121,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--rate", type=float, default=0.1)
-    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--passes", type=int, default=50)
     parser.add_argument("--train-samples", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -133,7 +133,7 @@ def main():
     uncertain, compared = {}, {}
     for digits, x in corrupted(x_test, arguments.seed).items():
         plain = model.predict(x, batch_size=256, verbose=0)
-        mean, whole, disagreement = monte_carlo(model, x, arguments.samples, arguments.seed)
+        mean, whole, disagreement = monte_carlo(model, x, arguments.passes, arguments.seed)
         uncertain[digits] = {
             "accuracy": accuracy(y, mean),
             "confidence": mean.max(axis=-1).mean(),

@@ -23,7 +23,7 @@ TINY = {
     "accuracy_vs_speed.py": "--trials 3 --epochs 2 --train-samples 100",
     "character_language_model.py": "--trials 2 --epochs 1 --confirm-seeds 2 --train-characters 1500"
     " --units 8",
-    "uncertainty.py": "--epochs 2 --samples 3 --train-samples 100",
+    "uncertainty.py": "--epochs 2 --passes 3 --train-samples 100",
     "existing_keras_tuner.py": "--trials 2 --epochs 1",
 }
 """The arguments that make an example small."""

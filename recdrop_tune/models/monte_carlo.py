@@ -29,16 +29,16 @@ class MCPrediction:
 
     Attributes:
         mean: The mean prediction: an array, or a structure of arrays as the model's output is.
-        std: The population standard deviation over the samples, of the same shape.
-        samples: The number of forward passes.
+        std: The population standard deviation over the passes, of the same shape.
+        passes: The number of forward passes.
     """
 
     mean: Any
     std: Any
-    samples: int
+    passes: int
 
     def __str__(self) -> str:
-        lines = [f"The mean of {self.samples} forward passes with dropout on."]
+        lines = [f"The mean of {self.passes} forward passes with dropout on."]
         stds = keras.tree.flatten(self.std)
         for (path, mean), std in zip(keras.tree.flatten_with_path(self.mean), stds, strict=True):
             lines.append(
@@ -54,7 +54,7 @@ class MCPrediction:
 
 
 def mc_predict(
-    model: Any, x: Any, *, samples: int = 50, batch_size: int = 32, seed: int | None = None
+    model: Any, x: Any, *, passes: int = 50, batch_size: int = 32, seed: int | None = None
 ) -> MCPrediction:
     """Predicts with dropout on, many times, and returns the mean and the spread.
 
@@ -65,19 +65,19 @@ def mc_predict(
     Nothing else behaves as in training: batch normalization uses its moving statistics (through Keras's
     `trainable=False`), and stateful layers start every pass from their current states. Afterwards the model
     is the same: weights, moving statistics, states, seeds and `trainable` are restored. Memory does not grow
-    with `samples`.
+    with `passes`.
 
     Args:
         model: A Keras model.
         x: An array, or a structure of arrays, as `model.predict` takes it; or a `tf.data.Dataset` of
             batches, whose targets are ignored.
-        samples: How many forward passes each input gets.
+        passes: How many forward passes each input gets.
         batch_size: Inputs in one forward pass; a dataset brings its own.
         seed: Integer seed: the same seed gives the same result. `None` takes one from the global
             seed that `keras.utils.set_random_seed` sets.
 
     Returns:
-        The mean, the standard deviation, and the number of samples.
+        The mean, the standard deviation, and the number of passes.
 
     Raises:
         InvalidArgumentError: An argument is not one of the above, or there is no input.
@@ -89,7 +89,7 @@ def mc_predict(
         >>> import keras, numpy as np
         >>> from recdrop_tune.models import mc_predict
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5)])
-        >>> mc_predict(model, np.ones((4, 3)), samples=10, seed=0).std.shape
+        >>> mc_predict(model, np.ones((4, 3)), passes=10, seed=0).std.shape
         (4, 3)
 
     Reference:
@@ -98,7 +98,7 @@ def mc_predict(
     """
     if not isinstance(model, keras.Model):
         raise invalid_argument("model", expected="a Keras model", received=model)
-    check_integer("samples", samples)
+    check_integer("passes", passes)
     check_integer("batch_size", batch_size)
     seed = check_seed(seed)
     batches = _batches(x, batch_size)
@@ -111,14 +111,14 @@ def mc_predict(
     with _only_dropout_on(model):
         _seed(model, random.randrange(2**31) if seed is None else seed)
         draw = _drawing(noisy)
-        parts = [_moments(draw, batch, samples) for batch in chain([first], batches)]
+        parts = [_moments(draw, batch, passes) for batch in chain([first], batches)]
     mean, std = (
         keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *part)
         for part in zip(*parts, strict=True)
     )
-    if samples > 1 and _is_nothing(mean, std):
+    if passes > 1 and _is_nothing(mean, std):
         warnings.warn(_NO_NOISE, NoNoiseWarning, stacklevel=2)
-    return MCPrediction(mean=mean, std=std, samples=samples)
+    return MCPrediction(mean=mean, std=std, passes=passes)
 
 
 _NO_NOISE = (
@@ -220,8 +220,8 @@ def _seed(model: Any, seed: int) -> None:
         state.assign([int(stream) % 2**31, 0])
 
 
-def _moments(draw: Callable[[Any], Any], batch: Any, samples: int) -> tuple[Any, Any]:
-    """Computes the mean and the standard deviation over the samples, in one pass.
+def _moments(draw: Callable[[Any], Any], batch: Any, passes: int) -> tuple[Any, Any]:
+    """Computes the mean and the standard deviation over the passes, in one pass.
 
     Reference:
         Welford (1962), "Note on a Method for Calculating Corrected Sums of Squares and Products".
@@ -230,12 +230,12 @@ def _moments(draw: Callable[[Any], Any], batch: Any, samples: int) -> tuple[Any,
     dtypes = [part.dtype for part in keras.tree.flatten(first)]
     means = [part.astype("float64") for part in keras.tree.flatten(first)]
     squares = [np.zeros_like(mean) for mean in means]
-    for count in range(2, samples + 1):
+    for count in range(2, passes + 1):
         for mean, square, part in zip(means, squares, keras.tree.flatten(draw(batch)), strict=True):
             change = part - mean
             mean += change / count
             square += change * (part - mean)
-    stds = [np.sqrt(square / samples) for square in squares]
+    stds = [np.sqrt(square / passes) for square in squares]
     return tuple(
         keras.tree.pack_sequence_as(
             first, [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]

@@ -293,7 +293,7 @@ def test_monte_carlo_draws_hard_masks_at_the_learned_rates():
     layer = ConcreteDropoutWrapper(LSTM(200), 0.2, placement="output")
     model = keras.Sequential([keras.Input((5, 3)), layer])
     layer.logits["output"].assign(np.log(0.3 / 0.7))
-    factors = rdt.mc_predict(model, X, samples=1, seed=0).mean / array(model(X))
+    factors = rdt.mc_predict(model, X, passes=1, seed=0).mean / array(model(X))
     dropped = np.isclose(factors, 0.0)
     assert np.isclose(factors[~dropped], 1 / 0.7, rtol=1e-3).all()
     assert abs(dropped.mean() - 0.3) < 4 * np.sqrt(0.21 / dropped.size)

@@ -28,8 +28,8 @@ def assert_unchanged(model, before):
 def test_mean_and_spread_of_dropout():
     """One unit at rate p: mean 1, and standard deviation sqrt(p / (1 - p))."""
     model = keras.Sequential([keras.Input((200,)), keras.layers.Dropout(0.2)])
-    result = mc_predict(model, np.ones((3, 200)), samples=100, batch_size=2, seed=0)
-    assert result.samples == 100
+    result = mc_predict(model, np.ones((3, 200)), passes=100, batch_size=2, seed=0)
+    assert result.passes == 100
     assert result.mean.shape == result.std.shape == (3, 200)
     assert result.mean.dtype == result.std.dtype == np.dtype("float32")
     assert result.mean.mean() == pytest.approx(1.0, abs=0.02)
@@ -39,10 +39,10 @@ def test_mean_and_spread_of_dropout():
 
 def test_moments_are_those_of_the_draws():
     model = small_model(RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5))
-    # One sample at a time from the same seed is the first draw of the run.
-    first = mc_predict(model, X, samples=1, seed=3)
+    # One pass at a time from the same seed is the first draw of the run.
+    first = mc_predict(model, X, passes=1, seed=3)
     assert (first.std == 0).all()
-    two = mc_predict(model, X, samples=2, seed=3)
+    two = mc_predict(model, X, passes=2, seed=3)
     second = 2 * two.mean - first.mean
     np.testing.assert_allclose(two.std, np.abs(first.mean - second) / 2, rtol=1e-3, atol=1e-6)
     assert two.std.min() > 0
@@ -52,7 +52,7 @@ def test_moments_are_those_of_the_draws():
 @pytest.mark.parametrize("wrapper", ["recurrent", "native", "weight_drop", "zoneout"])
 def test_every_wrapper_draws(wrapper):
     model = small_model(wrap(keras.layers.GRU(4), wrapper, rate=0.4))
-    result = mc_predict(model, X, samples=4, seed=0)
+    result = mc_predict(model, X, passes=4, seed=0)
     assert result.mean.shape == (7, 4)
     assert result.std.max() > 0.001
     assert np.isfinite(result.mean).all()
@@ -62,18 +62,18 @@ def test_without_noise_there_is_no_spread_and_a_warning():
     layer = RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.0)
     model = small_model(layer)
     with pytest.warns(NoNoiseWarning, match=r"not mean that the model is certain.*Train it with"):
-        result = mc_predict(model, X, samples=3, batch_size=3)
+        result = mc_predict(model, X, passes=3, batch_size=3)
     np.testing.assert_array_equal(result.std, np.zeros((7, 3)))
     np.testing.assert_allclose(result.mean, array(model(X)), rtol=1e-5, atol=1e-6)
     layer.rate = 0.3
-    mc_predict(model, X, samples=3)
+    mc_predict(model, X, passes=3)
 
 
 def test_what_is_shown():
     inputs = keras.Input((2,))
     dropped = keras.layers.Dropout(0.5)(inputs)
     model = keras.Model(inputs, {"a": dropped, "<b>": [dropped * 2]})
-    result = mc_predict(model, np.ones((40, 2)), samples=100, seed=0)
+    result = mc_predict(model, np.ones((40, 2)), passes=100, seed=0)
     first, *others = str(result).splitlines()
     assert first == "The mean of 100 forward passes with dropout on."
     names = {line.split(":")[0]: line for line in others}
@@ -90,9 +90,9 @@ def test_batch_normalization_stays_in_inference():
     model.fit(X, np.ones((7, 3)), epochs=2, verbose=0)
     before = state_of(model)
     with pytest.raises(ValueError, match=r"\(7, 5, 1\)"):
-        mc_predict(model, X[:, :, :1], samples=2)
+        mc_predict(model, X[:, :, :1], passes=2)
     with pytest.warns(NoNoiseWarning):
-        result = mc_predict(model, X, samples=3, batch_size=4)
+        result = mc_predict(model, X, passes=3, batch_size=4)
     np.testing.assert_allclose(result.mean, array(model(X)), rtol=1e-4, atol=1e-5)
     assert result.std.max() == pytest.approx(0.0, abs=1e-6)
     assert normalize.trainable
@@ -113,7 +113,7 @@ def test_nothing_is_changed():
     model.fit(X, np.ones((7, 1)), verbose=0)
     before, trainable = state_of(model), [v.trainable for v in model.variables]
     metrics = [array(v) for v in model.metrics_variables]
-    mc_predict(model, X, samples=3)
+    mc_predict(model, X, passes=3)
     assert_unchanged(model, before)
     assert [v.trainable for v in model.variables] == trainable
     for variable, value in zip(model.metrics_variables, metrics, strict=True):
@@ -128,7 +128,7 @@ def test_stateful_layers_keep_their_states():
     model = keras.Model(inputs, RecurrentDropoutWrapper(layer, 0.3)(inputs))
     model(X)
     before = keras.ops.convert_to_numpy(layer.states[0]).copy()
-    mc_predict(model, X, samples=2)
+    mc_predict(model, X, passes=2)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.states[0]), before)
 
 
@@ -137,14 +137,14 @@ def test_seeds():
         RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.5),
         RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5),
     )
-    means = [mc_predict(model, X, samples=2, seed=seed).mean for seed in (0, 0, 1, None, None)]
+    means = [mc_predict(model, X, passes=2, seed=seed).mean for seed in (0, 0, 1, None, None)]
     np.testing.assert_array_equal(means[0], means[1])
     for one, other in ((0, 2), (0, 3), (3, 4)):
         assert not np.allclose(means[one], means[other])
     keras.utils.set_random_seed(5)
-    first = mc_predict(model, X, samples=2).mean
+    first = mc_predict(model, X, passes=2).mean
     keras.utils.set_random_seed(5)
-    np.testing.assert_array_equal(first, mc_predict(model, X, samples=2).mean)
+    np.testing.assert_array_equal(first, mc_predict(model, X, passes=2).mean)
 
 
 def test_several_inputs_and_outputs():
@@ -154,7 +154,7 @@ def test_several_inputs_and_outputs():
     state = RecurrentDropoutWrapper(keras.layers.GRU(3), 0.5)(hidden)
     model = keras.Model({"x": sequences, "t": tokens}, {"a": state, "b": [state * 2]})
     x = {"x": X, "t": np.random.default_rng(0).integers(0, 4, (7, 5))}
-    result = mc_predict(model, x, samples=4, batch_size=3, seed=0)
+    result = mc_predict(model, x, passes=4, batch_size=3, seed=0)
     assert result.mean["a"].shape == result.std["b"][0].shape == (7, 3)
     np.testing.assert_allclose(result.mean["b"][0], 2 * result.mean["a"], rtol=1e-5)
     np.testing.assert_allclose(result.std["b"][0], 2 * result.std["a"], rtol=1e-4, atol=1e-6)
@@ -164,16 +164,16 @@ def test_datasets():
     tf = pytest.importorskip("tensorflow")
     model = small_model(RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5))
     data = tf.data.Dataset.from_tensor_slices(X).batch(4)
-    array = mc_predict(model, X, samples=3, batch_size=4, seed=0)
-    np.testing.assert_array_equal(mc_predict(model, data, samples=3, seed=0).mean, array.mean)
+    array = mc_predict(model, X, passes=3, batch_size=4, seed=0)
+    np.testing.assert_array_equal(mc_predict(model, data, passes=3, seed=0).mean, array.mean)
     labelled = tf.data.Dataset.from_tensor_slices((X, X[:, 0])).batch(4)
-    np.testing.assert_array_equal(mc_predict(model, labelled, samples=3, seed=0).std, array.std)
+    np.testing.assert_array_equal(mc_predict(model, labelled, passes=3, seed=0).std, array.std)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"samples": 0}, r"`samples`\. Expected an integer of at least 1\. Received: samples=0"),
+        ({"passes": 0}, r"`passes`\. Expected an integer of at least 1\. Received: passes=0"),
         ({"x": [np.ones((2, 5, 2)), np.ones((3, 5, 2))]}, r"`x`.*\(3, 5, 2\)"),
         ({"x": X[:0]}, r"`x`\. Expected at least one input"),
         ({"model": keras.layers.Dense(1)}, r"`model`\. Expected a Keras model"),

@@ -79,7 +79,7 @@ def test_a_rate_is_changed_without_a_new_trace():
     traced = made.train_function
     made.layers[0].rate = 0.9
     assert made.layers[0].rate == 0.9
-    assert mc_predict(made, X, samples=4).std.max() > 0
+    assert mc_predict(made, X, passes=4).std.max() > 0
     made.fit(X, X[:, 0, 0], epochs=1, verbose=0)
     assert made.train_function is traced
 
