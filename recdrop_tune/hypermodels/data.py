@@ -51,7 +51,7 @@ def check_ends(train: Any, what: str, fix: str) -> None:
         )
 
 
-def features_of(x: Any, arrays: bool) -> int:
+def features_of(x: Any, y: Any, arrays: bool) -> int:
     """Returns the number of features of sequences: `arrays` are all of the data, else it is a batch."""
     shape = tuple(x.shape) if hasattr(x, "shape") else None
     if shape is None or len(shape) != 3 or shape[-1] is None:
@@ -59,6 +59,8 @@ def features_of(x: Any, arrays: bool) -> int:
         if shape is not None and len(shape) == 2:
             fix = "Add the missing axis with `x[..., None]`"
             fix += "." if arrays else ", or batch the dataset with `.batch(32)`."
+        elif shape is not None and (len(shape), len(getattr(y, "shape", ()))) == (1, 3):
+            fix = "Swap x and y: y has that shape."
         raise invalid_argument(
             "x",
             expected="one array of shape (batch, time, features)",

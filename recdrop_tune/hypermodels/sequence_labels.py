@@ -181,7 +181,7 @@ def _infer_task(
     widths: set[int | None] = set()
     labels: set[int] = set()
     for x, y in batches(train):
-        features = features or features_of(x, isinstance(train, list | tuple))
+        features = features or features_of(x, y, isinstance(train, list | tuple))
         width, found = _read_targets(np.asarray(y), x.shape[1] if model.return_sequences else None)
         widths.add(width)
         labels |= found

@@ -84,7 +84,7 @@ class SequenceRegressor(AbstractSequenceModel):
             (12,)
         """
         x, y = first_batch(train)
-        features = features_of(x, isinstance(train, list | tuple))
+        features = features_of(x, y, isinstance(train, list | tuple))
         shape = _read_shape(np.asarray(y))
         if kwargs.get("each_step"):
             shape = _of_each_step(shape, x.shape[1], masked=kwargs.get("mask_value") is not None)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from recdrop_tune import models, standing
 from recdrop_tune.credentials import hide
-from recdrop_tune.errors import RecdropError, invalid_argument
+from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.events import FIT, Context
 from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
@@ -389,12 +389,14 @@ class TuneResult:
             n: The most models to build.
 
         Raises:
+            InvalidArgumentError: `n` is not an integer of at least 1.
             RecdropError: See `model_of`.
 
         Example:
             >>> predictions = [model.predict(x) for model in result.best_models(3)]
         """
-        return [self.model_of(trial_id) for trial_id in self.found.ranking[:n]]
+        best = self.found.ranking[: check_integer("n", n)]
+        return [self.model_of(trial_id) for trial_id in best]
 
     def model_of(self, trial: Any) -> Any:
         """Builds the model of one complete trial, with the weights of its best epoch.

@@ -141,6 +141,13 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
         x = x[..., None]  # Sequences of one feature.
     if isinstance(x, _Ragged):
         x = _Ragged(each if tokens or each.ndim > 1 else each[:, None] for each in x)
+    elif any(isinstance(each, _Ragged) for each in others):
+        raise invalid_argument(
+            name,
+            expected="x with unequal lengths if y has them",
+            received=f"x of shape {np.shape(x)}" if isinstance(x, np.ndarray) else type(x).__name__,
+            fix="Swap x and y, or give x as a list of arrays too.",
+        )
     flat = [
         each
         for part in (x, *others)

@@ -28,6 +28,8 @@ Array = Any
 
 _STEPS = ("train_step", "test_step", "compute_loss")
 
+_NUMBER = "Number them with `np.unique(y, return_inverse=True)[1]`, in all data together."
+
 _REPEATS_TARGETS = {
     "categoricalcrossentropy",
     "categoricalfocalcrossentropy",
@@ -77,6 +79,7 @@ def check_data(
             model.compute_metrics(x, y, predicted, weight)
             loss = float(keras.ops.convert_to_numpy(computed))
         except Exception as error:  # From Keras, the backend or user-defined layers.
+            _explain(name, x, y, model)
             # Keras makes part of its messages bold.
             message = plain(re.sub(r"\x1b\[\d*m", "", str(error)))
             shapes = keras.tree.map_structure(lambda each: getattr(each, "shape", None), (x, y))
@@ -115,9 +118,33 @@ def check_end(name: str, part: Any, fit: Mapping[str, Any]) -> None:
         )
 
 
+def _explain(name: str, x: Any, y: Any, model: keras.Model) -> None:
+    """Raises for what is certainly wrong with a batch that a model does not take."""
+    shape = getattr(model, "input_shape", ())
+    are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    # Other shapes might lack an axis: x of shape (samples, steps), y of shape (samples, steps, 1).
+    if are_arrays and (len(shape), x.ndim, y.ndim) == (3, 1, 3):
+        raise invalid_argument(
+            name,
+            expected=f"(x, y), with x of shape {shape}",
+            received=f"x of shape {x.shape}, y of shape {y.shape}",
+            fix="Swap them.",
+        ) from None
+    is_text = _kind(y) in "OSU" and y.size and isinstance(y.flat[0], str | bytes)
+    if is_text and _is_of_keras(model.loss):
+        received = f"text, such as {y.flat[0]!s}"
+        raise invalid_argument(
+            name, expected="targets that are numbers", received=received, fix=_NUMBER
+        ) from None
+
+
+def _is_of_keras(loss: Any) -> bool:
+    return isinstance(loss, str) or type(loss).__module__.startswith("keras.")
+
+
 def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) -> None:
     """Raises for targets that a loss of Keras's accepts, but not as they are meant."""
-    if not isinstance(loss, str) and not type(loss).__module__.startswith("keras."):
+    if not _is_of_keras(loss):
         return  # A user-defined loss may take anything.
     shape, size = tuple(predicted.shape), predicted.shape[-1]
     loss = keras.losses.get(loss)  # A function for a name.
@@ -133,7 +160,7 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
                 name,
                 expected=f"labels 0 ... {most}, as many as the model has outputs",
                 received=f"labels {counted.min():g} ... {counted.max():g}",
-                fix="Number them with `np.unique(y, return_inverse=True)[1]`, in all data together.",
+                fix=_NUMBER,
             )
     elif kind in _REPEATS_TARGETS and _without_ones(y.shape) != _without_ones(shape):
         raise invalid_argument(

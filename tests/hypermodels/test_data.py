@@ -121,6 +121,7 @@ def test_more_classes_than_given_are_refused(y):
             "Add the missing axis with `x[..., None]`.",
         ),
         (({"a": X}, np.arange(3)), "Received: x='dict'"),
+        ((np.arange(3), X), "Received: x='shape (3,)'. Swap x and y: y has that shape."),
         (X, "Expected (x, y) arrays, a batched tf.data.Dataset"),
         ((X,), "of (x, y) or (x, y, sample_weight). Received: train=<class 'tuple'>"),
         (tf.data.Dataset.from_tensor_slices(data()), "or batch the dataset with `.batch(32)`."),
@@ -128,7 +129,7 @@ def test_more_classes_than_given_are_refused(y):
         (Batches(*data(), endless=True), "Pass SequenceClassifier(num_classes, input_shape)"),
         (endless(*data()).take(0), "Expected at least one batch"),
     ],
-    ids=["2-D", "dict", "no y", "one", "unbatched", "endless", "endless py", "empty"],
+    ids=["2-D", "dict", "swapped", "no y", "one", "unbatched", "endless", "endless py", "empty"],
 )
 def test_other_data_are_refused(train, text):
     with pytest.raises(InvalidArgumentError) as caught:

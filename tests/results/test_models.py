@@ -60,6 +60,9 @@ def test_the_best_models_are_those_of_the_first_rows(result):
     for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
         with pytest.raises(RecdropError, match=f"trial_{third}`.*`keep_checkpoints`"):
             ask()
+    for number in ("a", -1):
+        with pytest.raises(InvalidArgumentError, match=r"`n`.*an integer of at least 1"):
+            result.best_models(number)
     for trial in ("99", 4, -1, result.trials.head(1)):
         with pytest.raises(InvalidArgumentError, match="the number of a complete trial"):
             result.model_of(trial)

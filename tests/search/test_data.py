@@ -135,6 +135,7 @@ def test_tokens():
         (([X, X], Y), "as many targets.*2 and 24.*Several inputs.*a tuple or a dict"),
         (([[1.0], [1.0, 2.0]], Y[:2]), "a list of arrays.*a tuple or a dict"),
         ((LISTS, [np.zeros(2)] * 23 + [np.zeros(3)]), "a target .* for each step"),
+        ((Y, LISTS), r"unequal lengths if y has them.*x of shape \(24,\).*Swap"),
     ],
 )
 def test_what_is_no_data(train, message):
@@ -168,11 +169,14 @@ LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_cla
         (own(), (X, Y + 2), r"labels 0 \.\.\. 2.*labels 2 \.\.\. 3|does not take.*label"),
         (own(1, "binary_crossentropy"), (X, 2 * Y - 1), r"labels 0 \.\.\. 1.*labels -1 \.\.\. 1"),
         (own(1, "mse"), (X, X[:, 0]), r"targets of shape \('samples', 1\).*samples', 3\)"),
+        (own(), (Y, X), r"`train`.*x of shape \(None, None, 3\).*Swap"),
+        (own(), (X, np.array(["no", "yes"])[Y]), "`train`.*are numbers.*such as no.*np.unique"),
+        (own(), (X, np.array(["no", "yes"], object)[Y]), "`train`.*are numbers"),
         (own(), (X[..., :2], Y), r"`train`.*\(2, 5, 2\).*model \(None, None, 3\)"),
         (own(), (NAN, Y), "finite loss.*NaN or infinity in x"),
         (own(), dataset().repeat(), "`train`.*data with an end, or .*steps_per_epoch"),
     ],
-    ids=["labels", "signs", "repeated", "features", "NaN", "endless"],
+    ids=["labels", "signs", "repeated", "swapped", "text", "objects", "features", "NaN", "endless"],
 )
 def test_what_a_model_does_not_take(model, train, message):
     with pytest.raises(InvalidArgumentError, match=message):
