@@ -3,9 +3,9 @@
 These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the device that Keras uses on
 PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
 arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
-the arguments of the function of a loss, TensorFlow's custom gradients, a seed that keeps TensorFlow's
-kernels, the `input_shape` of a layer, the mask of an output, and the scopes that cast weights and collect
-losses.
+the arguments of the function of a loss, TensorFlow's custom gradients, the global seed, a seed that keeps
+TensorFlow's kernels, the `input_shape` of a layer, the mask of an output, and the scopes that cast weights
+and collect losses.
 `tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
 moves one of them or changes its arguments.
 """
@@ -184,6 +184,14 @@ def reset_names() -> None:
     from keras.src.utils import naming
 
     naming.reset_uids()
+
+
+def global_seed() -> int | None:
+    """Returns the seed that `keras.utils.set_random_seed` has set in this thread, or `None`."""
+    from keras.src.utils import rng_utils
+
+    seed: int | None = rng_utils.get_random_seed()
+    return seed
 
 
 def seed_keeping_kernels(seed: int) -> bool:

@@ -10,7 +10,7 @@ from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, LayerSchedules, RateSchedule
-from recdrop_tune.models.reuse import ModelCache, SameDraws, renew, structure
+from recdrop_tune.models.reuse import ModelCache, renew, structure
 from recdrop_tune.models.template import Template
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "ModelCache",
     "NoNoiseWarning",
     "RateSchedule",
-    "SameDraws",
     "Template",
     "best_code",
     "compile_model",

@@ -54,7 +54,7 @@ def best_code(
     Args:
         model: The model, compiled.
         epochs: For how many epochs to train it; None writes no call of `fit`.
-        seed: Seed of weights, shuffling and masks.
+        seed: Seed of weights, masks and Keras's shuffling, whose order is not that of a search.
         schedule: The schedule of its dropout in training.
         schedule_epochs: For how many epochs the schedule is made, if not `epochs`.
         **fit: Further arguments of `fit`, such as `batch_size` and `class_weight`.

@@ -1,4 +1,4 @@
-"""`fit`: Keras's `Model.fit` with less overhead and the same numbers.
+"""`fit`: Keras's `Model.fit` with less overhead, and an order of the samples for each epoch.
 
 On TensorFlow, the overhead is more than half of a small model's epoch.
 """
@@ -14,6 +14,7 @@ import keras
 from recdrop_tune.models.learning import count_targets, spare_rates
 from recdrop_tune.models.training_batches import (
     number_of_batches,
+    with_held_out,
     with_training_batches,
     with_validation_batches,
 )
@@ -26,12 +27,14 @@ _signature = inspect.signature(keras.Model.fit)
 
 
 def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """Fits a model as `model.fit` does, with the same numbers, in less time.
+    """Fits a model as `model.fit` does, in less time, and with the same batches on all backends.
 
+    - With a seed (`keras.utils.set_random_seed`), each epoch has its own order of the samples:
+      `numpy.random.default_rng([seed, epoch]).permutation(samples)`. A training that continues with
+      `initial_epoch` has the orders that it would have had. `Model.fit` of Keras up to 3.15 repeats one order
+      in all epochs on TensorFlow.
     - On TensorFlow, Keras builds a new pipeline for arrays in each epoch, whose threads cost more than a
-      small model's steps. Here the batches are cut once, in the order of Keras up to 3.15 (later versions
-      have another). With a seed (`keras.utils.set_random_seed`), each epoch has the same order. Without a
-      seed each epoch has its own, and the data are left to Keras.
+      small model's steps. Here the batches are cut beforehand.
     - On TensorFlow and JAX, one call runs up to 16 batches, with at least four calls an epoch of the first
       `fit`, unless a callback has a method for batches. This sets `steps_per_execution`, and only for models
       that this package compiled: its hypermodels, `ExistingModel`, and `dropout_model` of a compiled model.
@@ -42,8 +45,9 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     functional or `Sequential` model with one output, without `sample_weight` and without a mask over the
     steps that have targets. Learned rates are excluded from weight decay.
 
-    Left to Keras: everything on PyTorch, data that are not arrays or larger than 1 GiB, `class_weight`,
-    `validation_split`, a number of steps, and models with their own training loop.
+    Left to Keras: data that are not NumPy arrays of numbers, `shuffle="batch"`, a number of steps, shuffling
+    without a seed, and models with their own training loop. On TensorFlow, arrays larger than 1 GiB and those
+    with a `class_weight` are not cut beforehand.
 
     Args:
         model: A compiled `keras.Model`.
@@ -63,12 +67,12 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     del given["self"]
     count_targets(model, given)
     spare_rates(model)
-    backend = keras.backend.backend()
-    if backend == "torch" or not _is_usual(model):
+    if not _is_usual(model):
         return model.fit(*args, **kwargs)
-    _choose_steps(model, given)
-    if backend == "tensorflow":
-        given = with_training_batches(with_validation_batches(given))
+    given = with_held_out(given)
+    if keras.backend.backend() != "torch":
+        _choose_steps(model, given)
+    given = with_training_batches(with_validation_batches(given))
     return model.fit(**given)
 
 

@@ -14,12 +14,10 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from numbers import Real
 from typing import Any
 
 import keras
-import numpy as np
 
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
 from recdrop_tune.models.copies import lambdas_allowed
@@ -144,35 +142,6 @@ class ModelCache:
         """Drops all models."""
         self._models.clear()
         gc.collect()
-
-
-class SameDraws(keras.callbacks.Callback):
-    """Shuffles arrays for a reused model as for a fresh one, on JAX and PyTorch.
-
-    There, the first `fit` of a model takes a batch to learn its shape before training begins, which draws a
-    permutation; later fits do not. So NumPy's and torch's random states are seeded again when training
-    begins. TensorFlow does not need this. Another `fit` in the same trial has its own order.
-
-    Args:
-        seed: Seed of the trial, 0 <= seed < 2**32; None leaves the random states alone.
-
-    Example:
-        >>> model.fit(x, y, callbacks=[SameDraws(seed=0)])
-    """
-
-    def __init__(self, seed: int | None) -> None:
-        super().__init__()
-        self._seed = seed
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Seeds the random states, once."""
-        seed, self._seed = self._seed, None
-        backend = keras.backend.backend()
-        if seed is None or backend == "tensorflow":
-            return
-        np.random.seed(seed)
-        if backend == "torch":
-            import_module("torch").manual_seed(seed)
 
 
 def _public(model: Any) -> set[str]:

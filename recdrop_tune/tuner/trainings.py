@@ -15,7 +15,7 @@ import numpy as np
 
 from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
-from recdrop_tune.models import LearnedRates, SameDraws
+from recdrop_tune.models import LearnedRates
 from recdrop_tune.oracle import best_step, metrics_at, twin_of
 from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
@@ -216,13 +216,7 @@ def retrain(
         report.begin()
         reporter = EpochReporter(report)
         callbacks = copy_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
-        callbacks = [
-            SameDraws(seed + number),
-            StepTimer(),
-            LearnedRates(),
-            *callbacks,
-            reporter,
-        ]
+        callbacks = [StepTimer(), LearnedRates(), *callbacks, reporter]
         with tuner.lent_model(build, seed + number) as model:
             results = fit_of(tuner.hypermodel)(
                 trial.hyperparameters, model, callbacks=callbacks, **part

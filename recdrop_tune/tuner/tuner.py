@@ -29,7 +29,7 @@ from recdrop_tune.errors import (
 from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
-from recdrop_tune.models import LearnedRates, ModelCache, SameDraws
+from recdrop_tune.models import LearnedRates, ModelCache
 from recdrop_tune.oracle import (
     OptunaOracle,
     check_names,
@@ -267,8 +267,7 @@ class Tuner(kt.Tuner):
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
-            measured = [SameDraws(seed), StepTimer(), LearnedRates()]
-            callbacks = [*measured, *own, *hooks_of(self, trial), reporter]
+            callbacks = [StepTimer(), LearnedRates(), *own, *hooks_of(self, trial), reporter]
             with self._training(seed):
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or self._last_model

@@ -7,7 +7,8 @@ import pytest
 from keras import layers, losses
 
 import recdrop_tune as rdt
-from recdrop_tune.models import ModelCache, SameDraws, dropout_layers, renew, structure
+from recdrop_tune import models
+from recdrop_tune.models import ModelCache, dropout_layers, renew, structure
 from recdrop_tune.models.layers import _functional, is_of_layers, kept_states
 from tests.backends import BACKEND, array
 
@@ -204,8 +205,8 @@ def everything(trained):
 def fit(trained, **options):
     x, y = data()
     keras.utils.set_random_seed(11)  # The order of the batches.
-    options = {"validation_data": (x, y), "callbacks": [SameDraws(11)], **options}
-    return trained.fit(x, y, epochs=2, batch_size=8, verbose=0, **options).history
+    given = {"validation_data": (x, y), "epochs": 2, "batch_size": 8, "verbose": 0, **options}
+    return models.fit(trained, x, y, **given).history
 
 
 def scaling(learning_rate=0.01):
@@ -241,33 +242,6 @@ def test_a_renewed_model_trains_as_a_fresh_one(build, first, second):
         assert used.train_function is traced
     for one, other in zip(everything(used), everything(fresh_model), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.backends
-@pytest.mark.parametrize("options", [{"validation_split": 0.2}, {"validation_freq": 2}], ids=str)
-def test_batches_come_in_the_order_of_a_fresh_model(options):
-    """The first `fit` of a model draws one more permutation on JAX and PyTorch."""
-    used = dense()
-    fit(used)
-    renew(used, dense(learning_rate=0.05))
-    if "validation_split" in options:
-        options = {**options, "validation_data": None}
-    assert fit(used, **options) == fit(dense(learning_rate=0.05), **options)
-
-
-@pytest.mark.backends
-def test_only_the_first_training_is_seeded():
-    """Otherwise a hypermodel that trains in two parts would get the same batches in both."""
-    np.random.seed(3)
-    draws = SameDraws(11)
-    found = []
-    for _ in range(2):
-        draws.on_train_begin()
-        found.append(np.random.random())
-    SameDraws(None).on_train_begin()
-    found.append(np.random.random())
-    expected = np.random.RandomState(3 if BACKEND == "tensorflow" else 11)
-    assert found == expected.random(3).tolist()
 
 
 @pytest.mark.backends

@@ -41,7 +41,7 @@ def options(tmp_path_factory, new_store):
         "max_trials": 5,
         "epochs": 2,
         "batch_size": 32,
-        "seed": 2,  # The twin of a trial has the best mean.
+        "seed": 12,  # The twin of a trial has the best mean.
         "verbose": 0,
         "directory": folder / "p",
         "tracking": rdt.MLflow(uri=new_store(folder)),
@@ -63,7 +63,7 @@ def test_the_best_their_twins_and_the_baselines_are_trained_with_the_same_seeds(
     assert len(runs) == SEEDS * len(table)
     seeds = runs.groupby(["trial_id", "twin"])["seed"].apply(list)
     assert all(each == seeds.iloc[0] for each in seeds)
-    assert seeds.iloc[0] == [confirmation_seed(2, repeat) for repeat in range(SEEDS)]
+    assert seeds.iloc[0] == [confirmation_seed(12, repeat) for repeat in range(SEEDS)]
     assert len({confirmation_seed(seed, repeat) for seed in (1, 2) for repeat in range(50)}) == 100
     for twin in table[table["twin"]].itertuples():
         owner = found.loc[twin.trial_id]
