@@ -5,7 +5,7 @@ from recdrop_tune.models.copies import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import compile_model, fit
 from recdrop_tune.models.layers import dropout_layers, own_layers, walk
-from recdrop_tune.models.learning import LearnedRates, learned_rates, spare_rates
+from recdrop_tune.models.learning import LearnedRates, learned_rates, makes_masks, spare_rates
 from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
@@ -31,6 +31,7 @@ __all__ = [
     "explain",
     "fit",
     "learned_rates",
+    "makes_masks",
     "mc_predict",
     "own_layers",
     "pass_masks",

@@ -134,6 +134,14 @@ def _masks(model: Any) -> bool:
     return unseen and any(map(_makes_mask, layers))
 
 
+def makes_masks(model: Any) -> bool:
+    """Returns whether anything in a model makes a mask, or might."""
+    operations = getattr(model, "operations", ())
+    if not is_of_layers(model) or not all(isinstance(each, keras.Layer) for each in operations):
+        return True
+    return any(map(_makes_mask, walk(model)))
+
+
 def _makes_mask(layer: Any) -> bool:
     """Returns whether a layer creates a mask, or might."""
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):

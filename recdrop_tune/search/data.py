@@ -57,14 +57,19 @@ class Data:
         """The task with the value of the padding, if there is any; None without a task."""
         return self._loaded[1]
 
+    @property
+    def padding(self) -> float | None:
+        """The value with which sequences were padded; None if none were."""
+        return self._loaded[2]
+
     @cached_property
-    def _loaded(self) -> tuple[dict[str, Any], Task | None]:
+    def _loaded(self) -> tuple[dict[str, Any], Task | None, float | None]:
         task, tokens = self.task, self.task is not None and self.task.name == "language_model"
         parts: dict[str, Any] = {"train": _as_arrays("train", make(self.train), tokens)}
         for name, given in (("validation", self.validation), ("test", self.test)):
             parts[name] = None if given is None else _as_arrays(name, make(given), tokens)
         inputs = [part[0] for part in parts.values() if isinstance(part, tuple)]
-        ragged = [x for x in inputs if isinstance(x, _Ragged)]
+        ragged, value = [x for x in inputs if isinstance(x, _Ragged)], None
         if ragged:
             value = None if task is None else task.mask_value
             if value is None:
@@ -79,7 +84,7 @@ class Data:
                     task = _for_steps(task)
         if task is not None:
             parts = {name: _with_axes(part, task) for name, part in parts.items()}
-        return {"training": parts.pop("train"), **parts}, task
+        return {"training": parts.pop("train"), **parts}, task, value
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         """Returns the arguments of `Model.fit` for the data. Datasets make their own batches."""

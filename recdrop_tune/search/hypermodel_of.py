@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument
+from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument, warn_caller
 from recdrop_tune.hypermodels import (
     AbstractHyperModel,
     ExistingModel,
@@ -18,6 +18,7 @@ from recdrop_tune.hypermodels import (
     infer_hypermodel,
     unextended,
 )
+from recdrop_tune.models import makes_masks
 from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
@@ -67,11 +68,16 @@ def check_fit_arguments(fit: Mapping[str, Any]) -> None:
 
 
 def check_hypermodel_data(
-    hypermodel: Any, made: Mapping[str, Any], batch_size: int, fit: Mapping[str, Any]
+    hypermodel: Any,
+    made: Mapping[str, Any],
+    batch_size: int,
+    fit: Mapping[str, Any],
+    padding: float | None = None,
 ) -> None:
     """Raises if data do not suit the models of a hypermodel; see `check_data`.
 
-    A hypermodel with its own `fit` may do anything with the data.
+    Warns if sequences were padded with a value `padding` that the models do not mask. A hypermodel with its
+    own `fit` may do anything with the data.
     """
     if has_own_fit(hypermodel):
         return
@@ -81,6 +87,11 @@ def check_hypermodel_data(
         model = build(kt.HyperParameters())
     if isinstance(model, keras.Model) and model.compiled:
         check_data(made, model, batch_size, fit)
+        if padding is not None and not makes_masks(model):
+            warn_caller(
+                f"The sequences were padded with {padding:g} to one length, and no layer of the model makes "
+                f"a mask, so it reads padding as data. Begin it with `keras.layers.Masking({padding:g})`."
+            )
 
 
 def describe_model(hypermodel: Any) -> dict[str, Any] | None:

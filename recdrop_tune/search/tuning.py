@@ -154,7 +154,7 @@ def run_search(
     )
     if not has_own_fit(hypermodel) and not any(map(may_report, training.callbacks)):
         _warn_of_training_metric(goal.name, validation, training)
-    check_hypermodel_data(hypermodel, made, config.batch_size, training.fit)
+    check_hypermodel_data(hypermodel, made, config.batch_size, training.fit, data.padding)
     if task is not None and config.verbose:
         x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)

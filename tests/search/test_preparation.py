@@ -10,10 +10,10 @@ from sklearn.model_selection import GroupKFold, KFold
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.hypermodels import SequenceRegressor, SequenceTagger, task_in_words
+from recdrop_tune.hypermodels import ExistingModel, SequenceRegressor, SequenceTagger, task_in_words
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.data_check import complete_training
-from recdrop_tune.search.hypermodel_of import as_hypermodel
+from recdrop_tune.search.hypermodel_of import as_hypermodel, check_hypermodel_data
 from recdrop_tune.search.settings import Task, Training
 from recdrop_tune.tuner.trainings import folds
 
@@ -59,6 +59,27 @@ def hypermodel(train, task):
 
 def by_hand(lists):
     return keras.utils.pad_sequences(lists, dtype="float32", padding="post", value=0.0)
+
+
+def test_padding_that_a_model_reads_as_data_is_a_warning():
+    def check(model, train=(LISTS, LABELS)):
+        model.compile("adam", "binary_crossentropy")
+        data = Data(train)
+        hypermodel = ExistingModel(model, {"wrapper": "none"})
+        check_hypermodel_data(hypermodel, data.made, 8, {}, data.padding)
+
+    layers = keras.Input((None, 2)), keras.layers.GRU(3), keras.layers.Dense(1, "sigmoid")
+    with pytest.warns(UserWarning, match=r"Begin it with `keras.layers.Masking\(0\)`"):
+        check(keras.Sequential([*layers]))
+    with pytest.warns(UserWarning, match=r"Masking\(-3\)"):
+        check(
+            keras.Sequential([*layers]), ([np.append(each, [[0, 0]], 0) for each in LISTS], LABELS)
+        )
+    check(keras.Sequential([*layers]), (X, LABELS))
+    inputs, *stack = layers
+    check(keras.Sequential([inputs, keras.layers.Masking(), *stack]))
+    mask = keras.ops.any(keras.ops.not_equal(inputs, 0.0), axis=-1)
+    check(keras.Model(inputs, stack[1](stack[0](inputs, mask=mask))))
 
 
 def test_numbers_for_each_step_in_lists_are_no_forecast():
