@@ -138,7 +138,8 @@ class PairedGain:
     @property
     def better(self) -> float:
         """The share of the seeds with which it is better; NaN without any."""
-        return float(np.mean([each > 0 for each in self.differences.values()] or [math.nan]))
+        values = np.array([*self.differences.values()])
+        return float(np.mean(values > 0)) if len(values) else math.nan
 
     @property
     def far_off(self) -> int | None:

@@ -28,15 +28,21 @@ _FREQUENCIES = "the class frequencies of the training data"
 
 
 def context_of(
-    train: Any, validation: Any, hypermodel: Any, model: Any, goal: kt.Objective
+    train: Any,
+    validation: Any,
+    hypermodel: Any,
+    model: Any,
+    goal: kt.Objective,
+    padding: float | None = None,
 ) -> Context | None:
     """Returns the data of a search in one line, and what a constant predictor scores on them.
 
     Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
     scored on the training targets. `model` is one of the hypermodel's, compiled; None if it is scored in
-    another way than Keras's.
+    another way than Keras's. `padding` is the value with which sequences were padded.
     """
-    padding = getattr(hypermodel, "mask_value", None)
+    if padding is None:
+        padding = getattr(hypermodel, "mask_value", None)
     if getattr(hypermodel, "mask_zero", False):
         padding = 0
     words, predicts, constant = "", "", math.nan

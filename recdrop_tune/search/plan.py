@@ -140,7 +140,7 @@ class Plan:
             space=self.space,
             info=self._info(),
             data=data,
-            context=context_of(train, validation, self.model, model, self.goal),
+            context=context_of(train, validation, self.model, model, self.goal, self.data.padding),
         )
         tracking.process, tracking.resume_hint = self.process, self.resume_hint
         return tracking

@@ -119,6 +119,11 @@ def test_a_tagger_leaves_padded_steps_out():
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_padding_of_an_own_model_is_no_step():
+    found = context_of((padded(40), LABELS), None, None, model_of(*SPARSE), GOAL, padding=0.0)
+    assert found.words.endswith("40 sequences of 2 to 5 steps, 3 features")
+
+
 def test_a_dataset_is_not_read():
     x, y = sequences(40), NUMBERS[:, :1]
     endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
