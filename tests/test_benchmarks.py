@@ -117,6 +117,8 @@ def test_it_runs(script, arguments, keys, value, out):
     ],
 )
 def test_it_runs_and_trains_nothing_twice(script, task, sizes, table, tmp_path, page, run_here):
+    if task == "vowels":
+        pytest.importorskip("sktime")  # Only the extra `examples` has it.
     if task is not None:
         option = "--data" if script == "published.py" else "--task"
         sizes += f" {option} {task} --folder {tmp_path}/searches"
