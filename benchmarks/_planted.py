@@ -146,8 +146,8 @@ class Planted(kt.HyperModel):
 
 @cache
 def _model():
-    """Builds a model as small as can be; anew for each training, that would take most of the time."""
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    """Builds a model without weights; a new one for each training would take most of the time."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
     model.compile("sgd", "mse")
     return model
 
@@ -208,10 +208,10 @@ def problems():
         "same": ("worth nothing, a margin of one spread", {}, {"margin": SPREAD}),
         "other": ("worth two margins of one spread", worth(2.0), {"margin": SPREAD}),
         "flat": ("nothing is worth anything", {}, {"steep": 0.0}),
-        "steep": (
-            "dropout worth one spread, the learning rate four times as much",
-            worth(1.0),
-            {"steep": 32.0},
+        "sharp": (
+            "dropout worth two spreads, the learning rate sixteen times as much as elsewhere",
+            worth(2.0),
+            {"steep": 128.0},
         ),
         "bound": ("costs the margin, one spread", worth(-1.0), {"margin": SPREAD}),
         "exponential": (

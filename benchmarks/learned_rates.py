@@ -74,7 +74,7 @@ def search(name, kind, placement, arguments):
 
 def _best(result):
     """Returns the row of the best confirmed configuration that is no twin."""
-    table = result.confirmation.table
+    table = result.confirmation.table.sort_values("mean")
     return table[~table["twin"]].iloc[0]
 
 

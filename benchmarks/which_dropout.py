@@ -61,10 +61,9 @@ def search(name, wrapper, placement, arguments):
 def row_of(result, wrapper, placement, metric):
     """Gathers what a search found."""
     runs = result.confirmation.runs.sort_values("repeat")
-    table = result.confirmation.table
-    best = (
-        table[~table["twin"]].iloc[0].dropna()
-    )  # The best mean of those that the search has found.
+    table = result.confirmation.table.sort_values("mean")
+    # The best mean of those that the search has found.
+    best = table[~table["twin"]].iloc[0].dropna()
     found, twins = runs[~runs["twin"]], runs[runs["twin"]]
     runs = found[found["trial_id"] == best["trial_id"]]
     twin = [float(value) for value in twins["test_loss"]]

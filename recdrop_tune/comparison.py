@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune import standing
@@ -34,10 +33,10 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     interrupted. Scores compare only where the data and the objective are the same; this is not checked.
 
     Columns: `folder`, `experiment`, `data` (in words), `objective`, `best` (score of the best complete
-    trial), `confirmed` (mean of its confirmed trainings), `gain` (of the best dropout over its twin, as the
-    summary states it; a plain difference while the search runs), `wrapper`, `placement` and `rate` of the
-    best trial (as text, several joined by `/`), `trials`, `complete`, `pruned`, `failed`, `seconds` (breaks
-    left out), `began` (local time). After a confirmation, the best trial is the one with the best mean.
+    trial), `confirmed` (mean of the recommended configuration), `gain` (of the best dropout over its twin, as
+    the summary states it; a plain difference while the search runs), `wrapper`, `placement` and `rate` of
+    the best trial (as text, several joined by `/`), `trials`, `complete`, `pruned`, `failed`, `seconds`
+    (breaks left out), `began` (local time). After a confirmation, the best trial is the recommended one.
 
     Args:
         *folders: Project folders, or folders that contain some; by default `recdrop_runs`.
@@ -76,26 +75,21 @@ def _projects(folder: Path) -> list[Path]:
 
 
 def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any]:
-    seeds = standing.confirmed(records)
-    top, best = standing.best(records), standing.best(records, seeds)
-    gain = standing.gain(records, seeds)
-    value = gain.value if gain else None
-    if records.result:
-        # It judges all configurations together.
+    best, gain, result = standing.best(records), standing.gain(records), records.result
+    score, values = (best.score, best.active) if best else (None, {})
+    value, metrics = (gain.value if gain else None), {}
+    if result:  # It knows the confirmation.
+        values, metrics = result.best, result.metrics
         names = ("confirmed_test_gain", "confirmed_gain", "gain")
-        value = next((v for n in names if (v := records.result.metrics.get(n)) is not None), None)
-    twin = best is not None and best.trial_id.endswith("_twin")
-    own = seeds.get((best.trial_id.removesuffix("_twin"), twin)) if best else None
+        value = next((v for n in names if (v := metrics.get(n)) is not None), None)
     states = [each.state for each in records.trials.values()]
-    values = best.active if best else {}
-    score = top.score if top else None
     return {
         "folder": str(folder),
         "experiment": search.experiment,
         "data": (search.context and search.context.words) or None,
         "objective": search.objective,
         "best": score,
-        "confirmed": fmean(own.values()) if own else None,
+        "confirmed": metrics.get("confirmed"),
         "gain": value,
         **{name: _joined(values, name) for name in ("wrapper", "placement", "rate")},
         "trials": len(states),

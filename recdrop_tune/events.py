@@ -12,7 +12,7 @@ import socket
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import Field, TypeAdapter
 
@@ -225,28 +225,60 @@ class WorkerLost(Event):
     again: bool = True
 
 
+class Configuration(NamedTuple):
+    """What a confirmation trains: the configuration of a trial, with its own dropout or another one.
+
+    Attributes:
+        trial_id: The trial.
+        twin: Whether it has no dropout.
+        dropout_of: The trial whose dropout it has instead of its own.
+
+    Example:
+        >>> [Configuration("3").name, Configuration("3", True).name, Configuration("3", False, "5").name]
+        ['3', '3_twin', '3_with_5']
+    """
+
+    trial_id: str
+    twin: bool = False
+    dropout_of: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, which is unique."""
+        return self.trial_id + self.suffix
+
+    @property
+    def suffix(self) -> str:
+        """The part of its name after the trial's."""
+        return "_twin" if self.twin else f"_with_{self.dropout_of}" if self.dropout_of else ""
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Returns the configuration of that name."""
+        trial_id, _, dropout_of = name.removesuffix("_twin").partition("_with_")
+        return cls(trial_id, name.endswith("_twin"), dropout_of or None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationStarted(Event):
     """A round of a confirmation starts or resumes: configurations are trained again with fresh seeds.
 
     Attributes:
-        trial_ids: The trials whose configurations are trained: in later rounds those still in question.
-        twins: The trials whose twins are trained.
+        configurations: The names of what is trained: in later rounds of what is still in question.
         seeds: How many seeds each of them has been trained with after this round.
         max_seeds: How many at most after the last one.
         margin: The largest difference that does not matter; `None`: a hundredth of the score without dropout.
     """
 
-    trial_ids: list[str]
+    configurations: list[str]
     seeds: FromOne
     max_seeds: FromOne
-    twins: list[str] = field(default_factory=list)
     margin: Annotated[float, Field(ge=0)] | None = None
 
     @property
     def total(self) -> int:
         """Number of trainings after this round, earlier ones of the same configurations included."""
-        return self.seeds * (len(self.trial_ids) + len(self.twins))
+        return self.seeds * len(self.configurations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +288,7 @@ class ConfirmationEnded(Event):
     Attributes:
         trial_id: The trial whose configuration was trained.
         twin: Whether its twin was trained instead: the same configuration without dropout.
+        dropout_of: The trial whose dropout it was trained with instead of its own.
         repeat: Which of its trainings, from 0; the same repeat of two trials has the same seed.
         seed: That seed.
         score: The objective at the best epoch; `None` if the training failed.
@@ -274,6 +307,12 @@ class ConfirmationEnded(Event):
     seconds: float = 0.0
     message: str | None = None
     twin: bool = False
+    dropout_of: str | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        """What was trained."""
+        return Configuration(self.trial_id, self.twin, self.dropout_of)
 
 
 @dataclass(frozen=True, kw_only=True)

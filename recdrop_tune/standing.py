@@ -10,15 +10,13 @@ description all call them, so they cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import COMPLETE, PRUNED
-from recdrop_tune.records import QUESTIONS, Records, TrialRecord
+from recdrop_tune.records import Records, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,9 +26,6 @@ _BEST = 5
 
 NONE = "none"
 """The wrapper that drops nothing."""
-
-Seeds = Mapping[tuple[str, bool], Mapping[int, float]]
-"""Confirmed scores by seed. The key is a trial's id, and whether its twin was trained instead."""
 
 
 def wrappers(values: Mapping[str, Any]) -> dict[str, str]:
@@ -66,50 +61,18 @@ def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     return has_wrapper(without, NONE) and all(values.get(name) == without[name] for name in kept)
 
 
-def confirmed(records: Records) -> Seeds:
-    """Returns the scores of the confirmation. A training that two workers have reported counts once."""
-    seeds: dict[tuple[str, bool], dict[int, float]] = {}
-    for each in records.confirmations:
-        if each.score is not None and not math.isnan(each.score):
-            seeds.setdefault((each.trial_id, each.twin), {})[each.repeat] = each.score
-    return seeds
+def ranked(records: Records) -> list[TrialRecord]:
+    """Lists the complete trials, best first by their scores in the search."""
+    scored = [each for each in records.trials.values() if each.state == COMPLETE]
+    return sorted(
+        (each for each in scored if each.score is not None),
+        key=lambda each: _sign(records) * (each.score or 0.0),
+    )
 
 
-def ranked(records: Records, seeds: Seeds | None = None) -> list[TrialRecord]:
-    """Lists the complete trials, best first.
-
-    Args:
-        records: The search.
-        seeds: The `confirmed` scores, once the search is over: confirmed trials then come first, by their
-            means. While it runs, a new trial must be able to overtake them.
-    """
-    return [record for _, record in sorted(_keyed(records, seeds), key=itemgetter(0))]
-
-
-def best(records: Records, seeds: Seeds | None = None) -> TrialRecord | None:
-    """Returns the best complete trial; see `ranked`.
-
-    With `seeds` it can be the twin of a trial, which only the confirmation has trained; it has no score.
-    """
-    keyed = [*_keyed(records, seeds)]
-    for (trial_id, twin), scores in (seeds or {}).items():
-        if twin and trial_id in records.trials:
-            key = False, _sign(records) * fmean(scores.values())
-            keyed.append((key, _without_dropout(records.trials[trial_id])))
-    _, record = min(keyed, key=itemgetter(0), default=(None, None))
-    return record
-
-
-def _without_dropout(record: TrialRecord) -> TrialRecord:
-    """Returns the twin of a trial, without the values that only a dropout has."""
-    values = dict(record.hyperparameters)
-    for name, wrapper in wrappers(values).items():
-        layer = name.rpartition("/")[0]
-        if wrapper != NONE:
-            values |= {f"{layer}/{each}" if layer else each: None for each in QUESTIONS}
-        values[name] = NONE
-    name = f"{record.trial_id}_twin"
-    return TrialRecord(name, record.number, record.started, values, record.fixed)
+def best(records: Records) -> TrialRecord | None:
+    """Returns the best complete trial; see `ranked`."""
+    return next(iter(ranked(records)), None)
 
 
 @dataclass(frozen=True)
@@ -118,8 +81,8 @@ class Gain:
 
     Attributes:
         trial: The trial.
-        twin: Its twin; `None` if only the confirmation trained it.
-        score: The trial's score, or its mean over the seeds that trained both.
+        twin: Its twin.
+        score: The trial's score.
         twin_score: The same for the twin.
         value: By how much dropout is better, in units of the objective; negative if it is worse.
         spread: Standard deviation of a score over the trainings of one trial; NaN if there was one each.
@@ -128,7 +91,7 @@ class Gain:
     """
 
     trial: TrialRecord
-    twin: TrialRecord | None
+    twin: TrialRecord
     score: float
     twin_score: float
     value: float
@@ -148,30 +111,17 @@ class Gain:
         return f"gain {amount(self.value)}" + f" (spread {amount(self.spread)})" * small
 
 
-def gain(
-    records: Records, seeds: Seeds | None = None, trial: TrialRecord | None = None
-) -> Gain | None:
-    """Compares a trial, by default the best one with dropout, with its twin.
+def gain(records: Records, trial: TrialRecord | None = None) -> Gain | None:
+    """Compares a trial, by default the best one with dropout, with its twin in the search.
 
     Returns:
-        With `seeds`, the `confirmed` scores count. `None` if one of the two was not completed.
+        `None` if one of the two was not completed.
     """
-    order, seeds = ranked(records, seeds), seeds or {}
+    order = ranked(records)
     trial = trial or next((each for each in order if drops(each.hyperparameters)), None)
     if trial is None:
         return None
     twin = next((e for e in order if is_twin(e.hyperparameters, trial.hyperparameters)), None)
-    own = seeds.get((trial.trial_id, False))
-    if own:
-        # The twin was trained under its own id if it was among the best.
-        other = seeds.get((trial.trial_id, True)) or (
-            seeds.get((twin.trial_id, False), {}) if twin else {}
-        )
-        both = own.keys() & other.keys()
-        if not both:
-            return None
-        score, without = (fmean(each[seed] for seed in both) for each in (own, other))
-        return Gain(trial, twin, score, without, _sign(records) * (without - score))
     if twin is None or trial.score is None or twin.score is None:
         return None
     spread = math.hypot(trial.spread, twin.spread) / math.sqrt(2)
@@ -310,18 +260,6 @@ def train_longer(records: Records) -> str | None:
 def after_advice(advice: str | None, verdict: str) -> str:
     """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
     return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"
-
-
-def _keyed(
-    records: Records, seeds: Seeds | None
-) -> Iterator[tuple[tuple[bool, float], TrialRecord]]:
-    """Yields the complete trials and what orders them: progress lines ask for it after each trial."""
-    sign = _sign(records)
-    for record in records.trials.values():
-        score = record.score if record.state == COMPLETE else None
-        if score is not None:
-            own = seeds.get((record.trial_id, False)) if seeds else None
-            yield (not own, sign * (fmean(own.values()) if own else score)), record
 
 
 def _sign(records: Records) -> float:

@@ -16,7 +16,7 @@ from recdrop_tune.events import (
 from recdrop_tune.records import Records
 
 
-def records(*trials, direction="min", confirmed=()):
+def records(*trials, direction="min"):
     """Records of trials: each is a configuration, a score and perhaps a state and a spread."""
     names = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
     search = SearchStarted(**names, objective="score", direction=direction, max_trials=9, time=0.0)
@@ -28,9 +28,6 @@ def records(*trials, direction="min", confirmed=()):
         if score is not None:
             ended = {"status": status, "score": score, "std": std, "time": number + 1}
             events.append(TrialEnded(trial_id=id, **ended))
-    for id, twin, seed, score in confirmed:
-        about = {"trial_id": id, "twin": twin, "repeat": seed, "seed": seed}
-        events.append(ConfirmationEnded(**about, score=score))
     return Records(events)
 
 
@@ -74,20 +71,6 @@ def test_the_best_is_the_best_complete_trial(direction, order):
     assert standing.best(records((SOME, None))) is None
 
 
-def test_confirmed_trials_come_first_once_the_search_is_over():
-    runs = [("0", False, 0, 1.5), ("1", False, 0, 1.0), ("1", False, 1, 2.2), ("2", True, 0, 0.1)]
-    failed = [("0", False, 1, None), ("1", False, 0, math.nan)]
-    found = records((NONE, 2.0), (SOME, 1.0), (LARGE, 0.5), confirmed=[*runs, *failed])
-    assert ids(standing.ranked(found)) == ["2", "1", "0"]
-    assert ids(standing.ranked(found, standing.confirmed(found))) == ["0", "1", "2"]
-
-
-def test_a_training_of_the_confirmation_that_was_repeated_counts_once():
-    runs = [("0", False, 0, 1.0), ("0", False, 0, 3.0), ("0", True, 0, 5.0)]
-    found = standing.confirmed(records((SOME, 1.0), confirmed=runs))
-    assert found == {("0", False): {0: 3.0}, ("0", True): {0: 5.0}}
-
-
 @pytest.mark.parametrize(("direction", "gain"), [("min", 0.5), ("max", -0.5)])
 def test_the_gain_is_over_the_twin(direction, gain):
     found = records((LARGE, 0.0), (NONE, 2.0), (SOME, 1.5), direction=direction)
@@ -111,22 +94,6 @@ def test_the_gain_is_over_the_twin(direction, gain):
 def test_a_gain_below_the_spread_of_trainings_is_shown_with_it(score, spreads, words):
     trials = (NONE, 2.0, "COMPLETE", spreads[0]), (SOME, score, "COMPLETE", spreads[1])
     assert str(standing.gain(records(*trials))) == words
-
-
-def test_a_confirmed_gain_is_over_the_seeds_that_trained_both():
-    runs = [("1", False, 0, 1.0), ("1", False, 1, 2.0), ("1", True, 1, 2.5), ("1", True, 2, 9.0)]
-    found = records((LARGE, 3.0), (SOME, 1.5), confirmed=runs)
-    assert standing.gain(found) is None  # The search has not tried the twin.
-    gain = standing.gain(found, standing.confirmed(found))
-    assert (gain.value, gain.score, gain.twin_score, gain.twin) == (0.5, 2.0, 2.5, None)
-
-
-def test_the_twin_can_be_confirmed_as_one_of_the_best():
-    runs = [("0", False, 0, 3.0), ("1", False, 0, 1.0)]
-    found = records((NONE, 2.0), (SOME, 1.5), confirmed=runs)
-    assert standing.gain(found, standing.confirmed(found)).value == 2.0
-    lonely = records((NONE, 2.0), (SOME, 1.5), confirmed=runs[1:])
-    assert standing.gain(lonely, standing.confirmed(lonely)) is None
 
 
 def test_the_table_has_a_row_for_each_wrapper_of_each_layer():

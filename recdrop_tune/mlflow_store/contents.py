@@ -123,7 +123,7 @@ class SearchContents:
                 if event.trial_id in self.latest:
                     self._update(self.latest[event.trial_id], event)
             case events.ConfirmationEnded() if event.score is not None:
-                name = "confirmed_twin" if event.twin else "confirmed"
+                name = f"confirmed{event.configuration.suffix}"
                 metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
                 metrics[name] = event.score
                 self.confirmations[event.trial_id] += points(metrics, event.repeat, event.time)

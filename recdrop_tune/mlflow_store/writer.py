@@ -12,7 +12,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
+from recdrop_tune.events import Configuration, Event, ResultSaved, SearchEnded, SearchStarted
 from recdrop_tune.files import lock
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
@@ -239,7 +239,7 @@ class MLflowWriter:
             log_model(
                 self._runs.client,
                 # A trial from before the tracking has no run.
-                self.run_ids.get(result.best_trial_id.removesuffix("_twin"), run_id),
+                self.run_ids.get(Configuration.named(result.best_trial_id).trial_id, run_id),
                 folder,
                 contents.search.search_id,
                 also=[run_id],

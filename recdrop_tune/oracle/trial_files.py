@@ -70,10 +70,10 @@ def read_trial(path: Path) -> Any | None:
     if state is None:
         return None
     with damage_named(path):
-        return trial_of(state, path)
+        return trial_from_state(state, path)
 
 
-def trial_of(state: dict[str, Any], path: Path) -> Any:
+def trial_from_state(state: dict[str, Any], path: Path) -> Any:
     """Makes a trial of the content of its file; raises for values that no search writes."""
     trial = kt.engine.trial.Trial.from_state(state)
     if path.parent.name != f"trial_{trial.trial_id}":

@@ -12,12 +12,10 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.events import Configuration
 from recdrop_tune.oracle.conditions import HyperParameter, is_active, middle, parents_first
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.standing import NONE, drops
-
-Configuration = tuple[str, bool]
-"""A configuration to train: the id of a trial, and whether its twin is meant."""
 
 
 def is_wrapper(hp: HyperParameter) -> bool:
@@ -69,17 +67,41 @@ def twin_of(hyperparameters: Any) -> Any | None:
     return twin
 
 
-def twin_trial(trial: Any) -> Any:
-    """Returns the twin of a trial with a wrapper as a `keras_tuner` trial, which the oracle does not know."""
-    values = twin_of(trial.hyperparameters)
-    name = configuration_name((trial.trial_id, True))
-    return kt.engine.trial.Trial(values, name, status="COMPLETED")
+def values_with_dropout(
+    space: Sequence[HyperParameter], values: Mapping[str, Any], donor: Mapping[str, Any]
+) -> Values:
+    """Returns the active values of a configuration with the dropout of another one instead of its own."""
+    shared = twin_values(space, values) or {}
+    found: Values = {}
+    for hp in parents_first(space):
+        if hp.name not in found and is_active(hp, found):
+            source = donor if is_wrapper(hp) or hp.name not in shared else shared
+            found[hp.name] = source.get(hp.name, NONE if is_wrapper(hp) else middle(hp))
+    known = {hp.name for hp in space}
+    return found | {name: value for name, value in values.items() if name not in known}
 
 
-def configuration_name(configuration: Configuration) -> str:
-    """Names a configuration: `3`, or `3_twin` for the twin of that trial."""
-    trial_id, twin = configuration
-    return f"{trial_id}_twin" if twin else trial_id
+def trial_of(oracle: Any, configuration: Configuration) -> Any:
+    """Returns a configuration as a `keras_tuner` trial; the oracle knows it only if it is a trial's own."""
+    trial = oracle.trials[configuration.trial_id]
+    if not configuration.suffix:
+        return trial
+    # The trial can lack hyperparameters that only the other dropout has.
+    hyperparameters = oracle.hyperparameters if configuration.dropout_of else trial.hyperparameters
+    hyperparameters = hyperparameters.copy()
+    hyperparameters.values = _values_of(oracle, configuration)
+    return kt.engine.trial.Trial(hyperparameters, configuration.name, status="COMPLETED")
+
+
+def _values_of(oracle: Any, configuration: Configuration) -> Values | None:
+    """Returns the active values of a configuration."""
+    own = oracle.trials[configuration.trial_id].hyperparameters
+    if configuration.twin:
+        return twin_values(own.space, own.values)
+    if configuration.dropout_of is None:
+        return active_values(own)
+    donor = oracle.trials[configuration.dropout_of].hyperparameters
+    return values_with_dropout(oracle.hyperparameters.space, own.values, donor.values)
 
 
 def has_dropout(hyperparameters: Any) -> bool:
@@ -87,17 +109,20 @@ def has_dropout(hyperparameters: Any) -> bool:
     return drops(active_values(hyperparameters))
 
 
-def twin_among(
-    oracle: Any, trial: Any, configurations: Iterable[Configuration]
+def same_among(
+    oracle: Any, wanted: Configuration, configurations: Iterable[Configuration]
 ) -> Configuration | None:
-    """Finds the twin of a trial's configuration among others; returns None if it is not among them."""
-    wanted = twin_values(trial.hyperparameters.space, trial.hyperparameters.values)
-    for trial_id, twin in configurations:
-        other = oracle.trials[trial_id].hyperparameters
-        values = twin_values(other.space, other.values) if twin else active_values(other)
-        if values == wanted:
-            return trial_id, twin
-    return None
+    """Finds a configuration with the same values among others; returns None if it is not among them."""
+    values = _values_of(oracle, wanted)
+    return next((each for each in configurations if _values_of(oracle, each) == values), None)
+
+
+def twin_among(
+    oracle: Any, wanted: Configuration, configurations: Iterable[Configuration]
+) -> Configuration | None:
+    """Finds the twin of a configuration among others; returns None if it is not among them."""
+    # Any dropout has the same twin.
+    return same_among(oracle, Configuration(wanted.trial_id, twin=True), configurations)
 
 
 def twin_of_best(oracle: Any) -> Values | None:

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from recdrop_tune.errors import exception_line
+from recdrop_tune.events import Configuration
 from recdrop_tune.oracle import (
-    Configuration,
-    configuration_name,
     has_dropout,
     reached,
+    same_among,
+    trial_of,
     twin_among,
-    twin_of,
 )
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import shown
@@ -49,10 +49,12 @@ class Confirmation:
 
     Attributes:
         runs: One row for each training. Columns: `trial_id`, `number`, `twin` (whether the twin of the trial
-            was trained), `repeat`, `seed`, `best_epoch`, `seconds`, the objective, the other metrics at the
-            best epoch, those on the test data as `test_...`, and `message`, the error of a failed training.
-        table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `twin`
-            (whether it is the twin of that trial, which the search has not tried), the active
+            was trained), `dropout_of` (the trial whose dropout it had instead of its own), `repeat`, `seed`,
+            `best_epoch`, `seconds`, the objective, the other metrics at the best epoch, those on the test
+            data as `test_...`, and `message`, the error of a failed training.
+        table: One row for each configuration, the recommended one first, then the best mean. Columns:
+            `trial_id`, `number`, `twin` (whether it is the twin of that trial, which the search has not
+            tried), `dropout_of` (the trial whose dropout it has instead of its own), the active
             hyperparameters (`hp/<name>` if another column has the name), `search` (the score in the search),
             `n` (trainings with a score), `failed` (those without), `epochs` (the most of a training), `mean`
             and `std` of the objective; `gain` (over the twin; positive is better), `gain_low` and `gain_high`
@@ -65,12 +67,13 @@ class Confirmation:
         outcome: `"helped"` if dropout helped in at least one configuration; else `"not known"` if that is
             open for one, `"no difference"` if it makes none in one, and `"hurt"` otherwise. It is judged by
             the test data, if there are any.
-        best_id: The configuration with the best mean: a trial, or its twin as `<trial>_twin`.
-        dropping_id: The trial with dropout that `verdict` is about first: the best mean of those that
-            show the outcome; `None` without such a trial.
+        best_id: The recommended configuration: a trial, its twin as `<trial>_twin`, or the trial with the
+            dropout of another one as `<trial>_with_<other>`. See `Judgement.best`.
+        dropping_id: The configuration with dropout that `verdict` is about first: the recommended one or, if
+            that has none, the best mean of those that show the outcome; `None` without any.
         gain: What its dropout is worth, corrected for the choice of the best; see `shrunk`. NaN without a
             twin.
-        names: The configurations with dropout in words, by `trial_id`.
+        names: The configurations in words, by their ids.
     """
 
     runs: pd.DataFrame
@@ -84,13 +87,12 @@ class Confirmation:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of the configurations, the best mean first; those of twins end in `_twin`."""
-        rows = zip(self.table["trial_id"], self.table["twin"], strict=True)
-        return [configuration_name(each) for each in rows]
+        """The ids of the configurations, in the order of the table; see `best_id`."""
+        return [each.name for each in _configurations(self.table)]
 
     @property
     def best(self) -> pd.Series[Any]:
-        """The row of the best configuration."""
+        """The row of the recommended configuration."""
         return self.table.iloc[0]
 
     def row(self, name: str) -> pd.Series[Any]:
@@ -100,6 +102,14 @@ class Confirmation:
             name: One of `ids`.
         """
         return self.table.iloc[self.ids.index(name)]
+
+    def trainings(self, name: str) -> pd.DataFrame:
+        """Returns the rows of `runs` of a configuration.
+
+        Args:
+            name: One of `ids`.
+        """
+        return self.runs[[each.name == name for each in _configurations(self.runs)]]
 
     def brief(self) -> pd.DataFrame:
         """Returns the table for people: settings that vary, means with spreads, gains with intervals.
@@ -148,32 +158,38 @@ class Confirmation:
 def confirmation_of(search: StoredSearch) -> Confirmation | None:
     """Gathers the confirmation of a search; `None` if no confirmed training succeeded."""
     group = _Group(search.oracle, search.records)
-    table = _table(group)
-    if not len(table):
+    if group.failed.all():
         return None
-    judged, runs = group.judgement(), group.runs.drop(columns="key")
-    best_id = configuration_name((table["trial_id"].iloc[0], bool(table["twin"].iloc[0])))
+    judged = group.judgement()
     return Confirmation(
-        runs,
-        table,
+        group.runs.drop(columns="key"),
+        _table(group, judged),
         verdict(judged),
         judged.outcome,
-        best_id,
+        str(judged.best),
         judged.lead,
         judged.stated,
         judged.names,
     )
 
 
-def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
-    """Returns what a further round should train: pairs whose outcome is not known, none if one helps."""
+def in_question(oracle: Any, records: Records) -> list[Configuration]:
+    """Returns what the next round should train; none once the outcome of the best mean is known.
+
+    These are the pairs whose outcome is not known, and the best mean. If that has no dropout while dropout
+    helped elsewhere, a combination of both joins them, once in a confirmation.
+    """
     group = _Group(oracle, records)
     judged = group.judgement()
-    if judged.outcome != NOT_KNOWN:
+    pairs = [each for each in judged.pairs if judged.outcome_of(each[0]) == NOT_KNOWN]
+    if judged.order and judged.outcome_of(judged.order[0]) not in (None, NOT_KNOWN):
+        pairs = []
+    combination = group.combination(judged)
+    if not pairs and combination is None:
         return []
-    unknown = [pair for pair in judged.pairs if judged.gains[pair[0]].outcome == NOT_KNOWN]
-    keys = {key for pair in unknown for key in pair}
-    return [each for each in group.configurations if configuration_name(each) in keys]
+    names = {*judged.order[:1], *(name for pair in pairs for name in pair)}
+    wanted = [each for each in group.configurations if each.name in names]
+    return wanted if combination is None else [*wanted, combination]
 
 
 class _Group:
@@ -188,16 +204,16 @@ class _Group:
         )
         self.epochs, self.advice = records.epochs, train_longer(records)
         self._given_margin = records.rounds[-1].margin if records.rounds else None
-        self.configurations: list[Configuration] = list(
-            dict.fromkeys(zip(self.runs["trial_id"], self.runs["twin"], strict=True))
-        )
-        there = sorted(trial_id for trial_id, twin in self.configurations if not twin)
-        self.dropping = [id for id in there if has_dropout(oracle.trials[id].hyperparameters)]
+        self.configurations = list(dict.fromkeys(_configurations(self.runs)))
+        self.combined = [each for each in self.configurations if each.dropout_of]
+        self.dropping: list[str] = []
         self.pairs: list[tuple[str, str]] = []
-        for trial_id in self.dropping:
-            twin = twin_among(oracle, oracle.trials[trial_id], self.configurations)
-            if twin is not None:
-                self.pairs.append((trial_id, configuration_name(twin)))
+        for each in sorted(self.configurations, key=lambda each: each.name):
+            if has_dropout(trial_of(oracle, each).hyperparameters):
+                self.dropping.append(each.name)
+                twin = twin_among(oracle, each, self.configurations)
+                if twin is not None:
+                    self.pairs.append((each.name, twin.name))
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Returns the values of a metric: a row for each seed, a column for each configuration.
@@ -216,10 +232,27 @@ class _Group:
         return pd.Series(~np.isfinite(score), index=self.runs.index)
 
     def gains(self, metric: str) -> dict[str, PairedGain]:
-        """Returns the gains by configuration. Their intervals hold together."""
-        scores, margin = self.scores(metric), self.margin(metric)
-        found = paired_gains(scores, self.pairs, self.objective.direction, self._looks, margin)
+        """Returns the gains by configuration. Their intervals hold together.
+
+        A combined configuration joins after another one is known to have helped, and takes over that one's
+        share of the chance of an error.
+        """
+        number = len(self.pairs) - len(self.combined)
+        found = self._compared(metric, self.pairs, self.margin(metric), number)
         return {own: gain for (own, _), gain in zip(self.pairs, found, strict=True)}
+
+    def _compared(self, metric: str, pairs: Sequence[Pair], *how: Any) -> list[PairedGain]:
+        scores, direction = self.scores(metric), self.objective.direction
+        return paired_gains(scores, pairs, direction, self._looks, *how)
+
+    def combination(self, judged: Judgement) -> Configuration | None:
+        """Returns the best mean, if that has no dropout, with the best dropout that helped elsewhere."""
+        helped = [key for key in judged.order if judged.outcome_of(key) == HELPED]
+        if self.combined or not helped or judged.order[0] in judged.dropping:
+            return None
+        best, donor = (Configuration.named(each).trial_id for each in (judged.order[0], helped[0]))
+        found = Configuration(best, dropout_of=donor)
+        return None if same_among(self.oracle, found, self.configurations) else found
 
     def margin(self, metric: str) -> float:
         """Returns the largest difference of a metric that does not matter."""
@@ -236,11 +269,17 @@ class _Group:
         failures = self.runs.dropna(subset=["message"]).groupby("key")["message"].first()
         means = self.scores(name).replace(math.inf, math.nan).mean()
         ascending = self.objective.direction != "max"
-        order = means.dropna().sort_values(ascending=ascending, kind="stable")
+        means = means.dropna().sort_values(ascending=ascending, kind="stable")
+        order = [str(key) for key in means.index]
+        compared = self._compared(name, [(key, order[0]) for key in order[1:]])
+        worse = [key for key, gain in zip(order[1:], compared, strict=True) if gain.outcome == HURT]
         return Judgement(
+            objective=name,
             metric=metric,
-            order=[str(key) for key in order.index],
-            names={id: _words(self.oracle, id) for id in self.dropping},
+            order=order,
+            worse=worse,
+            names={each.name: _words(self.oracle, each) for each in self.configurations},
+            dropping=self.dropping,
             pairs=self.pairs,
             gains=self.gains(metric),
             margin=self.margin(metric),
@@ -264,6 +303,7 @@ def _runs(oracle: Any, records: Records) -> pd.DataFrame:
             "trial_id": each.trial_id,
             "number": oracle.start_order.index(each.trial_id),
             "twin": each.twin,
+            "dropout_of": each.dropout_of,
             "repeat": each.repeat,
             "seed": each.seed,
             "best_epoch": each.best_epoch,
@@ -271,31 +311,40 @@ def _runs(oracle: Any, records: Records) -> pd.DataFrame:
             name: each.score,
             **each.metrics,
             "message": each.message,
-            "key": configuration_name((each.trial_id, each.twin)),
+            "key": each.configuration.name,
         }
         for each in records.confirmations
     ]
-    leading = ["trial_id", "number", "twin", "repeat", "seed", "best_epoch", "seconds", name]
+    leading = ["trial_id", "number", "twin", "dropout_of", "repeat", "seed"]
+    leading += ["best_epoch", "seconds", name]
     extra = [key for row in rows for key in row if key not in (*leading, "message", "key")]
     columns = [*leading, *dict.fromkeys(extra), "message", "key"]
     types = dict.fromkeys(columns, "Float64") | {"twin": "bool"}
-    types |= dict.fromkeys(("trial_id", "message", "key"), "string")
+    types |= dict.fromkeys(("trial_id", "dropout_of", "message", "key"), "string")
     types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64")
     frame = pd.DataFrame(rows, columns=columns).astype(types)
     # Lost results of a dead worker can be there twice.
     frame = frame.drop_duplicates(["key", "repeat"], keep="last")
-    return frame.sort_values(["repeat", "number", "twin"]).reset_index(drop=True)
+    return frame.sort_values(["repeat", "number", "key"]).reset_index(drop=True)
 
 
-def _table(group: _Group) -> pd.DataFrame:
+def _configurations(frame: pd.DataFrame) -> list[Configuration]:
+    """Returns the configuration of each row."""
+    columns = frame[["trial_id", "twin", "dropout_of"]].astype(object)
+    columns = columns.where(columns.notna(), None)
+    return [Configuration(*row) for row in columns.itertuples(index=False)]
+
+
+def _table(group: _Group, judged: Judgement) -> pd.DataFrame:
     """Makes `Confirmation.table`: columns for the objective, and for the objective on the test data."""
     scored = set(group.runs["key"][~group.failed])
-    there = [each for each in group.configurations if configuration_name(each) in scored]
-    rows = {configuration_name(each): _about(group.oracle, *each) for each in there}
-    leading = ["trial_id", "number", "twin"]
+    there = [each for each in group.configurations if each.name in scored]
+    rows = {each.name: _about(group.oracle, each) for each in there}
+    leading = ["trial_id", "number", "twin", "dropout_of"]
     settings = [name for row in rows.values() for name in row if name not in (*leading, "search")]
     columns = [*leading, *dict.fromkeys(settings), "search"]
-    frame = pd.DataFrame(list(rows.values()), list(rows), columns).astype({"twin": bool})
+    frame = pd.DataFrame(list(rows.values()), list(rows), columns)
+    frame = frame.astype({"twin": "bool", "dropout_of": "string"})
     test = group.test_metric
     for metric in (group.objective.name, *([test] if test else ())):
         scores, gains = group.scores(metric), group.gains(metric)
@@ -317,66 +366,83 @@ def _table(group: _Group) -> pd.DataFrame:
     for name in map(str, group.runs):
         if name.startswith("test_") and name not in frame:
             frame[name] = group.runs.groupby("key")[name].mean().astype(float)
-    ascending = group.objective.direction != "max"
-    return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
+    order = sorted(judged.order, key=lambda key: key != judged.best)
+    return frame.loc[order].reset_index(drop=True)
 
 
 _JUDGED = {"worst": float, "better": float, "outcome": str}
 """Columns of `Confirmation.table` about the metric that is judged."""
 
 _COLUMNS = {
-    *("trial_id", "number", "twin", "search", "n", "failed", "epochs"),
+    *("trial_id", "number", "twin", "dropout_of", "search", "n", "failed", "epochs"),
     *("mean", "std", "gain", "gain_low", "gain_high", *_JUDGED),
 }
 """Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
 
 
-def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
-    trial = oracle.trials[trial_id]
-    values = readable(twin_of(trial.hyperparameters) if twin else trial.hyperparameters)
+def _about(oracle: Any, configuration: Configuration) -> dict[str, Any]:
+    trial = trial_of(oracle, configuration)
     active = {
         f"hp/{name}" if name in _COLUMNS else name: value
-        for name, value in values.items()
+        for name, value in readable(trial.hyperparameters).items()
         if value is not None
     }
+    searched = not configuration.suffix
     return {
-        "trial_id": trial_id,
-        "number": oracle.start_order.index(trial_id),
-        "twin": twin,
+        **configuration._asdict(),
+        "number": oracle.start_order.index(configuration.trial_id),
         **active,
-        "search": math.nan if twin else reached(trial, oracle.objective).value,
+        "search": reached(trial, oracle.objective).value if searched else math.nan,
     }
 
 
-def _words(oracle: Any, trial_id: str) -> str:
+def _words(oracle: Any, configuration: Configuration) -> str:
     """Names a configuration: `trial 3 (recurrent, recurrent, rate 0.3)`."""
-    dropout = dropout_words(readable(oracle.trials[trial_id].hyperparameters))
-    return f"trial {oracle.start_order.index(trial_id)} ({dropout})"
+    name = f"trial {oracle.start_order.index(configuration.trial_id)}"
+    if configuration.dropout_of is not None:
+        other = _words(oracle, Configuration(configuration.dropout_of))
+        return f"{name} with the dropout of {other}"
+    hyperparameters = trial_of(oracle, configuration).hyperparameters
+    if not has_dropout(hyperparameters):
+        return f"{name} without {'its ' * configuration.twin}dropout"
+    return f"{name} ({dropout_words(readable(hyperparameters))})"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The results of a confirmation in one metric, by configuration.
+    """The results of a confirmation, by the names of configurations.
 
     Attributes:
-        metric: The metric that is compared: the objective, on the test data if given.
-        order: The configurations with a score, the best mean of the objective first.
-        names: Those with dropout, in words.
+        objective: The metric of the means.
+        metric: The metric of the gains: the objective, on the test data if given.
+        order: The configurations with a score, the best mean first.
+        worse: Those that are known to be worse than the first: by intervals like those of the gains.
+        names: All in words.
+        dropping: Those with dropout.
+        pairs: Each of them, and its twin.
+        gains: Their gains over the twins.
         margin: The largest difference that does not matter.
         messages: The error of a failed training.
         advice: See `train_longer`.
         seeds: The seed of each row of the scores.
     """
 
+    objective: str
     metric: str
     order: Sequence[str]
+    worse: Sequence[str]
     names: Mapping[str, str]
+    dropping: Sequence[str]
     pairs: Sequence[Pair]
     gains: Mapping[str, PairedGain]
     margin: float
     messages: Mapping[str, str]
     advice: str | None
     seeds: Mapping[int, int]
+
+    def outcome_of(self, key: str) -> str | None:
+        """Returns the outcome of a configuration; `None` for one without dropout."""
+        return self.gains[key].outcome if key in self.gains else None
 
     @property
     def outcome(self) -> str:
@@ -389,11 +455,24 @@ class Judgement:
         return NO_DIFFERENCE if NO_DIFFERENCE in every else HURT
 
     @property
+    def best(self) -> str | None:
+        """The recommended configuration; `None` if all trainings failed.
+
+        Among those that are not known to be worse than the best mean, one whose dropout is known to help
+        comes first, then the best mean.
+        """
+        rivals = [key for key in self.order if key not in self.worse]
+        helped = [key for key in rivals if self.outcome_of(key) == HELPED]
+        return next(iter([*helped, *rivals]), None)
+
+    @property
     def lead(self) -> str | None:
-        """The configuration that the verdict is about first: of those that show the outcome the best one."""
-        there = [key for key in self.order if key in self.names]
+        """The configuration with dropout that the verdict is about first; see `Confirmation.dropping_id`."""
+        if self.best in self.dropping:
+            return self.best
+        there = [key for key in self.order if key in self.dropping]
         paired = [key for key in there if key in self.gains]
-        shows = [key for key in paired if self.gains[key].outcome == self.outcome]
+        shows = [key for key in paired if self.outcome_of(key) == self.outcome]
         return next(iter([*shows, *paired, *there]), None)
 
     @property
@@ -411,16 +490,40 @@ def verdict(judged: Judgement) -> str:
     return after_advice(judged.advice, " ".join([*_sentences(judged), *_failed(judged)]))
 
 
-def _sentences(judged: Judgement) -> list[str]:
-    unknown, lead, outcome = "Whether dropout helped is not known", judged.lead, judged.outcome
+def _sentences(judged: Judgement) -> Iterator[str]:
+    best, lead, first = str(judged.best), judged.lead, judged.order[0]
+    yield _recommendation(judged, best, lead)
+    if first != best:
+        name = judged.names[first]
+        yield (
+            f"{name[0].upper()}{name[1:]} has the better mean {judged.objective}; that it is better is not "
+            "known."
+        )
+    gain = None if lead is None else judged.gains.get(lead)
+    if gain is None:
+        return
+    if (row := gain.far_off) is not None:
+        off = gain.differences[row]
+        how = f"{amount(abs(off))} {'worse' if off < 0 else 'better'}"
+        seed, name = judged.seeds[row], judged.names[str(lead)]
+        yield f"With seed {seed}, {name} is {how}, far from the other seeds."
+    words = {HELPED: "It helped in", HURT: "It hurt in", NO_DIFFERENCE: "It makes no difference in"}
+    words[NOT_KNOWN] = "It is not known of"
+    for each, begin in words.items():
+        others = [k for k, g in judged.gains.items() if g.outcome == each and k != lead]
+        if others:
+            too = " too" if each == gain.outcome else ""
+            yield f"{begin} {', '.join(judged.names[key] for key in others)}{too}."
+
+
+def _recommendation(judged: Judgement, best: str, lead: str | None) -> str:
+    """Writes which configuration to use, and what its dropout is worth, or that of `lead`."""
+    use, unknown = f"Use {judged.names[best]}", "whether dropout helped is not known"
     if lead is None:
-        return [f"{unknown}: no configuration with dropout was completed."]
-    parts = []
-    if judged.order[0] not in judged.names:
-        parts.append("The best confirmed configuration has no dropout.")
-    gain, name = judged.gains.get(lead), judged.names[lead]
+        return f"{use}: {unknown}, because no configuration with dropout was completed."
+    gain, name = judged.gains.get(lead), "it" if lead == best else judged.names[lead]
     if gain is None or math.isnan(gain.gain):
-        return [*parts, f"{unknown}: {name} was not trained without its dropout."]
+        return f"{use}: {unknown}, because {name} was not trained without its dropout."
     size = judged.stated
     change = f"{amount(abs(size))} {'worse' if size < 0 else 'better'}" if size else "no better"
     about = "about " if size and not math.isnan(gain.low) else ""
@@ -433,27 +536,15 @@ def _sentences(judged: Judgement) -> list[str]:
             "fresh seeds"
         )
     begins = {
-        HELPED: "Dropout helped",
-        HURT: "Dropout hurt",
-        NO_DIFFERENCE: f"Dropout makes no difference of more than {amount(judged.margin)}",
+        HELPED: "dropout helped" + " only elsewhere" * (lead != best),
+        HURT: "dropout hurt",
+        NO_DIFFERENCE: f"dropout makes no difference of more than {amount(judged.margin)}",
         NOT_KNOWN: unknown,
     }
-    parts.append(
-        f"{begins[outcome]}: {name} is {about}{change} in {judged.metric} than the same without dropout "
-        f"({proof})."
+    return (
+        f"{use}: {begins[gain.outcome]}; {name} is {about}{change} in {judged.metric} than the same without "
+        f"dropout ({proof})."
     )
-    if (row := gain.far_off) is not None:
-        off = gain.differences[row]
-        how = f"{amount(abs(off))} {'worse' if off < 0 else 'better'}"
-        parts.append(f"With seed {judged.seeds[row]} it is {how}, far from the other seeds.")
-    words = {HELPED: "It helped in", HURT: "It hurt in", NO_DIFFERENCE: "It makes no difference in"}
-    words[NOT_KNOWN] = "It is not known of"
-    for each, begin in words.items():
-        others = [k for k, g in judged.gains.items() if g.outcome == each and k != lead]
-        if others:
-            too = " too" if each == outcome else ""
-            parts.append(f"{begin} {', '.join(judged.names[key] for key in others)}{too}.")
-    return parts
 
 
 def _failed(judged: Judgement) -> Iterator[str]:

@@ -53,8 +53,8 @@ _NOISES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 def search_gain(records: Records, oracle: Any) -> standing.Gain | None:
     """Compares the best trial with dropout with its twin; see `standing.gain` and `expected_gain`."""
     gain, complete = standing.gain(records), standing.ranked(records)
-    if gain is None or gain.twin is None:
-        return gain
+    if gain is None:
+        return None
     # The folder of a stranger can name any trial.
     complete = [each for each in complete if each.trial_id in oracle.trials]
     ids = [each.trial_id for each in complete]

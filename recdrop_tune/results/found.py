@@ -12,7 +12,7 @@ import pandas as pd
 
 from recdrop_tune import standing
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import COMPLETE, SearchStarted
+from recdrop_tune.events import COMPLETE, Configuration, SearchStarted
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
 
@@ -35,7 +35,7 @@ class Found:
         offered: The wrappers that the space offers, by the name of their hyperparameter.
         confirmation: The confirmation, if there was one.
         importances_of: Computes the importance of each hyperparameter.
-        values_of: Returns the active hyperparameters of a trial, or of its twin as `<trial>_twin`.
+        values_of: Returns the active hyperparameters of a trial, or of another confirmed configuration.
         gain: The best trial with dropout against its twin, in the search; `None` if one is not complete.
         where: Lines that name the project folder and the MLflow pages.
         by_tune: Whether `tune` ran the search, so that it can be confirmed.
@@ -72,7 +72,7 @@ class Found:
 
     @cached_property
     def ranking(self) -> list[str]:
-        """The ids of the complete trials, best first; confirmed ones come first, twins as `<trial>_twin`."""
+        """The ids of the complete trials, best first; confirmed configurations come before them."""
         # By the frame: after a crash the journal can lack the end of the last trial.
         complete = list(self.complete["trial_id"])
         if self.confirmation is None:
@@ -83,12 +83,13 @@ class Found:
     def best(self) -> pd.Series[Any] | None:
         """The row of the best trial, `None` if no trial is complete.
 
-        After a confirmation it is the one with the best mean. If that is a twin, which is no trial, it is
-        the trial whose twin it is.
+        After a confirmation it is the recommended one. If that has no dropout or another one than the trial,
+        it is the row of the trial nevertheless.
         """
         if not self.ranking:
             return None
-        return self.trials[self.trials["trial_id"] == self.ranking[0].removesuffix("_twin")].iloc[0]
+        trial_id = Configuration.named(self.ranking[0]).trial_id
+        return self.trials[self.trials["trial_id"] == trial_id].iloc[0]
 
     def trainings(self, trial_id: str) -> int:
         """Counts the trainings of a trial."""

@@ -159,6 +159,7 @@ def paired_gains(
     direction: str,
     looks: Looks | None = None,
     margin: float = 0.0,
+    number: int | None = None,
 ) -> list[PairedGain]:
     """Estimates gains with 95 % intervals that all hold together; see the module for the equations.
 
@@ -171,6 +172,7 @@ def paired_gains(
             whose seeds have all trained both. By default this is the only look, and NaN is a
             failed training too.
         margin: The largest difference that does not matter.
+        number: The number of pairs that the chance of an error is divided between; by default that of all.
 
     Returns:
         A gain for each pair, in their order.
@@ -188,7 +190,7 @@ def paired_gains(
     # Smaller steps are rounding errors.
     step = float(min(steps[steps > 1e-10 * largest], default=0.0))
     sign = 1.0 if direction == "max" else -1.0
-    number = len(set(pairs))
+    number = number or len(set(pairs))
     return [
         _gain(sign * table[own], sign * table[other], looks, margin, step, number)
         for own, other in pairs

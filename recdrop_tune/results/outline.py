@@ -134,8 +134,7 @@ def _outcome(found: Found) -> Iterator[str]:
     where = "" if found.confirmation is None else " in the search"
     yield f"{len(found.trials)} trials, {states}. Best {name}{where}: {score}"
     if found.confirmation is not None:
-        row = found.confirmation.best
-        which = f"trial {row['number']}" + (" without its dropout" if row["twin"] else "")
+        row, which = found.confirmation.best, found.confirmation.names[found.confirmation.best_id]
         search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
         seeds = f"{row['n']} fresh seed{'s' if row['n'] != 1 else ''}"
         yield f"Chosen by confirmation: {which}, mean {amount(row['mean'])} over {seeds}{search}"
@@ -206,7 +205,7 @@ def _answer(found: Found) -> str:
         best = f"Best in the search: {best}"
     else:
         best = f"The best trial in the search has no dropout. Best with dropout: {best}"
-    if gain is None or gain.twin is None:
+    if gain is None:
         why = "its twin, the same settings without dropout, was not completed"
         if not all(standing.NONE in each for each in found.offered.values()):
             why = "the space does not offer `none`"

@@ -256,10 +256,10 @@ def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Object
 
 
 def _gains(found: Found) -> go.Figure | None:
-    """Draws the confirmed gains with their intervals, the best mean on top; `None` without any."""
+    """Draws the confirmed gains with their intervals, in the order of the table; `None` without any."""
     if found.confirmation is None:
         return None
-    table = found.confirmation.table
+    table, ids = found.confirmation.table, found.confirmation.ids
     gain = "test_gain" if "test_gain" in table else "gain"
     rows = table[table[f"{gain}_low"].notna()]
     if rows.empty:
@@ -271,7 +271,7 @@ def _gains(found: Found) -> go.Figure | None:
     drawing = _figure(title, height=190 + 44 * len(rows))
     drawing.add_scatter(
         x=rows[gain],
-        y=[escape(found.confirmation.names[each], quote=False) for each in rows["trial_id"]],
+        y=[escape(found.confirmation.names[ids[each]], quote=False) for each in rows.index],
         mode="markers",
         marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
         error_x={

@@ -23,11 +23,10 @@ from recdrop_tune.files import JOURNAL, SEARCH, check_folder, check_trial_ids, i
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import (
-    configuration_name,
     damage_named,
     is_cut_short,
     settled,
-    trial_of,
+    trial_from_state,
     twin_of,
     unnoted,
 )
@@ -135,15 +134,16 @@ def check_journal(directory: Path, records: Records, oracle: Any) -> None:
     seeds = max((each.seeds for each in records.rounds), default=0)
     known = set()
     for each in records.confirmations:
-        trial = oracle.trials.get(each.trial_id)
-        has_twin = trial is not None and twin_of(trial.hyperparameters) is not None
-        is_known = has_twin if each.twin else trial is not None
+        is_known = {each.trial_id, each.dropout_of or each.trial_id} <= oracle.trials.keys()
+        if is_known and each.twin:
+            is_known = twin_of(oracle.trials[each.trial_id].hyperparameters) is not None
         if not is_known or each.repeat >= seeds or (each.score is None) == (each.message is None):
-            about = f"{shown(each.trial_id)} with repeat={each.repeat} and score={each.score}"
+            name = shown(each.configuration.name)
+            about = f"{name} with repeat={each.repeat} and score={each.score}"
             what = f"it has a confirmation of the trial {about}, which the search does not have"
             raise _damaged(path, what)
         if each.score is not None:
-            known.add((configuration_name((each.trial_id, each.twin)), each.repeat))
+            known.add((each.configuration.name, each.repeat))
     if _number_saved(directory) > len(known):
         raise _damaged(path, "it lacks trainings of the confirmation")
     # Weights are written before the event: of a search that was killed, each worker's can lack one.
@@ -178,7 +178,7 @@ def _fill(oracle: Any, directory: Path) -> None:
     files = {each / "trial.json" for each in noted}.union(directory.glob("trial_*/trial.json"))
     for file in sorted(files):
         with damage_named(file, _ADVICE):
-            trial = trial_of(_read(file), file)
+            trial = trial_from_state(_read(file), file)
         trials[trial.trial_id] = trial
     check_trial_ids(directory, trials)
     with damage_named(path, _ADVICE):

@@ -15,10 +15,10 @@ import pandas as pd
 from recdrop_tune import models, standing
 from recdrop_tune.credentials import hide
 from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
-from recdrop_tune.events import FIT, Context
+from recdrop_tune.events import FIT, Configuration, Context
 from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
-from recdrop_tune.oracle import study_of, twin_trial
+from recdrop_tune.oracle import study_of, trial_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.found import Found
@@ -346,9 +346,9 @@ class TuneResult:
 
     @property
     def best_trial(self) -> Any:
-        """The best trial, as Keras Tuner's `Trial`; after a confirmation the best confirmed configuration.
+        """The best trial, as Keras Tuner's `Trial`; after a confirmation the recommended configuration.
 
-        That can be the twin of a trial, which the search has not tried: its `trial_id` is `<trial>_twin`.
+        That can be one that the search has not tried; see `Confirmation.best_id` for its `trial_id`.
 
         Raises:
             RecdropError: No trial was completed.
@@ -367,8 +367,8 @@ class TuneResult:
 
         With several trainings a trial (`executions_per_trial`, `cv`) these are the weights of the training
         with the best epoch; with `cv` that is the best fold, so the model was not trained on all data: see
-        `refit`. After a confirmation it is the configuration with the best mean, with the weights of the best
-        of its confirmed trainings.
+        `refit`. After a confirmation it is the configuration that the verdict recommends, with the weights of
+        the best of its confirmed trainings.
 
         A loaded result has the model that was saved at the end of the search: for inference, in stock Keras
         layers if possible, with the same predictions. Keras loads the file in its safe mode; still, load it
@@ -382,8 +382,8 @@ class TuneResult:
     def best_models(self, n: int = 5) -> list[Any]:
         """Builds the models of the best complete trials, each with the weights of its best epoch.
 
-        After a confirmation the confirmed ones come first, the best mean first, each with the weights of its
-        best confirmed training.
+        After a confirmation the confirmed ones come first, in the order of its table, each with the weights
+        of its best confirmed training.
 
         Args:
             n: The most models to build.
@@ -430,14 +430,11 @@ class TuneResult:
         return load_weights(folder, self.tuner.hypermodel.build(trial.hyperparameters))
 
     def _trial(self, trial_id: str) -> Any:
-        """Returns a trial, or the twin of one as a trial."""
-        trials = self.search.oracle.trials
-        if trial_id in trials:
-            return trials[trial_id]
-        return twin_trial(trials[trial_id.removesuffix("_twin")])
+        """Returns a trial, or another confirmed configuration as a trial."""
+        return trial_of(self.search.oracle, Configuration.named(trial_id))
 
     def _values(self, trial_id: str) -> dict[str, Any]:
-        """Returns the active hyperparameters of a trial, or of the twin of one."""
+        """Returns the active hyperparameters of a trial, or of another confirmed configuration."""
         values = readable(self._trial(trial_id).hyperparameters)
         # Which dropout, where and how much come first.
         names = hyperparameter_columns(self.search.oracle)
@@ -483,11 +480,12 @@ class TuneResult:
     @property
     def _best_epochs(self) -> int | None:
         """How many epochs were best for the best configuration, if known."""
-        frame, ids = self.trials, self.trials["trial_id"]
+        best_id = self.best_trial.trial_id
         if self.confirmation is not None:
-            frame = self.confirmation.runs
-            ids = frame["trial_id"].where(~frame["twin"], frame["trial_id"] + "_twin")
-        epoch = frame.loc[ids == self.best_trial.trial_id, "best_epoch"].median()
+            trainings = self.confirmation.trainings(best_id)
+        else:
+            trainings = self.trials[self.trials["trial_id"] == best_id]
+        epoch = trainings["best_epoch"].median()
         return None if pd.isna(epoch) else int(epoch) + 1
 
     @property

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.events import ConfirmationEnded, ConfirmationStarted
+from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
 from recdrop_tune.files import trial_folder
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
-    Configuration,
-    configuration_name,
     has_dropout,
     ranked,
+    trial_of,
     twin_among,
-    twin_trial,
 )
-from recdrop_tune.results import CONFIRMED, open_configurations, rounds
+from recdrop_tune.records import Records
+from recdrop_tune.results import CONFIRMED, in_question, rounds
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
 from recdrop_tune.standing import NONE, has_wrapper
@@ -44,43 +43,51 @@ class Confirmation:
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
-        All configurations have the same seeds. Later rounds train only the pairs whose outcome is not known,
-        and end once a dropout is known to help.
+        All configurations have the same seeds. Later rounds train only what is `in_question`.
         """
-        records, oracle = tracking.records, tuner.oracle
-        done = {(each.trial_id, each.twin, each.repeat) for each in records.confirmations}
-        found = contenders(oracle, self.settings.top)
-        twins = twins_of(oracle, found, [key[:2] for key in sorted(done)])
-        wanted = [(trial.trial_id, False) for trial in found]
-        wanted += [(trial.trial_id, True) for trial in twins]
-        first, earlier = self.settings.seeds, {each.seeds for each in records.rounds}
-        most = max(first, self.settings.max_seeds)
-        for seeds in rounds(first, most, sorted(earlier)):
+        records = tracking.records
+        done = {(each.configuration, each.repeat) for each in records.confirmations}
+        for seeds, wanted in self._rounds(tuner.oracle, records):
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
                 {
-                    "trial": oracle.trials[trial_id],
-                    "twin": twin,
+                    "configuration": each,
+                    "trial": trial_of(tuner.oracle, each),
                     "repeat": repeat,
                     "seed": confirmation_seed(self.seed, repeat),
                 }
                 for repeat in range(seeds)
-                for trial_id, twin in wanted
-                if (trial_id, twin, repeat) not in done
+                for each in wanted
+                if (each, repeat) not in done
             ]
             if missing:
                 begun = ConfirmationStarted(
-                    trial_ids=[trial_id for trial_id, twin in wanted if not twin],
-                    twins=[trial_id for trial_id, twin in wanted if twin],
+                    configurations=[each.name for each in wanted],
                     seeds=seeds,
-                    max_seeds=most,
+                    max_seeds=max(self.settings.seeds, self.settings.max_seeds),
                     margin=self.settings.margin,
                 )
                 tracking.emit(begun)
                 return missing
-            there = open_configurations(oracle, records)
-            wanted = [each for each in wanted if each in there]
         return []
+
+    def _rounds(self, oracle: Any, records: Records) -> Iterator[tuple[int, list[Configuration]]]:
+        """Yields the seeds and configurations of the first round, of the last one, and of the next one."""
+        first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
+        planned = rounds(first, most, sorted({each.seeds for each in records.rounds}))
+        trials = contenders(oracle, self.settings.top)
+        earlier = sorted({each.configuration.name for each in records.confirmations})
+        chosen = [Configuration(trial.trial_id) for trial in trials]
+        yield planned[0], chosen + twins_of(oracle, trials, map(Configuration.named, earlier))
+        if not records.rounds:
+            return
+        last = records.rounds[-1]
+        if last.seeds <= most:  # It can have been interrupted.
+            yield last.seeds, [*map(Configuration.named, last.configurations)]
+        for seeds in planned:
+            if seeds > last.seeds:
+                yield seeds, in_question(oracle, records)
+                break
 
     def run(
         self,
@@ -92,10 +99,9 @@ class Confirmation:
     ) -> None:
         """Trains a configuration once, and reports the result."""
         trial, (_, fit) = task["trial"], arguments
-        with reporter.apart(trial.trial_id, **_about(task)) as report:
-            trained = twin_trial(trial) if task["twin"] else trial
-            outcome = retrain(tuner, trained, task["seed"], fit, self.test)
-            offer(trained, outcome.score, outcome.weights)
+        with reporter.apart(task["configuration"], task["repeat"], task["seed"]) as report:
+            outcome = retrain(tuner, trial, task["seed"], fit, self.test)
+            offer(trial, outcome.score, outcome.weights)
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
@@ -106,8 +112,7 @@ class Confirmation:
         earlier = (
             each.score
             for each in tracking.records.confirmations
-            if configuration_name((each.trial_id, each.twin)) == trial.trial_id
-            and each.score is not None
+            if each.configuration.name == trial.trial_id and each.score is not None
         )
         if all(objective.better_than(score, each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)
@@ -116,9 +121,8 @@ class Confirmation:
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that failed."""
-        trial_id = task["trial"].trial_id
-        ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
-        tracking.emit(ended)
+        about = {**task["configuration"]._asdict(), "repeat": task["repeat"], "seed": task["seed"]}
+        tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:
@@ -136,27 +140,23 @@ def contenders(oracle: Any, top: int) -> list[Any]:
     return list(dict.fromkeys(each for each in (*complete[:top], dropping, *baselines) if each))
 
 
-def twins_of(oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration]) -> list[Any]:
-    """Returns the trials whose twins to train too: of the configurations with dropout.
+def twins_of(
+    oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration]
+) -> list[Configuration]:
+    """Returns the twins to train too: those of the configurations with dropout.
 
     Configurations can share a twin, which is trained once; and a twin can be one of the chosen trials. A twin
     that an earlier confirmation has `trained` keeps the name that it had then.
     """
-    there: list[Configuration] = [(trial.trial_id, False) for trial in chosen]
-    earlier = [each for each in trained if each[1]]
-    found: dict[str, Any] = {}
-    for trial in chosen:
-        if has_dropout(trial.hyperparameters) and twin_among(oracle, trial, there) is None:
-            owner = (twin_among(oracle, trial, earlier) or (trial.trial_id, True))[0]
-            there.append((owner, True))
-            found[owner] = oracle.trials[owner]
-    return list(found.values())
+    there = [Configuration(trial.trial_id) for trial in chosen]
+    earlier = [each for each in trained if each.twin]
+    for each in list(there):
+        trial = oracle.trials[each.trial_id]
+        if has_dropout(trial.hyperparameters) and twin_among(oracle, each, there) is None:
+            there.append(twin_among(oracle, each, earlier) or each._replace(twin=True))
+    return there[len(chosen) :]
 
 
 def confirmation_seed(seed: int | None, repeat: int) -> int:
     """Derives the seed of a repeat: the same for every configuration, and not one of the search."""
     return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
-
-
-def _about(task: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: task[name] for name in ("twin", "repeat", "seed")}

@@ -343,8 +343,8 @@ class Confirm:
 
     These are the best configurations, the twin of each without dropout, and the best ones without dropout
     and with Keras's own, all with the same seeds. The best of many noisy trials looks better than it is;
-    this tells by how much. Until a dropout is known to help, seeds are added in rounds (5, 8, 13, 20) for the
-    configurations whose outcome is not known. The intervals hold whenever it stops.
+    this tells by how much. Until the outcome of the best configuration is known, seeds are added in rounds
+    (5, 8, 13, 20) for those whose outcome is not known. The intervals hold whenever it stops.
 
     Attributes:
         top: How many of the best configurations.

@@ -143,7 +143,11 @@ class Progress:
         parts += [f"trial {number} seed {event.repeat + 1}"]
         parts += [str(event.message) if event.score is None else score]
         dropout = "" if record is None else status.dropout_words(record.hyperparameters)
-        parts += [f"its twin, without {dropout}" if event.twin else dropout]
+        if event.twin:
+            dropout = f"its twin, without {dropout}"
+        elif (donor := self._records.trials.get(event.dropout_of or "")) is not None:
+            dropout = f"with the dropout of trial {donor.number}"
+        parts += [dropout]
         style = "red" if event.score is None else ""
         self._print("  ".join([*filter(None, parts), f"{event.seconds:.1f} s"]), style)
 

@@ -88,13 +88,12 @@ def forecast(records: Records, now: float, workers: int = 1) -> str | None:
 def trainings(records: Records) -> tuple[int, int]:
     """Counts the trainings of the confirmation: the finished ones, and all that its rounds so far ask for."""
     wanted = {
-        (id, is_twin, repeat)
+        (name, repeat)
         for each in records.rounds
-        for is_twin, ids in ((False, each.trial_ids), (True, each.twins))
-        for id in ids
+        for name in each.configurations
         for repeat in range(each.seeds)
     }
-    done = {(each.trial_id, each.twin, each.repeat) for each in records.confirmations}
+    done = {(each.configuration.name, each.repeat) for each in records.confirmations}
     return len(wanted & done), len(wanted)
 
 
@@ -103,7 +102,7 @@ def trainings(records: Records) -> tuple[int, int]:
 
 def round_words(records: Records, event: ConfirmationStarted) -> str:
     """Writes what a round of the confirmation trains."""
-    number = len(event.trial_ids) + len(event.twins)
+    number = len(event.configurations)
     begun = (
         f"Confirming {number} configuration{'s' * (number > 1)} with {event.seeds} fresh seeds each"
     )

@@ -140,17 +140,16 @@ class TrainingReporter:
 
     @contextmanager
     def apart(
-        self, trial_id: str, repeat: int, seed: int, twin: bool = False
+        self, configuration: events.Configuration, repeat: int, seed: int
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
         """Reports a training of the confirmation, which belongs to no trial.
 
         A failure is reported and not raised, because the other trainings are still worth having.
 
         Args:
-            trial_id: The trial whose configuration is trained again.
+            configuration: What is trained again.
             repeat: Which of its trainings it is.
             seed: Its seed.
-            twin: Whether the twin of the configuration is trained.
 
         Yields:
             A function that takes its score, best epoch and metrics.
@@ -170,8 +169,8 @@ class TrainingReporter:
         finally:
             self._confirms = False
         outcome["seconds"] = time.perf_counter() - started
-        about: dict[str, Any] = {"repeat": repeat, "seed": seed, "twin": twin}
-        self._emit(events.ConfirmationEnded(trial_id=trial_id, **about, **outcome))
+        about: dict[str, Any] = {**configuration._asdict(), "repeat": repeat, "seed": seed}
+        self._emit(events.ConfirmationEnded(**about, **outcome))
 
     def training_started(self) -> int:
         """Counts the trainings of the current trial; returns the number of this one, from 0."""

@@ -5,11 +5,13 @@ import time
 
 import keras_tuner as kt
 
+from recdrop_tune.events import Configuration
 from recdrop_tune.oracle import (
     OptunaOracle,
     active_values,
     has_dropout,
     offers_none,
+    trial_of,
     twin_among,
     twin_of,
 )
@@ -130,6 +132,21 @@ def opened(folder, max_trials, **options):
     return oracle
 
 
+def test_a_configuration_takes_the_dropout_of_another_one(tmp_path):
+    oracle = opened(tmp_path, 9)
+    oracle.hyperparameters = sampled(FULL)
+    none = {**DROPPING, "wrapper": "none", "learning_rate": 0.001, "units": 8}
+    for name, values in (("0", DROPPING), ("1", none)):
+        oracle.trials[name] = kt.engine.trial.Trial(sampled(FULL, **values), name)
+    combined = trial_of(oracle, Configuration("1", dropout_of="0"))
+    values = active_values(combined.hyperparameters)
+    dropping = active_values(sampled(FULL, **DROPPING))
+    assert values == {**dropping, "learning_rate": 0.001, "units": 8}
+    assert combined.trial_id == "1_with_0"
+    plain = active_values(oracle.trials["1"].hyperparameters)
+    assert active_values(twin_of(combined.hyperparameters)) == plain
+
+
 def test_the_last_of_several_workers_waits_until_the_best_is_known(tmp_path):
     oracle = opened(tmp_path, 3, seed=0)
     first, second = oracle.create_trial("a"), oracle.create_trial("b")
@@ -140,7 +157,7 @@ def test_the_last_of_several_workers_waits_until_the_best_is_known(tmp_path):
     assert last.status == "RUNNING"
     assert not has_dropout(last.hyperparameters)
     assert active_values(last.hyperparameters) == active_values(twin_of(second.hyperparameters))
-    assert twin_among(oracle, second, [(last.trial_id, False)]) == (last.trial_id, False)
+    assert twin_among(oracle, Configuration(second.trial_id), [Configuration(last.trial_id)])
 
 
 def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):

@@ -321,6 +321,46 @@ def test_seeds_are_added_until_it_is_known_whether_dropout_helps(planted_search)
     pd.testing.assert_frame_equal(again.table, table)
 
 
+APART = [
+    {"wrapper": "none", "learning_rate": 0.1},
+    {"wrapper": "recurrent", "rate": 0.1, "learning_rate": 0.03},
+]
+"""The best has no dropout, and the dropout that helps has a worse learning rate."""
+
+
+def test_rounds_go_on_until_the_outcome_of_the_best_mean_is_known(planted_search):
+    options = {"max_trials": 5, "seed": 3, "tuner": rdt.Optuna(try_first=APART)}
+    confirm = rdt.Confirm(3, max_seeds=8, margin=1e-9)
+    result = planted_search(WorthSomething(), **options, confirm=confirm)
+    table = result.confirmation.table
+    assert table.set_index("wrapper")["outcome"].to_dict()["recurrent"] == "helped"
+    assert (table["wrapper"][0], table["outcome"][0]) == ("variational", "not known")
+    assert [each.seeds for each in result.tracking.records.rounds] == [5, 8]
+    assert dict(zip(table["wrapper"], table["n"], strict=True))["recurrent"] == 5
+    assert "It helped in trial 4 (recurrent, rate 0.1)." in result.confirmation.verdict
+
+
+def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search):
+    options = {"max_trials": 5, "seed": 2, "tuner": rdt.Optuna(try_first=APART)}
+    result = planted_search(WorthSomething(), **options, confirm=rdt.Confirm(2, margin=1e-9))
+    confirmation, (begun, *_) = result.confirmation, result.tracking.records.rounds
+    *_, none, recurrent = result.tuner.oracle.start_order
+    best = f"{none}_with_{recurrent}"
+    assert best not in begun.configurations
+    assert confirmation.best_id == confirmation.ids[0] == confirmation.dropping_id == best
+    assert confirmation.verdict.startswith("Use trial 3 with the dropout of trial 4 (recurrent, ")
+    expected = {"wrapper": "recurrent", "rate": 0.1, "learning_rate": 0.1}
+    assert result.best_hyperparameters == expected
+    loaded = rdt.TuneResult.load(result.directory)
+    assert loaded.confirmation.best_id == best
+    assert loaded.best_trial.hyperparameters.values == expected
+    assert rdt.compare(result.directory)["wrapper"].tolist() == ["recurrent"]
+    assert result.best_model().count_params() == 2
+    client = MlflowClient(result.tracking_uri)
+    run = client.get_run(result.tracking.mlflow.run_ids[none])
+    assert run.data.metrics[f"confirmed_with_{recurrent}"] < run.data.metrics["confirmed"]
+
+
 def test_what_the_learning_rate_did_is_not_credited_to_dropout(planted_search):
     confirm = rdt.Confirm(1, max_seeds=8)
     confirmation = planted_search(LearningRateAlone(), seed=CREDITED, confirm=confirm).confirmation
@@ -346,13 +386,16 @@ SCORES = pd.DataFrame(
 NAMES = {"a": "trial 1 (zoneout)", "b": "trial 2 (native)"}
 
 
-def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None, advice=None):
+def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None, advice=None, worse=()):
     pairs = [(each, f"{each} twin") for each in of if f"{each} twin" in scores]
     gains = paired_gains(scores, pairs, "min", margin=margin)
     return Judgement(
+        objective="val_loss",
         metric="val_loss",
         order=list(scores.replace(math.inf, math.nan).mean().sort_values().index),
-        names={each: NAMES[each] for each in of},
+        worse=worse,
+        names={each: NAMES.get(each, f"trial 0 ({each})") for each in scores},
+        dropping=of,
         pairs=pairs,
         gains={own: gain for (own, _), gain in zip(pairs, gains, strict=True)},
         margin=margin,
@@ -365,6 +408,7 @@ def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None, advice=Non
 SWAPPED = SCORES.rename(columns={"a": "a twin", "a twin": "a"})
 FAILED = SCORES.assign(a=[0.20, math.inf, 0.18, math.inf, 0.24])
 
+BETTER = SCORES.assign(**{each: SCORES[each] - 0.12 for each in ("b", "b twin")})
 FAR = SCORES.assign(a=[0.20, 0.25, 0.18, 0.22, 0.90])
 
 
@@ -374,24 +418,35 @@ FAR = SCORES.assign(a=[0.20, 0.25, 0.18, 0.22, 0.90])
         (
             judged(),
             "helped",
-            r"^Dropout helped: trial 1 \(zoneout\) is about 0\.02\d\d better in val_loss than the same "
-            r"without dropout \(95 % interval of the gain 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
+            r"^Use trial 1 \(zoneout\): dropout helped; it is about 0\.02\d\d better in val_loss than the "
+            r"same without dropout \(95 % interval of the gain 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
             r"It is not known of trial 2 \(native\)\.$",
+        ),
+        (
+            judged(BETTER),
+            "helped",
+            r"^Use trial 1 \(zoneout\): dropout helped; it is .* Trial 2 \(native\) has the better mean "
+            r"val_loss; that it is better is not known\. It is not known of trial 2",
+        ),
+        (
+            judged(BETTER, of=["a"], worse=["a"]),
+            "helped",
+            r"^Use trial 2 \(native\): dropout helped only elsewhere; trial 1 \(zoneout\) is about 0\.02",
         ),
         (
             judged(SWAPPED, of=["a"]),
             "hurt",
-            r"^The best confirmed configuration has no dropout\. Dropout hurt: .* worse in val_loss",
+            r"^Use trial 0 \(a twin\): dropout hurt; trial 1 \(zoneout\) is .* worse in val_loss",
         ),
         (
             judged(of=["b"], margin=0.05),
             "no difference",
-            r"Dropout makes no difference of more than 0\.0500: trial 2 \(native\) is ",
+            r"dropout makes no difference of more than 0\.0500; trial 2 \(native\) is ",
         ),
         (
             judged(SWAPPED),
             "not known",
-            r"is not known: trial 2 .* It hurt in trial 1 \(zoneout\)\.",
+            r"is not known; trial 2 .* It hurt in trial 1 \(zoneout\)\.",
         ),
         (
             judged(FAILED, of=["a"], messages={"a": "ValueError: no\nluck"}),
@@ -402,15 +457,26 @@ FAR = SCORES.assign(a=[0.20, 0.25, 0.18, 0.22, 0.90])
         (
             judged(FAR, of=["a"]),
             "not known",
-            r"5 fresh seeds\)\. With seed 104 it is 0\.6300 worse, far from the other seeds\.$",
+            r"5 fresh seeds\)\. With seed 104, trial 1 \(zoneout\) is 0\.6300 worse, far from the other",
         ),
         (
             judged(advice="Train longer: why"),
             "helped",
-            r"^Train longer: why; dropout helped: trial 1",
+            r"^Train longer: why; use trial 1 \(zoneout\): dropout",
         ),
     ],
-    ids=["helped", "hurt", "equal", "mixed", "failed", "no dropout", "far off", "short"],
+    ids=[
+        "helped",
+        "better mean",
+        "known worse",
+        "hurt",
+        "equal",
+        "mixed",
+        "failed",
+        "no dropout",
+        "far off",
+        "short",
+    ],
 )
 def test_verdicts(judgement, outcome, words):
     said = verdict(judgement)

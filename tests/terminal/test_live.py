@@ -57,7 +57,7 @@ DROPPED = {"wrapper": "recurrent", "placement": "input+recurrent", "rate": 0.3}
 PLAIN = {"wrapper": "none"}
 FIRST = (started(), trial(0, **PLAIN), ended(0, score=0.5))
 TWO = (*FIRST, trial(1, **DROPPED), ended(1, 19.0, score=0.25))
-CONFIRMING = ConfirmationStarted(trial_ids=["0", "1"], seeds=2, max_seeds=4)
+CONFIRMING = ConfirmationStarted(configurations=["0", "1"], seeds=2, max_seeds=4)
 DONE = [confirmed(number, repeat) for number in (0, 1) for repeat in (0, 1)]
 
 
@@ -215,7 +215,7 @@ FAILED = replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 
             "worker 2 was lost: out of memory; trial 1 is run again",
         ),
         (
-            (*TWO, CONFIRMING, *DONE, replace(CONFIRMING, trial_ids=["1"], seeds=4)),
+            (*TWO, CONFIRMING, *DONE, replace(CONFIRMING, configurations=["1"], seeds=4)),
             "Not known yet. Confirming 1 configuration with 4 fresh seeds each: 2 more trainings.",
         ),
         (
