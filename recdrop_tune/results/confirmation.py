@@ -267,7 +267,7 @@ class _Group:
         name = self.objective.name
         metric = self.test_metric or name
         failures = self.runs.dropna(subset=["message"]).groupby("key")["message"].first()
-        means = self.scores(name).replace(math.inf, math.nan).mean()
+        means = comparable_means(self.scores(name).replace(math.inf, math.nan))
         ascending = self.objective.direction != "max"
         means = means.dropna().sort_values(ascending=ascending, kind="stable")
         order = [str(key) for key in means.index]
@@ -293,6 +293,17 @@ class _Group:
         """The name of the objective on the test data; `None` without test data."""
         name = f"test_{self.objective.name.removeprefix('val_')}"
         return name if name in self.runs and self.runs[name].notna().any() else None
+
+
+def comparable_means(scores: pd.DataFrame) -> pd.Series[float]:
+    """Returns the mean of each column as if all had been trained with all seeds; NaN for one without scores.
+
+    Later rounds leave some out, and their seeds can be harder. What a seed adds to the scores that it has is
+    taken off.
+    """
+    everywhere = scores.dropna(axis=1, how="all").dropna()
+    added = (scores - everywhere.mean()).mean(axis=1).fillna(0.0)
+    return scores.sub(added, axis=0).mean() + added.mean()
 
 
 def _runs(oracle: Any, records: Records) -> pd.DataFrame:

@@ -130,7 +130,7 @@ def test_a_confirmation_counts_what_belongs_to_it():
     assert "confirming 2/4" in drawn(started(), *earlier, started(), CONFIRMING)
     resumed = [*earlier, started(), CONFIRMING, confirmed(1, 0), confirmed(1, 1)]
     assert "confirming 3/4" in drawn(started(), *resumed)
-    second_round = replace(CONFIRMING, trial_ids=["1"], seeds=4)
+    second_round = replace(CONFIRMING, configurations=["1"], seeds=4)
     assert "confirming 5/6" in drawn(started(), CONFIRMING, *DONE, second_round, confirmed(1, 2))
     more_seeds = [confirmed(number, repeat) for number in (0, 1) for repeat in range(5)]
     assert "confirming 4/4" in drawn(started(), *more_seeds, CONFIRMING)
