@@ -143,10 +143,13 @@ def _renewed(fresh, trained):
 
 
 def _curve(model, data, problem):
-    """Trains, and returns the validation loss after each epoch."""
+    """Trains in the order of a search, and returns the validation loss after each epoch."""
+    from recdrop_tune.models import fit
+
     (x, y), validation = data
     size = len(y) // problem.batch * problem.batch  # Whole batches: one program to compile.
-    history = model.fit(
+    history = fit(
+        model,
         x[:size],
         y[:size],
         batch_size=problem.batch,

@@ -76,7 +76,9 @@ def refit(hypermodel, row, result, train, test, seeds):
     for seed in seeds:
         keras.utils.set_random_seed(seed)
         model = hypermodel.build(trial.hyperparameters)
-        model.fit(*train, batch_size=32, epochs=int(row["best_epoch"]) + 1, verbose=0)
+        fit = {"batch_size": 32, "epochs": int(row["best_epoch"]) + 1, "verbose": 0}
+        # As in the search: each epoch has an order of its own.
+        hypermodel.fit(trial.hyperparameters, model, *train, **fit)
         errors.append(error(np.asarray(model(test[0])), test[1]))
     return errors
 

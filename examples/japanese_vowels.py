@@ -71,7 +71,10 @@ def refit(hypermodel, trial, epochs, train, test, seeds):
     for seed in seeds:
         keras.utils.set_random_seed(seed)
         model = hypermodel.build(trial.hyperparameters)
-        model.fit(*train, batch_size=30, epochs=epochs, verbose=0)
+        # As in the search: each epoch has an order of its own.
+        hypermodel.fit(
+            trial.hyperparameters, model, *train, batch_size=30, epochs=epochs, verbose=0
+        )
         probabilities = np.asarray(model(x), "float64")
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 rows sum to nearly 1
         rows.append(
