@@ -68,7 +68,8 @@ class Confirmation:
             open for one, `"no difference"` if it makes none in one, and `"hurt"` otherwise. It is judged by
             the test data, if there are any.
         best_id: The recommended configuration: a trial, its twin as `<trial>_twin`, or the trial with the
-            dropout of another one as `<trial>_with_<other>`. See `Judgement.best`.
+            dropout of another one as `<trial>_with_<other>`. Among those that are not known to be worse than
+            the best mean, one whose dropout is known to help comes first, then the best mean.
         dropping_id: The configuration with dropout that `verdict` is about first: the recommended one or, if
             that has none, the best mean of those that show the outcome; `None` without any.
         gain: What its dropout is worth, corrected for the choice of the best; see `shrunk`. NaN without a
@@ -467,11 +468,7 @@ class Judgement:
 
     @property
     def best(self) -> str | None:
-        """The recommended configuration; `None` if all trainings failed.
-
-        Among those that are not known to be worse than the best mean, one whose dropout is known to help
-        comes first, then the best mean.
-        """
+        """The recommended configuration; `None` if all trainings failed. See `Confirmation.best_id`."""
         rivals = [key for key in self.order if key not in self.worse]
         helped = [key for key in rivals if self.outcome_of(key) == HELPED]
         return next(iter([*helped, *rivals]), None)
