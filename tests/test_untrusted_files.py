@@ -118,7 +118,7 @@ def test_trials_elsewhere_are_neither_read_nor_written(project, keys):
 
 def test_a_confirmation_of_a_trial_that_is_not_there(project):
     add_event(project, ConfirmationEnded(trial_id="../../outside", repeat=0, seed=1, score=0.1))
-    with pytest.raises(ProjectError, match=r"it has a confirmation of the trial '\.\./"):
+    with pytest.raises(ProjectError, match=r"has the training of '\.\./"):
         search(project)
     assert not (project.parent / "outside").exists()
 

@@ -18,7 +18,7 @@ import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError, RecdropError, plain, shown
-from recdrop_tune.events import SearchStarted
+from recdrop_tune.events import Configuration, SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, check_folder, check_trial_ids, inside, trial_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
@@ -132,16 +132,16 @@ def check_journal(directory: Path, records: Records, oracle: Any) -> None:
         if not (trial_folder(directory, trial_id, JOURNAL) / "trial.json").exists():
             raise _damaged(path, f"the search does not have its trial {shown(trial_id)}")
     seeds = max((each.seeds for each in records.rounds), default=0)
+    asked = {Configuration.named(name) for each in records.rounds for name in each.configurations}
+    for name in sorted(each.name for each in asked if not _has(oracle, each)):
+        raise _damaged(path, f"it confirms the trial {shown(name)}, which the search does not have")
     known = set()
     for each in records.confirmations:
-        is_known = {each.trial_id, each.dropout_of or each.trial_id} <= oracle.trials.keys()
-        if is_known and each.twin:
-            is_known = twin_of(oracle.trials[each.trial_id].hyperparameters) is not None
-        if not is_known or each.repeat >= seeds or (each.score is None) == (each.message is None):
+        is_asked = each.configuration in asked and each.repeat < seeds
+        if not is_asked or (each.score is None) == (each.message is None):
             name = shown(each.configuration.name)
             about = f"{name} with repeat={each.repeat} and score={each.score}"
-            what = f"it has a confirmation of the trial {about}, which the search does not have"
-            raise _damaged(path, what)
+            raise _damaged(path, f"no round of the confirmation has the training of {about}")
         if each.score is not None:
             known.add((each.configuration.name, each.repeat))
     if _number_saved(directory) > len(known):
@@ -153,6 +153,14 @@ def check_journal(directory: Path, records: Records, oracle: Any) -> None:
     unnamed -= {f"trial_{name}" for name, _ in known}
     if len(unnamed) > (workers if isinstance(workers, int) else 1):
         raise _damaged(path, "it lacks trainings of the confirmation, which have left weights")
+
+
+def _has(oracle: Any, configuration: Configuration) -> bool:
+    """Returns whether the trials of a configuration exist, and have a twin if it is one."""
+    trial_id, is_twin, dropout_of = configuration
+    if not {trial_id, dropout_of or trial_id} <= oracle.trials.keys():
+        return False
+    return not is_twin or twin_of(oracle.trials[trial_id].hyperparameters) is not None
 
 
 def _damaged(path: Path, what: str) -> ProjectError:
