@@ -39,7 +39,7 @@ class EpochDataset(tf.data.Dataset):
 
     def __init__(self, packed: Any, order: EpochOrder, size: int) -> None:
         self._tensors, self._order, self._size = _tensors(packed), order, size
-        # Only the length of this counts: whoever iterates gets other batches.
+        # Only its length counts: `__iter__` makes the batches.
         same_length = tf.data.Dataset.range(0, len(order.rows), size)
         super().__init__(tf.data.experimental.to_variant(same_length))
 

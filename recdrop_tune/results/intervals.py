@@ -56,8 +56,8 @@ _GROWTH = 1.6
 an error too often."""
 
 _FAR = 7
-"""A difference is far off if it is so many times as far from the median as the others are on average. If all
-are normal, that is so for one in 10 % of the pairs with 5 seeds, in 2 % with 8, and hardly ever with 20."""
+"""A difference is far off if it is this many times as far from the median as the others are on average. With
+normal noise, 10 % of the pairs have one with 5 seeds, 2 % with 8, and hardly any with 20."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class PairedGain:
 
     @property
     def better(self) -> float:
-        """The share of the seeds with which it is better; NaN without any."""
+        """The share of seeds where it is better; NaN without any."""
         values = np.array([*self.differences.values()])
         return float(np.mean(values > 0)) if len(values) else math.nan
 
