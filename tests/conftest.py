@@ -16,6 +16,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import keras
 import pytest
 
+from recdrop_tune.kernels.keras_internals import reset_names
+
 # These change where a search reports, and how it looks: a test that means one of them sets it.
 for _name in (
     "CI",
@@ -61,6 +63,7 @@ def _frozen():
 @pytest.fixture(autouse=True)
 def _same_seed():
     keras.utils.set_random_seed(0)
+    reset_names()  # A given seed is combined with the layer's name: what ran before must not decide it.
 
 
 @pytest.fixture(scope="session")

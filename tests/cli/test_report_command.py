@@ -155,7 +155,9 @@ def test_damage_that_shows_late(confirmed, tmp_path):
     (folder / "trial_1" / "trial.json").write_text(json.dumps({**state, "score": "much"}))
     done = called(folder)
     assert done.exit_code == 1
-    assert done.output.startswith(f"Error: The search in {folder} cannot be read (ValueError: ")
+    assert done.output.startswith(
+        f"Error: `{folder / 'trial_1' / 'trial.json'}` is damaged (ValueError: "
+    )
 
 
 def test_a_page_that_cannot_be_written(confirmed, tmp_path):

@@ -60,7 +60,8 @@ def test_the_type_of_the_outputs_is_that_of_the_bidirectional(kind):
 def test_inside_no_direction_is_forgotten(wrapper, kind):
     layer = bidirectional(kind, return_sequences=True)
     layer.backward_layer.set_weights(layer.forward_layer.get_weights())
-    wrapped = make_wrapper(layer, wrapper)
+    # With seed 7, four units of a tied mask are equal in both directions by chance.
+    wrapped = make_wrapper(layer, wrapper, seed=1)
     constant = np.ones((3, 5, 2), "float32")  # both directions see the same
 
     def directions(**call):
