@@ -344,7 +344,8 @@ def test_example(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Task: classification")
-    assert lines[1].startswith("Folder: ray_cluster_run")
+    assert lines[1] == "Starting 2 workers with Ray."
+    assert lines[2].startswith("Folder: ray_cluster_run")
     trials = [line.split()[:2] for line in lines if line.startswith("trial ")]
     # The order of two parallel trials is random.
     assert sorted(trials) == [["trial", f"{n}"] for n in range(3)]
