@@ -226,12 +226,12 @@ class WorkerLost(Event):
 
 
 class Configuration(NamedTuple):
-    """What a confirmation trains: the configuration of a trial, with its own dropout or another one.
+    """A configuration that a confirmation trains: that of a trial, with its own dropout or another one.
 
     Attributes:
         trial_id: The trial.
         twin: Whether it has no dropout.
-        dropout_of: The trial whose dropout it has instead of its own.
+        dropout_of: The trial whose dropout replaces its own.
 
     Example:
         >>> [Configuration("3").name, Configuration("3", True).name, Configuration("3", False, "5").name]
@@ -288,7 +288,7 @@ class ConfirmationEnded(Event):
     Attributes:
         trial_id: The trial whose configuration was trained.
         twin: Whether its twin was trained instead: the same configuration without dropout.
-        dropout_of: The trial whose dropout it was trained with instead of its own.
+        dropout_of: The trial whose dropout replaced its own.
         repeat: Which of its trainings, from 0; the same repeat of two trials has the same seed.
         seed: That seed.
         score: The objective at the best epoch; `None` if the training failed.

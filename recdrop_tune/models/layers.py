@@ -87,7 +87,7 @@ def is_known(part: Any) -> bool:
 @functools.cache
 def _functional() -> type:
     """Returns the class of functional models, which has no public name in Keras."""
-    # With names of its own, the default names of later layers count on as before.
+    # Given names keep the default names of later layers unchanged.
     inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
     return type(keras.Model(inputs, layer(inputs), name="model"))
 

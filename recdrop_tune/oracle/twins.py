@@ -70,7 +70,7 @@ def twin_of(hyperparameters: Any) -> Any | None:
 def values_with_dropout(
     space: Sequence[HyperParameter], values: Mapping[str, Any], donor: Mapping[str, Any]
 ) -> Values:
-    """Returns the active values of a configuration with the dropout of another one instead of its own."""
+    """Returns the active values of a configuration after replacing its dropout by another one's."""
     shared = twin_values(space, values) or {}
     found: Values = {}
     for hp in parents_first(space):

@@ -299,8 +299,8 @@ class _Group:
 def comparable_means(scores: pd.DataFrame) -> pd.Series[float]:
     """Returns the mean of each column as if all had been trained with all seeds; NaN for one without scores.
 
-    Later rounds leave some out, and their seeds can be harder. What a seed adds to the scores that it has is
-    taken off.
+    Later rounds leave some out, and their seeds can be harder. The effect of each seed is
+    subtracted.
     """
     everywhere = scores.dropna(axis=1, how="all").dropna()
     added = (scores - everywhere.mean()).mean(axis=1).fillna(0.0)

@@ -39,7 +39,7 @@ def context_of(
 
     Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
     scored on the training targets. `model` is one of the hypermodel's, compiled; None if it is scored in
-    another way than Keras's. `padding` is the value with which sequences were padded.
+    another way than Keras's. `padding` is the value that pads sequences.
     """
     if padding is None:
         padding = getattr(hypermodel, "mask_value", None)

@@ -59,7 +59,7 @@ class Data:
 
     @property
     def padding(self) -> float | None:
-        """The value with which sequences were padded; None if none were."""
+        """The value that pads sequences; None if none are padded."""
         return self._loaded[2]
 
     @cached_property

@@ -82,7 +82,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         )
         self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
         self.placement = "+".join(self.sites)
-        # Of layers that are all made before they are wrapped, each has a seed of its own from Keras.
+        # Layers made one after the other and wrapped later get different seeds from Keras.
         state = directions_of(layer)[0].cell.seed_generator.state
         self._set_up_rates(rate, seed, default_seed(int(ops.convert_to_numpy(state)[0])))
 
