@@ -504,8 +504,8 @@ def _sentences(judged: Judgement) -> Iterator[str]:
     if first != best:
         name = judged.names[first]
         yield (
-            f"{name[0].upper()}{name[1:]} has the better mean {judged.objective}; that it is better is not "
-            "known."
+            f"{name[0].upper()}{name[1:]} has the better mean {judged.objective}, but is not known to be "
+            "better."
         )
     gain = None if lead is None else judged.gains.get(lead)
     if gain is None:

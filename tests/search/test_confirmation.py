@@ -437,7 +437,7 @@ FAR = SCORES.assign(a=[0.20, 0.25, 0.18, 0.22, 0.90])
             judged(BETTER),
             "helped",
             r"^Use trial 1 \(zoneout\): dropout helped; it is .* Trial 2 \(native\) has the better mean "
-            r"val_loss; that it is better is not known\. It is not known of trial 2",
+            r"val_loss, but is not known to be better\. It is not known of trial 2",
         ),
         (
             judged(BETTER, of=["a"], worse=["a"]),
