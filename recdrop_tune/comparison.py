@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from recdrop_tune import standing
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.events import COMPLETE, FAILED, PRUNED, SearchStarted
+from recdrop_tune.events import SearchStarted
 from recdrop_tune.files import JOURNAL, RUNS
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
+from recdrop_tune.states import FINAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
         "gain": value,
         **{name: _joined(values, name) for name in ("wrapper", "placement", "rate")},
         "trials": len(states),
-        **{state.lower(): states.count(state) for state in (COMPLETE, PRUNED, FAILED)},
+        **{state.lower(): states.count(state) for state in FINAL},
         "seconds": records.seconds,
         "began": records.began,
         "rank": None if score is None else score * (-1 if search.direction == "max" else 1),

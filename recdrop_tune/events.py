@@ -16,21 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import Field, TypeAdapter
 
-COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
-RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
-"""How a trial can end. `PRUNED` trials were stopped early because they were not promising; those that Keras
-Tuner's Hyperband trains for a part of the epochs count as such.
-
-`RETRY` is not final: Keras Tuner runs the trial again under the same id. Neither is `INTERRUPTED`: the search
-ended while the trial was running (Ctrl-C, SIGTERM, a full disk), and runs it again when it resumes. `KILLED`
-trials were running in a process that was killed before it could report their end.
-"""
-
-STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
-"""The states by the statuses of Keras Tuner's trials."""
+from recdrop_tune.states import SearchOutcome, TrialState
 
 # Types for values in journals, which can be edited: others are not events.
-State = Annotated[str, Field(pattern="^(COMPLETE|PRUNED|FAILED|RETRY|KILLED|INTERRUPTED)$")]
 FromZero = Annotated[int, Field(ge=0)]
 FromOne = Annotated[int, Field(ge=1)]
 
@@ -187,7 +175,7 @@ class TrialEnded(Event):
 
     Attributes:
         trial_id: The trial.
-        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY`, `INTERRUPTED` or `KILLED`.
+        status: The state in which it ended; where Keras Tuner tries a `FAILED` trial again, it starts again.
         score: The objective at the best epoch. A pruned trial has one too.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.
@@ -197,7 +185,7 @@ class TrialEnded(Event):
     """
 
     trial_id: str
-    status: State
+    status: TrialState
     score: float | None = None
     best_step: FromZero | None = None
     message: str | None = None
@@ -351,9 +339,9 @@ class ResultSaved(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchEnded(Event):
-    """A search has ended: `FINISHED`, `FAILED` or `KILLED`."""
+    """A search has ended."""
 
-    status: str
+    status: SearchOutcome
 
 
 class Listener(Protocol):

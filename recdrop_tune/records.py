@@ -27,6 +27,7 @@ from recdrop_tune.events import (
     TrialEnded,
     TrialStarted,
 )
+from recdrop_tune.states import TrialState
 
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 """The questions about every recurrent layer: which dropout, where, how much, and when."""
@@ -56,9 +57,9 @@ class TrialRecord:
     also: dict[str, list[str]] = field(default_factory=dict)
 
     @property
-    def state(self) -> str:
+    def state(self) -> TrialState:
         """Its state at its end, or `RUNNING`."""
-        return self.ended.status if self.ended else "RUNNING"
+        return self.ended.status if self.ended else TrialState.RUNNING
 
     @property
     def active(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.events import COMPLETE, PRUNED
 from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.states import TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
 
 def ranked(records: Records) -> list[TrialRecord]:
     """Lists the complete trials, best first by their scores in the search."""
-    scored = [each for each in records.trials.values() if each.state == COMPLETE]
+    scored = [each for each in records.trials.values() if each.state == TrialState.COMPLETE]
     return sorted(
         (each for each in scored if each.score is not None),
         key=lambda each: _sign(records) * (each.score or 0.0),
@@ -144,9 +144,9 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
     import pandas as pd
 
     words = {
-        "COMPLETE": "complete",
-        "PRUNED": "only stopped early",
-        "RUNNING": "not finished",
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "only stopped early",
+        TrialState.RUNNING: "not finished",
     }
     rows, order = [], ranked(records)
     for name, wrapper in ((name, each) for name, several in offered.items() for each in several):
@@ -226,7 +226,8 @@ def same_dropouts(records: Records) -> str | None:
 
 def few_with_dropout(records: Records) -> str | None:
     """Warns if fewer trials had dropout than two for each searched hyperparameter; else `None`."""
-    trials = [each for each in records.trials.values() if each.state in (COMPLETE, PRUNED)]
+    compared = (TrialState.COMPLETE, TrialState.PRUNED)
+    trials = [each for each in records.trials.values() if each.state in compared]
     dropping = sum(drops(each.active) for each in trials)
     searched = len({name for each in trials for name in each.active.keys() - each.fixed})
     # A space with fewer configurations than trials is tried as a whole.

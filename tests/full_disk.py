@@ -20,8 +20,9 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
-from recdrop_tune.events import INTERRUPTED, TrackingWarning, TrialEnded
+from recdrop_tune.events import TrackingWarning, TrialEnded
 from recdrop_tune.journal import Journal
+from recdrop_tune.states import TrialState
 from tests.small_search import build, data
 
 PAGE = 4096
@@ -105,7 +106,7 @@ def main(folder: Path, spots: list[int]) -> None:
         ends = [
             each
             for each in Journal(project / "events.jsonl").read()
-            if isinstance(each, TrialEnded) and each.status != INTERRUPTED
+            if isinstance(each, TrialEnded) and each.status != TrialState.INTERRUPTED
         ]
         shutil.rmtree(project)
         outcome = {"pages": pages, "first": first, "states": left, "again": again}

@@ -16,8 +16,9 @@ import psutil
 from mlflow import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import INTERRUPTED, TrialEnded, TrialStarted, WorkerLost
+from recdrop_tune.events import TrialEnded, TrialStarted, WorkerLost
 from recdrop_tune.journal import Journal
+from recdrop_tune.states import TrialState
 from tests.small_search import build, data
 
 EPOCHS = 4
@@ -182,7 +183,7 @@ def attempts(folder: Path) -> dict[str, int]:
 
 def ends_of_trials(folder: Path) -> list[TrialEnded]:
     """The ends of trials, which those that were interrupted with the search do not have."""
-    return [e for e in some_events(folder, TrialEnded, 0) if e.status != INTERRUPTED]
+    return [e for e in some_events(folder, TrialEnded, 0) if e.status != TrialState.INTERRUPTED]
 
 
 def losses(result) -> list[WorkerLost]:

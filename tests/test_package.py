@@ -28,6 +28,7 @@ ORDER = [
     "files",
     "scratch",
     "catalog",
+    "states",
     "events",
     "records",
     "standing",
@@ -124,6 +125,17 @@ def test_what_has_to_answer_at_once_imports_nothing_heavy():
     code = f"import sys, {modules}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_states_are_named_in_one_file():
+    """Others compare members of `TrialState`, `SearchOutcome` and Keras Tuner's `TrialStatus`."""
+    state = r'"(RUNNING|COMPLETED?|STOPPED|PRUNED|INVALID|FAILED|INTERRUPTED|KILLED|FINISHED)"'
+    naming = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(state, path.read_text())
+    ]
+    assert sorted(naming) == ["events.py", "states.py"]  # `STOPPED` is why a search ended early.
 
 
 def test_internals_of_keras_are_touched_in_one_file():

@@ -15,16 +15,7 @@ from recdrop_tune.mlflow_store.names import clean
 from recdrop_tune.mlflow_store.pages import run_name
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.records import Records, TrialRecord
-
-_STATUS = {
-    events.COMPLETE: "FINISHED",
-    events.PRUNED: "FINISHED",  # As planned; MLflow shows the others as failures.
-    events.FAILED: "FAILED",
-    events.RETRY: "FAILED",
-    events.INTERRUPTED: "KILLED",
-    events.KILLED: "KILLED",
-}
-"""MLflow's status of a run, by the trial's; the tag `recdrop.state` has the trial's own."""
+from recdrop_tune.states import SearchOutcome, TrialState
 
 _DESCRIBED = (
     events.SearchStarted,
@@ -57,7 +48,7 @@ class Contents:
     tags: dict[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    end: tuple[str, float] | None = None
+    end: tuple[SearchOutcome, float] | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -67,6 +58,13 @@ class Contents:
     def mark_written(self) -> None:
         """Clears what is new, because it has been written."""
         self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
+
+
+def run_status(state: TrialState) -> SearchOutcome:
+    """Returns MLflow's status of a trial's run; the tag `recdrop.state` has the trial's own state."""
+    if state in (TrialState.COMPLETE, TrialState.PRUNED):
+        return SearchOutcome.FINISHED  # Pruned as planned; MLflow shows the others as failures.
+    return SearchOutcome.KILLED if state == TrialState.INTERRUPTED else SearchOutcome.FAILED
 
 
 class SearchContents:
@@ -137,7 +135,7 @@ class SearchContents:
         """Ends the search, and the trials without an end, at the time of its last event."""
         self._interrupt_trials(None)
         if self.run.end is None:
-            self._end("KILLED", when)
+            self._end(SearchOutcome.KILLED, when)
             self.is_description_new = True
 
     def mark_written(self) -> None:
@@ -162,7 +160,7 @@ class SearchContents:
         if self.alive:
             self.result, self.is_result_new = None, False
 
-    def _end(self, status: str, when: float) -> None:
+    def _end(self, status: SearchOutcome, when: float) -> None:
         self.run.end = (status, when)
         if self.result is None:
             self.run.texts["trials.csv"] = self.records.to_csv()
@@ -176,7 +174,7 @@ class SearchContents:
             "recdrop.kind": "trial",
             "recdrop.search_id": self.search.search_id,
             "recdrop.trial_id": event.trial_id,
-            "recdrop.state": "RUNNING",
+            "recdrop.state": TrialState.RUNNING,
             **self._tags(event.tags),
         }
         self.attempts[run.key] = self.changed[run.key] = run
@@ -207,8 +205,8 @@ class SearchContents:
                 record = self.records.trials[event.trial_id]
                 run.points += _end_points(record, event)
                 run.texts |= {"error.txt": failure_text(event.message)} if event.message else {}
-                run.end = (_STATUS[event.status], record.ended_at or event.time)
-                if event.status == events.COMPLETE and event.score is not None:
+                run.end = (run_status(event.status), record.ended_at or event.time)
+                if event.status == TrialState.COMPLETE and event.score is not None:
                     better = min if self.search.direction == "min" else max
                     best = event.score if self._best is None else better(self._best, event.score)
                     self._best, name = best, f"best_{self.search.objective}"
@@ -222,8 +220,9 @@ class SearchContents:
         """Ends a running trial, by default at its last event."""
         run = self.under_way.pop(trial_id, None)
         if run is not None:
-            run.tags["recdrop.state"] = events.KILLED
-            run.end = ("KILLED", self.records.trials[trial_id].last_sign if when is None else when)
+            run.tags["recdrop.state"] = TrialState.INTERRUPTED
+            end = self.records.trials[trial_id].last_sign if when is None else when
+            run.end = (run_status(TrialState.INTERRUPTED), end)
             self.changed[run.key] = run
 
 
@@ -268,7 +267,7 @@ def points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
 def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
     """Returns the metrics of a whole trial, under names that are the same in every search."""
     # Tables sort by `objective`, and the score of a pruned trial is not comparable.
-    name = "objective_at_prune" if end.status == events.PRUNED else "objective"
+    name = "objective_at_prune" if end.status == TrialState.PRUNED else "objective"
     numbers = {
         name: end.score,
         "objective_std": end.std,

@@ -12,10 +12,17 @@ from recdrop_tune.errors import plain
 from recdrop_tune.events import EXHAUSTED, SearchStarted
 from recdrop_tune.mlflow_store.pages import leaderboard_url
 from recdrop_tune.records import Records
+from recdrop_tune.states import SearchOutcome
 from recdrop_tune.terminal import best_words, counts, gain_words, no_more_words, trainings
 
 NOTE = "mlflow.note.content"
 """Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
+
+_ENDS = {
+    SearchOutcome.FINISHED: "**Over**, ",
+    SearchOutcome.FAILED: "**Failed**, ",
+    SearchOutcome.KILLED: "**Interrupted**, ",
+}
 
 NOTE_LENGTH = 5000
 """The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
@@ -71,7 +78,7 @@ def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> st
 
 def description(
     records: Records,
-    end: tuple[str, float] | None,
+    end: tuple[SearchOutcome, float] | None,
     summary: str | None,
     links: Sequence[str],
     folder: Path | None = None,
@@ -117,7 +124,7 @@ def is_the_users(note: str | None) -> bool:
     return bool(last) and last != _mark_of(text)
 
 
-def _state(records: Records, end: tuple[str, float] | None) -> str:
+def _state(records: Records, end: tuple[SearchOutcome, float] | None) -> str:
     """Describes the state of a search that has no result yet."""
     search = records.search
     assert search is not None
@@ -132,7 +139,7 @@ def _state(records: Records, end: tuple[str, float] | None) -> str:
             numbers.append(f"{done} of {total} trainings of the confirmation done")
     else:
         when = end[1]
-        word = {"FINISHED": "**Over**, ", "FAILED": "**Failed**, "}.get(end[0], "**Interrupted**, ")
+        word = _ENDS[end[0]]
     clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
     state = f"{word}{clock}: {', '.join(numbers)}."
     if best := best_words(records):
@@ -140,10 +147,12 @@ def _state(records: Records, end: tuple[str, float] | None) -> str:
     return "\n\n".join(filter(None, [state, no_more_words(records)]))
 
 
-def _resuming(records: Records, end: tuple[str, float] | None, folder: Path | None) -> str:
+def _resuming(
+    records: Records, end: tuple[SearchOutcome, float] | None, folder: Path | None
+) -> str:
     """Writes how to resume a search; nothing if its space is exhausted, or that is unknown."""
     search, early = records.search, records.no_more
-    over = end is not None and end[0] == "FINISHED"
+    over = end is not None and end[0] == SearchOutcome.FINISHED
     exhausted = over and early is not None and early.reason == EXHAUSTED
     if search is None or search.resume_hint is None or exhausted:
         return ""

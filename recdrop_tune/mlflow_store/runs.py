@@ -21,6 +21,7 @@ from recdrop_tune.mlflow_store.datasets import dataset_inputs
 from recdrop_tune.mlflow_store.description import EXPERIMENT, NOTE
 from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from recdrop_tune.mlflow_store.stores import is_without_answer, reason
+from recdrop_tune.states import TrialState
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ class Runs:
         return None if search is None else self._keep_one(search), attempts
 
     def _keep_one(self, runs: list[Any]) -> Any:
-        kept = max(runs, key=lambda run: (run.info.status != "RUNNING", len(run.data.metrics)))
+        kept = max(
+            runs, key=lambda run: (run.info.status != TrialState.RUNNING, len(run.data.metrics))
+        )
         for run in runs:
             if run is not kept:
                 self.client.delete_run(run.info.run_id)
@@ -159,8 +162,8 @@ class Runs:
         """Prepares an incomplete run for being written again; `reopen` if its trial is running."""
         lacks = LACKING in run.data.tags
         # First, so that it does not count as complete until its end is written again.
-        if (reopen or lacks) and run.info.status != "RUNNING":
-            self.client.update_run(run.info.run_id, status="RUNNING")
+        if (reopen or lacks) and run.info.status != TrialState.RUNNING:
+            self.client.update_run(run.info.run_id, status=TrialState.RUNNING)
         if lacks:
             self.client.delete_tag(run.info.run_id, LACKING)
 

@@ -28,8 +28,9 @@ from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-from recdrop_tune.oracle import exhausted, fewer_than_trials, read_trial
+from recdrop_tune.oracle import ENDED, exhausted, fewer_than_trials, read_trial
 from recdrop_tune.records import Records
+from recdrop_tune.states import SearchOutcome
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.tuner import (
     ReportsEpochs,
@@ -47,8 +48,6 @@ _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 
 _TOLERANCE = 5.0
 """Seconds after which a writer that keeps failing is reported: a busy server might answer the next call."""
-
-_ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
 
 class Tracking:
@@ -130,13 +129,13 @@ class Tracking:
         """The journal, which has every event, even if MLflow does not."""
         return self._dispatcher.journal.path
 
-    def close(self, status: str = "FINISHED") -> None:
+    def close(self, status: SearchOutcome = SearchOutcome.FINISHED) -> None:
         """Ends the search's run, unless it has ended, and waits for MLflow.
 
         Running trials are interrupted. Ctrl-C during this ends the waiting.
 
         Args:
-            status: `FINISHED`, `FAILED` or `KILLED`.
+            status: How it ends.
         """
         try:
             if self._under_way:
@@ -186,14 +185,15 @@ class Tracking:
         if error is None:
             self.close()
         else:
-            self.close("FAILED" if isinstance(error, Exception) else "KILLED")
+            is_error = isinstance(error, Exception)
+            self.close(SearchOutcome.FAILED if is_error else SearchOutcome.KILLED)
 
     def begin_search(self) -> None:
         """Begins the search when a tuner asks for the first trial."""
         if self._under_way:
             return
         self._under_way = True
-        atexit.register(self.close, "KILLED")
+        atexit.register(self.close, SearchOutcome.KILLED)
         self._report_lost_ends()
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
@@ -246,19 +246,19 @@ class Tracking:
         """Continues the session of a process that was killed and whose workers live on."""
         if self.records.search is not None and self.records.ended is None:
             self._under_way = True
-            atexit.register(self.close, "KILLED")
+            atexit.register(self.close, SearchOutcome.KILLED)
             self._report_lost_ends()
 
     def _report_lost_ends(self) -> None:
         """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
         for trial_id, record in self.records.trials.items():
             trial = self._oracle.trials.get(trial_id)
-            if trial is None or trial.status not in _ENDED:
+            if trial is None or trial.status not in ENDED:
                 continue
             path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
             # The oracle can know of an end that is not saved yet.
             saved = read_trial(path) if record.ended is None else None
-            if saved is not None and saved.status in _ENDED:
+            if saved is not None and saved.status in ENDED:
                 self.reporter.trial_ended(trial, path.stat().st_mtime)
 
     def end_search(self) -> None:

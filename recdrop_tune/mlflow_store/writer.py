@@ -22,6 +22,7 @@ from recdrop_tune.mlflow_store.names import clean, clean_names, tag
 from recdrop_tune.mlflow_store.pages import view, view_tag
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
 from recdrop_tune.mlflow_store.stores import prepare, reason
+from recdrop_tune.states import SearchOutcome, TrialState
 
 LOCK = "mlflow.lock"
 """File in the project folder that the writing process locks. It stays: the system releases the lock."""
@@ -142,8 +143,8 @@ class MLflowWriter:
                 self._leave_out(attempt, run)
                 continue
             # The journal does not have this attempt, so another one supersedes it.
-            if run.info.status == "RUNNING":
-                self._runs.client.set_terminated(run.info.run_id, "KILLED")
+            if run.info.status == TrialState.RUNNING:
+                self._runs.client.set_terminated(run.info.run_id, SearchOutcome.KILLED)
             if key[0] in contents.latest:
                 self._runs.client.set_tag(run.info.run_id, "recdrop.kind", "superseded")
             else:

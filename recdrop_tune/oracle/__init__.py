@@ -27,7 +27,6 @@ from recdrop_tune.oracle.samplers import quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
     forget_metrics,
-    is_cut_short,
     metrics_at,
     reached,
     single_objective,
@@ -35,11 +34,13 @@ from recdrop_tune.oracle.scores import (
 from recdrop_tune.oracle.study import as_optuna, delete_study, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.trial_files import (
+    ENDED,
     damage_named,
     read_object,
     read_trial,
     save_trial,
     settled,
+    state_of,
     trial_from_state,
     unnoted,
 )
@@ -57,6 +58,7 @@ from recdrop_tune.oracle.twins import (
 from recdrop_tune.oracle.workers import give_up, take_back
 
 __all__ = [
+    "ENDED",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
     "Encoding",
@@ -78,7 +80,6 @@ __all__ = [
     "give_up",
     "has_dropout",
     "is_active",
-    "is_cut_short",
     "is_fixed",
     "is_wrapper",
     "make_pruner",
@@ -97,6 +98,7 @@ __all__ = [
     "save_trial",
     "settled",
     "single_objective",
+    "state_of",
     "study_of",
     "take_back",
     "trial_from_state",

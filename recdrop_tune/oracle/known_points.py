@@ -11,6 +11,7 @@ from typing import Any
 import keras_tuner as kt
 import numpy as np
 import pandas as pd
+from keras_tuner.engine.trial import TrialStatus
 from optuna.trial import FrozenTrial, create_trial
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
@@ -189,7 +190,7 @@ def _complete(folder: str | Path) -> list[Any]:
     check_trial_ids(folder, trials)
     # Ids have as many digits as `max_trials` had, which can grow.
     order = sorted(trials, key=lambda id: (len(id.lstrip("0")), id.lstrip("0")))
-    complete = [trials[id] for id in order if trials[id].status == "COMPLETED"]
+    complete = [trials[id] for id in order if trials[id].status == TrialStatus.COMPLETED]
     # Keras Tuner's Hyperband trains most trials for a part of the epochs: their scores do not compare.
     epochs = [trial.hyperparameters.values.get("tuner/epochs", 0) for trial in complete]
     return [t for t, n in zip(complete, epochs, strict=True) if n == max(epochs)]

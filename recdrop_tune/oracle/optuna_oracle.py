@@ -14,6 +14,7 @@ from typing import Any
 
 import keras_tuner as kt
 import optuna
+from keras_tuner.engine.trial import TrialStatus
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -263,7 +264,7 @@ class OptunaOracle(kt.Oracle):
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
-            if trial.status == "RUNNING" and len(self.trials) == known and not shared:
+            if trial.status == TrialStatus.RUNNING and len(self.trials) == known and not shared:
                 scores.forget_metrics(trial)
                 self._save_trial(trial)  # Or a crash brings back what it had reported.
                 self._restart(trial)
@@ -277,7 +278,7 @@ class OptunaOracle(kt.Oracle):
             last = self.max_trials is not None and len(self.trials) >= self.max_trials - 1
             if self.twin_last and (last or over) and offers_none(self.hyperparameters.space):
                 if self.ongoing_trials:  # The best is not known before they have ended.
-                    return {"status": "IDLE"}
+                    return {"status": TrialStatus.IDLE}
                 values = due_twin(self)
                 if values is not None:
                     self._twins.add(trial_id)
@@ -287,10 +288,10 @@ class OptunaOracle(kt.Oracle):
         except Exception as failure:  # Any storage or sampler can raise; see `create_trial`.
             self._failure = failure
         if values is not None:
-            return {"status": "RUNNING", "values": values}
+            return {"status": TrialStatus.RUNNING, "values": values}
         # A running trial can add hyperparameters, and so configurations to try.
         waits = self.ongoing_trials and not over and self._failure is None
-        return {"status": "IDLE" if waits else "STOPPED"}
+        return {"status": TrialStatus.IDLE if waits else TrialStatus.STOPPED}
 
     def _propose(self, trial_id: str) -> Values | None:
         space, tried = self.hyperparameters.space, keys_of_trials(self)
@@ -348,7 +349,7 @@ class OptunaOracle(kt.Oracle):
             # If dropout helps much, a twin that is stopped would hide it.
             if attempt.should_prune() and trial_id not in self._twins:
                 trial = copy.copy(trial)
-                trial.status = "STOPPED"
+                trial.status = TrialStatus.STOPPED
             return trial
 
     def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
@@ -374,12 +375,12 @@ class OptunaOracle(kt.Oracle):
             return
         trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
 
-    def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
+    def end_trial(self, trial: Any, status: str = TrialStatus.COMPLETED) -> None:
         """Ends a trial in the study too; see `keras_tuner.Oracle.end_trial`.
 
         Args:
             trial: The trial; or its id, as in tuners that were written for Keras Tuner 1.1.
-            status: The status, if `trial` is an id. `"COMPLETE"` is `"COMPLETED"` too.
+            status: The status, if `trial` is an id. Keras Tuner 1.1's `COMPLETE` is `COMPLETED` too.
 
         Raises:
             TooManyFailuresError: Too many trials failed in a row.
@@ -387,7 +388,8 @@ class OptunaOracle(kt.Oracle):
         with self._lock:
             if isinstance(trial, str):
                 trial = copy.copy(self.trials[trial])
-                trial.status = "COMPLETED" if status == "COMPLETE" else status
+                was_complete = status == TrialState.COMPLETE.name
+                trial.status = TrialStatus.COMPLETED if was_complete else status
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)
@@ -401,9 +403,11 @@ class OptunaOracle(kt.Oracle):
     def _count_failures(self, ended: Any) -> None:
         """Counts the failures in a row that are not due to a configuration."""
         message = str(ended.message or "")
-        if ended.status in ("COMPLETED", "STOPPED"):
+        if ended.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED):
             self._failures_in_a_row = 0
-        elif ended.status == "FAILED" and not message.startswith((OUT_OF_MEMORY, NOT_A_NUMBER)):
+        elif ended.status == TrialStatus.FAILED and not message.startswith(
+            (OUT_OF_MEMORY, NOT_A_NUMBER)
+        ):
             self._failures_in_a_row += 1
         if self._failures_in_a_row >= self._most_failures:
             self._failures_in_a_row = 0  # For a search that is continued.
@@ -444,7 +448,9 @@ class OptunaOracle(kt.Oracle):
         space = self.hyperparameters.space
         hyperparameters = kt.HyperParameters()
         hyperparameters.values = values
-        self._add(kt.engine.trial.Trial(hyperparameters, trial_id=trial_id, status="RUNNING"))
+        self._add(
+            kt.engine.trial.Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING)
+        )
         return {hp.name: values[hp.name] for hp in space if hp.name in values}
 
     def _restart(self, trial: Any) -> None:

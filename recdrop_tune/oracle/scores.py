@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.engine.trial import TrialStatus
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_one_objective, invalid_argument
@@ -51,9 +52,9 @@ class Reached:
 
 def reached(trial: Any, objective: Any) -> Reached:
     """Returns the best epoch of a complete or pruned trial; an empty `Reached` for other trials."""
-    complete = trial.status == "COMPLETED"
+    complete = trial.status == TrialStatus.COMPLETED
     step = trial.best_step if complete else None
-    if trial.status == "STOPPED":
+    if trial.status == TrialStatus.STOPPED:
         step = best_step(trial, objective)
     if step is None:
         return Reached()
@@ -63,11 +64,6 @@ def reached(trial: Any, objective: Any) -> Reached:
     trainings = [float(value) for each in history if each.step == step for value in each.value]
     std = statistics.stdev(trainings) if len(trainings) > 1 else None
     return Reached(int(step), value, metrics, std)
-
-
-def is_cut_short(trial: Any, most: int | None) -> bool:
-    """Returns whether Keras Tuner's Hyperband trained a trial for less than its `max_epochs`, `most`."""
-    return bool(trial.hyperparameters.values.get("tuner/epochs", most) != most)
 
 
 def forget_metrics(trial: Any) -> None:

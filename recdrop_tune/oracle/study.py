@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import optuna
+from keras_tuner.engine.trial import TrialStatus
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage, get_storage
 from optuna.study import StudyDirection
@@ -166,12 +167,12 @@ def numbers_in(study: optuna.Study) -> dict[str, int]:
 
 def outcome(trial: Any, objective: Any) -> dict[str, Any]:
     """Returns how a trial has ended, as arguments of `optuna.Study.tell`."""
-    if trial.status == "COMPLETED":
+    if trial.status == TrialStatus.COMPLETED:
         value = metrics_at(trial, trial.best_step).get(objective.name, math.nan)
         # Optuna takes no NaN: it would end the trial as failed.
         if not math.isnan(value):
             return {"values": [value]}
-    return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
+    return {"state": TrialState.PRUNED if trial.status == TrialStatus.STOPPED else TrialState.FAIL}
 
 
 def frozen_trial(oracle: Any, trial: Any) -> FrozenTrial:
@@ -181,7 +182,7 @@ def frozen_trial(oracle: Any, trial: Any) -> FrozenTrial:
     ending: dict[str, Any] = {"state": TrialState.RUNNING}
     if trial.status in ENDED:
         ending = {"state": TrialState.COMPLETE, **outcome(trial, oracle.objective)}
-        if trial.status == "STOPPED" and epochs:
+        if trial.status == TrialStatus.STOPPED and epochs:
             ending["value"] = epochs[max(epochs)]  # As Optuna does for a trial that is pruned.
     return optuna.trial.create_trial(
         params=params,

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.files import check_can_be_read, check_trial_ids, trial_folder, write_atomically
+from recdrop_tune.states import TrialState
 
-ENDED = ("COMPLETED", "FAILED", "STOPPED")
+ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED, TrialStatus.STOPPED)
 """Keras Tuner's statuses of trials that have ended."""
 
 RESTORE = (
@@ -25,8 +27,29 @@ RESTORE = (
     "`overwrite=True`."
 )
 
+_STATES = {
+    TrialStatus.COMPLETED: TrialState.COMPLETE,
+    TrialStatus.STOPPED: TrialState.PRUNED,
+    TrialStatus.FAILED: TrialState.FAILED,
+    TrialStatus.INVALID: TrialState.FAILED,  # Keras Tuner runs it again.
+    TrialStatus.RUNNING: TrialState.RUNNING,
+}
+
 _NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What code raises that gets something else than it expects."""
+
+
+def state_of(trial: Any, epochs: int | None = None) -> TrialState:
+    """Returns the state of a Keras Tuner trial.
+
+    Args:
+        trial: The trial.
+        epochs: The epochs that Keras Tuner's Hyperband gives a whole training. One of fewer epochs counts as
+            pruned, because its score does not compare with those of whole ones.
+    """
+    state = _STATES[trial.status]
+    is_cut_short = trial.hyperparameters.values.get("tuner/epochs", epochs) != epochs
+    return TrialState.PRUNED if state == TrialState.COMPLETE and is_cut_short else state
 
 
 @contextmanager
@@ -78,9 +101,9 @@ def trial_from_state(state: dict[str, Any], path: Path) -> Any:
     trial = kt.engine.trial.Trial.from_state(state)
     if path.parent.name != f"trial_{trial.trial_id}":
         raise ValueError(f"it is the file of trial {trial.trial_id!r}")
-    if trial.status not in (*ENDED, "RUNNING", "INVALID"):
+    if trial.status not in (*ENDED, TrialStatus.RUNNING, TrialStatus.INVALID):
         raise ValueError(f"{trial.status!r} is not a status")
-    if trial.status == "COMPLETED":
+    if trial.status == TrialStatus.COMPLETED:
         float(trial.score), int(trial.best_step)
     for history in trial.metrics.metrics.values():
         for each in history.get_history():

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Configuration
@@ -90,7 +91,7 @@ def trial_of(oracle: Any, configuration: Configuration) -> Any:
     hyperparameters = oracle.hyperparameters if configuration.dropout_of else trial.hyperparameters
     hyperparameters = hyperparameters.copy()
     hyperparameters.values = _values_of(oracle, configuration)
-    return kt.engine.trial.Trial(hyperparameters, configuration.name, status="COMPLETED")
+    return kt.engine.trial.Trial(hyperparameters, configuration.name, status=TrialStatus.COMPLETED)
 
 
 def _values_of(oracle: Any, configuration: Configuration) -> Values | None:
@@ -140,7 +141,7 @@ def twin_of_best(oracle: Any) -> Values | None:
 def due_twin(oracle: Any) -> Values | None:
     """Returns the values of the twin of the best configuration with dropout, if it has not been tried."""
     # A twin that was pruned is tried again, as its final score is not known.
-    known = [trial for trial in oracle.trials.values() if trial.status != "STOPPED"]
+    known = [trial for trial in oracle.trials.values() if trial.status != TrialStatus.STOPPED]
     values = twin_of_best(oracle)
     return None if values in [active_values(each.hyperparameters) for each in known] else values
 
@@ -148,4 +149,4 @@ def due_twin(oracle: Any) -> Values | None:
 def ranked(oracle: Any) -> list[Any]:
     """Lists the complete trials of an oracle, best first."""
     best = oracle.get_best_trials(len(oracle.trials))
-    return [trial for trial in best if trial.status == "COMPLETED"]
+    return [trial for trial in best if trial.status == TrialStatus.COMPLETED]

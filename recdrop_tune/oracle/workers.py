@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keras_tuner.engine.trial import TrialStatus
+
 from recdrop_tune.oracle.trial_files import read_object, settled
 
 
@@ -26,5 +28,5 @@ def take_back(oracle: Any) -> None:
         return
     oracle.set_state(settled(state, oracle.trials))
     for trial in oracle.ongoing_trials.values():
-        trial.status = "RUNNING"
+        trial.status = TrialStatus.RUNNING
     oracle.save()

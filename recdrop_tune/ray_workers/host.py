@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from keras_tuner.engine.trial import TrialStatus
+
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
 from recdrop_tune.files import write_all
@@ -23,6 +25,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Tasks
+from recdrop_tune.states import SearchOutcome
 
 _LOSSES = 3
 """How many workers can be lost over one trial before it fails: then the trial is the cause."""
@@ -183,7 +186,7 @@ class OracleHost:
         if self._stopped_by is not None:
             return oracle.no_trial()
         trial = oracle.create_trial(tuner_id)
-        if trial.status == "RUNNING":
+        if trial.status == TrialStatus.RUNNING:
             self._since[tuner_id] = time.monotonic()
         return trial
 
@@ -192,7 +195,7 @@ class OracleHost:
     ) -> str:
         """Reports an epoch; returns `STOPPED` if the trial must stop, or belongs to another worker."""
         if not self._has(tuner_id, trial_id):
-            return "STOPPED"
+            return str(TrialStatus.STOPPED)
         status = str(self._oracle.update_trial(trial_id, metrics, step=step).status)
         # The oracle saves few epochs, but the worker can outlive this process and keep its trial.
         save_trial(self._oracle, self._oracle.trials[trial_id])
@@ -202,7 +205,7 @@ class OracleHost:
         """Ends a trial, and stores the files of its training."""
         if not self._has(tuner_id, trial.trial_id):
             return
-        if trial.status == "COMPLETED":
+        if trial.status == TrialStatus.COMPLETED:
             write_all(Path(self._tuner.get_trial_dir(trial.trial_id)), left)
         self._since.pop(tuner_id, None)
         self._end(trial)
@@ -253,7 +256,7 @@ class OracleHost:
         if again:
             give_up(self._oracle, tuner_id)
         else:
-            trial.status = "FAILED"
+            trial.status = TrialStatus.FAILED
             trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"
             self._end(trial)
         return True
@@ -261,18 +264,18 @@ class OracleHost:
     def fail(self, message: str) -> None:
         """Fails the running trials, for the search cannot continue."""
         for trial in list(self._oracle.ongoing_trials.values()):
-            if trial.status != "RUNNING":  # Its failure is what ends the search.
+            if trial.status != TrialStatus.RUNNING:  # Its failure is what ends the search.
                 continue
-            trial.status, trial.message = "FAILED", message
+            trial.status, trial.message = TrialStatus.FAILED, message
             self._end(trial)
 
-    def close(self, status: str) -> Closed:
+    def close(self, status: SearchOutcome) -> Closed:
         """Ends the search, and saves its result.
 
         Args:
-            status: `FINISHED`, `FAILED` or `KILLED`.
+            status: How it ends.
         """
-        self._tracking.close("FAILED" if self._stopped_by else status)
+        self._tracking.close(SearchOutcome.FAILED if self._stopped_by else status)
         self._tuner.save()
         mlflow = self._tracking.mlflow
         failure, unsaved = self._tracking.failure, self._tracking.unsaved

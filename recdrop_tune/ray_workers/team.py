@@ -26,6 +26,7 @@ from recdrop_tune.ray_workers.resources import (
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
+from recdrop_tune.states import SearchOutcome
 
 _RESTARTS = 20
 """How often Ray restarts the oracle's process; one that dies whenever it opens the search must end."""
@@ -101,14 +102,14 @@ class Team:
             # Trials that a full disk has interrupted will run again.
             message = None if is_disk_failure(error) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(Exception):
-                self._close("FAILED", message)
+                self._close(SearchOutcome.FAILED, message)
             raise
         except BaseException:
             with contextlib.suppress(Exception):
-                self._close("KILLED")
+                self._close(SearchOutcome.KILLED)
             raise
         else:
-            return self._close("FINISHED")
+            return self._close(SearchOutcome.FINISHED)
         finally:
             if self._marked:  # Otherwise it might be another process's.
                 self._mark.unlink(missing_ok=True)
@@ -170,11 +171,11 @@ class Team:
         where = actor.where.remote()
         self._members.append(_Member(name, actor, actor.run.remote(), where))
 
-    def _close(self, status: str, message: str | None = None) -> Closed:
+    def _close(self, status: SearchOutcome, message: str | None = None) -> Closed:
         """Ends all processes, the oracle's last; returns what it knows.
 
         Args:
-            status: `FINISHED`, `FAILED` or `KILLED`.
+            status: How the search ends.
             message: The error of the running trials.
         """
         for actor in self._actors:

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_tuner.engine.trial import TrialStatus
+
 from recdrop_tune.events import Event
 from recdrop_tune.files import read_all
 from recdrop_tune.hypermodels import extended
@@ -72,7 +74,7 @@ class RemoteOracle:
     def create_trial(self, tuner_id: str) -> Any:
         """Asks for the next trial."""
         trial = self._ask("create_trial", self.tuner_id)
-        if trial.status == "RUNNING":
+        if trial.status == TrialStatus.RUNNING:
             self._trial = trial
             self._reporter.begins(trial.trial_id)
         return trial

@@ -12,9 +12,10 @@ import pandas as pd
 
 from recdrop_tune import standing
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import COMPLETE, Configuration, SearchStarted
+from recdrop_tune.events import Configuration, SearchStarted
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
+from recdrop_tune.states import TrialState
 
 NOT_APPLICABLE = "n/a"
 """Stands for a hyperparameter that is inactive in a trial."""
@@ -61,7 +62,9 @@ class Found:
     @cached_property
     def complete(self) -> pd.DataFrame:
         """The complete trials with a score, best first."""
-        frame = self.trials[self.trials["state"] == COMPLETE].dropna(subset=[self.objective.name])
+        frame = self.trials[self.trials["state"] == TrialState.COMPLETE].dropna(
+            subset=[self.objective.name]
+        )
         ascending = self.objective.direction == "min"
         return frame.sort_values(self.objective.name, ascending=ascending, kind="stable")
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recdrop_tune.events import INTERRUPTED, PRUNED, STATES
-from recdrop_tune.oracle import is_wrapper, metrics_at, reached
+from recdrop_tune.oracle import is_wrapper, metrics_at, reached, state_of
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import setting
+from recdrop_tune.states import TrialState
 from recdrop_tune.tuner import readable
 
-_RANKS = {"COMPLETE": 0, "PRUNED": 1}
+_RANKS = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
     "best_epoch": "Int64",
@@ -93,7 +93,7 @@ def _row(
     spread = {} if best.std is None else {spread_column(objective.name): best.std}
     row = {
         "trial_id": trial.trial_id,
-        "state": STATES.get(trial.status, trial.status),
+        "state": state_of(trial),
         **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
         **spread,
         **(best.metrics or metrics_at(trial, None)),
@@ -102,13 +102,13 @@ def _row(
     if record is None:  # The journal lacks the start of the trial.
         return row
     best_epoch = record.best_epoch
-    if best_epoch is None and record.state == PRUNED:
+    if best_epoch is None and record.state == TrialState.PRUNED:
         best_epoch = best.step  # It was pruned without a number.
     # Keras Tuner counts it as running, and so runs it again.
-    waits = record.state == INTERRUPTED and trial.status not in STATES
+    waits = record.state == TrialState.INTERRUPTED and row["state"] == TrialState.RUNNING
     return {
         **row,
-        **({"state": INTERRUPTED} if waits else {}),
+        **({"state": TrialState.INTERRUPTED} if waits else {}),
         "best_epoch": best_epoch,
         "epochs": record.total_epochs,
         "seconds": record.seconds,
@@ -174,7 +174,7 @@ def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd
     """
     names = [objective.name for objective in objectives]
     signs = [1.0 if objective.direction == "min" else -1.0 for objective in objectives]
-    valued = trials[(trials["state"] == "COMPLETE") & trials[names].notna().all(axis=1)]
+    valued = trials[(trials["state"] == TrialState.COMPLETE) & trials[names].notna().all(axis=1)]
     front = valued[non_dominated(valued[names].to_numpy(dtype=float) * signs)]
     ascending = objectives[0].direction == "min"
     return front.sort_values(names[0], ascending=ascending, kind="stable").reset_index(drop=True)

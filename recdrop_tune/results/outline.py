@@ -20,11 +20,12 @@ import pandas as pd
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
-from recdrop_tune.events import COMPLETE, PRUNED, STOPPED
+from recdrop_tune.events import STOPPED
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
 from recdrop_tune.standing import amount, gained
+from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import dropout_words, no_more_words
 
 _LONGEST_ERROR = 20_000
@@ -83,7 +84,7 @@ def full_outline(found: Found) -> list[Section]:
     trials = _rounded(found, frame.drop(columns=hidden))
     sections.append(Section("Trials", note=note, table=trials))
     # Pruned trials may have messages too.
-    fine = set(frame["number"][frame["state"].isin([COMPLETE, PRUNED])])
+    fine = set(frame["number"][frame["state"].isin([TrialState.COMPLETE, TrialState.PRUNED])])
     failures = [
         (each.number, each.ended.message.strip())
         for each in sorted(found.records.trials.values(), key=lambda each: each.number)

@@ -23,6 +23,7 @@ from recdrop_tune.records import QUESTIONS
 from recdrop_tune.results.found import NOT_APPLICABLE, Found
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
 from recdrop_tune.standing import amount, setting
+from recdrop_tune.states import TrialState
 
 _LOOKS = {
     "none": ("#8a8a8a", "circle"),
@@ -156,7 +157,7 @@ def _ordered(words: Iterable[str], known: Iterable[str] = TECHNIQUES) -> list[st
 def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
     """Describes the points of trials with one colour and symbol; incomplete ones are hollow."""
     colour, symbol = look
-    symbols = [symbol if state == "COMPLETE" else f"{symbol}-open" for state in states]
+    symbols = [symbol if state == TrialState.COMPLETE else f"{symbol}-open" for state in states]
     return {"color": colour, "symbol": symbols, "size": 8, "line": {"width": 1.5, "color": colour}}
 
 
@@ -328,7 +329,7 @@ def _curves(found: Found) -> go.Figure | None:
     means = found.history.groupby(["trial_id", "epoch"], sort=False)[name].mean()
     about = found.trials[["trial_id"]].assign(
         kind=found.kinds,
-        complete=found.trials["state"] == "COMPLETE",
+        complete=found.trials["state"] == TrialState.COMPLETE,
         text=_hover_text(found, found.trials),
     )
     points = means.rename("value").reset_index().merge(about, on="trial_id")

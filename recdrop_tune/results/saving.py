@@ -20,13 +20,14 @@ import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError, is_disk_failure
-from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
+from recdrop_tune.events import ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, fresh_path, inside, name_file_in_errors
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.render import as_markdown, as_page
+from recdrop_tune.states import FINAL
 
 _TOP = 5
 """How many trials the description of the run in MLflow lists."""
@@ -221,14 +222,11 @@ def _as_csv(table: pd.DataFrame) -> str:
     return table.astype(object).map(escaped).rename(columns=escaped).to_csv(index=False)
 
 
-_COUNTED = (COMPLETE, PRUNED, FAILED)
-
-
 def _numbers(found: Found) -> dict[str, float]:
     """Returns the numbers of the search as a whole, which MLflow shows next to its name."""
     counts = found.trials["state"].value_counts()
     numbers: dict[str, Any] = {"n_trials": len(found.trials)}
-    numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in _COUNTED}
+    numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in FINAL}
     if found.confirmation is not None:
         numbers["confirmed"] = found.confirmation.best["mean"]
         if found.confirmation.dropping_id is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 import pandas as pd
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import ProjectError, RecdropError, plain, shown
 from recdrop_tune.events import Configuration, SearchStarted
@@ -24,13 +25,14 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import (
     damage_named,
-    is_cut_short,
     settled,
+    state_of,
     trial_from_state,
     twin_of,
     unnoted,
 )
 from recdrop_tune.records import Records
+from recdrop_tune.states import TrialState
 
 CONFIRMED = "confirmed"
 """The subfolder of a project for the weights of confirmed configurations."""
@@ -194,8 +196,8 @@ def _fill(oracle: Any, directory: Path) -> None:
             del trials[trial_id]
         for trial in trials.values():
             # Its score does not compare with those of complete trials.
-            if trial.status == "COMPLETED" and is_cut_short(trial, state.get("max_epochs")):
-                trial.status = "STOPPED"
+            if state_of(trial, state.get("max_epochs")) == TrialState.PRUNED:
+                trial.status = TrialStatus.STOPPED
         order = settled(state, trials)["start_order"]
         oracle.hyperparameters = kt.HyperParameters.from_config(state["hyperparameters"])
     oracle.trials, oracle.start_order = trials, order

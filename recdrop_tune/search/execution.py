@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import keras
 import keras_tuner as kt
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import (
@@ -298,8 +299,11 @@ def _run_here(
                 raise
             # End the interrupted trial, or Optuna and MLflow would wait for it.
             for trial in list(tuner.oracle.ongoing_trials.values()):
-                if trial.status == "RUNNING":
-                    trial.status, trial.message = "FAILED", f"{type(error).__name__}: {error}"
+                if trial.status == TrialStatus.RUNNING:
+                    trial.status, trial.message = (
+                        TrialStatus.FAILED,
+                        f"{type(error).__name__}: {error}",
+                    )
                     # It raises again if this is one failure too many.
                     with contextlib.suppress(TooManyFailuresError):
                         tuner.oracle.end_trial(trial)
@@ -367,7 +371,8 @@ def check_completed(tuner: Any, ended: Ended) -> None:
         RecdropError: It did.
     """
     trials, records = tuner.oracle.trials.values(), ended.tracking.records
-    pruned, failed = (sum(t.status == each for t in trials) for each in ("STOPPED", "FAILED"))
+    pruned = sum(trial.status == TrialStatus.STOPPED for trial in trials)
+    failed = sum(trial.status == TrialStatus.FAILED for trial in trials)
     is_stopped = records.no_more is not None and records.no_more.reason == STOPPED
     if ended.stopped_by:
         raise _too_many_failures(tuner)
@@ -403,4 +408,4 @@ def _too_many_failures(tuner: Any) -> RecdropError:
 
 def _completed(tuner: Any) -> int:
     """Counts the complete trials."""
-    return sum(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())
+    return sum(trial.status == TrialStatus.COMPLETED for trial in tuner.oracle.trials.values())

@@ -12,7 +12,6 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from recdrop_tune.events import (
-    INTERRUPTED,
     ConfirmationEnded,
     EpochEnded,
     Event,
@@ -20,6 +19,7 @@ from recdrop_tune.events import (
     TrialEnded,
     TrialStarted,
 )
+from recdrop_tune.states import TrialState
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Sent by batch systems, `docker stop`, `kill` and a closed terminal."""
@@ -113,7 +113,7 @@ class Interrupts:
         ):
             came, self._came = self._came, None
             raise came
-        if isinstance(event, TrialEnded) and event.status == INTERRUPTED:
+        if isinstance(event, TrialEnded) and event.status == TrialState.INTERRUPTED:
             self._is_ending = True
         if isinstance(event, ResultSaved) and self._came_again:
             self._came_again = False

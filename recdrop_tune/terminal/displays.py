@@ -21,6 +21,7 @@ from recdrop_tune import events, standing
 from recdrop_tune.errors import exception_line, plain
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.standing import amount
+from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import status
 
 _SHOWN = 8
@@ -104,7 +105,7 @@ class Progress:
         score = None if record.score is None else f"{records.objective} {amount(record.score)}"
         parts, style = [], "yellow"
         match event.status:
-            case events.COMPLETE:
+            case TrialState.COMPLETE:
                 best = standing.best(records)
                 parts.append(f"{records.objective} {amount(event.score or 0.0)}")
                 if best is record:
@@ -112,9 +113,9 @@ class Progress:
                 elif best is not None:
                     parts.append(f"best {amount(best.score or 0.0)} (trial {best.number})")
                 style = "green" if best is record else ""
-            case events.PRUNED:
+            case TrialState.PRUNED:
                 parts.append(" at ".join(filter(None, (f"pruned {epochs}", score))))
-            case events.INTERRUPTED:
+            case TrialState.INTERRUPTED:
                 parts.append(f"interrupted {epochs}")
             case _:
                 reason = exception_line((event.message or "").strip())
@@ -122,14 +123,14 @@ class Progress:
                 style = "red"
         parts.append(f"{record.seconds or 0:.1f} s")
         left = status.seconds_left(records, event.time, self._workers)
-        if left and event.status != events.INTERRUPTED:
+        if left and event.status != TrialState.INTERRUPTED:
             parts.append(f"eta {status.duration(left)}")
         total = records.search.max_trials if records.search else None
         start = f"trial {record.number}" + (f" ({record.number + 1} of {total})" if total else "")
         room = _WIDTH - len("  ".join([start, "", *parts]))
         words = shorten(status.configuration(record), max(room, _LEAST), placeholder=" …")
         self._print("  ".join(filter(None, [start, words, *parts])), style)
-        if event.status == events.INTERRUPTED:
+        if event.status == TrialState.INTERRUPTED:
             return
         if (forecast := status.forecast(records, event.time, self._workers)) is not None:
             self._print(forecast, "dim")
@@ -192,7 +193,7 @@ class LiveDisplay:
             done, total = status.trainings(records)
             words = f"confirming {done}/{total}"
         else:
-            done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)
+            done = sum(counts.values()) - counts.get(TrialState.INTERRUPTED.lower(), 0)
             total = (records.search and records.search.max_trials) or 0
             # The running trial is the one that people count.
             words = f"{len(records.trials)}" + (f" of {total}" if total else "") + " trials"

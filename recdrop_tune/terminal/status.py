@@ -9,15 +9,14 @@ from collections.abc import Mapping
 
 from recdrop_tune import standing
 from recdrop_tune.events import (
-    COMPLETE,
     CONFIRMATION,
-    INTERRUPTED,
     STOPPED,
     ConfirmationStarted,
     EpochEnded,
 )
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
 from recdrop_tune.standing import amount, setting
+from recdrop_tune.states import TrialState
 
 
 def counts(records: Records) -> dict[str, int]:
@@ -47,7 +46,9 @@ def seconds_left(
     ids = {each.trial_id for each in running}
     # Trials that were interrupted, or killed with their process, run again.
     again = {
-        e.trial_id for e in trials if e.state == INTERRUPTED or not (e.ended or e.trial_id in ids)
+        e.trial_id
+        for e in trials
+        if e.state == TrialState.INTERRUPTED or not (e.ended or e.trial_id in ids)
     }
     took = [seconds for e in trials if (seconds := e.seconds) and e.trial_id not in again]
     if search is None or search.max_trials is None or not took:
@@ -67,13 +68,17 @@ def seconds_left(
 def _whole_trial(records: Records, otherwise: float) -> float:
     """Returns the mean seconds of a trial that was not pruned: a confirmation prunes nothing."""
     trials = records.trials.values()
-    took = [each.seconds for each in trials if each.state == COMPLETE and each.seconds]
+    took = [each.seconds for each in trials if each.state == TrialState.COMPLETE and each.seconds]
     return sum(took) / len(took) if took else otherwise
 
 
 def forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long the search takes; returns `None` at any other time."""
-    ended = [each for each in records.trials.values() if each.ended and each.state != INTERRUPTED]
+    ended = [
+        each
+        for each in records.trials.values()
+        if each.ended and each.state != TrialState.INTERRUPTED
+    ]
     left = seconds_left(records, now, workers) if len(ended) == 1 else None
     if records.search is None or not left:
         return None

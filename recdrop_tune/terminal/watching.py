@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune import standing
-from recdrop_tune.events import INTERRUPTED, KILLED, STATES, STOPPED
+from recdrop_tune.events import STOPPED
 from recdrop_tune.files import HAS_LOCKS, JOURNAL
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.states import SearchOutcome, TrialState
 from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.terminal import status
 
@@ -28,6 +29,12 @@ _WORDS = {
     "unknown": "may be running, or have died: this system has no locks that would show it",
 }
 """The states of a search, in words that follow "it"."""
+
+_ENDS = {
+    SearchOutcome.FINISHED: "ended",
+    SearchOutcome.FAILED: "failed",
+    SearchOutcome.KILLED: "interrupted",
+}
 
 
 class Watched:
@@ -73,7 +80,7 @@ class Watched:
         ended, early = self.records.ended, self.records.no_more
         is_stopped = early is not None and early.reason == STOPPED
         if ended is not None:
-            state = {"FINISHED": "ended", "KILLED": "interrupted"}.get(ended.status, "failed")
+            state = _ENDS[ended.status]
             return "stopped" if is_stopped and state == "ended" else state
         if not self.is_running:
             return "died" if HAS_LOCKS else "unknown"
@@ -109,14 +116,13 @@ class Watched:
         return status.seconds_left(self.records, time.time(), workers, starts_more)
 
     def counts(self) -> dict[str, int]:
-        """Counts the trials by state; one whose process is gone is `KILLED`."""
+        """Counts the trials by state; one whose process is gone is `INTERRUPTED`."""
         running = self._running
         states = Counter(
-            each.state if each.ended or each in running else KILLED
+            each.state if each.ended or each in running else TrialState.INTERRUPTED
             for each in self.records.trials.values()
         )
-        order = [*STATES.values(), INTERRUPTED, KILLED, "RUNNING"]
-        return {state: states[state] for state in order if states[state]}
+        return {state: states[state] for state in TrialState if states[state]}
 
     def lines(self) -> list[str]:
         """Writes how it stands, one line for each fact."""

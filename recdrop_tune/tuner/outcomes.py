@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 import numpy as np
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.oracle import NOT_A_NUMBER, OUT_OF_MEMORY
@@ -176,11 +177,13 @@ def outcome(error: Exception) -> tuple[str, str]:
         retries it if `max_retries_per_trial` allows that.
     """
     if isinstance(error, TrialPrunedError):
-        return "STOPPED", ""
+        return TrialStatus.STOPPED, ""
     if isinstance(error, NoFiniteObjectiveError):
-        return "INVALID", str(error)
+        return TrialStatus.INVALID, str(error)
     text = traceback.format_exc()
     if is_out_of_memory(error):
         what = f"{OUT_OF_MEMORY}: the model and a batch do not fit."
-        return "FAILED", f"{what}\n{text}"
-    return ("FAILED" if isinstance(error, kt.errors.FailedTrialError) else "INVALID"), text
+        return TrialStatus.FAILED, f"{what}\n{text}"
+    return (
+        TrialStatus.FAILED if isinstance(error, kt.errors.FailedTrialError) else TrialStatus.INVALID
+    ), text

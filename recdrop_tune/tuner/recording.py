@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune import events
 from recdrop_tune.catalog import MILLISECONDS
@@ -28,16 +29,17 @@ from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
     OptunaOracle,
     is_active,
-    is_cut_short,
     is_fixed,
     is_wrapper,
     other_names,
     plain,
     reached,
     read_object,
+    state_of,
 )
 from recdrop_tune.records import Records
 from recdrop_tune.spaces import plain_names
+from recdrop_tune.states import TrialState
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import StepTimer
 from recdrop_tune.tuner.tuner import Tuner
@@ -235,13 +237,12 @@ class TrialReporter(TrainingReporter):
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Reports the end of a trial, now or at an earlier wall-clock time."""
         self.ends(trial.trial_id)
-        status = events.STATES.get(trial.status, events.KILLED)
-        most = getattr(self._oracle, "max_epochs", None)
-        if status == events.COMPLETE and is_cut_short(trial, most):
-            status = events.PRUNED
+        status = state_of(trial, getattr(self._oracle, "max_epochs", None))
+        if status == TrialState.RUNNING:  # Its process was killed.
+            status = TrialState.INTERRUPTED
         best, message = reached(trial, self._oracle.objective), trial.message
         is_nan = trial.score is not None and math.isnan(trial.score)
-        if is_nan and not message and status != events.COMPLETE:
+        if is_nan and not message and status != TrialState.COMPLETE:
             # Keras Tuner fails such a trial without a message.
             name = self._oracle.objective.name
             message = f"`{name}` was NaN in every epoch; try a smaller learning rate"
@@ -263,7 +264,8 @@ class TrialReporter(TrainingReporter):
         """Reports that a running trial was interrupted; it starts again when the search resumes."""
         self.ends(trial_id)
         seconds = self._seconds(trial_id)
-        self._emit(events.TrialEnded(trial_id=trial_id, status=events.INTERRUPTED, seconds=seconds))
+        status = TrialState.INTERRUPTED
+        self._emit(events.TrialEnded(trial_id=trial_id, status=status, seconds=seconds))
 
     def _seconds(self, trial_id: str) -> float | None:
         started = self._started.pop(trial_id, None)
@@ -324,11 +326,11 @@ class TrackedOracle:
         # A worker that repeats its request gets the trial that it has.
         may_start = tuner_id in self._oracle.ongoing_trials or self._search.can_begin()
         trial = self._oracle.create_trial(tuner_id) if may_start else self.no_trial()
-        if trial.status == "STOPPED":
+        if trial.status == TrialStatus.STOPPED:
             trial = self.no_trial()
-        if trial.status == "RUNNING":
+        if trial.status == TrialStatus.RUNNING:
             self._reporter.trial_started(trial)
-        elif trial.status == "STOPPED":
+        elif trial.status == TrialStatus.STOPPED:
             self._search.end_search()
         return trial
 
@@ -337,7 +339,7 @@ class TrackedOracle:
 
         A worker can die, and its trial has to run again.
         """
-        status = "IDLE" if self._oracle.ongoing_trials else "STOPPED"
+        status = TrialStatus.IDLE if self._oracle.ongoing_trials else TrialStatus.STOPPED
         return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
 
     def end_trial(self, trial: Any, *status: str) -> Any:

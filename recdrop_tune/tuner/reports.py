@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import keras
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.oracle import forget_metrics
@@ -82,7 +83,11 @@ class TrialReport:
         if not math.isfinite(self.value(metrics)):
             return
         answer = self._send(metrics, epoch)
-        if answer == "STOPPED" and len(self._curves) == 1 and not is_nearly_over(epoch, epochs):
+        if (
+            answer == TrialStatus.STOPPED
+            and len(self._curves) == 1
+            and not is_nearly_over(epoch, epochs)
+        ):
             self.stopped = True
 
     def take(self, results: Any, best: BestWeights, model: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import (
     ProjectError,
@@ -342,7 +343,9 @@ class Tuner(kt.Tuner):
         best = oracle.get_best_trials(self.keep_checkpoints)
         # All trials only once, in a resumed search: looking at each of them would take longer and longer.
         held = set(oracle.trials) if self._with_weights is None else self._with_weights | {trial_id}
-        self._with_weights = {each.trial_id for each in best if each.status == "COMPLETED"}
+        self._with_weights = {
+            each.trial_id for each in best if each.status == TrialStatus.COMPLETED
+        }
         for dropped in held - self._with_weights:
             checkpoints.drop(self._folder(dropped))
 
@@ -367,9 +370,9 @@ class Tuner(kt.Tuner):
         while True:
             self.pre_create_trial()
             trial = self.oracle.create_trial(self.tuner_id)
-            if trial.status == "STOPPED":
+            if trial.status == TrialStatus.STOPPED:
                 return
-            if trial.status == "IDLE":  # The oracle waits for another worker.
+            if trial.status == TrialStatus.IDLE:  # The oracle waits for another worker.
                 time.sleep(_IDLE_SECONDS)
                 continue
             yield trial
@@ -381,7 +384,7 @@ class Tuner(kt.Tuner):
         self._returned = None
         try:
             self._report(trial.trial_id, self.run_trial(trial, *args, **kwargs))
-            trial.status, trial.message = "COMPLETED", None
+            trial.status, trial.message = TrialStatus.COMPLETED, None
         except kt.errors.FatalError:
             raise
         except Exception as error:

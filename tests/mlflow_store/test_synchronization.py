@@ -37,7 +37,7 @@ def written(folder, uri, *events):
 
 
 def test_an_empty_store_becomes_what_the_other_was(tmp_path, stores):
-    events = [started(), *trial(0), *trial(1, status="RETRY"), *trial(1, when=1_790_000_100.0)]
+    events = [started(), *trial(0), *trial(1, status="FAILED"), *trial(1, when=1_790_000_100.0)]
     events += [*trial(2, status="FAILED"), *trial(3, status="PRUNED"), confirmation(0)]
     written(tmp_path, stores[0], *events, confirmation(0, 1), ended())
     before = image(stores[0])

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.events import COMPLETE, INTERRUPTED, RETRY, SearchEnded, TrialEnded
+from recdrop_tune.events import SearchEnded, TrialEnded
 from recdrop_tune.journal import Journal
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.records import Records
+from recdrop_tune.states import TrialState
 from tests.small_search import Failing, build, data
 
 
@@ -54,7 +55,7 @@ def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
     *shown, _, _, _ = "".join(traceback.format_exception(caught.value)).splitlines()
     assert len(shown) <= 10  # The training's frames are a hundred lines.
     assert __file__ in shown[1]
-    folder, expected = options["directory"], [COMPLETE, INTERRUPTED]
+    folder, expected = options["directory"], [TrialState.COMPLETE, TrialState.INTERRUPTED]
     assert states_in(folder) == expected
     kept, best, how = caught.value.__notes__
     assert kept == f"Interrupted. Finished trials are kept in {folder}."
@@ -67,7 +68,7 @@ def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
     assert "1 interrupted. Best" in (folder / "result" / "summary.md").read_text()
     # The resumed search equals one that was not interrupted.
     resumed = rdt.tune(data(), data(), Breaking(0), **options)
-    assert list(resumed.trials["state"]) == [COMPLETE] * 3
+    assert list(resumed.trials["state"]) == [TrialState.COMPLETE] * 3
     at_once = rdt.tune(data(), data(), Breaking(0), **{**options, "directory": tmp_path / "q"})
     left_out = ["seconds", "ms_per_step", "mlflow_run_id"]
     frames = [each.trials.drop(columns=left_out) for each in (resumed, at_once)]
@@ -93,7 +94,9 @@ class Losing(OptunaOracle):
         super()._save_trial(trial)
 
 
-@pytest.mark.parametrize(("kind", "state"), [(Stopping, COMPLETE), (Losing, INTERRUPTED)])
+@pytest.mark.parametrize(
+    ("kind", "state"), [(Stopping, TrialState.COMPLETE), (Losing, TrialState.INTERRUPTED)]
+)
 def test_an_end_of_a_trial_counts_once_it_is_saved(tmp_path, planted_uri, kind, state):
     tuner = rdt.Tuner(kind("val_loss", 2), build, directory=tmp_path, project_name="p")
     with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
@@ -102,7 +105,7 @@ def test_an_end_of_a_trial_counts_once_it_is_saved(tmp_path, planted_uri, kind, 
     events = Journal(tmp_path / "p" / "events.jsonl").read()
     (end,) = (each for each in events if isinstance(each, TrialEnded))
     assert row.state == end.status == state
-    if state == COMPLETE:
+    if state == TrialState.COMPLETE:
         assert end.score == tuner.oracle.get_best_trials()[0].score
 
 
@@ -116,6 +119,6 @@ def test_a_retry_that_waits_is_not_interrupted(tmp_path, planted_uri):
     tuner.oracle.end_trial(trial)
     tracking.close("KILLED")
     events = Journal(tmp_path / "p" / "events.jsonl").read()
-    assert [each.status for each in events if isinstance(each, TrialEnded)] == [RETRY]
+    assert [each.status for each in events if isinstance(each, TrialEnded)] == [TrialState.FAILED]
     assert isinstance(events[-1], SearchEnded)
     assert Records(events).running == []

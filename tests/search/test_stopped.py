@@ -8,7 +8,6 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import (
-    COMPLETE,
     STOPPED,
     ConfirmationStarted,
     EpochEnded,
@@ -17,6 +16,7 @@ from recdrop_tune.events import (
     SearchStarted,
 )
 from recdrop_tune.journal import Journal
+from recdrop_tune.states import TrialState
 from recdrop_tune.stopping import ask_to_stop, is_asked_to_stop
 from tests.small_search import Failing, build, data
 
@@ -57,7 +57,7 @@ def events_of(folder, kind):
 def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     folder = options["directory"]
     ended = rdt.tune(data(), data(), Asking(folder), **options, confirm=1)
-    assert list(ended.trials["state"]) == [COMPLETE] * 2
+    assert list(ended.trials["state"]) == [TrialState.COMPLETE] * 2
     words = "Stopped by request after 2 of at most 4 trials."
     assert capsys.readouterr().out.splitlines()[-1] == words
     assert f"{words} To resume, run it again with the same folder." in ended.summary()
@@ -73,7 +73,7 @@ def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     assert [run.info.status for run in found] == ["FINISHED"] * 3
     assert not is_asked_to_stop(folder)
     again = rdt.tune(data(), data(), Asking(folder, at=0), **options)
-    assert list(again.trials["state"]) == [COMPLETE] * 4
+    assert list(again.trials["state"]) == [TrialState.COMPLETE] * 4
     assert "Stopped" not in again.summary()
 
 
@@ -109,7 +109,7 @@ def test_with_workers(tmp_path):
     asks = threading.Thread(target=ask)
     asks.start()
     ended = search(folder, Faulty(seconds=1.0), max_trials=20)
-    assert set(ended.trials["state"]) == {COMPLETE}
+    assert set(ended.trials["state"]) == {TrialState.COMPLETE}
     assert len(ended.trials) < 6
     assert "Stopped by request" in ended.summary()
     asks.join()
