@@ -97,7 +97,7 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
         **{state.lower(): states.count(state) for state in FINAL},
         "seconds": records.seconds,
         "began": records.began,
-        "rank": None if score is None else score * (-1 if search.direction == "max" else 1),
+        "rank": None if score is None else records.cost(score),
     }
 
 

@@ -42,6 +42,7 @@ class TrialRecord:
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
         ended: Its end; `None` before.
+        cost: Its score as a number to minimize; infinite without a finite score.
     """
 
     trial_id: str
@@ -55,6 +56,7 @@ class TrialRecord:
     kernel: str | None = None
     ended: TrialEnded | None = None
     also: dict[str, list[str]] = field(default_factory=dict)
+    cost: float = math.inf
 
     @property
     def state(self) -> TrialState:
@@ -162,6 +164,13 @@ class Records:
         """`"min"` or `"max"`."""
         return self.search.direction if self.search else "min"
 
+    def cost(self, score: float) -> float:
+        """Returns a score as a number to minimize, and such a number as a score.
+
+        Whoever orders or subtracts scores does it with costs, so that the direction is looked at here only.
+        """
+        return -score if self.direction == "max" else score
+
     @property
     def epochs(self) -> int | None:
         """The most epochs of a training, if known."""
@@ -209,7 +218,9 @@ class Records:
                 record = self.trials[id]
                 (record.repeats if event.execution else record.epochs).append(event)
             case TrialEnded(trial_id=id) if id in self.trials:
-                self.trials[id].ended = event
+                record = self.trials[id]
+                record.ended = event
+                record.cost = math.inf if record.score is None else self.cost(record.score)
                 self._running.pop(id, None)
             case ConfirmationStarted():
                 self.confirming = event

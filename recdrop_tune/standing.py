@@ -63,11 +63,8 @@ def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
 
 def ranked(records: Records) -> list[TrialRecord]:
     """Lists the complete trials, best first by their scores in the search."""
-    scored = [each for each in records.trials.values() if each.state == TrialState.COMPLETE]
-    return sorted(
-        (each for each in scored if each.score is not None),
-        key=lambda each: _sign(records) * (each.score or 0.0),
-    )
+    complete = (each for each in records.trials.values() if each.state == TrialState.COMPLETE)
+    return sorted((each for each in complete if each.score is not None), key=lambda each: each.cost)
 
 
 def best(records: Records) -> TrialRecord | None:
@@ -125,7 +122,7 @@ def gain(records: Records, trial: TrialRecord | None = None) -> Gain | None:
     if twin is None or trial.score is None or twin.score is None:
         return None
     spread = math.hypot(trial.spread, twin.spread) / math.sqrt(2)
-    value = _sign(records) * (twin.score - trial.score)
+    value = twin.cost - trial.cost
     return Gain(trial, twin, trial.score, twin.score, value, spread)
 
 
@@ -261,7 +258,3 @@ def train_longer(records: Records) -> str | None:
 def after_advice(advice: str | None, verdict: str) -> str:
     """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
     return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"
-
-
-def _sign(records: Records) -> float:
-    return -1.0 if records.direction == "max" else 1.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recdrop_tune import events
+from recdrop_tune import events, standing
 from recdrop_tune.catalog import MILLISECONDS, TECHNIQUES
 from recdrop_tune.errors import failure_text
 from recdrop_tune.mlflow_store.description import NOTE
@@ -100,7 +100,6 @@ class SearchContents:
         self.summary: str | None = None
         self.is_description_new = False
         self.alive = alive
-        self._best: float | None = None
 
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
@@ -206,11 +205,10 @@ class SearchContents:
                 run.points += _end_points(record, event)
                 run.texts |= {"error.txt": failure_text(event.message)} if event.message else {}
                 run.end = (run_status(event.status), record.ended_at or event.time)
-                if event.status == TrialState.COMPLETE and event.score is not None:
-                    better = min if self.search.direction == "min" else max
-                    best = event.score if self._best is None else better(self._best, event.score)
-                    self._best, name = best, f"best_{self.search.objective}"
-                    self.run.points += points({name: best}, record.number, event.time)
+                best = standing.best(self.records)
+                if event.status == TrialState.COMPLETE and best is not None:
+                    so_far = {f"best_{self.search.objective}": best.score or 0.0}
+                    self.run.points += points(so_far, record.number, event.time)
 
     def _interrupt_trials(self, when: float | None) -> None:
         for trial_id in list(self.under_way):

@@ -44,11 +44,12 @@ def state_of(trial: Any, epochs: int | None = None) -> TrialState:
 
     Args:
         trial: The trial.
-        epochs: The epochs that Keras Tuner's Hyperband gives a whole training. One of fewer epochs counts as
-            pruned, because its score does not compare with those of whole ones.
+        epochs: The epochs that Keras Tuner's Hyperband gives a whole training; None for other tuners. A
+            trial of fewer epochs is pruned, because its score does not compare with those of whole ones.
     """
     state = _STATES[trial.status]
-    is_cut_short = trial.hyperparameters.values.get("tuner/epochs", epochs) != epochs
+    trained = trial.hyperparameters.values.get("tuner/epochs", epochs)
+    is_cut_short = epochs is not None and trained != epochs
     return TrialState.PRUNED if state == TrialState.COMPLETE and is_cut_short else state
 
 

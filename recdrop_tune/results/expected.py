@@ -62,10 +62,9 @@ def search_gain(records: Records, oracle: Any) -> standing.Gain | None:
         return gain
     hyperparameters = [oracle.trials[each.trial_id].hyperparameters for each in complete]
     encode = Encoding(parameters_of(oracle.hyperparameters.space))
-    sign = -1.0 if records.direction == "max" else 1.0
     expected = expected_gain(
         encode([as_optuna(each.space, each.values)[0] for each in hyperparameters]),
-        np.array([sign * (each.score or 0.0) for each in complete]),
+        np.array([each.cost for each in complete]),
         [standing.drops(each.hyperparameters) for each in complete],
         ids.index(gain.trial.trial_id),
         ids.index(gain.twin.trial_id),
