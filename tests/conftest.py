@@ -17,6 +17,7 @@ import keras
 import pytest
 
 from recdrop_tune.kernels.keras_internals import reset_names
+from tests.laws import cases
 
 # These change where a search reports, and how it looks: a test that means one of them sets it.
 for _name in (
@@ -40,6 +41,11 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
         for path in Path(__file__).parent.rglob("test_*.py")
         if not re.search(r"(mark|tests)\.backends", path.read_text())
     ]
+
+
+def pytest_configure(config):
+    """Some 4,000 rows take each process some seconds to make, and are seldom asked for."""
+    cases.full_is_asked_for = bool(re.search(r"(?<!not )\bfull\b", config.option.markexpr))
 
 
 def pytest_collection_finish():

@@ -1,7 +1,8 @@
 """The matrix of the laws: wrapper x placement x cell x scenario of a Keras RNN.
 
 By default a covering array of each matrix runs: few rows that contain each pair of values of the matrix, or
-of those of its rows that can fail where no other would. The other rows have the mark `full`.
+of those of its rows that can fail where no other would. The other rows have the mark `full`, and are made only
+when `-m` asks for it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,10 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.wrappers import wrap
-from tests.backends import PRECISE, array
+from tests.backends import BACKEND, PRECISE, array
+
+full_is_asked_for = False
+"""Set by `conftest`."""
 
 BATCH, TIME, FEATURES, UNITS = 3, 5, 2, 4
 
@@ -179,21 +183,30 @@ def over(names, rows, *, backends=lambda *row: False, among=lambda *row: True, f
     """Parametrizes a test; CI runs some of the rows selected by `backends` on Keras's other backends too.
 
     By default a covering array of the rows selected by `among` runs; or the rows `few`, if a covering array
-    is too large for a slow test.
+    is too large for a slow test. JAX and PyTorch share one covering array, in which the backend is a factor.
+    On TensorFlow, `-m backends` selects all of it.
     """
     rows = list(rows)
-    taken = [index for index, row in enumerate(rows) if among(*row)]
-    chosen = {taken[at] for at in covering([_factors(rows[index]) for index in taken])}
-    if few is not None:
+    if few is None:
+        taken = [index for index, row in enumerate(rows) if among(*row)]
+        chosen = {taken[at] for at in covering([_factors(rows[index]) for index in taken])}
+    else:
         few = list(few)
         chosen = {index for index, row in enumerate(rows) if row in few}
-    elsewhere = [index for index, row in enumerate(rows) if backends(*row)]
-    elsewhere = {elsewhere[at] for at in covering([_factors(rows[index]) for index in elsewhere])}
+    shared = [
+        (index, backend)
+        for index, row in enumerate(rows)
+        for backend in ("jax", "torch")
+        if backends(*row)
+    ]
+    picked = covering([(*_factors(rows[index]), backend) for index, backend in shared])
+    elsewhere = {shared[at][0] for at in picked if BACKEND in ("tensorflow", shared[at][1])}
     params = []
     for index, row in enumerate(rows):
         marks = [pytest.mark.backends] if index in elsewhere else []
         marks += [] if index in chosen else [pytest.mark.full]
-        params.append(pytest.param(*row, id="-".join(map(_word, row)), marks=marks))
+        if index in chosen | elsewhere or full_is_asked_for:
+            params.append(pytest.param(*row, id="-".join(map(_word, row)), marks=marks))
     return pytest.mark.parametrize(names, params)
 
 
