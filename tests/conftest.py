@@ -4,7 +4,7 @@ import gc
 import os
 import re
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -75,6 +75,8 @@ def _same_seed():
 @pytest.fixture(scope="session")
 def running_eagerly():
     """A block without graphs: tracing one takes longer than a training of a few small batches."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext
     import tensorflow as tf
 
     @contextmanager
@@ -93,6 +95,12 @@ def eagerly(running_eagerly):
     """Makes no graphs in a test."""
     with running_eagerly():
         yield
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Counts a failure of MLflow at once, not after some seconds of failing."""
+    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._TOLERANCE", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,6 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
-from recdrop_tune.mlflow_store import tracking as mlflow_tracking
 from recdrop_tune.mlflow_store.contents import trial_params
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
@@ -294,6 +293,7 @@ def test_a_database_that_another_process_made_meanwhile_stays(tmp_path, monkeypa
     assert path.read_text() == "theirs"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     path = tmp_path / "mlflow.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -354,8 +354,8 @@ def test_a_writer_that_hangs_is_a_failure_until_it_is_through(followed):
     assert background.failure is None
 
 
-def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed, monkeypatch):
-    monkeypatch.setattr(mlflow_tracking, "_TOLERANCE", 0.0)
+@pytest.mark.usefixtures("impatient")
+def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed):
     writer, background, send = followed
     for number in range(300):
         send(EpochEnded(trial_id="0", epoch=number, metrics={}, seconds=1.0))

@@ -101,9 +101,11 @@ def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
     assert not any(attempt.points for attempt in contents.attempts.values())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(
     tmp_path, uri, sent, monkeypatch, new_store
 ):
+    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._FIRST_DELAY", 60.0)
     first, second = trial(0), trial(1, status="FAILED")
     with searching(tmp_path / "failed", uri, "failed") as sender:
         sender.send(*first, second[0])
@@ -139,6 +141,7 @@ def test_an_end_that_is_told_after_the_search_counts(tmp_path, uri):
     assert run["ended"] == int(end.time * 1000)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_artifacts_that_are_lacking_are_written_after_another_outage(
     tmp_path, uri, monkeypatch, new_store
 ):

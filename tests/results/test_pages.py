@@ -283,6 +283,7 @@ def test_learning_rates_have_three_digits_and_frames_have_all(planted, text):
         assert not any(f"{rate:.4g}" in said for rate in rates)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_nothing_completed_and_nothing_recorded(tmp_path):
     oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=2, seed=0)
     space = {"units": 16, "wrapper": "lambda", "rate": [0.1, 0.2], "learning_rate": 0.1}
