@@ -75,6 +75,7 @@ def stack(wrapped):
 
 @pytest.mark.backends
 @pytest.mark.parametrize("wrapper", ONE_EACH, ids=wrapper_id)
+@pytest.mark.usefixtures("eagerly")
 def test_identity_in_a_masked_stack(wrapper):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 6, 3)).astype("float32"), rng.integers(0, 3, (8, 6))

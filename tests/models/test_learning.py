@@ -354,6 +354,7 @@ SPACE = {"wrapper": ["none", "concrete"], "placement": "recurrent", "units": 3}
 
 
 @pytest.mark.backends
+@pytest.mark.usefixtures("eagerly")
 def test_a_search_learns_and_records_rates(tmp_path, new_store):
     result = rdt.tune(
         (X, Y), (X, Y), space=SPACE, max_trials=2, epochs=2, directory=tmp_path / "project",

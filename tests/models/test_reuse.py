@@ -320,6 +320,7 @@ class KeepsItsModel(kt.HyperModel):
     ],
     ids=["stateful", "built in", "own loss", "own fit"],
 )
+@pytest.mark.usefixtures("eagerly")
 def test_a_search_gives_the_same_numbers_with_and_without_reuse(hypermodel, reused, tmp_path):
     scores = {}
     for reuse in (0, 4):

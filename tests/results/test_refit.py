@@ -43,7 +43,7 @@ def search(tmp_path, planted_uri, running_eagerly):
     """Runs a small search."""
 
     def run(train, **given):
-        options = {"space": SPACE, "max_trials": 2, "epochs": 3, "seed": 0, "verbose": 0} | given
+        options = {"space": SPACE, "max_trials": 1, "epochs": 2, "seed": 0, "verbose": 0} | given
         places = {"directory": tmp_path / "p", "tracking": rdt.MLflow(uri=planted_uri)}
         with running_eagerly():
             return tune(train, data(16), **places, **options)
@@ -96,7 +96,7 @@ def test_the_code_does_the_same(search, case, running_eagerly):
 def test_arguments_of_fit_replace_those_of_the_search(search, running_eagerly):
     stops = [keras.callbacks.EarlyStopping("val_loss", patience=1), Started]
     training = rdt.Training(class_weight=WEIGHTS, early_stopping=1, callbacks=stops)
-    result = search((X, Y), max_trials=1, epochs=1, training=training)
+    result = search((X, Y), epochs=1, training=training)
     plain = {"class_weight": None}
     given = ({}, plain, {**plain, "sample_weight": 1 + 4 * Y})
     with running_eagerly():

@@ -17,7 +17,7 @@ class Made(kt.HyperModel):
         wrapper = hp.Choice("wrapper", ["none", "recurrent"])
         with hp.conditional_scope("wrapper", ["recurrent"]):
             if wrapper == "recurrent":
-                hp.Float("rate", 0.1, 0.5, step=0.1)
+                hp.Float("rate", 0.1, 0.5, step=0.2)
         hp.Choice("units", [8, 16])
         model = keras.Sequential(
             [keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
@@ -39,19 +39,19 @@ class Made(kt.HyperModel):
 
 
 @pytest.mark.parametrize("tuner", ["optuna", "grid", "hyperband"])
-def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, planted_uri, tuner):
-    options = {"tuner": tuner, "directory": tmp_path / "p", "epochs": 9, "seed": 0, "verbose": 0}
-    options |= {"tracking": rdt.MLflow(uri=planted_uri), "timeout": 1e3}
+def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, tuner):
+    options = {"tuner": tuner, "directory": tmp_path / "p", "epochs": 3, "seed": 0, "verbose": 0}
+    options |= {"tracking": None, "timeout": 1e3}
     rdt.tune(data(8), data(8), Made(), max_trials=3, **options)
     result = rdt.tune(data(8), data(8), Made(), max_trials=20, **options)
     frame = result.trials
-    assert len(frame) == 12 == len(frame[["wrapper", "units", "rate"]].drop_duplicates())
+    assert len(frame) == 8 == len(frame[["wrapper", "units", "rate"]].drop_duplicates())
     states = set(frame["state"])
     assert states == ({"COMPLETE", "PRUNED"} if tuner == "hyperband" else {"COMPLETE"})
     best = frame[frame["state"] == "COMPLETE"].sort_values("val_loss").iloc[0]
     assert (best["wrapper"], best["rate"], best["units"]) == ("recurrent", 0.3, 8)
     assert result.tuner.oracle.timeout == 1e3
-    words = "exhausted after 12 of at most 20 trials: all 12 configurations were tried."
+    words = "exhausted after 8 of at most 20 trials: all 8 configurations were tried."
     assert words in result.summary()
 
 

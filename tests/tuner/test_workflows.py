@@ -70,6 +70,7 @@ ADAM = "ignore:Skipping variable loading for optimizer"
     ("make", "number"),
     [(bayesian, 2), (grid, 2), pytest.param(hyperband, 5, marks=pytest.mark.heavy)],
 )
+@pytest.mark.usefixtures("eagerly")
 def test_stock_tuners(tmp_path, make, number):
     tuner = make(directory=tmp_path, project_name="p")
     x, y = data()

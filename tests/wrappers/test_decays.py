@@ -209,6 +209,7 @@ def test_temporal_decay_does_not_see_the_masks(wrapper, kind, masked):
 
 
 @pytest.mark.backends
+@pytest.mark.usefixtures("eagerly")
 def test_decays_are_added_in_training_only():
     x = np.where(HOLED[..., None], X, 0.0)
     inner = LSTM(4, return_sequences=True)
@@ -239,6 +240,7 @@ def test_a_layer_that_is_called_several_times_adds_their_mean():
 
 @pytest.mark.backends
 @pytest.mark.parametrize("technique", ["none", "concrete"])
+@pytest.mark.usefixtures("eagerly")
 def test_a_layer_at_two_places_of_a_model_adds_their_mean(technique):
     options = {} if technique == "none" else {"rate": 1e-6, "samples": 1, "tau": 1e12}
     layer = wrap(GRU(4, return_sequences=True), technique, **options, **DECAYS)
