@@ -81,6 +81,7 @@ print(float(clone(np.ones((1, 2, 2), "float32"))[0, 0]))
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.backends
 @pytest.mark.parametrize("imports", ["keras, recdrop_tune", "recdrop_tune, keras"])
 def test_a_process_that_imports_the_package_loads_a_model(imports, tmp_path):
@@ -128,6 +129,7 @@ def test_weights_interchange_with_the_plain_layer(wrapper, kind, tmp_path):
 
 @pytest.mark.backends
 @pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
+@pytest.mark.usefixtures("eagerly")
 def test_learned_rates_are_saved_beside_the_weights(kind, tmp_path):
     wrapper = ("concrete", "input+recurrent", {"samples": 20})
     model, path = make_model(wrapper), tmp_path / kind

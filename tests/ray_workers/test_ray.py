@@ -59,6 +59,7 @@ def batches():
     return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
 
 
+@pytest.mark.heavy
 def test_two_workers_find_what_one_process_finds(search, capfd):
     same = {
         "tuner": rdt.Optuna(sampler="random", pruner="none"),
@@ -156,6 +157,7 @@ def test_a_model_as_it_is(search):
     assert first[0] == pytest.approx(first[1], rel=1e-5)
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_pickled(search, tmp_path):
     locked = Unpicklable()
     for name, given in [
@@ -219,6 +221,7 @@ def test_errors_of_workers_are_those_of_one_process(search):
     assert "the loss went to the moon" in str(error.value)
 
 
+@pytest.mark.heavy
 def test_workers_that_need_more_than_the_cluster_has(search, tmp_path):
     with pytest.raises(InvalidArgumentError, match="at most the 0 GPUs that Ray sees") as error:
         search(workers=rdt.Workers(2, gpus=0.5))
@@ -228,6 +231,7 @@ def test_workers_that_need_more_than_the_cluster_has(search, tmp_path):
     assert not (tmp_path / "project").exists()
 
 
+@pytest.mark.heavy
 def test_a_search_that_runs_already(search, tmp_path, local_ray):
     """Another process on the same cluster runs it: an actor has its name."""
     name = actor_name(tmp_path / "project")
@@ -238,6 +242,7 @@ def test_a_search_that_runs_already(search, tmp_path, local_ray):
     local_ray.kill(handle)
 
 
+@pytest.mark.heavy
 def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     host = OracleHost(tmp_path, None)
     assert host.ask("state", 0) == "not open"

@@ -207,7 +207,7 @@ def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **op
 @pytest.mark.parametrize(
     ("kills", "max_trials"),
     [
-        (4, 4),
+        pytest.param(4, 4, marks=pytest.mark.heavy),
         pytest.param(60, 20, marks=pytest.mark.full),
     ],
 )

@@ -38,6 +38,7 @@ KINDS = (keras.layers.LSTM, keras.layers.GRU)
 COMPILED = [(wrapper, keras.layers.LSTM, True) for wrapper in ONE_EACH if wrapper[0] == "recurrent"]
 
 
+@pytest.mark.heavy
 @over(
     ("wrapper", "kind", "jit_compile"),
     itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU), JIT_COMPILE),
