@@ -177,6 +177,7 @@ def test_an_interrupted_confirmation_resumes(result, options):
     assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
 
 
+@pytest.mark.heavy
 def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri, monkeypatch):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
     place = {"directory": folder, "tracking": rdt.MLflow(uri=planted_uri)}
@@ -299,10 +300,10 @@ class WorthSomething(LearningRateAlone):
 
 
 @pytest.fixture
-def planted_search(tmp_path, planted_uri):
+def planted_search(tmp_path):
     def search(model, **options):
         flat = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
-        place = {"directory": tmp_path / "p", "tracking": rdt.MLflow(uri=planted_uri)}
+        place = {"directory": tmp_path / "p", "tracking": None}
         options = {"max_trials": 6, "epochs": 1, "verbose": 0, **place, **options}
         return rdt.tune(flat, flat, model=model, **options)
 
@@ -343,8 +344,9 @@ def test_rounds_go_on_until_the_outcome_of_the_best_mean_is_known(planted_search
     assert "It helped in trial 4 (recurrent, rate 0.1)." in result.confirmation.verdict
 
 
-def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search):
+def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search, planted_uri):
     options = {"max_trials": 5, "seed": 2, "tuner": rdt.Optuna(try_first=APART)}
+    options["tracking"] = rdt.MLflow(uri=planted_uri)
     result = planted_search(WorthSomething(), **options, confirm=rdt.Confirm(2, margin=1e-9))
     confirmation, (begun, *_) = result.confirmation, result.tracking.records.rounds
     *_, none, recurrent = result.tuner.oracle.start_order
