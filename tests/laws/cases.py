@@ -1,8 +1,8 @@
 """The matrix of the laws: wrapper x placement x cell x scenario of a Keras RNN.
 
 By default a covering array of each matrix runs: few rows that contain each pair of values of the matrix, or
-of those of its rows that can fail where no other would. The other rows have the mark `full`, and are made only
-when `-m` asks for it.
+of those of its rows that can fail where no other would. The other rows have the mark `full`, and are made
+only when `-m` asks for it.
 """
 
 from collections.abc import Sequence
