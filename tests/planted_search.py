@@ -84,13 +84,13 @@ class PlantedTuner(kt.Tuner):
         return [self.hypermodel.fit(hp, self.hypermodel.build(hp)) for _ in range(self.executions)]
 
 
-def planted_result(oracle, folder, uri, hypermodel=None, executions=1):
-    """Runs the search of an oracle and returns its result."""
+def planted_result(oracle, folder, uri=None, hypermodel=None, executions=1):
+    """Runs the search of an oracle, without MLflow if there is no address, and returns its result."""
     oracle.verbose = 0
     planted = hypermodel or Planted()
     tuner = PlantedTuner(oracle, planted, directory=folder, project_name="planted")
     tuner.executions = executions
-    options = {"experiment": "planted", "tracking_uri": uri}
+    options = {"experiment": uri and "planted", "tracking_uri": uri}
     info = {"epochs": planted.epochs, "seed": 0}
     tracking = track(tuner, **options, space=planted.space.to_yaml(), info=info)
     with tracking:

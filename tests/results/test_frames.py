@@ -109,10 +109,10 @@ def test_the_front_of_any_columns(planted):
             planted.pareto_front(*metrics)
 
 
-def test_keras_tuners_summed_objective_is_the_score(tmp_path, planted_uri):
+def test_keras_tuners_summed_objective_is_the_score(tmp_path):
     goals = [kt.Objective("val_loss", "min"), kt.Objective("ms_per_step", "min")]
     oracle = kt.oracles.RandomSearchOracle(goals, max_trials=8, seed=1)
-    result = planted_result(oracle, tmp_path, planted_uri)
+    result = planted_result(oracle, tmp_path)
     complete = result.trials[result.trials["state"] == "COMPLETE"]
     sums = complete["val_loss"] + complete["ms_per_step"]
     assert complete["multi_objective"].tolist() == pytest.approx(sums.tolist())

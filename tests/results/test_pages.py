@@ -257,9 +257,9 @@ class Named(Planted):
     ],
     ids=["words", "a wrapper with other rates"],
 )
-def test_what_is_no_dropout_can_have_its_names(values, kinds, tmp_path, planted_uri):
+def test_what_is_no_dropout_can_have_its_names(values, kinds, tmp_path):
     oracle = kt.oracles.GridSearchOracle("val_loss", max_trials=8)
-    result = planted_result(oracle, tmp_path, planted_uri, Named(**values))
+    result = planted_result(oracle, tmp_path, hypermodel=Named(**values))
     assert len(result.trials) == math.prod(map(len, values.values()))
     assert {*values} <= {*Page(page(result)).texts["th"]}
     drawn = {trace.name for trace in result.plots()["history"].data}

@@ -48,17 +48,17 @@ def test_a_search_by_optuna_and_what_is_loaded_of_it(planted):
     assert len(planted.study().trials) == len(first)  # Each is a copy.
 
 
-def test_a_search_by_another_tuner(tmp_path, planted_uri):
+def test_a_search_by_another_tuner(tmp_path):
     oracle = kt.oracles.RandomSearchOracle(kt.Objective("val_loss", "min"), 20, seed=1)
     hypermodel = Planted({**SPACE, "cell": "gru"}, failing=None)
-    result = planted_result(oracle, tmp_path, planted_uri, hypermodel)
+    result = planted_result(oracle, tmp_path, hypermodel=hypermodel)
     check(result)
     assert set(result.importances().index) <= {*SPACE, "placement"}
 
 
-def test_what_hyperband_trains_for_a_part_of_the_epochs_does_not_compare(tmp_path, planted_uri):
+def test_what_hyperband_trains_for_a_part_of_the_epochs_does_not_compare(tmp_path):
     oracle = kt.oracles.HyperbandOracle(kt.Objective("val_loss", "min"), max_epochs=9, seed=1)
-    result = planted_result(oracle, tmp_path, planted_uri, Planted(failing=None))
+    result = planted_result(oracle, tmp_path, hypermodel=Planted(failing=None))
     check(result)
     frame = result.trials
     whole = frame["state"] == "COMPLETE"

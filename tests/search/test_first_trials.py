@@ -114,27 +114,27 @@ KNOWN = [
 ]
 
 
-def search(folder, uri, max_trials, known):
+def search(folder, max_trials, known):
     """Returns the wrapper and the rate of each trial, in the order of their starts."""
     tuner = rdt.Optuna("random", try_first=known)
-    result = tuned(folder, rdt.MLflow(uri=uri), max_trials=max_trials, tuner=tuner, verbose=1)
+    result = tuned(folder, None, max_trials=max_trials, tuner=tuner, verbose=1)
     rows = result.trials.sort_values("trial_id")
     return list(zip(rows["wrapper"], rows["rate"].fillna(0.0), strict=True))
 
 
-def test_known_points_come_after_the_baselines_and_once(tmp_path, planted_uri, capsys):
-    first = search(tmp_path / "p", planted_uri, 4, KNOWN)
+def test_known_points_come_after_the_baselines_and_once(tmp_path, capsys):
+    first = search(tmp_path / "p", 4, KNOWN)
     assert [wrapper for wrapper, _ in first[:3]] == ["none", "recurrent", "lambda"]
     assert first[3] == ("recurrent", 0.4)
     assert "max_trials=4 may be too small" in capsys.readouterr().out
-    longer = search(tmp_path / "p", planted_uri, 6, KNOWN)
+    longer = search(tmp_path / "p", 6, KNOWN)
     assert longer[:4] == first
     assert longer[4] == ("lambda", 0.4)
     assert "too small" not in capsys.readouterr().out
     assert longer.count(("recurrent", 0.4)) == 1
 
 
-def test_a_wrong_known_point_is_refused_before_there_is_a_folder(tmp_path, planted_uri):
+def test_a_wrong_known_point_is_refused_before_there_is_a_folder(tmp_path):
     with pytest.raises(InvalidArgumentError, match="Did you mean `wrapper`"):
-        search(tmp_path / "p", planted_uri, 5, [*KNOWN, {"wraper": "none"}])
+        search(tmp_path / "p", 5, [*KNOWN, {"wraper": "none"}])
     assert not (tmp_path / "p").exists()
