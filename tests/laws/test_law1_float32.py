@@ -155,7 +155,7 @@ def check_gradients(loss, exact, gradients, units):
 def test_the_kernels_are_those_that_are_meant():
     """Small layers without a mask are what the fused op is for; all others are for the loop."""
     kernels = {}
-    for wrapper, cell, units, scenario in MATRIX:
+    for wrapper, cell, units, scenario in (row for row in MATRIX if can_differ(*row)):
         wrapped = make_wrapper(make_layer(cell, units, scenario), wrapper)
         masked = scenario == "right_padded"
         fused = cell == "lstm" and units == SMALL and not masked and "hidden_rate" not in wrapper[2]

@@ -426,6 +426,12 @@ def same(one, other):
 
 HEAVY = (
     "a_build_and_fit_model_with_folds",
+    "a_fit_of_one_epoch_after_the_other",
+    "a_hypermodel_that_keeps_a_layer",
+    "a_model_with_attributes",
+    "a_run_trial_that_adds_a_hyperparameter",
+    "a_run_trial_that_reads_the_histories",
+    "a_run_trial_that_scores_anew",
     "a_search_goes_on_and_begins_anew",
     "several_executions",
     "tensorboard",
