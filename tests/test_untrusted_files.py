@@ -202,7 +202,7 @@ def model_with_code(mark):
     return model
 
 
-def test_a_project_with_code_in_it_runs_none(project, tmp_path):
+def test_a_project_with_code_in_it_runs_none(project, tmp_path, new_store):
     mark = tmp_path / "ran"
     pickled = pickle.dumps(Bomb(mark))
     for folder in (project, project / "result", project / "trial_0"):
@@ -210,7 +210,7 @@ def test_a_project_with_code_in_it_runs_none(project, tmp_path):
             (folder / name).write_bytes(pickled)
     model_with_code(mark).save(project / "result" / "best_model.keras")
     mark.unlink(missing_ok=True)
-    rdt.sync(project, f"sqlite:///{tmp_path}/other.db")
+    rdt.sync(project, new_store(tmp_path, "other.db"))
     result = search(project, max_trials=3)
     result.best_model()
     assert len(result.trials) == 3
@@ -220,7 +220,7 @@ def test_a_project_with_code_in_it_runs_none(project, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::recdrop_tune.events.TrackingWarning")
-def test_a_model_of_scikit_learn_is_not_unpickled(tmp_path):
+def test_a_model_of_scikit_learn_is_not_unpickled(tmp_path, planted_uri):
     """Keras Tuner's `SklearnTuner` keeps pickles, which its `load_model` reads."""
 
     def search_again():
@@ -230,7 +230,7 @@ def test_a_model_of_scikit_learn_is_not_unpickled(tmp_path):
         oracle = kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), 2)
         tuner = kt.SklearnTuner(oracle, make, directory=tmp_path, project_name="project")
         x, y = data(12)
-        with rdt.track(tuner, rdt.MLflow("pickles", uri=f"sqlite:///{tmp_path}/a.db")):
+        with rdt.track(tuner, rdt.MLflow("pickles", uri=planted_uri)):
             tuner.search(x.reshape(12, -1), y)
         return tuner
 
@@ -298,7 +298,7 @@ def assert_no_links(markdown):
     assert not re.search(r"://|www\.", markdown, re.IGNORECASE)
 
 
-def test_descriptions_load_and_link_nothing(project):
+def test_descriptions_load_and_link_nothing(project, new_store):
     with pytest.raises(AssertionError):
         assert_no_links(f"| {MARKDOWN} |")
     change_wrappers(project, MARKDOWN)
@@ -310,7 +310,7 @@ def test_descriptions_load_and_link_nothing(project):
     change_events(project, "ResultSaved", summary=f"# Result\n\n{MARKDOWN}\n\n| a |\n| --- |\n")
     for kind in ("SearchStarted", "TrialStarted"):
         change_events(project, kind, tags={"mlflow.note.content/": MARKDOWN, "team": "theirs"})
-    uri = f"sqlite:///{project.parent}/other.db"
+    uri = new_store(project.parent, "other.db")
     rdt.sync(project, uri)
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
