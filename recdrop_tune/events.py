@@ -31,8 +31,11 @@ CONFIRMATION = "confirmation"
 FIT = ("batch_size", "shuffle", "steps_per_epoch", "class_weight")
 """The arguments of `Model.fit` in the `info` of a search. For a dataset, `tune` has no `batch_size`."""
 
-STOPPED, EXHAUSTED = "STOPPED", "EXHAUSTED"
-"""Why a search ended before `max_trials`: somebody asked it to end, or every configuration was tried."""
+STOPPED, EXHAUSTED, CONVERGED = "STOPPED", "EXHAUSTED", "CONVERGED"
+"""Somebody asked the search to end, every configuration was tried, or another trial would hardly pay."""
+
+MAX_TRIALS, TIMEOUT = "MAX_TRIALS", "TIMEOUT"
+"""A limit of the search was reached."""
 
 
 class TrackingWarning(UserWarning):
@@ -305,17 +308,20 @@ class ConfirmationEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class NoMoreTrials(Event):
-    """A search starts no more trials before it has reached `max_trials`.
+    """A search starts no more trials.
 
     Attributes:
-        reason: `STOPPED` or `EXHAUSTED`.
+        reason: `STOPPED`, `EXHAUSTED`, `CONVERGED`, `MAX_TRIALS` or `TIMEOUT`.
         configurations: Number of configurations in the space, if it is exhausted.
         tried: How many of them were tried. A tuner that draws at random can miss some.
+        gain: The gain that another trial promises, if known: a part of the best loss, or of the error rate,
+            1 - value. It is corrected by what earlier proposals have kept.
     """
 
     reason: str
     configurations: int | None = None
     tried: int | None = None
+    gain: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _BEST = 5
 """The number of best trials that tell whether more epochs would help."""
 
+MIN_GAIN = 0.01
+"""The gain that is worth another trial: a part of the best loss, or of the error rate, 1 - value."""
+
 NONE = "none"
 """The wrapper that drops nothing."""
 
@@ -218,22 +221,6 @@ def same_dropouts(records: Records) -> str | None:
             words[f"{layer}{' = '.join(names)} at {each.active[layer + 'placement']}"] = None
     return (
         f"The same dropout, tried once and listed for each: {'; '.join(words)}." if words else None
-    )
-
-
-def few_with_dropout(records: Records) -> str | None:
-    """Warns if fewer trials had dropout than two for each searched hyperparameter; else `None`."""
-    compared = (TrialState.COMPLETE, TrialState.PRUNED)
-    trials = [each for each in records.trials.values() if each.state in compared]
-    dropping = sum(drops(each.active) for each in trials)
-    searched = len({name for each in trials for name in each.active.keys() - each.fixed})
-    # A space with fewer configurations than trials is tried as a whole.
-    whole = records.search is not None and records.search.configurations is not None
-    if whole or not 0 < dropping < 2 * searched:
-        return None
-    return (
-        f"Few trials had dropout ({dropping} of {len(trials)}) for {searched} hyperparameters: with more "
-        "trials, the search finds better ones."
     )
 
 

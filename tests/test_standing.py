@@ -156,24 +156,6 @@ def test_after_a_confirmation_its_trainings_tell_whether_they_were_long_enough()
     assert standing.train_longer(found) is None
 
 
-@pytest.mark.parametrize(
-    ("dropping", "state", "configurations", "words"),
-    [
-        (2, "COMPLETE", None, "Few trials had dropout (2 of 5) for 3 hyperparameters"),
-        (5, "PRUNED", None, "Few trials had dropout (5 of 8)"),
-        (6, "COMPLETE", None, None),
-        (2, "COMPLETE", 5, None),  # All of a small space.
-    ],
-)
-def test_few_trials_with_dropout_are_named(dropping, state, configurations, words):
-    plain = [({**NONE, "units": number}, 1.0) for number in range(3)]
-    some = [({**SOME, "units": number}, 1.0, state) for number in range(dropping)]
-    found = records(*plain, *some)
-    found.search = replace(found.search, configurations=configurations)
-    advice = standing.few_with_dropout(found)
-    assert (advice is None) if words is None else words in advice
-
-
 def test_a_dropout_with_several_names_counts_for_each():
     values = {"units": 8, "wrapper": "recurrent", "placement": "input", "rate": 0.1}
     found = records((NONE, 2.0), (values, 1.5))

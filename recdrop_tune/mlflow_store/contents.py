@@ -153,7 +153,7 @@ class SearchContents:
                 params[f"constant {event.objective}"] = event.context.constant
         self.run.params = params | event.info
         own = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
-        self.run.tags |= self._tags(event.tags) | own
+        self.run.tags |= self._tags(event.tags) | own | {"recdrop.state": TrialState.RUNNING}
         self.run.end = None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self.alive:
@@ -161,6 +161,8 @@ class SearchContents:
 
     def _end(self, status: SearchOutcome, when: float) -> None:
         self.run.end = (status, when)
+        early = self.records.no_more if status == SearchOutcome.FINISHED else None
+        self.run.tags["recdrop.state"] = early.reason if early else status
         if self.result is None:
             self.run.texts["trials.csv"] = self.records.to_csv()
 

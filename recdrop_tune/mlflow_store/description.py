@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from recdrop_tune.errors import plain
-from recdrop_tune.events import EXHAUSTED, SearchStarted
+from recdrop_tune.events import EXHAUSTED, STOPPED, TIMEOUT, SearchStarted
 from recdrop_tune.mlflow_store.pages import leaderboard_url
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
@@ -151,13 +151,12 @@ def _resuming(
     records: Records, end: tuple[SearchOutcome, float] | None, folder: Path | None
 ) -> str:
     """Writes how to resume a search; nothing if its space is exhausted, or that is unknown."""
-    search, early = records.search, records.no_more
+    search, reason = records.search, records.no_more and records.no_more.reason
     over = end is not None and end[0] == SearchOutcome.FINISHED
-    exhausted = over and early is not None and early.reason == EXHAUSTED
-    if search is None or search.resume_hint is None or exhausted:
+    if search is None or search.resume_hint is None or (over and reason == EXHAUSTED):
         return ""
     how = quoted(search.resume_hint)
     if folder is not None:
         how = f"run it again with the folder {quoted(str(folder.absolute()))}"
-    more = ", with a larger `max_trials`" if over and early is None else ""
+    more = ", with a larger `max_trials`" if over and reason not in (STOPPED, TIMEOUT) else ""
     return f"To resume{more}: {how}"

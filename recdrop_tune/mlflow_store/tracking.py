@@ -28,7 +28,13 @@ from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-from recdrop_tune.oracle import ENDED, exhausted, fewer_than_trials, read_trial
+from recdrop_tune.oracle import (
+    ENDED,
+    OptunaOracle,
+    exhausted,
+    fewer_than_trials,
+    read_trial,
+)
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
@@ -226,7 +232,8 @@ class Tracking:
             return False
         if not is_asked_to_stop(self._tuner.project_dir):
             return True
-        self.emit(events.NoMoreTrials(reason=events.STOPPED))
+        gain = early.gain if early else expected_gain(self._oracle)
+        self.emit(events.NoMoreTrials(reason=events.STOPPED, gain=gain))
         forget_stop(self._tuner.project_dir)
         return False
 
@@ -263,12 +270,30 @@ class Tracking:
 
     def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""
-        if self.records.no_more is None and (found := exhausted(self._oracle)) is not None:
-            tried, number = found
-            reason = events.EXHAUSTED
-            self.emit(events.NoMoreTrials(reason=reason, configurations=number, tried=tried))
+        if self.records.no_more is None and (ending := ending_of(self._oracle)) is not None:
+            self.emit(ending)
         if not self.stays_open:
             self.close()
+
+
+def ending_of(oracle: Any) -> events.NoMoreTrials | None:
+    """Returns why an oracle has no more trials, and what another one is expected to gain; None if unknown."""
+    if (found := exhausted(oracle)) is not None:
+        tried, number = found
+        return events.NoMoreTrials(reason=events.EXHAUSTED, configurations=number, tried=tried)
+    if isinstance(oracle, OptunaOracle):
+        reason = oracle.ended_by()
+    else:
+        is_full = oracle.max_trials and len(oracle.trials) >= oracle.max_trials
+        reason = events.MAX_TRIALS if is_full else None
+    if reason is None:
+        return None
+    return events.NoMoreTrials(reason=reason, gain=expected_gain(oracle))
+
+
+def expected_gain(oracle: Any) -> float | None:
+    """Returns what `OptunaOracle.expected_gain` does; None for other oracles."""
+    return oracle.expected_gain() if isinstance(oracle, OptunaOracle) else None
 
 
 class Background:

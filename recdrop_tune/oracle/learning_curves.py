@@ -97,8 +97,9 @@ class LearningCurves:
         line = np.stack([1 / scale, self._times / scale], axis=1)
         rest = self._values / scale
         rest -= line @ np.linalg.lstsq(line, rest, rcond=None)[0]
-        deviation = float(rest.std()) or 1.0
-        self.unit = deviation * math.exp(growth * self._end)
+        spread = float(rest.std())
+        deviation = spread or 1.0
+        self.unit = spread * math.exp(growth * self._end)
         """The standard deviation of the values at the last epoch: the unit of all predictions."""
         self.scores = rest / deviation
         """The values of the observations, each in the unit of its epoch."""

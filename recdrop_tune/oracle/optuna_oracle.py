@@ -7,7 +7,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
+from recdrop_tune.events import CONVERGED, MAX_TRIALS, TIMEOUT
 from recdrop_tune.files import as_folders
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
+from recdrop_tune.oracle.ending import LEAST, MOST, Promises
 from recdrop_tune.oracle.failures import NOT_A_NUMBER, OUT_OF_MEMORY, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete, read_warm_trials
 from recdrop_tune.oracle.parameters import Values
@@ -40,6 +43,7 @@ from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, 
 from recdrop_tune.oracle.surrogate import DISCARDED, SurrogateSampler, nothing
 from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
 from recdrop_tune.oracle.twins import active_values, due_twin, offers_none, twin_of_best
+from recdrop_tune.standing import MIN_GAIN
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10
@@ -61,7 +65,10 @@ class OptunaOracle(kt.Oracle):
 
     Args:
         objective: As for `keras_tuner.Oracle`, or `{"name": "val_f1", "direction": "max"}`; not a list.
-        max_trials: The most trials that are run.
+        max_trials: The most trials that are run. With None, the search ends by itself, after 8 to 200 trials:
+            when three proposals in a row promise less than `min_gain`. What they promise is corrected by what
+            the earlier ones of the search have kept. It takes the sampler `"surrogate"`, and a loss
+            above 0 or a metric from 0 to 1.
         sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
             of all trials), an Optuna sampler, or the name of one: `"tpe"` (multivariate and grouped, for
             conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"`.
@@ -85,6 +92,8 @@ class OptunaOracle(kt.Oracle):
         max_none_share: The largest share of the trials that have no dropout (`wrapper` at `"none"`), from 0
             to 1: the sampler then proposes another wrapper, if one is left to try. Trials of `try_first` and
             twins count, but always run. The sampler `"grid"` is not limited.
+        min_gain: The gain that is worth another trial, for `max_trials=None`: a part of the best loss, or of
+            the error rate, 1 - value, if the objective is maximized.
         timeout: Seconds after which no more trials begin, counted from the first; running ones are finished.
         seed: Seed of the sampler. The same seed proposes the same trials. 0 is a seed.
         max_consecutive_failed_trials: The search ends after this many failed trials in a row, not counting
@@ -116,6 +125,7 @@ class OptunaOracle(kt.Oracle):
         warm_start: str | Path | Sequence[str | Path] = (),
         twin_last: bool = False,
         max_none_share: float = 0.25,
+        min_gain: float = MIN_GAIN,
         timeout: float | None = None,
         seed: int | None = None,
         max_consecutive_failed_trials: int = 3,
@@ -133,6 +143,10 @@ class OptunaOracle(kt.Oracle):
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # Raises for an unknown name.
         self.sampler = "surrogate" if sampler is None else sampler
+        ours = self.sampler == "surrogate" or isinstance(self.sampler, SurrogateSampler)
+        if max_trials is None and not ours:
+            expected = "a number, for only the default sampler can tell when a search is done"
+            raise invalid_argument("max_trials", expected=expected, received=None)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -151,6 +165,11 @@ class OptunaOracle(kt.Oracle):
             expected = "a share from 0 to 1"
             raise invalid_argument("max_none_share", expected=expected, received=max_none_share)
         self.max_none_share = max_none_share
+        if not 0 < min_gain < 1:
+            expected = "a part of the best loss, between 0 and 1"
+            raise invalid_argument("min_gain", expected=expected, received=min_gain)
+        self.min_gain = min_gain
+        self._promises = Promises()
         self.timeout = check_seconds("timeout", timeout)
         self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
@@ -274,8 +293,8 @@ class OptunaOracle(kt.Oracle):
         """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
         values = None
         try:
-            over = self._deadline is not None and time.monotonic() >= self._deadline
-            last = self.max_trials is not None and len(self.trials) >= self.max_trials - 1
+            over = self.ended_by() is not None
+            last = len(self.trials) >= (self.max_trials or MOST) - 1
             if self.twin_last and (last or over) and offers_none(self.hyperparameters.space):
                 if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": TrialStatus.IDLE}
@@ -293,6 +312,37 @@ class OptunaOracle(kt.Oracle):
         waits = self.ongoing_trials and not over and self._failure is None
         return {"status": TrialStatus.IDLE if waits else TrialStatus.STOPPED}
 
+    def ended_by(self) -> str | None:
+        """Returns why no more trials begin: `MAX_TRIALS`, `TIMEOUT` or `CONVERGED`; None if more can.
+
+        Raises:
+            InvalidArgumentError: `max_trials` is None, and the objective is neither a loss above 0 nor a
+                metric from 0 to 1.
+        """
+        if len(self.trials) >= (self.max_trials or MOST):
+            return MAX_TRIALS
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return TIMEOUT
+        if self.max_trials is None and not self.points_to_try() and self._promises.are_small(self):
+            return CONVERGED
+        return None
+
+    def expected_gain(self) -> float | None:
+        """Returns the gain that another trial promises, corrected by what earlier ones have kept, if known.
+
+        It is a part of the best loss, or of the error rate, 1 - value. Only the default sampler knows it,
+        after eight trials, for a loss or a metric from 0 to 1.
+        """
+        if len(self.trials) < LEAST:
+            return None
+        if self._promises.at_end is not None:
+            return self._promises.at_end
+        with self._limited_sampler() as sampler:
+            if not isinstance(sampler, SurrogateSampler):
+                return None
+            gain = sampler.expected_gain(self.study)
+        return None if gain is None else gain * self._promises.kept(self)
+
     def _propose(self, trial_id: str) -> Values | None:
         space, tried = self.hyperparameters.space, keys_of_trials(self)
         check_names(space)
@@ -302,12 +352,7 @@ class OptunaOracle(kt.Oracle):
             if key(self, values) not in tried:
                 return self._begin(trial_id, values)
         study, refuses = self.study, limits(self)
-        sampler = study.sampler
-        if isinstance(sampler, SurrogateSampler):
-            # A model can add to it while the search runs.
-            sampler.space = parameters_of(space)
-            sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
-        try:
+        with self._limited_sampler() as sampler:
             for _ in range(_ASKS):
                 asked = study.ask()
                 values = walk(space, partial(suggest, asked))
@@ -315,6 +360,7 @@ class OptunaOracle(kt.Oracle):
                 enqueued = "fixed_params" in attributes  # By the user, in the study.
                 new = key(self, values) not in tried
                 if new and (enqueued or not refuses(values)):
+                    self._promises.add(trial_id, getattr(sampler, "promised", None))
                     asked.set_user_attr(ID, trial_id)
                     self._attempts[trial_id], self._reported[trial_id] = asked, set()
                     return values
@@ -323,11 +369,23 @@ class OptunaOracle(kt.Oracle):
                     study.tell(asked, state=TrialState.FAIL)
                 if not new:
                     break
-        finally:
-            if isinstance(sampler, SurrogateSampler):
-                sampler.refuses = nothing
         untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
+
+    @contextmanager
+    def _limited_sampler(self) -> Iterator[BaseSampler]:
+        """Yields the sampler; the default one knows what it should not propose."""
+        sampler, refuses, tried = self.study.sampler, limits(self), keys_of_trials(self)
+        if not isinstance(sampler, SurrogateSampler):
+            yield sampler
+            return
+        # A model can add to it while the search runs.
+        sampler.space = parameters_of(self.hyperparameters.space)
+        sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
+        try:
+            yield sampler
+        finally:
+            sampler.refuses = nothing
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.
@@ -432,15 +490,16 @@ class OptunaOracle(kt.Oracle):
         restore(self)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the search, with its id and the layers whose dropout is known."""
+        """Returns the state of the search, its id, the layers whose dropout is known and the promises."""
         own = {"returns_steps": self.returns_steps, "search_id": self.search_id}
-        return {**super().get_state(), **own}
+        return {**super().get_state(), **own, "promises": self._promises.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
         self.returns_steps = dict(state.get("returns_steps", {}))
         self.search_id = state.get("search_id")
+        self._promises = Promises(state.get("promises"))
         self._close_study()
 
     def _begin(self, trial_id: str, values: Values) -> Values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -130,3 +130,14 @@ def read_curve(trial: FrozenTrial, sign: float) -> Curve:
     elif trial.state != TrialState.FAIL and bests:
         value = bests[-1]
     return Curve(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
+
+
+def as_error_rates(costs: Sequence[float], maximize: bool) -> Sequence[float]:
+    """Returns costs (negated values, if they are maximized) as error rates if all values are from 0 to 1.
+
+    Example:
+        >>> as_error_rates([-0.75, -0.5], True), as_error_rates([-80.0], True)
+        ([0.25, 0.5], [-80.0])
+    """
+    bounded = maximize and all(-1 <= each <= 0 for each in costs if math.isfinite(each))
+    return [1 + each for each in costs] if bounded else costs

@@ -26,7 +26,7 @@ from recdrop_tune.oracle.parameters import (
     check_space,
     key_of,
 )
-from recdrop_tune.oracle.scores import Curve, read_curve
+from recdrop_tune.oracle.scores import Curve, as_error_rates, read_curve
 
 STARTUP_TRIALS = 5
 """Random trials before the first proposal; more of them do not pay off (benchmarks)."""
@@ -71,6 +71,7 @@ class SurrogateSampler(BaseSampler):
     Attributes:
         space: The space, parents first.
         refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
+        promised: The gain that the last proposal promised, as `expected_gain` returns it.
 
     Raises:
         InvalidArgumentError: The seed is not an integer of at least 0, or the space has a condition on a
@@ -98,6 +99,7 @@ class SurrogateSampler(BaseSampler):
         self.space = check_space(space)
         self._seed = secrets.randbits(32) if seed is None else check_integer("seed", seed, 0)
         self.refuses: Callable[[Values], bool] = nothing
+        self.promised: float | None = None
         self._candidates: tuple[list[Parameter], Candidates] | None = None
         self._read: dict[tuple[int, datetime | None], Curve] = {}
 
@@ -112,15 +114,27 @@ class SurrogateSampler(BaseSampler):
     ) -> Values:
         """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
         direction = study.direction  # Optuna raises here if there are several.
-        trials, random = known_trials(study, trial), self._random(trial)
+        trials, random = known_trials(study, trial), self._random(trial.number)
+        self.promised = None
         if len(trials) < STARTUP_TRIALS or not any(each.state.is_finished() for each in trials):
             tried = {key_of(each.params, each.distributions) for each in trials}
             candidates = self._candidates_of_space()
             drawn = (candidates.draw(tried, random) for _ in range(_DRAWS))
             found = next((each for each in drawn if each and not self.refuses(each)), None)
         else:
-            found = self._most_promising(trials, direction, random)
+            found, self.promised = self._most_promising(trials, direction, random)
         return found or {}
+
+    def expected_gain(self, study: optuna.Study) -> float | None:
+        """Returns by which part of the best loss the next proposal is expected to be better.
+
+        Of a metric to maximize whose values are all from 0 to 1, it is the part of the error rate, 1 - value.
+        Other values have no such part: it is None, as it is before the first complete trial.
+        """
+        trials = known_trials(study)
+        if not trials:
+            return None
+        return self._most_promising(trials, study.direction, self._random(len(trials)))[1]
 
     def sample_independent(
         self,
@@ -130,18 +144,19 @@ class SurrogateSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draws the value of an unknown parameter; see `optuna.samplers.BaseSampler`."""
-        random = self._random(trial, zlib.crc32(param_name.encode()))
+        random = self._random(trial.number, zlib.crc32(param_name.encode()))
         return Parameter(param_name, param_distribution).at(random.random())
 
-    def _random(self, trial: FrozenTrial, *more: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, trial.number, *more])
+    def _random(self, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *numbers])
 
     def _most_promising(
         self,
         trials: list[FrozenTrial],
         direction: StudyDirection,
         random: np.random.Generator,
-    ) -> Values | None:
+    ) -> tuple[Values | None, float | None]:
+        """Returns the configuration to propose, and the gain that it promises; see `expected_gain`."""
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         curves = {trial.number: self._curve(trial, sign) for trial in trials}
         values = {trial.number: trial.params for trial in trials}
@@ -153,13 +168,14 @@ class SurrogateSampler(BaseSampler):
         best = [values[number] for number in ranked[:_BEST_VARIED]]
         offered = self._candidates_of_space().untried(tried, best, random)
         if not offered:
-            return None
+            return None, None
         encoding = Encoding(self.space)
         fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
         rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
         if not rows:  # Nothing is known of them.
-            return self._first_accepted(offered)
-        numbers, at, reached = zip(*rows, strict=True)
+            return self._first_accepted(offered), None
+        numbers, at, costs = zip(*rows, strict=True)
+        reached = as_error_rates(costs, direction == StudyDirection.MAXIMIZE)
         points = dict(zip(fitted, encoding(values[number] for number in fitted), strict=True))
         process = LearningCurves(
             np.array([points[number] for number in numbers]),
@@ -181,7 +197,13 @@ class SurrogateSampler(BaseSampler):
         # No training has a negative number.
         mean, deviation = process.predict(encoding(offered), [-1] * len(offered))
         gains = improvement(mean, deviation, min(whole, default=mean.min()))
-        return self._first_accepted(offered[n] for n in np.argsort(-gains, kind="stable"))
+        order = np.argsort(-gains, kind="stable")
+        chosen = next((n for n in order if not self.refuses(offered[n])), None)
+        if chosen is None:
+            return None, None
+        # Only logarithms have differences that are parts; nothing is better than an error of 0.
+        gain = float(process.unit * gains[chosen]) if min(reached) > 0 else 0.0
+        return offered[chosen], gain if whole and min(reached) >= 0 else None
 
     def _first_accepted(self, offered: Iterable[Values]) -> Values | None:
         return next((values for values in offered if not self.refuses(values)), None)
@@ -200,13 +222,14 @@ class SurrogateSampler(BaseSampler):
         return self._candidates[1]
 
 
-def known_trials(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+def known_trials(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
     """Lists the other trials that are running or have ended, without discarded ones."""
+    own = None if trial is None else trial.number
     begun = [each for each in study.get_trials(deepcopy=False) if each.state != TrialState.WAITING]
     return [
         each
         for each in begun
-        if each.number != trial.number and each.params and not each.user_attrs.get(DISCARDED)
+        if each.number != own and each.params and not each.user_attrs.get(DISCARDED)
     ]
 
 

@@ -153,11 +153,7 @@ def _outcome(found: Found) -> Iterator[str]:
         fold = found.training_word == "fold"
         part = ", which was not trained on all data" if fold else ""
         yield f"The best model has the weights of its best {found.training_word}{part}."
-    advice = (
-        standing.same_dropouts(records),
-        standing.never_tried(found.by_wrapper),
-        standing.few_with_dropout(records),
-    )
+    advice = (standing.same_dropouts(records), standing.never_tried(found.by_wrapper))
     yield from filter(None, advice)
     if len(records.backends) > 1:  # One seed gives other numbers there.
         yield f"Run on several backends: {', then '.join(records.backends)}."

@@ -81,7 +81,7 @@ def untried_lines(oracle: OptunaOracle) -> list[str]:
     limit, waiting = oracle.max_trials, len(oracle.points_to_try())
     twin = int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
     needed = len(oracle.trials) + waiting + twin
-    if not waiting or needed <= limit:
+    if not waiting or limit is None or needed <= limit:
         return []
     what = "the first configurations, with each wrapper once, and the twin of the best one"
     return [f"max_trials={limit} may be too small: {what} take up to {needed} trials."]

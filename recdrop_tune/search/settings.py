@@ -47,6 +47,7 @@ from recdrop_tune.errors import (
 )
 from recdrop_tune.files import as_folders
 from recdrop_tune.problems import explain
+from recdrop_tune.standing import MIN_GAIN
 
 EXPERIMENT = "recdrop-tune"
 """The default MLflow experiment."""
@@ -274,6 +275,8 @@ class Optuna:
             values. None is tried twice.
         warm_start: Project folder of an earlier search with the same data, model and objective, or several.
             The sampler learns from their complete trials whose values lie in the space of this search.
+        min_gain: The gain that is worth another trial, for `max_trials=None`: a part of the best loss, or of
+            the error rate, 1 - value, if the objective is maximized.
 
     Raises:
         InvalidArgumentError: A value is invalid; when the search begins, a configuration is not in its space
@@ -290,6 +293,7 @@ class Optuna:
     storage: StrictStr | Storage | None = None
     try_first: Several[dict[str, Any]] = ()
     warm_start: Annotated[Any, PlainValidator(_folders)] = ()
+    min_gain: Annotated[Number, Field(gt=0, lt=1)] = MIN_GAIN
 
 
 @settings_class
@@ -502,7 +506,7 @@ class SearchConfig:
     model: Annotated[Any, PlainValidator(_task)] = field(default_factory=Task)
     space: Any = None
     objective: Annotated[Goal, PlainValidator(_goal)] = Goal("val_loss")
-    max_trials: Count = 20
+    max_trials: Count | None = 20
     epochs: Count = 20
     batch_size: Count = 32
     timeout: Seconds | None = None

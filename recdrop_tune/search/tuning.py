@@ -49,7 +49,7 @@ def tune(
     *,
     space: object = None,
     objective: Any = "val_loss",
-    max_trials: int = 20,
+    max_trials: int | None = 20,
     epochs: int = 20,
     batch_size: int = 32,
     timeout: float | None = None,
@@ -85,7 +85,9 @@ def tune(
             model its keys about dropout apply. A function or a hypermodel has its own space.
         objective: The metric to optimize: its name, `{"name": "val_f1", "direction": "max"}` or a
             `keras_tuner.Objective`. Every model has the metric `ms_per_step`.
-        max_trials: The most trials to run, including the twin of the best one.
+        max_trials: The most trials to run, including the twin of the best one. With None, the search ends by
+            itself, when another trial is expected to gain less than a hundredth of the objective; see
+            `OptunaOracle`.
         epochs: Epochs per trial.
         batch_size: Samples per batch, for arrays.
         timeout: Seconds after which no trial starts, except for the twin of the best configuration.

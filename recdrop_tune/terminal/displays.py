@@ -93,8 +93,8 @@ class Progress:
                 self._print(status.round_words(records, event), "bold")
             case events.ConfirmationEnded():
                 self._print_confirmation(event)
-            case events.NoMoreTrials():
-                self._print(status.no_more_words(records) or "", "yellow")
+            case events.NoMoreTrials() if (words := status.no_more_words(records)) is not None:
+                self._print(words, "yellow")
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
                 again = f"; trial {record.number} is run again" if record and event.again else ""
@@ -200,7 +200,7 @@ class LiveDisplay:
         left = status.seconds_left(records, time.time(), self._workers)
         states = "  ".join(f"{number} {state}" for state, number in counts.items())
         ending = f"{status.duration(left)} left" if left else ""
-        bar = ProgressBar(total=max(total, 1), completed=done, width=24)
+        bar = ProgressBar(total=total or None, completed=done, width=24)
         row = Table.grid(padding=(0, 1))
         row.add_row(_text(words, "bold"), bar, _text(states), _text(ending, "cyan"))
         return row

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from recdrop_tune import standing
 from recdrop_tune.events import (
     CONFIRMATION,
+    CONVERGED,
+    MAX_TRIALS,
     STOPPED,
+    TIMEOUT,
     ConfirmationStarted,
     EpochEnded,
 )
@@ -163,14 +166,20 @@ def gain_words(records: Records) -> str | None:
 
 
 def no_more_words(records: Records) -> str | None:
-    """Writes why a search ended before `max_trials`; returns `None` if it did not."""
+    """Writes why a search starts no more trials, and whether more pay; `None` if nothing is worth saying."""
     early, search = records.no_more, records.search
     if early is None or search is None:
         return None
     most = "" if search.max_trials is None else f" of at most {search.max_trials}"
     number = f"{len(records.trials)}{most} trials"
-    if early.reason == STOPPED:
-        return f"Stopped by request after {number}."
+    reasons = {
+        STOPPED: f"Stopped by request after {number}.",
+        TIMEOUT: f"The time was over after {number}.",
+        CONVERGED: f"Ended by itself after {number}.",
+        MAX_TRIALS: "",
+    }
+    if early.reason in reasons:
+        return " ".join(filter(None, [reasons[early.reason], _more_words(records)])) or None
     if early.tried != early.configurations:
         return (
             f"The tuner found no further configuration after {number}: it has tried {early.tried} of "
@@ -180,6 +189,17 @@ def no_more_words(records: Records) -> str | None:
         f"The search space is exhausted after {number}: all {early.configurations} configurations "
         "were tried."
     )
+
+
+def _more_words(records: Records) -> str:
+    """Writes whether more trials pay, if that is known."""
+    gain = records.no_more.gain if records.no_more else None
+    if gain is None:
+        return ""
+    # Not the number itself, which is wrong by a factor of up to four (docs/search-efficiency.md).
+    verb, than = ("hardly pay", "less") if gain < standing.MIN_GAIN else ("pay", "more")
+    of = f"1 - {records.objective}" if records.direction == "max" else records.objective
+    return f"More trials {verb}: five are expected to gain {than} than 1 % of {of}."
 
 
 def dropout_words(hyperparameters: Mapping[str, object]) -> str:

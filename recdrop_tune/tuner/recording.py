@@ -107,6 +107,7 @@ def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
     if isinstance(oracle, OptunaOracle):
         parts = {"sampler": oracle.sampler, "pruner": oracle.pruner}
         found |= {k: v if isinstance(v, str) else type(v).__name__ for k, v in parts.items()}
+        found |= {"min_gain": oracle.min_gain} if oracle.max_trials is None else {}
     if (executions := getattr(tuner, "executions_per_trial", 1)) > 1:
         found["executions_per_trial"] = executions
     if (cv := getattr(tuner, "cv", None)) is not None:

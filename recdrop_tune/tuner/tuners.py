@@ -59,6 +59,7 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         storage=settings.storage,
         warm_start=settings.warm_start,
         twin_last=not config.confirm,  # A confirmation trains other twins.
+        min_gain=settings.min_gain,
         timeout=config.timeout,
         seed=config.seed,
     )

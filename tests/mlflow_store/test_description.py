@@ -7,7 +7,14 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import EXHAUSTED, STOPPED, NoMoreTrials, ResultSaved
+from recdrop_tune.events import (
+    CONVERGED,
+    EXHAUSTED,
+    STOPPED,
+    TIMEOUT,
+    NoMoreTrials,
+    ResultSaved,
+)
 from recdrop_tune.mlflow_store.description import (
     EXPERIMENT,
     NOTE,
@@ -140,6 +147,12 @@ def test_an_experiment_is_described_by_who_creates_it(sender, uri):
     ("about", "early", "words"),
     [
         ({"resume_hint": HINT}, None, f", with a larger `max_trials`: `{HINT}`"),
+        (
+            {"resume_hint": HINT},
+            NoMoreTrials(reason=CONVERGED),
+            f", with a larger `max_trials`: `{HINT}`",
+        ),
+        ({"resume_hint": HINT}, NoMoreTrials(reason=TIMEOUT), f": `{HINT}`"),
         ({"resume_hint": HINT}, NoMoreTrials(reason=STOPPED), f": `{HINT}`"),
         ({"resume_hint": HINT}, NoMoreTrials(reason=EXHAUSTED, configurations=1, tried=1), None),
         # Markdown decodes nothing in code.

@@ -125,7 +125,7 @@ def test_the_journal_has_every_event(tracked):
     events = Journal(f"{tuner.project_dir}/events.jsonl").read()
     kinds = [type(event).__name__ for event in events]
     trial = ["TrialStarted", "ModelBuilt", "EpochEnded", "EpochEnded", "TrialEnded"]
-    assert kinds == ["SearchStarted", *trial * 3, "SearchEnded"]
+    assert kinds == ["SearchStarted", *trial * 3, "NoMoreTrials", "SearchEnded"]
     assert [event.time for event in events] == sorted(event.time for event in events)
     assert Records(events).to_csv() == tracking.records.to_csv()
     # A training after the search is not a part of it.

@@ -1,4 +1,4 @@
-"""Searches that are asked to stop, and searches that end because their space is exhausted."""
+"""Searches that are asked to stop, that end by themselves, and whose space is exhausted."""
 
 import os
 import threading
@@ -7,7 +7,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
+    CONVERGED,
+    MAX_TRIALS,
     STOPPED,
     ConfirmationStarted,
     EpochEnded,
@@ -83,7 +86,7 @@ def test_in_the_confirmation(options):
     given = {**options, "max_trials": 2, "confirm": rdt.Confirm(1, seeds=3, max_seeds=3)}
     ended = rdt.tune(data(), data(), Asking(folder, at=3), **given)
     assert len(ended.search.records.confirmations) == 1
-    assert [each.reason for each in events_of(folder, NoMoreTrials)] == [STOPPED]
+    assert [each.reason for each in events_of(folder, NoMoreTrials)] == [MAX_TRIALS, STOPPED]
 
 
 def test_an_old_request_does_not_stop_a_new_search(options):
@@ -126,10 +129,51 @@ SMALL = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "ra
 def test_a_space_that_is_exhausted(options, capsys):
     given = {**options, "epochs": 1, "space": SMALL}
     ended = rdt.tune(data(), data(), **{**given, "max_trials": 3})
-    assert events_of(options["directory"], NoMoreTrials) == []  # It has reached its limit.
+    (limit,) = events_of(options["directory"], NoMoreTrials)
+    assert (limit.reason, limit.gain) == (MAX_TRIALS, None)
     assert "is exhausted" not in ended.summary()
     ended = rdt.tune(data(), data(), **{**given, "max_trials": 8})
     words = "The search space is exhausted after 3 of at most 8 trials: all 3 configurations were tried."
     assert capsys.readouterr().out.splitlines()[-1] == words
     assert words in ended.summary()
     assert words in (options["directory"] / "result" / "summary.md").read_text()
+
+
+class Alike(Failing):
+    """All configurations are as good as each other."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        return {"val_loss": 0.5}
+
+
+def test_a_search_ends_by_itself(options, planted_uri, capsys):
+    folder, given = options["directory"], {**options, "max_trials": None}
+    ended = rdt.tune(data(), data(), Alike(), **given)
+    (why,) = events_of(folder, NoMoreTrials)
+    assert (why.reason, why.gain) == (CONVERGED, pytest.approx(0, abs=1e-9))
+    pay = "More trials hardly pay: five are expected to gain less than 1 % of val_loss."
+    words = f"Ended by itself after {len(ended.trials)} trials. {pay}"
+    assert capsys.readouterr().out.splitlines()[-1] == words
+    assert words in ended.summary()
+    assert words in (folder / "result" / "summary.md").read_text()
+    assert words in (folder / "result" / "report.html").read_text()
+    assert words in rdt.TuneResult.load(folder).summary()
+    client = MlflowClient(planted_uri)
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("stopped").experiment_id],
+        f"tags.`recdrop.kind` = 'search' and tags.`recdrop.search_id` = '{ended.search.last.search_id}'",
+    )
+    assert (run.data.tags["recdrop.state"], run.data.params["min_gain"]) == (CONVERGED, "0.01")
+    again = rdt.tune(data(), data(), Alike(), **given)
+    assert len(again.trials) == len(ended.trials) >= 8
+    more = {**given, "max_trials": len(ended.trials) + 1}
+    ended = rdt.tune(data(), data(), Alike(), **more)
+    assert len(ended.trials) == more["max_trials"]
+    assert ended.summary().count(pay) == 1
+    assert "Ended by itself" not in ended.summary()
+
+
+def test_other_tuners_need_a_number_of_trials(options):
+    given = {**options, "max_trials": None, "tuner": "random"}
+    with pytest.raises(InvalidArgumentError, match=r"max_trials.*default sampler"):
+        rdt.tune(data(), data(), Alike(), **given)
