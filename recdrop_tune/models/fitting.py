@@ -40,6 +40,9 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       that this package compiled: its hypermodels, `ExistingModel`, and `dropout_model` of a compiled model.
       `model.stop_training` takes effect after a call. A callback that compiles such a model in training has
       to pass its `steps_per_execution` on.
+    - Validation arrays are evaluated in large batches of one size, for which JAX compiles one program instead
+      of two, unless `validation_batch_size` is given. Only where this changes scores by rounding alone: for
+      functional and `Sequential` models of known layers, losses and metrics without masked targets.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
     functional or `Sequential` model with one output, without `sample_weight` and without a mask over the
@@ -72,7 +75,7 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     given = with_held_out(given)
     if keras.backend.backend() != "torch":
         _choose_steps(model, given)
-    given = with_training_batches(with_validation_batches(given))
+    given = with_training_batches(with_validation_batches(model, given))
     return model.fit(**given)
 
 

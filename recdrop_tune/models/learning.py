@@ -84,7 +84,7 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     reduction = getattr(loss, "reduction", "mean")  # Keras takes the mean of a function.
     if reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
         return None
-    if steps and (_masks(model) or not _is_of_each_step(loss)):
+    if steps and (masks_targets(model) or not is_of_each_step(loss)):
         return None
     samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
     # In Keras 3.16 only the configuration has it.
@@ -111,7 +111,7 @@ def _agree(shape: tuple[Any, ...], form: tuple[Any, ...]) -> bool:
     )
 
 
-def _is_of_each_step(loss: Any) -> bool:
+def is_of_each_step(loss: Any) -> bool:
     """Returns whether a loss certainly has a value for each step, as most of Keras's do."""
     made = loss if hasattr(loss, "__name__") else type(loss)
     return made.__module__.startswith("keras.") and not is_of_whole_sequences(loss)
@@ -123,7 +123,7 @@ def is_of_whole_sequences(loss: Any) -> bool:
     return made.__name__.lower() in ("ctc", "circle", "dice", "tversky")
 
 
-def _masks(model: Any) -> bool:
+def masks_targets(model: Any) -> bool:
     """Returns whether a mask can reach the loss, which then averages over unmasked steps."""
     outputs = getattr(model, "outputs", None) or ()
     if any(mask_of(output) is not None for output in outputs):

@@ -97,7 +97,7 @@ class Data:
             arguments["shuffle"] = False  # Keras warns that it cannot shuffle other datasets.
         if validation is not None:
             arguments["validation_data"] = validation
-        if isinstance(validation, tuple):
+        if isinstance(validation, tuple) and not isinstance(train, tuple):
             arguments["validation_batch_size"] = batch_size
         return arguments
 

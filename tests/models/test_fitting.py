@@ -91,7 +91,7 @@ QUICK = ("plain", "large", "weights", "a split")
     "form", [pytest.param(form, marks=() if form in QUICK else pytest.mark.heavy) for form in FORMS]
 )
 def test_the_numbers_are_those_of_keras(form, monkeypatch):
-    given = {"batch_size": 4, "epochs": 2, "verbose": 0} | FORMS[form]
+    given = {"batch_size": 4, "validation_batch_size": 4, "epochs": 2, "verbose": 0} | FORMS[form]
     if form == "large":
         monkeypatch.setattr("recdrop_tune.models.training_batches.MOST_BYTES", X.nbytes)
     inputs = len(given["x"]) if isinstance(given["x"], list | dict) else 1

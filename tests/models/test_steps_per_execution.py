@@ -53,7 +53,12 @@ def test_the_numbers_do_not_depend_on_the_steps_of_a_call():
     histories, ends = [], []
     for fit in (keras.Model.fit, models.fit):
         model, calls = compiled(make=recurrent), Calls()
-        given = {**GIVEN, "validation_data": (X, Y), "callbacks": [calls]}
+        given = {
+            **GIVEN,
+            "validation_data": (X, Y),
+            "validation_batch_size": 4,
+            "callbacks": [calls],
+        }
         histories.append(fit(model, X, Y, **given).history)
         ends.append(calls.ends)
     assert histories[0] == histories[1]
