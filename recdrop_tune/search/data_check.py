@@ -210,8 +210,8 @@ def _telling_batch(part: Any, size: int | None) -> Any:
         flat = y.reshape(len(y), -1)
         rows.append(np.array([flat.min(axis=1).argmin(), flat.max(axis=1).argmax()]))
     chosen = np.unique(np.concatenate(rows))
-    if size is not None:
-        chosen = np.resize(chosen, size)
+    # JAX compiles each op anew for another number of samples.
+    chosen = np.resize(chosen, size or max(4, len(chosen)))
     batch = keras.tree.map_structure(lambda each: _rows(each, chosen), part)
     return batch + (None,) * (3 - len(part))
 

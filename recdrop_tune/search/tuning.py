@@ -14,6 +14,7 @@ from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import invalid_argument, warn_caller
 from recdrop_tune.files import RUNS
 from recdrop_tune.hypermodels import has_own_fit, task_in_words
+from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.data import Data
@@ -156,7 +157,8 @@ def run_search(
     )
     if not has_own_fit(hypermodel) and not any(map(may_report, training.callbacks)):
         _warn_of_training_metric(goal.name, validation, training)
-    check_hypermodel_data(hypermodel, made, config.batch_size, training.fit, data.padding)
+    with compilations_kept(training.compilation_cache):
+        check_hypermodel_data(hypermodel, made, config.batch_size, training.fit, data.padding)
     if task is not None and config.verbose:
         x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)

@@ -1,5 +1,7 @@
 """Searches on Keras's jax and torch backends."""
 
+from importlib import import_module
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.search.data import Data
+from recdrop_tune.search.data_check import check_data
 from tests.backend_search import SPACE, data, make_tuner
 
 pytestmark = pytest.mark.backends
@@ -40,6 +43,8 @@ def uri(tmp_path_factory):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, uri):
     """A confirmed search of two trials, resumed with a third: its first trials, and its result."""
+    if BACKEND == "jax":
+        import_module("jax").clear_caches()  # What other tests compiled would not be kept.
     folder = tmp_path_factory.mktemp("searches") / "first"
     training = rdt.Training(compilation_cache=folder.parent / "compiled")
     given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri, "training": training}
@@ -67,6 +72,27 @@ def test_a_search_is_confirmed_and_resumes(searched):
     np.testing.assert_allclose(*predicted, rtol=1e-5)
 
 
+@on_jax("JAX alone keeps what it compiles")
+def test_a_search_finds_all_that_an_earlier_one_has_compiled(searched, tmp_path, uri):
+    import jax
+
+    noted = []
+
+    def note(event, *_, **__):
+        noted.append(event)
+
+    jax.clear_caches()  # As in another process.
+    jax.monitoring.register_event_listener(note)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    training = rdt.Training(compilation_cache=searched[1].directory.parent / "compiled")
+    given = {**SMALL, "directory": tmp_path / "second", "tracking": uri, "training": training}
+    rdt.tune(TRAIN, VALIDATION, max_trials=2, epochs=2, **given)
+    jax.monitoring.unregister_event_listener(note)
+    jax.monitoring.unregister_event_duration_listener(note)
+    programs = noted.count("/jax/core/compile/backend_compile_duration")
+    assert noted.count("/jax/compilation_cache/cache_hits") == programs > 0
+
+
 @on_jax("the other backends raise an error themselves")
 def test_labels_in_tensors_are_looked_at(tmp_path, uri):
     """Jax trains with a label that the model has no output for, and says nothing."""
@@ -76,6 +102,28 @@ def test_labels_in_tensors_are_looked_at(tmp_path, uri):
     model.compile("adam", loss)
     with pytest.raises(InvalidArgumentError, match=r"labels 0 \.\.\. 1.*'labels 1 \.\.\. 2'"):
         rdt.tune((x, y + 1), VALIDATION, model, directory=tmp_path / "none", tracking=uri)
+
+
+@on_jax("JAX alone compiles each op")
+def test_the_second_part_of_the_data_is_looked_at_without_compiling():
+    """Both parts give as many samples, also if the first ones of one part are the extreme targets, too."""
+    import jax
+
+    compiled = []
+
+    def note(event, duration, **_):
+        compiled.append(event.endswith("/backend_compile_duration"))
+
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = TRAIN
+    first, other = np.argsort(y), np.argsort(y)[::-1]
+    alternating = np.stack([first[:4], other[:4]], axis=1).ravel()
+    check_data({"training": (x[first], y[first])}, model, 8, {})
+    jax.monitoring.register_event_duration_secs_listener(note)
+    check_data({"training": (x[alternating], y[alternating])}, model, 8, {})
+    jax.monitoring.unregister_event_duration_listener(note)
+    assert not any(compiled)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="torch is installed there alone")
