@@ -143,7 +143,7 @@ def replay(oracle, table, space, thresholds, note=None):
         table: What the trainings give.
         space: The space of the table.
         thresholds: Scores to reach.
-        note: Called with each trial, if given.
+        note: Called with each trial after its end, if given.
 
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
@@ -165,9 +165,9 @@ def replay(oracle, table, space, thresholds, note=None):
             spent, score = _run(oracle, trial, table.curve(sample))
             epochs += spent
             pruned += trial.status == "STOPPED"
+            oracle.end_trial(trial)
             if note is not None:
                 note(Replayed(sample, trial.status, spent, score))
-            oracle.end_trial(trial)
             for goal in thresholds if trial.status == "COMPLETED" else ():
                 if score <= goal:
                     found.setdefault(goal, (epochs, len(oracle.trials), pruned))
@@ -235,9 +235,9 @@ def measure(name, draw, space, seeds, trials):
 
 
 def measure_ends(name, draw, space, seeds, trials):
-    """Replays searches until they end by themselves; returns what they spent and found, as means.
+    """Replays searches to their end; returns what they spent and found, as means.
 
-    The arguments are those of `measure`.
+    The arguments are those of `measure`; without `trials`, a search decides by itself when it is done.
     """
     found = []
     for turn in range(seeds):
@@ -247,14 +247,58 @@ def measure_ends(name, draw, space, seeds, trials):
         scores = [each.score for each in done if each.status == "COMPLETED"]
         place = np.mean(table.scores < min(scores))
         worse = min(scores) / table.scores.min() - 1
-        found.append((sum(each.epochs for each in done), len(scores), place, worse))
-    epochs, complete, place, worse = np.mean(found, axis=0).tolist()
+        epochs = sum(each.epochs for each in done)
+        found.append((epochs, len(scores), place, worse, len(done)))
+    epochs, complete, place, worse, begun = np.mean(found, axis=0).tolist()
     row = {"tuner": name, "seeds": seeds, "max_trials": trials, "epochs": round(epochs)}
     return row | {
+        "trials": round(begun, 1),
+        "trials_80": np.quantile(np.array(found)[:, -1], (0.1, 0.9)).round().tolist(),
         "complete": round(complete, 1),
         "place": round(place, 4),
         "worse": round(worse, 3),
     }
+
+
+PROMISES = (0.005, 0.01, 0.02, 0.05, 0.1)
+"""The bounds between which promised gains are compared with what the next trials gain."""
+
+
+def measure_promises(draw, space, seeds, trials, ahead=5):
+    """Compares what another trial is expected to gain with what the next ones gain; returns means.
+
+    Args:
+        draw: Returns the table of a search by its number.
+        space: The space of the tables.
+        seeds: Number of searches.
+        trials: The trials of each.
+        ahead: How many trials count as the next ones.
+    """
+    rows = []
+    for turn in range(seeds):
+        table, promised, best = draw(turn), [], []
+        oracle = ours(trials, table.epochs, far_seed(turn))
+
+        def note(part, oracle=oracle, promised=promised, best=best):
+            promised.append(oracle.expected_gain())
+            score = part.score if part.status == "COMPLETED" else np.inf
+            best.append(min([score, *best[-1:]]))
+
+        replay(oracle, table, space, [-np.inf], note)
+        pairs = zip(promised, best, best[ahead:], strict=False)
+        rows += [(gain, 1 - then / now) for gain, now, then in pairs if gain is not None]
+    gains, true = np.array(rows).T
+    places = np.digitize(gains, PROMISES)
+    return [
+        {
+            "up to": bound,
+            "number": int((places == place).sum()),
+            "promised": round(float(gains[places == place].mean()), 4),
+            "gained": round(float(true[places == place].mean()), 4),
+        }
+        for place, bound in enumerate((*PROMISES, None))
+        if (places == place).any()
+    ]
 
 
 def _summary(spent):

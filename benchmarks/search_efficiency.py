@@ -3,7 +3,7 @@
     python benchmarks/search_efficiency.py table      # trains the tables, once: some minutes on JAX
     python benchmarks/search_efficiency.py replay     # Keras Tuner's searches and ours on it
     python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
-    python benchmarks/search_efficiency.py ends       # what searches have found when they end by themselves
+    python benchmarks/search_efficiency.py ends       # what searches have found at their end, and promise
     python benchmarks/search_efficiency.py peers      # SMAC3, Optuna's TPE with Hyperband, ASHA, PASHA
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
     python benchmarks/search_efficiency.py page       # puts the medians into docs/search-efficiency.md
@@ -89,16 +89,21 @@ def keep(arguments, table, row=None, **more):
 
 
 def run_ends(arguments, problem, table, draw):
-    """Replays searches of some trials to their end; prints and writes the rows."""
+    """Replays searches that end by themselves, or after some trials; prints and writes the rows.
+
+    And what the sampler promises, against what the next five trials gain.
+    """
     import _replay
 
     rows = []
-    for trials in (20, 40, 80):
+    for trials in (None, 20, 40, 80):
         rows.append(
             _replay.measure_ends("recdrop-tune", draw, problem.space, arguments.seeds, trials)
         )
         print(rows[-1], flush=True)
-    keep(arguments, table, ends=rows)
+    promises = _replay.measure_promises(draw, problem.space, arguments.seeds, trials=40)
+    print(*promises, sep="\n")
+    keep(arguments, table, ends=rows, promises=promises)
 
 
 def compare(arguments):
@@ -143,7 +148,31 @@ def ends(held):
     lines = [f"| | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
     for row in zip(*problems.values(), strict=True):
         cells = [f"{each['epochs']}: {100 * each['worse']:.1f} %" for each in row]
-        lines.append(f"| {row[0]['max_trials']} trials | {' | '.join(cells)} |")
+        name = f"{row[0]['max_trials']} trials"
+        if row[0]["max_trials"] is None:
+            name = "`max_trials=None`"
+            cells = [
+                f"{cell} ({each['trials']:.0f} trials)"
+                for cell, each in zip(cells, row, strict=True)
+            ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def promises(held):
+    """Writes a table in Markdown: what five more trials gain, by what one more was expected to gain."""
+    problems = {
+        name: {each["up to"]: each["gained"] for each in held[name]["promises"]}
+        for name in _problems.PROBLEMS
+        if "promises" in held.get(name, {})
+    }
+    bounds = sorted({bound for each in problems.values() for bound in each}, key=_number)
+    lines = [f"| expected | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
+    for low, high in zip([None, *bounds], bounds, strict=False):
+        parts = [f"{100 * bound:g} %" for bound in (low, high) if bound is not None]
+        words = ("below " if low is None else "above " if high is None else "") + " to ".join(parts)
+        cells = [f"{100 * each[high]:.1f} %" if high in each else "" for each in problems.values()]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -180,7 +209,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.what == "page":
         held = json.loads(arguments.out.read_text())
-        tables = {"efficiency": medians(held), "ends": ends(held)}
+        tables = {"efficiency": medians(held), "ends": ends(held), "promises": promises(held)}
         print(*tables.values(), sep="\n\n")
         _page.fill(PAGE if arguments.out == RESULTS else None, tables)
         return

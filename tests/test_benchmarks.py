@@ -157,13 +157,20 @@ def test_search_efficiency(part, run_here):
 
 def test_what_searches_have_found_at_their_end(run_here):
     _, held = run_here("search_efficiency.py", "ends --seeds 1")
+    own, *_ = held["digits"]["ends"]
+    assert own["max_trials"] is None
+    assert 8 <= own["trials"] < 60
     for row in held["digits"]["ends"]:
-        assert 5 <= row["complete"] <= row["max_trials"]
-        assert 5 * 40 <= row["epochs"] < row["max_trials"] * 40
+        assert 5 <= row["complete"] <= row["trials"] <= (row["max_trials"] or 200)
+        assert 5 * 40 <= row["epochs"] < row["trials"] * 40
         assert 0 <= row["place"] < 0.2
         assert 0 <= row["worse"] < 0.3
+    small, *_ = held["digits"]["promises"]
+    assert 0 <= small["promised"] < small["up to"] == 0.005
     page, _ = run_here("search_efficiency.py", "page")
     assert "| 80 trials |" in page
+    assert "| `max_trials=None` |" in page
+    assert "| below 0.5 % |" in page
 
 
 @pytest.mark.heavy
