@@ -12,9 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from recdrop_tune.events import (
+    CONVERGED,
+    MAX_TRIALS,
+    TIMEOUT,
     ConfirmationEnded,
     ConfirmationStarted,
     EpochEnded,
+    NoMoreTrials,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -103,6 +107,25 @@ def test_what_is_shown(monkeypatch):
     assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 1"
     assert lines[3] == "gain 0.1250 over the same without dropout, so far"
     assert lines[4] == "now  trial 3  none  epoch 12/30  loss 0.2500  val_loss 0.7500"
+
+
+def test_a_search_that_ends_by_itself_shows_no_total_and_why_it_ended():
+    own = started("max", max_trials=None), *FIRST[1:]
+    assert "1 trials" in drawn(*own)
+    assert "left" not in drawn(*own)
+    assert printed(*own) == ["trial 0  none  val_loss 0.5000  best so far  9.0 s"]
+    gains = {
+        0.02: "pay: five are expected to gain more",
+        0.005: "hardly pay: five are expected to gain less",
+    }
+    for gain, words in gains.items():
+        (line,) = printed(*own, NoMoreTrials(reason=CONVERGED, gain=gain))
+        assert (
+            line == f"Ended by itself after 1 trials. More trials {words} than 1 % of 1 - val_loss."
+        )
+    (line,) = printed(*own, NoMoreTrials(reason=TIMEOUT))
+    assert line == "The time was over after 1 trials."
+    assert printed(*own, NoMoreTrials(reason=MAX_TRIALS)) == []
 
 
 RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
