@@ -79,7 +79,7 @@ def test_errors_name_what_is_wrong_with_the_data(x, y, text):
         inferred((x, y))
 
 
-def test_a_search_for_the_dropout_of_a_language_model(tmp_path, new_store, eagerly):
+def test_a_search_for_the_dropout_of_a_language_model(tmp_path, eagerly):
     space = {
         "units": 4,
         "layers": 1,
@@ -92,7 +92,7 @@ def test_a_search_for_the_dropout_of_a_language_model(tmp_path, new_store, eager
     }
     data = rdt.LanguageModel.shift(TOKENS)
     options = {"tuner": "random", "max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}
-    options |= {"directory": tmp_path / "search", "tracking": rdt.MLflow(uri=new_store(tmp_path))}
+    options |= {"directory": tmp_path / "search", "tracking": None}
     trials = rdt.tune(data, data, space=space, **options).trials
     assert set(trials["state"]) == {"COMPLETE"}
     dropped = trials["wrapper"] == "recurrent"

@@ -200,14 +200,14 @@ def test_scheduled_takes_a_hypermodel_or_a_function():
 
 
 @pytest.fixture
-def options(tmp_path, new_store):
+def options(tmp_path):
     return {
         "epochs": EPOCHS,
         "verbose": 0,
         "seed": 0,
         "training": rdt.Training(callbacks=[Rates()]),
         "directory": tmp_path / "project",
-        "tracking": rdt.MLflow(uri=new_store(tmp_path)),
+        "tracking": None,
     }
 
 

@@ -131,10 +131,10 @@ def test_a_dropout_with_two_names_is_tried_once(tmp_path, sampler):
     assert tried_of_all(resumed.oracle) == exhausted(resumed.oracle) == (5, 5)
 
 
-def test_the_records_have_the_other_names(tmp_path, planted_uri):
+def test_the_records_have_the_other_names(tmp_path):
     space = {"wrapper": ["none", "recurrent", "time_distributed"], "placement": ["input"]}
     tuner = make(tmp_path, classifier(**space))
-    with track(tuner, experiment="other names", tracking_uri=planted_uri) as tracking:
+    with track(tuner) as tracking:
         tuner.search()
     records = tracking.records
     assert len(records.trials) == 3

@@ -25,7 +25,7 @@ SPACE = {
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory, new_store, running_eagerly):
+def result(tmp_path_factory, running_eagerly):
     folder = tmp_path_factory.mktemp("trained")
     with running_eagerly():
         return tune(
@@ -36,7 +36,7 @@ def result(tmp_path_factory, new_store, running_eagerly):
             epochs=2,
             seed=0,
             verbose=0,
-            tracking=rdt.MLflow(uri=new_store(folder)),
+            tracking=None,
             directory=folder / "p",
             training=rdt.Training(keep_checkpoints=2),
         )
@@ -85,7 +85,7 @@ def test_a_loaded_result_has_the_best_one(result, copied):
         rdt.TuneResult.load(copied.directory).model_of(first)
 
 
-def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_store):
+def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path):
     words, scaled = keras.layers.StringLookup(), keras.layers.Normalization()
     words.adapt(np.array(["bad", "fine", "good"]))
     scaled.adapt(100 + 7 * X)
@@ -102,7 +102,7 @@ def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_
         max_trials=1,
         epochs=1,
         verbose=0,
-        tracking=rdt.MLflow(uri=new_store(tmp_path)),
+        tracking=None,
         directory=tmp_path / "p",
     )
     loaded = rdt.TuneResult.load(tmp_path / "p").best_model()

@@ -54,14 +54,11 @@ def build_named(hp):
 
 
 @pytest.fixture(scope="module")
-def named(planted_uri, tmp_path_factory, running_eagerly):
-    options = {"max_trials": 5, "epochs": 1, "seed": 1, "verbose": 0}
-    places = {
-        "directory": tmp_path_factory.mktemp("named"),
-        "tracking": rdt.MLflow(uri=planted_uri),
-    }
+def named(tmp_path_factory, running_eagerly):
+    options = {"max_trials": 5, "epochs": 1, "seed": 1, "verbose": 0, "tracking": None}
+    folder = tmp_path_factory.mktemp("named")
     with running_eagerly():
-        return tune(data(), data(), model=build_named, **places, **options)
+        return tune(data(), data(), model=build_named, directory=folder, **options)
 
 
 @pytest.mark.heavy
@@ -89,7 +86,7 @@ def test_hyperparameters_named_like_columns(named):
 
 
 @pytest.mark.heavy
-def test_failed_trials_are_rows_too(tmp_path, planted_uri):
+def test_failed_trials_are_rows_too(tmp_path):
     def search(max_trials):
         return tune(
             data(),
@@ -100,7 +97,7 @@ def test_failed_trials_are_rows_too(tmp_path, planted_uri):
             seed=3,
             verbose=0,
             directory=tmp_path / "p",
-            tracking=rdt.MLflow(uri=planted_uri),
+            tracking=None,
         )
 
     result = search(3)
@@ -118,9 +115,9 @@ class Exploded(Planted):
         return {name: 1e30 * value for name, value in super().metrics(hp, epoch).items()}
 
 
-def test_large_scores_have_an_exponent_everywhere(tmp_path, planted_uri):
+def test_large_scores_have_an_exponent_everywhere(tmp_path):
     oracle = OptunaOracle("val_loss", 4, seed=0, try_first=[{"wrapper": "none"}])
-    result = planted_result(oracle, tmp_path, planted_uri, Exploded(failing=None))
+    result = planted_result(oracle, tmp_path, hypermodel=Exploded(failing=None))
     for text in (result.summary(), description(result), page(result)):
         assert "e+29" in text
         assert not re.search(r"\d{20}\.", text)

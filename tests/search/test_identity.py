@@ -164,14 +164,13 @@ SPACE = {"units": 2, "wrapper": ["none", "native"], "rate": [0.1, 0.2], "placeme
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, new_store):
+def run(tmp_path_factory):
     """Runs a search in a folder of a name."""
     folder = tmp_path_factory.mktemp("searches")
-    store = rdt.MLflow(uri=new_store(folder))
 
     def search(name, **changed):
         options = {"model": build, "max_trials": 1, "epochs": 1, "verbose": 0, "seed": 0}
-        options |= {"tracking": store, "directory": folder / name, "validation": data()}
+        options |= {"tracking": None, "directory": folder / name, "validation": data()}
         return rdt.tune(data(), **{**options, **changed})
 
     return search

@@ -32,18 +32,13 @@ class Endless(keras.utils.PyDataset):
         return X[:8], LABELS[:8]
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory, new_store) -> str:
-    return new_store(tmp_path_factory.mktemp("mlflow"))
-
-
 @pytest.fixture
-def search(tmp_path, uri):
+def search(tmp_path):
     """A search of one trial."""
 
     def run(train, validation, model=None, **given):
         options = {"space": SPACE, "max_trials": 1, "epochs": 2, "seed": 0, "verbose": 0}
-        options |= {"directory": tmp_path / "search", "tracking": rdt.MLflow(uri=uri)}
+        options |= {"directory": tmp_path / "search", "tracking": None}
         return rdt.tune(train, validation, model, **options | given)
 
     return run

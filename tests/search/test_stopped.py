@@ -42,13 +42,13 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture
-def options(tmp_path, planted_uri):
+def options(tmp_path):
     return {
         "max_trials": 4,
         "epochs": 2,
         "seed": 0,
         "verbose": 1,
-        "tracking": rdt.MLflow("stopped", uri=planted_uri),
+        "tracking": None,
         "directory": tmp_path / "p",
     }
 
@@ -59,6 +59,7 @@ def events_of(folder, kind):
 
 def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     folder = options["directory"]
+    options["tracking"] = rdt.MLflow("stopped", uri=planted_uri)
     ended = rdt.tune(data(), data(), Asking(folder), **options, confirm=1)
     assert list(ended.trials["state"]) == [TrialState.COMPLETE] * 2
     words = "Stopped by request after 2 of at most 4 trials."

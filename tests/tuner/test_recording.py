@@ -101,10 +101,10 @@ def test_a_search_by_optuna(tmp_path, planted_uri):
         assert record.seconds == pytest.approx(ended.time - record.started, abs=0.5)
 
 
-def test_tags_of_hyperband(tmp_path, planted_uri):
+def test_tags_of_hyperband(tmp_path):
     oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=2, factor=2, seed=0)
     tuner = PlantedTuner(oracle, Planted(failing=None), directory=tmp_path)
-    tracking = track(tuner, experiment="bands", tracking_uri=planted_uri)
+    tracking = track(tuner)
     tuner.search()
     started = events_of(tracking, TrialStarted)
     assert {event.tags["recdrop.bracket"] for event in started} == {"0", "1"}
