@@ -16,6 +16,8 @@ import sys
 import tomllib
 
 import pytest
+from sklearn import datasets
+from sklearn.utils import Bunch
 
 import recdrop_tune
 from recdrop_tune.cli import main
@@ -30,8 +32,10 @@ _SEARCHING = (
     "choose-a-dropout",
     "confirm",
     "existing-model",
+    "hypermodels",
     "index",
     "keras-tuner",
+    "mlflow",
     "optuna",
     "results",
     "resume-and-stop",
@@ -42,8 +46,11 @@ _SEARCHING = (
 HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
 """Pages that search, and take some ten seconds or more."""
 
-MOST = {"max_trials": 5, "epochs": 2}
+MOST = {"max_trials": 3, "epochs": 2}
 """The largest search of a page that is run as it stands; larger ones end here."""
+
+IMAGES = {"docs/search.md": 932}
+"""How many digits a page gets from scikit-learn; others train on 300 and validate on the 32 after them."""
 
 NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 3, "docs/search.md": 1}
 """How many blocks of a page are not run."""
@@ -55,9 +62,8 @@ def given():
     They are few, so that a search takes seconds: 32 images to train on, 16 each to validate and to test.
     """
     import keras
-    from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = datasets.load_digits(return_X_y=True)
     x = (images.reshape(-1, 8, 8) / 16.0).astype("float32")  # 8 rows, one a step, of 8 pixels
 
     def build(hp):
@@ -89,6 +95,7 @@ def by_page(*languages):
 )
 @by_page("python")
 def test_python_runs(page, tmp_path, monkeypatch, new_store, running_eagerly):
+    names = given()
     tune = recdrop_tune.tune
 
     @functools.wraps(tune)
@@ -98,9 +105,11 @@ def test_python_runs(page, tmp_path, monkeypatch, new_store, running_eagerly):
 
     if page != "docs/results.md":  # It compares the trials of a small model, and wants ten.
         monkeypatch.setattr(recdrop_tune, "tune", tune_briefly)
+    digits, number = datasets.load_digits(), IMAGES.get(page, 332)
+    few = Bunch(images=digits.images[:number], target=digits.target[:number])
+    monkeypatch.setattr(datasets, "load_digits", lambda: few)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
-    names = given()
     with running_eagerly() if page in HEAVY else contextlib.nullcontext():
         for block in blocks(page, "python"):
             if block.reason is None:
