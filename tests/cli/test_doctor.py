@@ -101,6 +101,10 @@ def test_databases_are_not_changed(tmp_path, planted_uri):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     MlflowClient(planted_uri).search_experiments()
     assert _doctor.mlflow(planted_uri).text.endswith(" answers")
+
+
+@pytest.mark.heavy
+def test_the_database_of_a_server_is_not_changed():
     with running_server() as url:
         assert _doctor.mlflow(url).level == "ok"
         engine = sqlalchemy.create_engine(url)

@@ -75,6 +75,7 @@ def test_what_is_no_number_is_none_for_charts_either(sent):
     assert [math.isnan(each.value) for each in others] == [True] * 3
 
 
+@pytest.mark.heavy
 def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
     """Neither in a file of the search, nor in MLflow, nor in anything that is printed."""
     monkeypatch.chdir(tmp_path)
