@@ -5,7 +5,6 @@ with them. At the start of a page that namespace holds what `given` makes. A blo
 why in a comment directly before it, `<!-- not run: it needs a cluster -->`, and is counted in `NOT_RUN`.
 """
 
-import contextlib
 import functools
 import itertools
 import os
@@ -32,7 +31,6 @@ _SEARCHING = (
     "choose-a-dropout",
     "confirm",
     "existing-model",
-    "hypermodels",
     "index",
     "keras-tuner",
     "mlflow",
@@ -110,7 +108,7 @@ def test_python_runs(page, tmp_path, monkeypatch, new_store, running_eagerly):
     monkeypatch.setattr(datasets, "load_digits", lambda: few)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
-    with running_eagerly() if page in HEAVY else contextlib.nullcontext():
+    with running_eagerly():
         for block in blocks(page, "python"):
             if block.reason is None:
                 run(block, names)
