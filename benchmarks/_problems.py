@@ -11,8 +11,7 @@ characters
         A language model of the help texts that ship with Python, character by character: 12,000 of them
         train, 6,000 validate.
 
-Defaults of this package were chosen by the digits; the others were held out. The first seed of the digits
-and of the vowels was trained on TensorFlow, everything else on JAX.
+Defaults of this package were chosen by the digits; the others were held out. All were trained on JAX.
 """
 
 from collections.abc import Callable
