@@ -10,6 +10,9 @@ mnist1d MNIST-1D, made by the package of that name: sequences of 40 steps with o
 characters
         A language model of the help texts that ship with Python, character by character: 12,000 of them
         train, 6,000 validate.
+wide    ItalyPowerDemand, which ships with aeon: the demand of 24 hours, of a day in winter or in summer. 67
+        train, 300 validate. The ranges go on to where training diverges, with 128 units from a learning rate
+        of 0.1 on.
 
 Defaults of this package were chosen by the digits; the others were held out. All were trained on JAX.
 """
@@ -63,6 +66,13 @@ def _mnist1d():
 
     (x, y), _ = DATA_SETS["mnist1d"].load()
     return (x[:1600], y[:1600]), (x[1600:3200], y[1600:3200])
+
+
+def _power():
+    from _published import DATA_SETS
+
+    train, (x, y) = DATA_SETS["power"].load()
+    return train, (x[:300], y[:300])
 
 
 def _characters():
@@ -136,6 +146,20 @@ PROBLEMS = {
         _language_model,
         _characters,
         batch=20,
+    ),
+    "wide": Problem(  # 240 configurations
+        _RESULTS / "search_efficiency_table_wide.csv",
+        {
+            "cell": "lstm",
+            "units": [4, 12, 40, 128],
+            "wrapper": ["none", "recurrent", "variational", "zoneout"],
+            "placement": "recurrent",
+            "rate": {"min": 0.1, "max": 0.5, "step": 0.2},
+            "learning_rate": [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3],
+        },
+        _classifier(2, (24, 1)),
+        _power,
+        batch=16,
     ),
     # Without data: its curves are drawn (`_prior.py`).
     "prior": Problem(

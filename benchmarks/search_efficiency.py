@@ -8,8 +8,8 @@
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
     python benchmarks/search_efficiency.py page       # puts the medians into docs/search-efficiency.md
 
-`--problem digits` (the default) is what the defaults of this package were chosen by; `vowels`, `mnist1d`
-and `characters` were held out: other data, cells and wrappers (see `_problems.py`). Their tables are
+`--problem digits` (the default) is what the defaults of this package were chosen by; `vowels`, `mnist1d`,
+`characters` and `wide` were held out: other data, cells and wrappers (see `_problems.py`). Their tables are
 committed: the validation loss of each epoch of every configuration of a space, on real data, trained with
 several seeds. Each replayed search draws one of them for each configuration, and reports these epochs
 instead of training. It ends when a completed trial has a score (best epoch) among the best 1 %, 2 % or 5 %
