@@ -30,6 +30,10 @@ _STREAM = 7
 # best (docs/which-dropout.md), so they would make a wrapper look worse than it is.
 _HIGHEST = 0.5
 
+# The first values of these come from above this part of their ranges. Dropout pays in models that are large
+# enough to overfit, and a low learning rate does not get far in some tens of epochs.
+_LOWEST = {"units": 1 / 2, "learning_rate": 1 / 3}
+
 
 def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]] = ()) -> None:
     """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
@@ -54,7 +58,8 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
     """Lists the configurations that a search tries first, in their order.
 
     The one without dropout has the middle value of everything. Each wrapper gets a rate from the lower half
-    of its range, and the placements take turns. All other values are spread over their ranges, so that the
+    of its range, and the placements take turns. `units` are spread over the upper half of their range,
+    `learning_rate` over the upper two thirds, and all other values over their whole ranges, so that the
     sampler learns about them too.
     """
     wrappers = [hp for hp in space if _is_searched(hp)]
@@ -117,7 +122,12 @@ class _Spread:
             # One value from each part of the range, in random order: a Latin hypercube.
             self._strata[hp.name] = self._random.permutation(self.turns)
         part = self._strata[hp.name][turn]
-        return plain(hp, hp.prob_to_value((part + self._random.uniform(0.0, 1.0)) / self.turns))
+        place = (part + self._random.uniform(0.0, 1.0)) / self.turns
+        if key in _LOWEST:
+            place = _LOWEST[key] + (1.0 - _LOWEST[key]) * place
+            if not hasattr(hp, "min_value"):  # A list can have any order.
+                return sorted(hp.values)[int(place * len(hp.values))]
+        return plain(hp, hp.prob_to_value(place))
 
 
 def _middle(hp: HyperParameter) -> Any:

@@ -53,6 +53,18 @@ def test_the_spread_depends_on_the_seed_alone(tmp_path):
     assert len(set(placements)) > 1
 
 
+def test_units_and_learning_rates_come_from_the_upper_part_of_their_ranges(tmp_path):
+    units, rates = [32, 4, 8, 16], set()
+    for seed in range(10):
+        space = {**SPACE, "units": units, "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True}}
+        oracle, _ = oracle_of(tmp_path, space, seed=seed, name=str(seed))
+        _, *dropping = first_points(oracle.hyperparameters.space, seed)
+        assert {point["units"] for point in dropping} == {16, 32}
+        rates |= {point["learning_rate"] for point in dropping}
+    assert 1e-3 <= min(rates) < 2e-3
+    assert 8e-2 < max(rates) <= 1e-1
+
+
 def test_each_layer_gets_all_its_wrappers(tmp_path):
     def build(hp):
         for layer, wrappers in (("a", ["none", "recurrent", "zoneout"]), ("b", ["none", "lambda"])):
