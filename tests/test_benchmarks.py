@@ -155,6 +155,7 @@ def test_search_efficiency(part, run_here):
     assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
 
 
+@pytest.mark.heavy
 def test_what_searches_have_found_at_their_end(run_here):
     _, held = run_here("search_efficiency.py", "ends --seeds 1")
     own, *_ = held["digits"]["ends"]

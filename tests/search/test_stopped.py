@@ -148,8 +148,8 @@ class Alike(Failing):
 
 
 def test_a_search_ends_by_itself(options, planted_uri, capsys):
-    folder, given = options["directory"], {**options, "max_trials": None}
-    ended = rdt.tune(data(), data(), Alike(), **given)
+    given = {**options, "max_trials": None, "tracking": rdt.MLflow("stopped", uri=planted_uri)}
+    folder, ended = options["directory"], rdt.tune(data(), data(), Alike(), **given)
     (why,) = events_of(folder, NoMoreTrials)
     assert (why.reason, why.gain) == (CONVERGED, pytest.approx(0, abs=1e-9))
     pay = "More trials hardly pay: five are expected to gain less than 1 % of val_loss."
