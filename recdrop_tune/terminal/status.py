@@ -196,7 +196,7 @@ def _more_words(records: Records) -> str:
     gain = records.no_more.gain if records.no_more else None
     if gain is None:
         return ""
-    # Not the number itself, which is wrong by a factor of up to four (docs/search-efficiency.md).
+    # Not the number itself, which is wrong by a factor of up to six (docs/search-efficiency.md).
     verb, than = ("hardly pay", "less") if gain < standing.MIN_GAIN else ("pay", "more")
     of = f"1 - {records.objective}" if records.direction == "max" else records.objective
     return f"More trials {verb}: five are expected to gain {than} than 1 % of {of}."
