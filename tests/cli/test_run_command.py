@@ -327,6 +327,7 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
     assert [run.info.status for run in runs] == ["KILLED"] * 2
 
 
+@pytest.mark.heavy
 def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
     """With its space in a file."""
     (place / "spaces").mkdir()

@@ -69,6 +69,7 @@ def existing(start, dropout):
     return rdt.ExistingModel(model, dropout)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("model", [bidirectional, Own, unbuilt, built])
 def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
@@ -101,6 +102,7 @@ def test_each_dropout_of_a_model_has_its_own_noise():
     assert len(seeds) == len(dropping) == 4
 
 
+@pytest.mark.heavy
 def test_a_tiny_rate_scores_like_its_twin(tmp_path):
     """They differ in the dropout only, not in weights, the order of the data or batches."""
     x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
@@ -114,6 +116,7 @@ def test_a_tiny_rate_scores_like_its_twin(tmp_path):
     assert scores["recurrent"] == pytest.approx(scores["none"], rel=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("placement", "names", "options"),
     [

@@ -211,6 +211,7 @@ def options(tmp_path):
     }
 
 
+@pytest.mark.heavy
 def test_the_best_model_has_the_configured_rate_and_its_score(options, tmp_path):
     space = {**ONE, "schedule": "annealed", "learning_rate": 0.01}
     result = rdt.tune(data(), data(), space=space, max_trials=1, **options)

@@ -56,6 +56,7 @@ def test_an_active_experiment_is_the_default(used, store, new_store, tmp_path, m
     assert used("mine")[0] == "mine"
 
 
+@pytest.mark.heavy
 def test_a_search_is_nested_in_the_active_run(store):
     client = MlflowClient(store)
     with mlflow.start_run(experiment_id=client.create_experiment("speech")) as active:
@@ -76,6 +77,7 @@ def test_a_search_is_nested_in_the_active_run(store):
     assert tuned("runs/a", True).experiment == "speech"  # Or all trials would be there twice.
 
 
+@pytest.mark.heavy
 def test_a_search_without_mlflow(store, tmp_path):
     folder = tmp_path / "runs/a"
     result = tuned("runs/a", None)

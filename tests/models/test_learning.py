@@ -229,6 +229,7 @@ def test_the_prior_of_two_directions(mode, masked):
     assert float(array(added)) == pytest.approx(-(8 + masked) * entropy(0.2), rel=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.backends
 def test_with_few_data_rates_approach_one_half():
     model = classifier(samples=1, eager=False)

@@ -49,6 +49,7 @@ class Calls(keras.callbacks.Callback):
         self.ends.append(batch)
 
 
+@pytest.mark.heavy
 def test_the_numbers_do_not_depend_on_the_steps_of_a_call():
     histories, ends = [], []
     for fit in (keras.Model.fit, models.fit):
@@ -105,6 +106,7 @@ def test_only_models_that_this_package_compiles_run_several_steps(build, steps):
     assert model.steps_per_execution == steps
 
 
+@pytest.mark.heavy
 def test_callbacks_can_use_the_model_between_epochs():
     class Predicts(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -53,6 +53,7 @@ def proposed(study):
     return [trial.params for trial in study.trials]
 
 
+@pytest.mark.heavy
 def test_it_beats_random_search_by_more_than_chance():
     random, ours = (
         [searched(kind(seed=seed), trials=30).best_value for seed in range(10)]

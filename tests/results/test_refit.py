@@ -67,6 +67,7 @@ CASES = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("case", CASES)
 def test_the_code_does_the_same(search, case, running_eagerly):
     make, given = CASES[case]

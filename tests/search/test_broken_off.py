@@ -49,6 +49,7 @@ def states_in(folder):
     return sorted(rdt.TuneResult.load(folder).trials["state"])
 
 
+@pytest.mark.heavy
 def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         rdt.tune(data(), data(), Breaking(), **options)

@@ -134,6 +134,7 @@ def search(folder, max_trials, known):
     return list(zip(rows["wrapper"], rows["rate"].fillna(0.0), strict=True))
 
 
+@pytest.mark.heavy
 def test_known_points_come_after_the_baselines_and_once(tmp_path, capsys):
     first = search(tmp_path / "p", 4, KNOWN)
     assert [wrapper for wrapper, _ in first[:3]] == ["none", "recurrent", "lambda"]

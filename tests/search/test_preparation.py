@@ -100,6 +100,7 @@ def test_a_value_for_each_step_or_a_forecast():
     assert isinstance(hypermodel((X, (y > 0).astype(int)), Task()), SequenceTagger)
 
 
+@pytest.mark.heavy
 @pytest.mark.backends
 def test_padded_steps_count_in_no_number_of_a_regression(search):
     targets = [each.sum(axis=1) + 3 for each in LISTS]

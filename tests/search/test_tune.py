@@ -241,6 +241,7 @@ def test_a_model_that_cannot_be_built(options):
     assert not options["directory"].exists()
 
 
+@pytest.mark.heavy
 def test_a_keras_model_is_searched_and_resumes_when_it_is_made_again(options):
     space = {"wrapper": ["none", "recurrent"], "placement": ["input", "recurrent"], "rate": 0.2}
 

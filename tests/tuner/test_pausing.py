@@ -50,6 +50,7 @@ def callbacks():
     ]
 
 
+@pytest.mark.heavy
 def test_the_numbers_do_not_depend_on_pauses(tmp_path):
     whole = train(tmp_path, callbacks=callbacks())
     assert len(whole) > 3
