@@ -167,7 +167,8 @@ class Records:
     def cost(self, score: float) -> float:
         """Returns a score as a number to minimize, and such a number as a score.
 
-        Whoever orders or subtracts scores does it with costs, so that the direction is looked at here only.
+        Code that orders or subtracts scores does it with costs, so this is the only place that looks at the
+        direction.
         """
         return -score if self.direction == "max" else score
 

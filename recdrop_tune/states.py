@@ -1,7 +1,7 @@
 """The states of a trial, and how a search ends: the one vocabulary.
 
-Keras Tuner, Optuna and MLflow have vocabularies of their own. Each is translated by one function beside what
-it translates for: `oracle.state_of`, `oracle.study.outcome` and `mlflow_store.contents.run_status`.
+Keras Tuner, Optuna and MLflow have other words for them. One function translates for each:
+`oracle.state_of`, `oracle.study.outcome` and `mlflow_store.contents.run_status`.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       that this package compiled: its hypermodels, `ExistingModel`, and `dropout_model` of a compiled model.
       `model.stop_training` takes effect after a call. A callback that compiles such a model in training has
       to pass its `steps_per_execution` on.
-    - Validation arrays are evaluated in large batches of one size, for which JAX compiles one program instead
-      of two, unless `validation_batch_size` is given. Only where this changes scores by rounding alone: for
+    - Without `validation_batch_size`, validation arrays are evaluated in large batches of one size: JAX then
+      compiles one program instead of two. This is done only where it changes scores by rounding alone: for
       functional and `Sequential` models of known layers, losses and metrics without masked targets.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a

@@ -51,8 +51,8 @@ class Promises:
     def kept(self, oracle: Any) -> float:
         """Returns the part of their promises that the proposals have kept.
 
-        The process promises too much, by a factor that depends on the task. Both sums start at 1, so a search
-        departs from 1 only as far as it has shown.
+        The Gaussian process promises too much, by a factor that depends on the task. Both sums start at 1, so
+        that the first few trials hardly change the part.
         """
         best, promised, gained = math.inf, 1.0, 1.0
         costs = costs_of(oracle)

@@ -126,7 +126,7 @@ class SurrogateSampler(BaseSampler):
         return found or {}
 
     def expected_gain(self, study: optuna.Study) -> float | None:
-        """Returns by which part of the best loss the next proposal is expected to be better.
+        """Returns the expected gain of the next proposal, as a part of the best loss.
 
         Of a metric to maximize whose values are all from 0 to 1, it is the part of the error rate, 1 - value.
         Other values have no such part: it is None, as it is before the first complete trial.
