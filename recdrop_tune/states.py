@@ -26,7 +26,7 @@ class TrialState(StrEnum):
 
 
 FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-"""The states of trials that do not run again."""
+"""The states that count as ends; Keras Tuner may still try a failed trial again."""
 
 
 class SearchOutcome(StrEnum):
