@@ -16,7 +16,7 @@ MOST = 200
 LEAST = 8
 """The fewest; with fewer, promises mean little."""
 
-# By replays (docs/search-efficiency.md).
+# In replays, two in a row ended too early, and four took more epochs without finding more.
 _IN_A_ROW = 3
 
 
