@@ -66,9 +66,9 @@ class OptunaOracle(kt.Oracle):
     Args:
         objective: As for `keras_tuner.Oracle`, or `{"name": "val_f1", "direction": "max"}`; not a list.
         max_trials: The most trials that are run. With None, the search ends by itself, after 8 to 200 trials:
-            when three proposals in a row promise less than `min_gain`, corrected by how much of their promises
-            the earlier ones have kept. It takes the sampler `"surrogate"`, and a loss above 0 or a metric
-            from 0 to 1.
+            when three proposals in a row promise less than `min_gain`, corrected by how much of their
+            promises the earlier ones have kept. It takes the sampler `"surrogate"`, and a loss above 0 or a
+            metric from 0 to 1.
         sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
             of all trials), an Optuna sampler, or the name of one: `"tpe"` (multivariate and grouped, for
             conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"`.
