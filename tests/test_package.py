@@ -28,6 +28,7 @@ ORDER = [
     "files",
     "scratch",
     "catalog",
+    "hyperparameters",
     "states",
     "events",
     "records",

@@ -1,0 +1,379 @@
+"""The hyperparameters of a search, one row each, and all that follows from the list of rows.
+
+A space is a list of rows, each after those in its conditions. A configuration is a dict of its active values,
+and of no others, by key. `recdrop_tune.oracle.translation` has Keras Tuner's and Optuna's forms of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import invalid_argument
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+NONE = "none"
+"""The wrapper that drops nothing."""
+
+MAX_LISTED = 2000
+"""Longer lists of values or configurations are sampled, not listed."""
+
+Values = dict[str, Any]
+"""A configuration: its active values by key."""
+
+Key = frozenset[tuple[str, Hashable]]
+"""A configuration as a member of sets."""
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One hyperparameter: a list of choices, or a range from `low` to `high`.
+
+    Attributes:
+        name: Its name in Keras Tuner and Optuna, such as `placement.time_distributed-lambda`.
+        key: Its name in configurations and tables, such as `placement`; by default the name. Rows with the
+            same key have conditions that exclude each other.
+        choices: Its values. A fixed hyperparameter has one.
+        low: The lower end of its range; an integer for a range of integers.
+        high: The upper end.
+        step: The distance between two values; None for a continuous or logarithmic range. By
+            default 1 for integers.
+        log: Whether the range is logarithmic.
+        mirrored: Whether a logarithmic range is densest at its upper end (Keras Tuner's `reverse_log`).
+        when: Lists of values by the keys of earlier rows. It is active if each of these has one of its
+            values.
+
+    Example:
+        >>> rate = Hyperparameter("rate", low=0.1, high=0.5, step=0.1, when={"wrapper": ["recurrent"]})
+        >>> rate.is_active({"wrapper": "none"})
+        False
+        >>> rate.values
+        [0.1, 0.2, 0.3, 0.4, 0.5]
+    """
+
+    name: str
+    key: str = ""
+    choices: Sequence[Any] | None = None
+    low: Any = None
+    high: Any = None
+    step: Any = None
+    log: bool = False
+    mirrored: bool = False
+    when: Mapping[str, Collection[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.name)
+        if self.is_integer and not self.log and self.step is None:
+            object.__setattr__(self, "step", 1)
+
+    @property
+    def kind(self) -> str:
+        """Its kind: `wrapper`, `placement`, `rate` ...; that of `encoder/rate.input` is `rate`."""
+        return self.key.rpartition("/")[2].partition(".")[0]
+
+    @property
+    def is_wrapper(self) -> bool:
+        """Whether it chooses the wrapper of a layer. A user-defined `wrapper` can mean something else."""
+        return self.kind == "wrapper" and set(self.choices or [0]) <= set(TECHNIQUES)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is a range of integers."""
+        return isinstance(self.low, int)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it has one value."""
+        return self.count == 1
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether its values are numbers."""
+        return all(_is_number(value) for value in self.choices or ())
+
+    def is_active(self, values: Mapping[str, Any]) -> bool:
+        """Returns whether it is active with the values of earlier rows."""
+        return all(key in values and values[key] in wanted for key, wanted in self.when.items())
+
+    @cached_property
+    def count(self) -> float:
+        """The number of its values; infinite for a continuous or logarithmic range."""
+        if self.choices is not None:
+            return len(self.choices)
+        if self.step is not None:
+            # (0.6 - 0.05) / 0.05 is 10.999999999999998, and the upper end is meant.
+            return int((self.high - self.low) / self.step + 1e-9) + 1
+        return 1 if self.low == self.high else math.inf
+
+    @cached_property
+    def values(self) -> list[Any] | None:
+        """Its values in order; None if they are more than `MAX_LISTED`."""
+        if self.count > MAX_LISTED:
+            return None
+        return [self._value(number) for number in range(int(self.count))]
+
+    @property
+    def middle(self) -> Any:
+        """The middle of its range, or of its choices as they were written."""
+        if self.log and self.is_integer:
+            return self.mirror(round(math.sqrt(self.low * self.high)))
+        return self.at(0.5)
+
+    def at(self, place: float) -> Any:
+        """Returns the value at a place from 0 to below 1; uniform places give uniform values."""
+        if self.count < math.inf:
+            return self._value(min(int(place * self.count), int(self.count) - 1))
+        low, high = self.low, self.high
+        if not self.log:
+            return low + (high - low) * place
+        place = 1 - place if self.mirrored else place
+        if self.is_integer:
+            # Each number has as much room as its rounding.
+            value: Any = round((low - 0.5) * ((high + 0.5) / (low - 0.5)) ** place)
+        else:
+            value = low * (high / low) ** place
+        return self.mirror(min(max(value, low), high))
+
+    def place(self, value: Any) -> float:
+        """Returns the place of a number in its range, from 0 to 1; numbers outside are at the ends."""
+        scale = math.log if self.log else float
+        low, high = scale(self.low), scale(self.high)
+        place = min(max((scale(self.mirror(value)) - low) / (high - low), 0.0), 1.0)
+        return 1 - place if self.mirrored else place
+
+    def mirror(self, value: Any) -> Any:
+        """Mirrors a value of a mirrored range, which makes the range logarithmic. Its own inverse."""
+        return self.low + self.high - value if self.mirrored else value
+
+    def exact(self, value: Any) -> Any:
+        """Removes the rounding error of a value: 0.3 for 0.30000000000000004, 16 for the integer 16.0."""
+        if self.choices is not None:
+            return next((choice for choice in self.choices if _is_same(choice, value)), value)
+        if not _is_number(value) or self.step is None or self.is_integer:
+            return int(value) if self.is_integer and _is_whole(value) else value
+        nearest = self._value(round((value - self.low) / self.step))
+        return nearest if math.isclose(value, nearest, abs_tol=1e-12) else value
+
+    def contains(self, value: Any) -> bool:
+        """Returns whether a value is one of its values, but for rounding errors."""
+        value = self.exact(value)
+        if self.choices is not None:
+            return any(_is_same(choice, value) for choice in self.choices)
+        if not _is_number(value) or not self.low <= value <= self.high:
+            return False
+        if self.is_integer and not _is_whole(value):
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return bool(abs(steps - round(steps)) < 1e-8)
+
+    @cached_property
+    def distribution(self) -> BaseDistribution:
+        """The Optuna distribution of its values, mirrored where the range is."""
+        # Readers of a search need no Optuna, which takes a second to import.
+        from optuna.distributions import (
+            CategoricalDistribution,
+            FloatDistribution,
+            IntDistribution,
+        )
+
+        if self.choices is not None:
+            return CategoricalDistribution(list(self.choices))
+        if self.is_integer:
+            # Optuna warns if the step does not divide the range.
+            high = self.high if self.log else self._value(int(self.count) - 1)
+            return IntDistribution(self.low, high, log=self.log, step=self.step or 1)
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def describe(self) -> str:
+        """Describes its values.
+
+        Example:
+            >>> Hyperparameter("rate", low=0.1, high=0.5, step=0.1).describe()
+            'from 0.1 to 0.5, in steps of 0.1'
+        """
+        if self.choices is not None:
+            return f"{'one of ' * (not self.is_fixed)}{', '.join(map(repr, self.choices))}"
+        whole = "a whole number " * self.is_integer
+        step = "" if self.step in (None, 1) else f", in steps of {self.step:g}"
+        return f"{whole}from {self.low:g} to {self.high:g}{step}"
+
+    def _value(self, number: int) -> Any:
+        if self.choices is not None:
+            return self.choices[number]
+        if self.step is None:
+            return self.low
+        value = self.low + number * self.step
+        return value if self.is_integer else float(f"{value:.12g}")
+
+
+Space = Sequence[Hyperparameter]
+"""The hyperparameters of a search, each after those in its conditions."""
+
+
+# Configurations.
+
+
+def walk(space: Space, choose: Callable[[Hyperparameter], Any]) -> Values:
+    """Returns the configuration whose active values `choose` returns, earlier rows first."""
+    values: Values = {}
+    for row in space:
+        if row.is_active(values):
+            values[row.key] = choose(row)
+    return values
+
+
+def active_rows(space: Space, values: Mapping[str, Any]) -> Iterator[Hyperparameter]:
+    """Yields the rows that have a value in a configuration."""
+    return (row for row in space if row.key in values and row.is_active(values))
+
+
+def key_of(values: Mapping[str, Any]) -> Key:
+    """Returns a configuration as a member of sets."""
+    return frozenset(values.items())
+
+
+def configurations(space: Space, values: Values | None = None) -> Iterator[Values]:
+    """Yields every configuration of a space; the last row varies fastest.
+
+    `values` are those of earlier rows.
+    """
+    values = values or {}
+    for place, row in enumerate(space):
+        if row.is_active(values):
+            for value in row.values or ():
+                yield from configurations(space[place + 1 :], {**values, row.key: value})
+            return
+    yield values
+
+
+def count(space: Space, values: Values | None = None) -> Any:
+    """Returns the number of configurations, without listing them; infinite for a continuous range.
+
+    `values` are those of earlier rows that others depend on.
+    """
+    values = values or {}
+    total: Any = 1  # Exact for integers of any size.
+    parents = {key for row in space for key in row.when}
+    for place, row in enumerate(space):
+        if not row.is_active(values):
+            continue
+        if row.key in parents:
+            rest = space[place + 1 :]
+            return total * sum(count(rest, {**values, row.key: v}) for v in row.values or ())
+        total *= row.count
+    return total
+
+
+# Dropout.
+
+
+def wrappers(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the wrapper of each layer by its key.
+
+    Example:
+        >>> wrappers({"units": 8, "enc/wrapper": "none", "dec/wrapper": "zoneout"})
+        {'enc/wrapper': 'none', 'dec/wrapper': 'zoneout'}
+    """
+    named = ((key, value) for key, value in values.items() if key.rpartition("/")[2] == "wrapper")
+    # A user-defined hyperparameter of that name can mean something else.
+    return {key: value for key, value in named if isinstance(value, str) and value in TECHNIQUES}
+
+
+def drops(values: Mapping[str, Any]) -> bool:
+    """Returns whether a configuration has dropout in any layer."""
+    return any(wrapper != NONE for wrapper in wrappers(values).values())
+
+
+def has_wrapper(values: Mapping[str, Any], wrapper: str) -> bool:
+    """Returns whether all layers of a configuration have a given wrapper."""
+    return set(wrappers(values).values()) == {wrapper}
+
+
+def offers_none(space: Space) -> bool:
+    """Returns whether a space has wrappers and all of them can be `"none"`, so that it contains twins."""
+    offered = [row.choices or () for row in space if row.is_wrapper]
+    return bool(offered) and all(NONE in choices for choices in offered)
+
+
+def without_dropout(space: Space, values: Mapping[str, Any]) -> Values | None:
+    """Returns the twin of a configuration: the same without its dropout. None if it has no wrapper.
+
+    Placement, rate, schedule, locked and embedding dropout are inactive without a wrapper. A hyperparameter
+    that is active only without dropout gets its middle value. A configuration without dropout is its own
+    twin.
+    """
+    twin = walk(space, lambda row: NONE if row.is_wrapper else values.get(row.key, row.middle))
+    return twin if wrappers(twin) else None
+
+
+def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Returns whether the first configuration is the second one without its dropout.
+
+    A hyperparameter that is active in only one of them, or `None` in a table, does not count.
+
+    Example:
+        >>> is_twin({"units": 8, "wrapper": "none"}, {"units": 8, "wrapper": "zoneout", "rate": 0.2})
+        True
+    """
+    shared = {key for key, value in without.items() if None not in (value, values.get(key))}
+    same = all(values[key] == without[key] for key in shared - wrappers(without).keys())
+    return has_wrapper(without, NONE) and same
+
+
+# The order of rows.
+
+Item = TypeVar("Item")
+
+
+def parents_first(
+    items: Iterable[Item], name: Callable[[Item], str], parents: Callable[[Item], Collection[str]]
+) -> list[Item]:
+    """Orders items so that each comes after those it depends on; keeps the order otherwise."""
+    waiting, ordered = list(items), []
+    while waiting:
+        names = {name(item) for item in waiting}
+        ready = [item for item in waiting if names.isdisjoint(parents(item))]
+        # Members of a cycle are never active.
+        first = ready[0] if ready else waiting[0]
+        ordered.append(first)
+        waiting.remove(first)
+    return ordered
+
+
+def check_space(space: Iterable[Hyperparameter]) -> list[Hyperparameter]:
+    """Returns a space that was written by hand, each row after those in its conditions.
+
+    Raises:
+        InvalidArgumentError: A row depends on one that is not in the space, so it would never be active.
+    """
+    rows = list(space)
+    known = {row.key for row in rows}
+    for row in rows:
+        if unknown := sorted(set(row.when) - known):
+            raise invalid_argument(
+                "space",
+                expected=f"hyperparameters that depend on others of the space, which are {sorted(known)}",
+                received=row,
+                fix=f"Add {unknown[0]!r} to the space, or correct its name in `when`.",
+            )
+    return parents_first(rows, lambda row: row.key, lambda row: row.when)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and value == round(value)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Returns whether two values are equal; `True` is not 1."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

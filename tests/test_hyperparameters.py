@@ -1,0 +1,105 @@
+"""Tests for hyperparameters as rows, and for their translation from and to Keras Tuner and Optuna."""
+
+import math
+
+import keras_tuner as kt
+import pytest
+from keras_tuner.src.engine.conditions import Parent
+
+from recdrop_tune.hyperparameters import (
+    Hyperparameter,
+    configurations,
+    count,
+    is_twin,
+    walk,
+    without_dropout,
+)
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle.translation import (
+    from_optuna,
+    read_space,
+    read_values,
+    to_optuna,
+    write_values,
+)
+from recdrop_tune.spaces import SearchSpace
+
+
+def rows_of(preset, folder):
+    """Returns the rows of a preset, as a tuner finds them: it builds a model for each condition."""
+    oracle = OptunaOracle("val_loss", 1)
+    space = SearchSpace.load(preset)
+    kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
+    return read_space(oracle.get_space().space)
+
+
+def test_groups_of_wrappers_share_the_key_of_their_placement(tmp_path):
+    space = rows_of("full", tmp_path)
+    placements = [row for row in space if row.kind == "placement"]
+    assert len(placements) > 1
+    assert {row.key for row in placements} == {"placement"}
+    for wrapper in next(row for row in space if row.is_wrapper).choices:
+        values = walk(space, lambda row, w=wrapper: w if row.is_wrapper else row.middle)
+        assert ("placement" in values) == (wrapper != "none")
+
+
+def test_names_that_could_be_active_together_are_their_own_keys():
+    hp = kt.HyperParameters()
+    hp.Choice("placement.recurrent", ["a", "b"])
+    hp.Choice("placement.lambda", ["c", "d"])
+    assert [row.key for row in read_space(hp.space)] == ["placement.recurrent", "placement.lambda"]
+
+
+def test_a_child_of_an_inactive_parent_is_inactive():
+    """Its own condition alone can hold: Keras Tuner's values can hold those of inactive parents."""
+    a = kt.engine.hyperparameters.Choice("a", [1, 2])
+    b = kt.engine.hyperparameters.Choice("b", [1, 2], conditions=[Parent("a", [2])])
+    c = kt.engine.hyperparameters.Choice("c", [1, 2], conditions=[Parent("b", [1])])
+    space = read_space([c, b, a])
+    assert [row.name for row in space] == ["a", "b", "c"]
+    assert read_values(space, {"a": 1, "b": 1, "c": 2}) == {"a": 1}
+    assert len(list(configurations(space))) == count(space) == 1 + 1 + 2
+
+
+@pytest.mark.parametrize("preset", ["full", "awd_lstm", "lstm"])
+def test_a_configuration_survives_both_translations(tmp_path, preset):
+    space = rows_of(preset, tmp_path)
+    for place in (0.0, 0.3, 0.99):
+        known = walk(space, lambda row, place=place: row.at(place))
+        assert read_values(space, write_values(space, known)) == known
+        params, distributions = to_optuna(space, known)
+        assert from_optuna(space, params) == known
+        for name, value in params.items():
+            distribution = distributions[name]
+            assert distribution._contains(distribution.to_internal_repr(value))
+
+
+@pytest.mark.parametrize(
+    ("row", "inside", "outside"),
+    [
+        (Hyperparameter("x", choices=[1, 2]), [1, 2], [True, 3, "1"]),
+        (Hyperparameter("x", choices=[True, False]), [True], [1, 0]),
+        (Hyperparameter("x", low=1, high=9, step=4), [1, 5.0, 9], [2, 13, True, "5"]),
+        (Hyperparameter("x", low=0.1, high=0.5, step=0.1), [0.1 + 0.2, 0.5], [0.25, 0.6, None]),
+        (Hyperparameter("x", low=0.1, high=0.5), [0.25], [0.6, math.nan]),
+    ],
+)
+def test_what_a_row_contains(row, inside, outside):
+    assert all(row.contains(value) for value in inside)
+    assert not any(row.contains(value) for value in outside)
+    assert {type(row.exact(value)) for value in inside} == {type(row.middle)}
+
+
+def test_a_hyperparameter_that_is_active_only_without_dropout():
+    hp = kt.HyperParameters()
+    hp.Choice("wrapper", ["none", "recurrent"])
+    with hp.conditional_scope("wrapper", ["recurrent"]):
+        hp.Choice("rate", [0.1, 0.2])
+    with hp.conditional_scope("wrapper", ["none"]):
+        hp.Choice("l2", [0.0, 0.1, 0.2])
+    best = {"wrapper": "recurrent", "rate": 0.1}
+    twin = without_dropout(read_space(hp.space), best)
+    assert twin == {"wrapper": "none", "l2": 0.1}
+    assert is_twin(twin, best)
+    assert is_twin(twin, {**best, "l2": None})
+    assert not is_twin(best, best)
