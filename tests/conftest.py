@@ -16,7 +16,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import keras
 import pytest
 
-from recdrop_tune.kernels.keras_internals import reset_names
+from recdrop_tune.kernels.keras_internals import reset_names, seed_keeping_kernels
 from tests.laws import cases
 
 # These change where a search reports, and how it looks: a test that means one of them sets it.
@@ -68,7 +68,9 @@ def _frozen():
 
 @pytest.fixture(autouse=True)
 def _same_seed():
-    keras.utils.set_random_seed(0)
+    # Keras's function discards TensorFlow's kernels: the next test would spend half of its time on new ones.
+    if not seed_keeping_kernels(0):
+        keras.utils.set_random_seed(0)
     reset_names()  # A given seed is combined with the layer's name: what ran before must not decide it.
 
 

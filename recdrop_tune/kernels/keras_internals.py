@@ -210,7 +210,8 @@ def seed_keeping_kernels(seed: int) -> bool:
     from tensorflow.python.eager import context as tf_context
 
     context = tf_context.context()
-    known = hasattr(context, "_seed") and isinstance(context._rng, random.Random)
+    # It has no generator before the first seed.
+    known = isinstance(getattr(context, "_rng", None), random.Random)
     names = [
         getattr(rng_utils, "GLOBAL_RANDOM_SEED", None),
         getattr(seed_generator, "GLOBAL_SEED_GENERATOR", None),  # Not in Keras 3.12.
