@@ -131,6 +131,17 @@ def test_it_runs_and_trains_nothing_twice(script, task, sizes, table, tmp_path, 
     assert len(lines()) > 2 if table else printed
 
 
+def test_prediction_intervals_cover_what_was_asked(benchmarks):
+    """With noise of known spread all kinds cover 90 %, and those that follow the spread are narrower."""
+    from prediction_intervals import intervals
+
+    generator = np.random.default_rng(0)
+    std = generator.uniform(0.2, 2.0, (2000, 2))
+    kinds = intervals(np.zeros_like(std), std, generator.normal(scale=std), seed=0)
+    assert [coverage for coverage, _ in kinds.values()] == pytest.approx([0.9] * 3, abs=0.015)
+    assert kinds["std as scale"][1] < 0.9 * kinds["constant scale"][1]
+
+
 @pytest.mark.heavy
 def test_share_lost_to_tracing(out):
     _, held = run("overhead.py", "share --small-trials 3 --turns 1 --epochs 2", out)

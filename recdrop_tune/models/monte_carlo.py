@@ -60,6 +60,10 @@ def mc_predict(
 
         mean = 1/T sum_t f(x; mask_t),   std^2 = 1/T sum_t (f(x; mask_t) - mean)^2
 
+    The standard deviation says how much a prediction depends on the masks. It leaves out the noise of the
+    observations, so mean ± 1.645 std is no interval for 90 % of them. The documentation has the coverage that
+    was measured, and intervals that hold, on its page "Prediction intervals".
+
     Everything that draws noise in training draws it here: this package's wrappers, `Dropout`,
     `GaussianNoise`, random augmentation. Layers that learned their rates draw masks of 0 and 1 / (1 - rate).
     Nothing else behaves as in training: batch normalization uses its moving statistics (through Keras's
