@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import Field, TypeAdapter
 
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.states import SearchOutcome, TrialState
 
 # Types for values in journals, which can be edited: others are not events.
@@ -84,7 +85,8 @@ class SearchStarted(Event):
         objective: Name of the objective.
         direction: `"min"` or `"max"`.
         max_trials: The most trials that are run.
-        space: The search space as YAML, if known.
+        hyperparameters: The search space, each hyperparameter after those in its conditions.
+        space: The same as the user's YAML, if known.
         tracking_uri: Where MLflow's runs are, without credentials; `None` without MLflow.
         tags: The user's tags for all runs in MLflow.
         info: What else is worth recording: epochs, seed, sampler, versions.
@@ -104,6 +106,7 @@ class SearchStarted(Event):
     objective: str
     direction: Literal["min", "max"]
     max_trials: FromZero | None = None
+    hyperparameters: list[Hyperparameter] = field(default_factory=list)
     space: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     tracking_uri: str | None = None
@@ -118,13 +121,24 @@ class SearchStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpaceChanged(Event):
+    """A model has registered further hyperparameters: Keras Tuner finds some only when it builds a model.
+
+    Attributes:
+        hyperparameters: The search space from here on.
+    """
+
+    hyperparameters: list[Hyperparameter]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialStarted(Event):
     """A trial starts.
 
     Attributes:
         trial_id: Keras Tuner's id.
         number: Position in the order of starts, from 0.
-        hyperparameters: All hyperparameters of the space, `None` if inactive.
+        hyperparameters: All hyperparameters of the space by key, `None` if inactive.
         fixed: Names of those that have one value in the whole search.
         tags: Its worker, Optuna's number, Hyperband's bracket.
         also: Other wrappers of the space that are the same dropout, by the name of their hyperparameter.
@@ -185,6 +199,7 @@ class TrialEnded(Event):
         metrics: All metrics at the best epoch, as means if there are several trainings.
         std: Sample standard deviation of the objective over several trainings at that epoch.
         seconds: How long it took, by a monotonic clock; `None` if another process saw its start.
+        hyperparameters: All hyperparameters, if its model registered further ones.
     """
 
     trial_id: str
@@ -195,6 +210,7 @@ class TrialEnded(Event):
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
     seconds: float | None = None
+    hyperparameters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -384,7 +400,9 @@ def _reader(name: str) -> TypeAdapter[Event] | None:
 def _strict(value: Any) -> Any:
     """Replaces the numbers that JSON lacks (NaN, infinity) by strings that `float` reads."""
     if isinstance(value, dict):
-        return {name: _strict(each) for name, each in value.items()}
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_strict(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

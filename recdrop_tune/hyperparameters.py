@@ -65,7 +65,7 @@ class Hyperparameter:
     step: Any = None
     log: bool = False
     mirrored: bool = False
-    when: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    when: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.key:

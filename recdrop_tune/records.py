@@ -24,9 +24,11 @@ from recdrop_tune.events import (
     ResultSaved,
     SearchEnded,
     SearchStarted,
+    SpaceChanged,
     TrialEnded,
     TrialStarted,
 )
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.states import TrialState
 
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
@@ -128,6 +130,7 @@ class Records:
     Attributes:
         search: The search as it last started or resumed; `None` before.
         began: Wall-clock time of its first start.
+        space: Its hyperparameters, each after those in its conditions.
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The current round of the confirmation, or the last one since the search resumed.
         rounds: All rounds.
@@ -141,6 +144,7 @@ class Records:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.search: SearchStarted | None = None
         self.began: float | None = None
+        self.space: list[Hyperparameter] = []
         self.trials: dict[str, TrialRecord] = {}
         self.confirming: ConfirmationStarted | None = None
         self.rounds: list[ConfirmationStarted] = []
@@ -196,9 +200,12 @@ class Records:
             self._sessions[-1] = first, max(last, event.time)  # The clock can have been set back.
         match event:
             case SearchStarted():
-                self.search, self.confirming, self.no_more, self.ended = event, None, None, None
+                self.search, self.space = event, event.hyperparameters
+                self.confirming = self.no_more = self.ended = None
                 self.began = event.time if self.began is None else self.began
                 self._running = {}  # The running trials of a killed search start again.
+            case SpaceChanged():
+                self.space = event.hyperparameters
             case ResultSaved():
                 self.result = event
             case NoMoreTrials():
@@ -221,6 +228,7 @@ class Records:
             case TrialEnded(trial_id=id) if id in self.trials:
                 record = self.trials[id]
                 record.ended = event
+                record.hyperparameters = event.hyperparameters or record.hyperparameters
                 record.cost = math.inf if record.score is None else self.cost(record.score)
                 self._running.pop(id, None)
             case ConfirmationStarted():

@@ -2,15 +2,26 @@
 
 import pytest
 
-from recdrop_tune.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.events import (
+    EpochEnded,
+    SearchEnded,
+    SearchStarted,
+    SpaceChanged,
+    TrialEnded,
+    TrialStarted,
+    from_json,
+    to_json,
+)
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.records import Records
 
 ABOUT = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
 
 
-def search(time=0.0, **info):
-    return SearchStarted(**ABOUT, objective="val_loss", direction="min", time=time, info=info)
+def search(time=0.0, hyperparameters=(), **info):
+    about = {**ABOUT, "objective": "val_loss", "direction": "min", "info": info}
+    return SearchStarted(**about, time=time, hyperparameters=list(hyperparameters))
 
 
 def begun(number=0, time=1.0):
@@ -73,3 +84,33 @@ def test_a_backend_counts_once_it_has_trained():
     ]
     assert Records(events).backends == ["jax"]
     assert Records([*events, search(backend="torch"), begun(2)]).backends == ["jax", "torch"]
+
+
+SPACE = [
+    Hyperparameter("wrapper", choices=["none", "lambda"]),
+    Hyperparameter("bias", choices=[False, True]),
+    Hyperparameter("layers", choices=[1, 2]),
+    Hyperparameter("scale", choices=[1.0, 2.5]),
+    Hyperparameter("units", low=8, high=32, step=8),
+    Hyperparameter("steps", low=1, high=100, log=True, mirrored=True),
+    Hyperparameter("rate.lambda", "rate", low=0.0, high=1.0, when={"wrapper": ["lambda"]}),
+]
+
+
+def test_a_space_comes_back_from_the_journal_with_its_types():
+    started = search(hyperparameters=SPACE)
+    read = from_json(to_json(started))
+    # In a repr 1, 1.0 and True differ.
+    assert repr(read.hyperparameters) == repr(SPACE)
+    assert read == started
+
+
+def test_the_space_is_the_last_one_and_so_are_the_hyperparameters_of_a_trial():
+    values = {"wrapper": "none", "bias": True}
+    grown = SpaceChanged(hyperparameters=SPACE)
+    ended = TrialEnded(trial_id="0", status="COMPLETE", hyperparameters=values)
+    records = Records([search(hyperparameters=SPACE[:1]), begun(), grown, ended])
+    assert records.space == SPACE
+    assert records.trials["0"].hyperparameters == values
+    records.on_event(search(hyperparameters=SPACE[:2]))
+    assert records.space == SPACE[:2]

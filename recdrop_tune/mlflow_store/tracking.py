@@ -35,6 +35,7 @@ from recdrop_tune.oracle import (
     fewer_than_trials,
     read_trial,
 )
+from recdrop_tune.oracle.translation import read_space
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop
@@ -216,6 +217,7 @@ class Tracking:
                 objective=objective.name,
                 direction=objective.direction,
                 max_trials=self._oracle.max_trials,
+                hyperparameters=read_space(self._oracle.get_space().space),
                 tracking_uri=self.tracking_uri and absolute(self.tracking_uri),
                 configurations=fewer_than_trials(self._oracle),
                 pid=self.process.pid,

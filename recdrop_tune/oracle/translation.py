@@ -7,7 +7,7 @@ public parts of Keras Tuner's hyperparameters are used: `name`, `conditions`, `v
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -32,7 +32,7 @@ from recdrop_tune.spaces import plain_names
 
 _types = kt.engine.hyperparameters
 
-Conditions = dict[str, Collection[Any]]
+Conditions = dict[str, Sequence[Any]]
 """The values that are allowed, by the names of other hyperparameters."""
 
 

@@ -25,20 +25,17 @@ from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.files import SEARCH
 from recdrop_tune.hypermodels import Extension
+from recdrop_tune.hyperparameters import Space
 from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
     OptunaOracle,
-    is_active,
-    is_fixed,
-    is_wrapper,
     other_names,
-    plain,
     reached,
     read_object,
     state_of,
 )
+from recdrop_tune.oracle.translation import read_space, read_values
 from recdrop_tune.records import Records
-from recdrop_tune.spaces import plain_names
 from recdrop_tune.states import TrialState
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import StepTimer
@@ -80,24 +77,18 @@ def readable(hyperparameters: Any) -> dict[str, Any]:
         The value of every hyperparameter by its key in the search space; `None` if it is inactive. Values
         are rounded to their step.
     """
-    space, values = hyperparameters.space, hyperparameters.values
-    active = {
-        hp.name: plain(hp, values[hp.name])
-        for hp in space
-        if hp.name in values and is_active(hp, values)
-    }
-    every = plain_names({hp.name: None for hp in space})
-    if any(hp.name == "wrapper" and is_wrapper(hp) for hp in space):
+    space = read_space(hyperparameters.space)
+    every = dict.fromkeys(row.key for row in space)
+    if any(row.key == "wrapper" and row.is_wrapper for row in space):
         # These are columns in every table, even if the space does not search them.
         every |= dict.fromkeys(("placement", "rate"))
-    return {**every, **plain_names(active)}
+    return {**every, **read_values(space, hyperparameters.values)}
 
 
-def fixed_names(hyperparameters: Any) -> list[str]:
+def fixed_names(space: Space) -> list[str]:
     """Lists the hyperparameters that have one value in the whole search, as tables name them."""
-    every = hyperparameters.space
-    searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
-    return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]
+    searched = {row.key for row in space if not row.is_fixed}
+    return [key for key in dict.fromkeys(row.key for row in space) if key not in searched]
 
 
 def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
@@ -229,7 +220,7 @@ class TrialReporter(TrainingReporter):
                 trial_id=trial.trial_id,
                 number=self._oracle.start_order.index(trial.trial_id),
                 hyperparameters=readable(trial.hyperparameters),
-                fixed=fixed_names(trial.hyperparameters),
+                fixed=fixed_names(read_space(trial.hyperparameters.space)),
                 tags=tags,
                 also=other_names(self._oracle, trial.hyperparameters),
             )
@@ -247,6 +238,8 @@ class TrialReporter(TrainingReporter):
             # Keras Tuner fails such a trial without a message.
             name = self._oracle.objective.name
             message = f"`{name}` was NaN in every epoch; try a smaller learning rate"
+        self._report_growth(trial.hyperparameters)
+        record, values = self._records.trials.get(trial.trial_id), readable(trial.hyperparameters)
         self._emit(
             events.TrialEnded(
                 trial_id=trial.trial_id,
@@ -257,9 +250,19 @@ class TrialReporter(TrainingReporter):
                 metrics=best.metrics,
                 std=best.std,
                 seconds=self._seconds(trial.trial_id),
+                hyperparameters=values if record and values != record.hyperparameters else None,
                 time=time.time() if when is None else when,
             )
         )
+
+    def _report_growth(self, hyperparameters: Any) -> None:
+        """Reports that the model of a trial has registered hyperparameters that the search did not know."""
+        known = {row.name for row in self._records.space}
+        if any(hp.name not in known for hp in hyperparameters.space):
+            space = self._oracle.get_space()
+            # An oracle with `tune_new_entries=False` has ignored them.
+            space.merge(hyperparameters, overwrite=False)
+            self._emit(events.SpaceChanged(hyperparameters=read_space(space.space)))
 
     def trial_interrupted(self, trial_id: str) -> None:
         """Reports that a running trial was interrupted; it starts again when the search resumes."""

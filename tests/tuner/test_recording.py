@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.events import ModelBuilt, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.events import ModelBuilt, SearchStarted, SpaceChanged, TrialEnded, TrialStarted
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
@@ -99,6 +100,41 @@ def test_a_search_by_optuna(tmp_path, planted_uri):
         record = tracking.records.trials[ended.trial_id]
         assert ended.seconds == record.seconds > 0
         assert record.seconds == pytest.approx(ended.time - record.started, abs=0.5)
+
+
+class Growing(kt.HyperModel):
+    """Registers a hyperparameter in one branch, without a condition that Keras Tuner could follow."""
+
+    def build(self, hp):
+        if hp.Boolean("deep"):
+            hp.Int("depth", 2, 4)
+        return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, **kwargs):
+        return float(hp.get("deep"))
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        OptunaOracle("val_loss", 4, sampler="random", seed=0),
+        kt.oracles.RandomSearchOracle("val_loss", 4, seed=0),
+        kt.oracles.BayesianOptimizationOracle("val_loss", 4, seed=0),
+        kt.oracles.HyperbandOracle("val_loss", max_epochs=2, seed=0),
+    ],
+    ids=lambda oracle: type(oracle).__name__,
+)
+def test_a_space_that_grows_while_models_are_built(tmp_path, oracle):
+    oracle.verbose = 0
+    tuner = kt.Tuner(oracle, Growing(), directory=tmp_path)
+    tracking = track(tuner)
+    tuner.search()
+    [started], [grown] = (events_of(tracking, kind) for kind in (SearchStarted, SpaceChanged))
+    assert [row.name for row in started.hyperparameters] == ["deep"]
+    depth = Hyperparameter("depth", low=2, high=4)
+    assert grown.hyperparameters == [*started.hyperparameters, depth] == tracking.records.space
+    repeated = [each.hyperparameters for each in events_of(tracking, TrialEnded)]
+    assert [each for each in repeated if each is not None] == [{"deep": True, "depth": 2}]
 
 
 def test_tags_of_hyperband(tmp_path):
