@@ -33,9 +33,9 @@ from recdrop_tune.oracle import (
     OptunaOracle,
     exhausted,
     fewer_than_trials,
+    read_space,
     read_trial,
 )
-from recdrop_tune.oracle.translation import read_space
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
 from recdrop_tune.stopping import forget_stop, is_asked_to_stop

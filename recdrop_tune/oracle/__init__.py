@@ -33,6 +33,7 @@ from recdrop_tune.oracle.scores import (
 )
 from recdrop_tune.oracle.study import as_optuna, delete_study, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
+from recdrop_tune.oracle.translation import read_space, read_values
 from recdrop_tune.oracle.trial_files import (
     ENDED,
     damage_named,
@@ -93,7 +94,9 @@ __all__ = [
     "ranked",
     "reached",
     "read_object",
+    "read_space",
     "read_trial",
+    "read_values",
     "same_among",
     "save_trial",
     "settled",

@@ -32,9 +32,10 @@ from recdrop_tune.oracle import (
     other_names,
     reached,
     read_object,
+    read_space,
+    read_values,
     state_of,
 )
-from recdrop_tune.oracle.translation import read_space, read_values
 from recdrop_tune.records import Records
 from recdrop_tune.states import TrialState
 from recdrop_tune.tuner.outcomes import numbers
