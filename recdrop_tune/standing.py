@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.hyperparameters import NONE, drops, is_twin
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.states import TrialState
 
@@ -26,42 +27,6 @@ _BEST = 5
 
 MIN_GAIN = 0.01
 """The gain that is worth another trial: a part of the best loss, or of the error rate, 1 - value."""
-
-NONE = "none"
-"""The wrapper that drops nothing."""
-
-
-def wrappers(values: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the wrapper of each layer by the name of its hyperparameter.
-
-    Example:
-        >>> wrappers({"units": 8, "enc/wrapper": "none", "dec/wrapper": "zoneout"})
-        {'enc/wrapper': 'none', 'dec/wrapper': 'zoneout'}
-    """
-    named = ((name, each) for name, each in values.items() if name.rpartition("/")[2] == "wrapper")
-    # A user-defined hyperparameter of that name can mean something else.
-    return {name: each for name, each in named if isinstance(each, str) and each in TECHNIQUES}
-
-
-def drops(values: Mapping[str, Any]) -> bool:
-    """Returns whether a configuration has dropout in any layer."""
-    return any(each != NONE for each in wrappers(values).values())
-
-
-def has_wrapper(values: Mapping[str, Any], wrapper: str) -> bool:
-    """Returns whether all layers of a configuration have a given wrapper."""
-    return set(wrappers(values).values()) == {wrapper}
-
-
-def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Returns whether the first configuration is the second one without its dropout.
-
-    Example:
-        >>> is_twin({"units": 8, "wrapper": "none"}, {"units": 8, "wrapper": "zoneout", "rate": 0.2})
-        True
-    """
-    kept = {name for name, value in without.items() if value is not None} - wrappers(without).keys()
-    return has_wrapper(without, NONE) and all(values.get(name) == without[name] for name in kept)
 
 
 def ranked(records: Records) -> list[TrialRecord]:

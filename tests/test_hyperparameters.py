@@ -103,3 +103,27 @@ def test_a_hyperparameter_that_is_active_only_without_dropout():
     assert is_twin(twin, best)
     assert is_twin(twin, {**best, "l2": None})
     assert not is_twin(best, best)
+
+
+NO_DROPOUT = {"units": 8, "wrapper": "none"}
+ZONEOUT = {"units": 8, "wrapper": "zoneout", "rate": 0.1}
+TWO_LAYERS = {"a/wrapper": "none", "b/wrapper": "none"}
+
+
+@pytest.mark.parametrize(
+    ("without", "values", "twin"),
+    [
+        (NO_DROPOUT, ZONEOUT, True),
+        ({**NO_DROPOUT, "rate": None}, ZONEOUT, True),
+        ({**NO_DROPOUT, "units": 9}, ZONEOUT, False),
+        (ZONEOUT, ZONEOUT, False),
+        ({"units": 8}, {"units": 8}, False),
+        (TWO_LAYERS, {**TWO_LAYERS, "b/wrapper": "zoneout"}, True),
+        ({**TWO_LAYERS, "b/wrapper": "native"}, {**TWO_LAYERS, "b/wrapper": "zoneout"}, False),
+        # A user-defined hyperparameter of that name counts like any other.
+        ({**NO_DROPOUT, "gift/wrapper": "paper"}, {**ZONEOUT, "gift/wrapper": "foil"}, False),
+        ({**NO_DROPOUT, "gift/wrapper": "paper"}, {**ZONEOUT, "gift/wrapper": "paper"}, True),
+    ],
+)
+def test_the_twin_is_the_same_without_dropout(without, values, twin):
+    assert is_twin(without, values) == twin

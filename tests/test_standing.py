@@ -38,25 +38,6 @@ def ids(found):
 NONE = {"units": 8, "wrapper": "none", "rate": None}
 SOME = {"units": 8, "wrapper": "zoneout", "rate": 0.1}
 LARGE = {"units": 9, "wrapper": "none", "rate": None}
-NONES = {"a/wrapper": "none", "b/wrapper": "none"}
-
-
-@pytest.mark.parametrize(
-    ("without", "values", "twin"),
-    [
-        (NONE, SOME, True),
-        (LARGE, SOME, False),
-        (SOME, SOME, False),
-        ({"units": 8}, {"units": 8}, False),
-        (NONES, {"a/wrapper": "none", "b/wrapper": "zoneout"}, True),
-        ({**NONES, "b/wrapper": "native"}, {**NONES, "b/wrapper": "zoneout"}, False),
-        # A user-defined hyperparameter of that name counts like any other.
-        ({**NONE, "gift/wrapper": "paper"}, {**SOME, "gift/wrapper": "foil"}, False),
-        ({**NONE, "gift/wrapper": "paper"}, {**SOME, "gift/wrapper": "paper"}, True),
-    ],
-)
-def test_the_twin_is_the_same_without_dropout(without, values, twin):
-    assert standing.is_twin(without, values) == twin
 
 
 @pytest.mark.parametrize(
@@ -78,6 +59,8 @@ def test_the_gain_is_over_the_twin(direction, gain):
     assert (gained.value, gained.score, gained.twin_score) == (gain, 1.5, 2.0)
     assert ids([gained.trial, gained.twin]) == ["2", "1"]
     assert standing.gain(records((LARGE, 0.0), (SOME, 1.5))) is None
+    # Active only without dropout.
+    assert standing.gain(records(({**NONE, "l2": 0.1}, 2.0), ({**SOME, "l2": None}, 1.5)))
     assert standing.gain(records((LARGE, 0.0))) is None
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from recdrop_tune.catalog import TECHNIQUES, noise
+from recdrop_tune.hyperparameters import NONE, has_wrapper
 from recdrop_tune.oracle.conditions import is_active, parameters_of, plain, to_value, walk
 from recdrop_tune.oracle.parameters import Candidates, Encoding, Key, Values, combinations
 from recdrop_tune.oracle.samplers import EXHAUSTIVE
 from recdrop_tune.oracle.study import as_optuna
 from recdrop_tune.oracle.twins import active_values, is_wrapper, offers_none
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.standing import NONE, has_wrapper
 
 _OPTIONS = {"per_step": True, "function": "bernoulli"}
 """The options that decide whether two wrappers are the same dropout, and their defaults."""

@@ -14,9 +14,9 @@ from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Configuration
+from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.oracle.conditions import HyperParameter, is_active, middle, parents_first
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.standing import NONE, drops
 
 
 def is_wrapper(hp: HyperParameter) -> bool:

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recdrop_tune import standing
+from recdrop_tune.hyperparameters import drops
 from recdrop_tune.oracle import Encoding, as_optuna, parameters_of
 from recdrop_tune.records import Records
 
@@ -65,7 +66,7 @@ def search_gain(records: Records, oracle: Any) -> standing.Gain | None:
     expected = expected_gain(
         encode([as_optuna(each.space, each.values)[0] for each in hyperparameters]),
         np.array([each.cost for each in complete]),
-        [standing.drops(each.hyperparameters) for each in complete],
+        [drops(each.hyperparameters) for each in complete],
         ids.index(gain.trial.trial_id),
         ids.index(gain.twin.trial_id),
         encode.size,

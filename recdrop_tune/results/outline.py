@@ -21,6 +21,7 @@ from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import STOPPED
+from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
@@ -193,7 +194,7 @@ def is_clearly_better(score: float, constant: float, direction: str) -> bool:
 def _answer(found: Found) -> str:
     """Writes which dropout was best in the search, where and how much, and what it was worth."""
     name, gain, order = found.objective.name, found.gain, standing.ranked(found.records)
-    dropping = next((each for each in order if standing.drops(each.hyperparameters)), None)
+    dropping = next((each for each in order if drops(each.hyperparameters)), None)
     if dropping is None:
         return "What dropout is worth is not known: no trial with dropout was completed."
     best = f"trial {dropping.number} ({dropout_words(dropping.hyperparameters)})"
@@ -204,7 +205,7 @@ def _answer(found: Found) -> str:
         best = f"The best trial in the search has no dropout. Best with dropout: {best}"
     if gain is None:
         why = "its twin, the same settings without dropout, was not completed"
-        if not all(standing.NONE in each for each in found.offered.values()):
+        if not all(NONE in each for each in found.offered.values()):
             why = "the space does not offer `none`"
         how = " `confirm=1` trains and compares both." if found.by_tune else ""
         return f"{best}. What its dropout is worth is not known: {why}.{how}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
 from recdrop_tune.files import trial_folder
+from recdrop_tune.hyperparameters import NONE, has_wrapper
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     has_dropout,
@@ -20,7 +21,6 @@ from recdrop_tune.records import Records
 from recdrop_tune.results import CONFIRMED, in_question, rounds
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
-from recdrop_tune.standing import NONE, has_wrapper
 from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights, trial_seed
 
 

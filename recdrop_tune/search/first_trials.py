@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recdrop_tune.hyperparameters import NONE
 from recdrop_tune.oracle import (
     HyperParameter,
     OptunaOracle,
@@ -18,7 +19,6 @@ from recdrop_tune.oracle import (
     plain,
     walk,
 )
-from recdrop_tune.standing import NONE
 
 KERAS = "native"
 """Keras's own dropout as a value of `wrapper`."""

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from recdrop_tune import events, standing
 from recdrop_tune.errors import exception_line, plain
+from recdrop_tune.hyperparameters import NONE, has_wrapper
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.standing import amount
 from recdrop_tune.states import TrialState
@@ -212,7 +213,7 @@ class LiveDisplay:
             dropout, number = status.dropout_words(best.hyperparameters), f"trial {best.number}"
             score = f"{records.objective} {amount(best.score or 0.0)}"
             yield "best", _text("  ".join(filter(None, (score, dropout, number))), "green")
-        without = (e for e in order if standing.has_wrapper(e.hyperparameters, standing.NONE))
+        without = (e for e in order if has_wrapper(e.hyperparameters, NONE))
         baseline = next(without, None)
         if (gain := status.gain_words(records)) is not None:
             yield "gain", _text(gain.removeprefix("gain ").replace("no gain", "none"))

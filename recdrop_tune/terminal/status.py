@@ -17,6 +17,7 @@ from recdrop_tune.events import (
     ConfirmationStarted,
     EpochEnded,
 )
+from recdrop_tune.hyperparameters import drops
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
 from recdrop_tune.standing import amount, setting
 from recdrop_tune.states import TrialState
@@ -159,7 +160,7 @@ def gain_words(records: Records) -> str | None:
         `gain 0.0123 over the same without dropout, so far`, or `no gain ...`.
     """
     best = standing.best(records)
-    if best is None or not standing.drops(best.hyperparameters):
+    if best is None or not drops(best.hyperparameters):
         return None
     gain = standing.gain(records, trial=best)
     return None if gain is None else f"{gain} over the same without dropout, so far"
