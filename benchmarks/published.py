@@ -52,6 +52,8 @@ def split(data):
 def search(name, what, train, arguments):
     """Searches, and returns the hyperparameters that were found and for how many epochs to train them."""
     import recdrop_tune as rdt
+    from recdrop_tune.events import Configuration
+    from recdrop_tune.oracle import trial_of
 
     about = _published.DATA_SETS[name]
     asked = about.searches[what]
@@ -71,11 +73,11 @@ def search(name, what, train, arguments):
         directory=arguments.folder / name / what.replace(" ", "-"),
         verbose=0,
     )
-    trial = result.best_trial
-    trial_id = trial.trial_id.removesuffix("_twin")
-    best_epoch = result.trials.set_index("trial_id").loc[trial_id, "best_epoch"]
+    configuration = Configuration.named(result.best_id)
+    best_epoch = result.records.trials[configuration.trial_id].best_epoch
     epochs = arguments.epochs or asked.epochs if asked.decay else int(best_epoch) + 1
-    return trial.hyperparameters, epochs, len(result.trials)
+    best = trial_of(result.tuner.oracle, configuration)
+    return best.hyperparameters, epochs, len(result.trials)
 
 
 def tested(asked, hyperparameters, epochs, data, arguments):

@@ -125,7 +125,8 @@ def read(result, problem):
     true = {id: problem.gain(space.sample(each.hyperparameters)) for id, each in named.items()}
     lead = confirmation.dropping_id
     samples = [space.sample(trials[id].hyperparameters) for id in table["trial_id"]]
-    chosen = problem.level(space.sample(result.best_trial.hyperparameters))
+    best = trial_of(result.tuner.oracle, Configuration.named(result.best_id))
+    chosen = problem.level(space.sample(best.hyperparameters))
     return {
         "recommended": bool(table["outcome"].iloc[0] == "helped"),
         "regret": (chosen - problem.best(samples)) / _planted.SPREAD,

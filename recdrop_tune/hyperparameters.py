@@ -302,6 +302,16 @@ def offers_none(space: Space) -> bool:
     return bool(offered) and all(NONE in choices for choices in offered)
 
 
+def offered_wrappers(space: Space) -> dict[str, list[str]]:
+    """Returns the wrappers that a space offers, by the key of their hyperparameter."""
+    others = {row.key for row in space if not row.is_wrapper}
+    offered: dict[str, dict[str, None]] = {}
+    for row in space:
+        if row.key not in others:
+            offered.setdefault(row.key, {}).update(dict.fromkeys(row.choices or ()))
+    return {key: list(choices) for key, choices in offered.items()}
+
+
 def without_dropout(space: Space, values: Mapping[str, Any]) -> Values | None:
     """Returns the twin of a configuration: the same without its dropout. None if it has no wrapper.
 
@@ -311,6 +321,17 @@ def without_dropout(space: Space, values: Mapping[str, Any]) -> Values | None:
     """
     twin = walk(space, lambda row: NONE if row.is_wrapper else values.get(row.key, row.middle))
     return twin if wrappers(twin) else None
+
+
+def with_dropout(space: Space, values: Mapping[str, Any], donor: Mapping[str, Any]) -> Values:
+    """Returns a configuration with the dropout of another one instead of its own."""
+    shared = without_dropout(space, values) or {}
+
+    def choose(row: Hyperparameter) -> Any:
+        source = donor if row.is_wrapper or row.key not in shared else shared
+        return source.get(row.key, NONE if row.is_wrapper else row.middle)
+
+    return walk(space, choose)
 
 
 def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from recdrop_tune.events import (
     SearchStarted,
     TrackingWarning,
     TrialEnded,
+    TrialStarted,
     from_json,
     to_json,
 )
@@ -28,8 +29,9 @@ from recdrop_tune.files import check_can_be_read, lock, name_file_in_errors
 
 _DURABLE = (
     SearchStarted,
+    TrialStarted,  # `check_journal` relies on it,
     TrialEnded,
-    ConfirmationStarted,  # `check_journal` relies on it.
+    ConfirmationStarted,  # and on this.
     ConfirmationEnded,
     ResultSaved,
     SearchEnded,

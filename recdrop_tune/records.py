@@ -1,6 +1,7 @@
-"""Folds the events of a search into its settings, one record a trial, and the confirmation.
+"""The book of a search: its events, folded into its settings, one record per trial, and the confirmation.
 
-It loads neither Keras nor Keras Tuner, so a command can show at once how a search stands.
+All readers of a search read this. It loads neither Keras nor Keras Tuner, so a command can show at once how a
+search stands.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.events import (
@@ -33,6 +34,9 @@ from recdrop_tune.states import TrialState
 
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 """The questions about every recurrent layer: which dropout, where, how much, and when."""
+
+Numbers = TypeVar("Numbers", bound=Any)
+"""A number, or an array or a pandas object of numbers."""
 
 
 @dataclass
@@ -75,6 +79,28 @@ class TrialRecord:
         """Its score, if that is a finite number: a loss that diverged ranks nothing."""
         score = self.ended.score if self.ended else None
         return score if score is not None and math.isfinite(score) else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics at its best epoch; without one, those at the last epoch of its first training."""
+        if self.ended is not None and self.ended.metrics:
+            return self.ended.metrics
+        return self.epochs[-1].metrics if self.epochs else {}
+
+    def curve(self, metric: str) -> dict[int, float]:
+        """Returns the finite values of a metric in its first training, by epoch."""
+        values = {event.epoch: event.metrics.get(metric, math.nan) for event in self.epochs}
+        return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+
+    @property
+    def trainings(self) -> int:
+        """How many of its trainings have reported an epoch."""
+        return len({event.execution for event in (*self.epochs, *self.repeats)})
+
+    @property
+    def message(self) -> str:
+        """The error of a failed trial."""
+        return (self.ended.message or "").strip() if self.ended else ""
 
     @property
     def spread(self) -> float:
@@ -168,13 +194,14 @@ class Records:
         """`"min"` or `"max"`."""
         return self.search.direction if self.search else "min"
 
-    def cost(self, score: float) -> float:
-        """Returns a score as a number to minimize, and such a number as a score.
+    def cost(self, score: Numbers) -> Numbers:
+        """Returns a score as a number to minimize, and such a number as a score; arrays of them too.
 
         Code that orders or subtracts scores does it with costs, so this is the only place that looks at the
         direction.
         """
-        return -score if self.direction == "max" else score
+        signed: Numbers = -score if self.direction == "max" else score
+        return signed
 
     @property
     def epochs(self) -> int | None:
@@ -246,7 +273,7 @@ class Records:
             self.backends.append(backend)
 
     def to_csv(self) -> str:
-        """Returns a table with one row a trial."""
+        """Returns a table with one row per trial."""
         trials = self.trials.values()
         # In the order of their first use.
         names = list(dict.fromkeys(name for each in trials for name in each.hyperparameters))

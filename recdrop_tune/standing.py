@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.hyperparameters import NONE, drops, is_twin
+from recdrop_tune.events import Configuration
+from recdrop_tune.hyperparameters import (
+    NONE,
+    Values,
+    drops,
+    is_twin,
+    with_dropout,
+    without_dropout,
+)
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.states import TrialState
 
@@ -29,15 +37,40 @@ MIN_GAIN = 0.01
 """The gain that is worth another trial: a part of the best loss, or of the error rate, 1 - value."""
 
 
+_ORDER = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1}
+"""The order of states in tables; trials in other states come last."""
+
+
+def ordered(records: Records) -> list[TrialRecord]:
+    """Lists all trials: complete ones best first, then pruned ones best first, then the rest."""
+    return sorted(
+        records.trials.values(),
+        key=lambda trial: (_ORDER.get(trial.state, len(_ORDER)), trial.cost, trial.number),
+    )
+
+
 def ranked(records: Records) -> list[TrialRecord]:
-    """Lists the complete trials, best first by their scores in the search."""
-    complete = (each for each in records.trials.values() if each.state == TrialState.COMPLETE)
-    return sorted((each for each in complete if each.score is not None), key=lambda each: each.cost)
+    """Lists the complete trials that have a finite score, best first by their scores in the search."""
+    return [
+        trial
+        for trial in ordered(records)
+        if trial.state == TrialState.COMPLETE and trial.score is not None
+    ]
 
 
 def best(records: Records) -> TrialRecord | None:
     """Returns the best complete trial; see `ranked`."""
     return next(iter(ranked(records)), None)
+
+
+def values_of(records: Records, configuration: Configuration) -> Values:
+    """Returns the active hyperparameters of a configuration that the confirmation trains."""
+    values = records.trials[configuration.trial_id].active
+    if configuration.twin:
+        return without_dropout(records.space, values) or values
+    if configuration.dropout_of is not None:
+        return with_dropout(records.space, values, records.trials[configuration.dropout_of].active)
+    return values
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import json
 import tempfile
 import zlib
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -98,14 +100,28 @@ def planted_result(oracle, folder, uri=None, hypermodel=None, executions=1):
     return TuneResult(tuner, tracking)
 
 
+def with_frames(view, **frames):
+    """Returns a view with other frames or tables than those that follow from its records."""
+    other = replace(view)
+    vars(other).update({"trials": view.trials, "history": view.history, **frames})
+    return other
+
+
+def with_records(view, change):
+    """Returns a view of other records: `change` takes a copy of them."""
+    records = deepcopy(view.records)
+    change(records)
+    return replace(view, records=records)
+
+
 def description(result):
     """Returns what MLflow's page says of a result."""
-    return as_markdown(outline(result.found, 5))
+    return as_markdown(outline(result.view, 5))
 
 
 def save(result):
     """Saves a result as `track` does."""
-    return save_result(result.found, result.directory, result.best_model, result.best_code)
+    return save_result(result.view, result.directory, result.best_model, result.best_code)
 
 
 def page(result):

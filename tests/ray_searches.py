@@ -154,8 +154,8 @@ def _check_study(result, frame) -> None:
 
 
 def _check_runs(result, frame) -> None:
-    client = MlflowClient(result.tracking_uri)
-    experiment = client.get_experiment_by_name(result.experiment)
+    client = MlflowClient(result.search.tracking_uri)
+    experiment = client.get_experiment_by_name(result.search.experiment)
     found = client.search_runs([experiment.experiment_id], max_results=1000)
     runs = [
         run for run in found if run.data.tags.get("recdrop.search_id") == result.tracking.search_id

@@ -57,15 +57,18 @@ def row_of(frame, name):
 @pytest.mark.parametrize("name", ["confirmed", "planted"])
 def test_a_row_is_what_the_result_says(runs, frame, name):
     result, row = rdt.TuneResult.load(runs / name), row_of(frame, name)
-    assert (row["experiment"], row["objective"]) == (result.experiment, result.objective)
-    assert row["best"] == pytest.approx(result.trials[result.objective].iloc[0])
+    assert (row["experiment"], row["objective"]) == (
+        result.search.experiment,
+        result.search.objective,
+    )
+    assert row["best"] == pytest.approx(result.trials[result.search.objective].iloc[0])
     assert row["wrapper"] == result.best_hyperparameters["wrapper"]
     states = result.trials["state"].value_counts()
     assert row["trials"] == len(result.trials)
     for state in ("COMPLETE", "PRUNED", "FAILED"):
         assert row[state.lower()] == states.get(state, 0)
     assert row["seconds"] >= result.trials["seconds"].max()
-    began = pd.Timestamp.fromtimestamp(result.search.records.began)
+    began = pd.Timestamp.fromtimestamp(result.records.began)
     assert abs(row["began"] - began) < pd.Timedelta("1ms")
     words = None if result.context is None else result.context.words
     assert (pd.isna(row["data"]) and not words) or row["data"] == words

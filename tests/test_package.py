@@ -29,6 +29,8 @@ ORDER = [
     "scratch",
     "catalog",
     "hyperparameters",
+    "encoding",
+    "optuna_forms",
     "states",
     "events",
     "records",

@@ -249,8 +249,7 @@ CONTROL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
 
 
 def change_wrappers(project, value):
-    for path in project.glob("trial_*/trial.json"):
-        change_json(path, "hyperparameters", "values", "wrapper", value=value)
+    change_events(project, "TrialStarted", hyperparameters={"wrapper": value, "rate": 0.1})
 
 
 def assert_harmless(text):
@@ -265,7 +264,7 @@ def test_a_report_prints_no_control_sequences(project):
     assert done.exit_code == 0, done.output
     assert_harmless(done.output)
     assert_harmless(TuneResult.load(project).summary())
-    change_json(project / "oracle.json", "hyperparameters", "space", 0, "class_name", value=CONTROL)
+    (project / "events.jsonl").write_text(f"{CONTROL}\n")
     failed = CliRunner().invoke(main, ["report", str(project)])
     assert failed.exit_code == 1
     assert_harmless(failed.output)

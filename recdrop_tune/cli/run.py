@@ -117,7 +117,7 @@ def _search(file: ConfigFile) -> None:
             click.echo(note, err=True)
         raise SystemExit(130) from None  # As shells report Ctrl-C.
     click.echo(result.summary())
-    early = result.search.records.no_more
+    early = result.records.no_more
     if early is not None and early.reason == STOPPED:
         keep = " and `--no-overwrite`" if checked.overwrite else ""
         click.echo(f"To resume: run it again with `--directory {result.directory}`{keep}.")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from math import isinf
 from typing import Any
@@ -16,6 +15,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.optuna_forms import quiet_optuna as quiet_optuna
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 
@@ -78,14 +78,3 @@ def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
         # `group`, `multivariate` and some samplers are experimental in Optuna; chosen on purpose.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return _SAMPLERS[name](seed=seed)
-
-
-@contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Silences Optuna's log: a search reports its trials itself."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

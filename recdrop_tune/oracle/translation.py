@@ -14,7 +14,6 @@ from typing import Any
 import keras_tuner as kt
 import optuna
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -28,6 +27,7 @@ from recdrop_tune.hyperparameters import (
     active_rows,
     parents_first,
 )
+from recdrop_tune.optuna_forms import to_optuna as to_optuna
 from recdrop_tune.spaces import plain_names
 
 _types = kt.engine.hyperparameters
@@ -165,22 +165,6 @@ def _intersected(conditions: Iterable[Conditions]) -> Conditions:
 
 
 # Optuna.
-
-
-def to_optuna(
-    space: Space, values: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Returns a configuration as the parameters of an Optuna trial, and their distributions.
-
-    Fixed hyperparameters are left out, and so are values that the space does not offer: a default can lie
-    between the steps.
-    """
-    params, distributions = {}, {}
-    for row in active_rows(space, values):
-        if not row.is_fixed and row.contains(values[row.key]):
-            params[row.name] = row.mirror(row.exact(values[row.key]))
-            distributions[row.name] = row.distribution
-    return params, distributions
 
 
 def from_optuna(space: Space, params: Mapping[str, Any]) -> Values:

@@ -17,13 +17,7 @@ import pandas as pd
 
 from recdrop_tune.errors import exception_line
 from recdrop_tune.events import Configuration
-from recdrop_tune.oracle import (
-    has_dropout,
-    reached,
-    same_among,
-    trial_of,
-    twin_among,
-)
+from recdrop_tune.hyperparameters import drops
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import shown
 from recdrop_tune.results.intervals import (
@@ -37,10 +31,8 @@ from recdrop_tune.results.intervals import (
     paired_gains,
     shrunk,
 )
-from recdrop_tune.results.stored import StoredSearch
-from recdrop_tune.standing import after_advice, amount, gained, train_longer
+from recdrop_tune.standing import after_advice, amount, gained, train_longer, values_of
 from recdrop_tune.terminal import dropout_words
-from recdrop_tune.tuner import readable
 
 
 @dataclass(frozen=True)
@@ -156,9 +148,9 @@ class Confirmation:
         return str(self.brief().to_string(index=False))
 
 
-def confirmation_of(search: StoredSearch) -> Confirmation | None:
+def confirmation_of(records: Records) -> Confirmation | None:
     """Gathers the confirmation of a search; `None` if no confirmed training succeeded."""
-    group = _Group(search.oracle, search.records)
+    group = _Group(records)
     if group.failed.all():
         return None
     judged = group.judgement()
@@ -174,13 +166,13 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
     )
 
 
-def in_question(oracle: Any, records: Records) -> list[Configuration]:
+def in_question(records: Records) -> list[Configuration]:
     """Returns what the next round should train; none once the outcome of the best mean is known.
 
     These are the pairs whose outcome is not known, and the best mean. If that has no dropout while dropout
     helped elsewhere, a combination of both joins them, once in a confirmation.
     """
-    group = _Group(oracle, records)
+    group = _Group(records)
     judged = group.judgement()
     pairs = [each for each in judged.pairs if judged.outcome_of(each[0]) == NOT_KNOWN]
     if judged.order and judged.outcome_of(judged.order[0]) not in (None, NOT_KNOWN):
@@ -196,9 +188,9 @@ def in_question(oracle: Any, records: Records) -> list[Configuration]:
 class _Group:
     """The trainings of a confirmation, and its `pairs`: each configuration with dropout, and its twin."""
 
-    def __init__(self, oracle: Any, records: Records) -> None:
-        self.oracle, self.objective = oracle, oracle.objective
-        self.runs = _runs(oracle, records)
+    def __init__(self, records: Records) -> None:
+        self.records, self.objective = records, records.objective
+        self.runs = _runs(records)
         self._looks = Looks(
             sorted({each.seeds for each in records.rounds}),
             records.rounds[0].max_seeds if records.rounds else 1,
@@ -210,11 +202,18 @@ class _Group:
         self.dropping: list[str] = []
         self.pairs: list[tuple[str, str]] = []
         for each in sorted(self.configurations, key=lambda each: each.name):
-            if has_dropout(trial_of(oracle, each).hyperparameters):
+            if drops(values_of(records, each)):
                 self.dropping.append(each.name)
-                twin = twin_among(oracle, each, self.configurations)
+                # Any dropout has the same twin.
+                twin = self._same(Configuration(each.trial_id, twin=True))
                 if twin is not None:
                     self.pairs.append((each.name, twin.name))
+
+    def _same(self, wanted: Configuration) -> Configuration | None:
+        """Finds the configuration that has the same values as another one."""
+        values = values_of(self.records, wanted)
+        same = (each for each in self.configurations if values_of(self.records, each) == values)
+        return next(same, None)
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Returns the values of a metric: a row for each seed, a column for each configuration.
@@ -229,8 +228,8 @@ class _Group:
     @property
     def failed(self) -> pd.Series[bool]:
         """Which trainings have failed, or have a score that is no finite number."""
-        score = self.runs[self.objective.name].astype(float)
-        return pd.Series(~np.isfinite(score), index=self.runs.index)
+        score = self.runs[self.objective].astype(float)
+        return pd.Series(~np.isfinite(score.to_numpy()), index=self.runs.index, dtype=bool)
 
     def gains(self, metric: str) -> dict[str, PairedGain]:
         """Returns the gains by configuration. Their intervals hold together.
@@ -243,7 +242,7 @@ class _Group:
         return {own: gain for (own, _), gain in zip(self.pairs, found, strict=True)}
 
     def _compared(self, metric: str, pairs: Sequence[Pair], *how: Any) -> list[PairedGain]:
-        scores, direction = self.scores(metric), self.objective.direction
+        scores, direction = self.scores(metric), self.records.direction
         return paired_gains(scores, pairs, direction, self._looks, *how)
 
     def combination(self, judged: Judgement) -> Configuration | None:
@@ -253,7 +252,7 @@ class _Group:
             return None
         best, donor = (Configuration.named(each).trial_id for each in (judged.order[0], helped[0]))
         found = Configuration(best, dropout_of=donor)
-        return None if same_among(self.oracle, found, self.configurations) else found
+        return None if self._same(found) else found
 
     def margin(self, metric: str) -> float:
         """Returns the largest difference of a metric that does not matter."""
@@ -265,11 +264,11 @@ class _Group:
 
     def judgement(self) -> Judgement:
         """Gathers what the verdict needs."""
-        name = self.objective.name
+        name = self.objective
         metric = self.test_metric or name
         failures = self.runs.dropna(subset=["message"]).groupby("key")["message"].first()
         means = comparable_means(self.scores(name).replace(math.inf, math.nan))
-        ascending = self.objective.direction != "max"
+        ascending = self.records.direction != "max"
         means = means.dropna().sort_values(ascending=ascending, kind="stable")
         order = [str(key) for key in means.index]
         compared = self._compared(name, [(key, order[0]) for key in order[1:]])
@@ -279,7 +278,7 @@ class _Group:
             metric=metric,
             order=order,
             worse=worse,
-            names={each.name: _words(self.oracle, each) for each in self.configurations},
+            names={each.name: _words(self.records, each) for each in self.configurations},
             dropping=self.dropping,
             pairs=self.pairs,
             gains=self.gains(metric),
@@ -292,7 +291,7 @@ class _Group:
     @property
     def test_metric(self) -> str | None:
         """The name of the objective on the test data; `None` without test data."""
-        name = f"test_{self.objective.name.removeprefix('val_')}"
+        name = f"test_{self.objective.removeprefix('val_')}"
         return name if name in self.runs and self.runs[name].notna().any() else None
 
 
@@ -307,13 +306,13 @@ def comparable_means(scores: pd.DataFrame) -> pd.Series[float]:
     return scores.sub(added, axis=0).mean() + added.mean()
 
 
-def _runs(oracle: Any, records: Records) -> pd.DataFrame:
+def _runs(records: Records) -> pd.DataFrame:
     """Returns one row for each training of the confirmation; see `Confirmation.runs`."""
-    name = oracle.objective.name
+    name = records.objective
     rows = [
         {
             "trial_id": each.trial_id,
-            "number": oracle.start_order.index(each.trial_id),
+            "number": records.trials[each.trial_id].number,
             "twin": each.twin,
             "dropout_of": each.dropout_of,
             "repeat": each.repeat,
@@ -351,14 +350,14 @@ def _table(group: _Group, judged: Judgement) -> pd.DataFrame:
     """Makes `Confirmation.table`: columns for the objective, and for the objective on the test data."""
     scored = set(group.runs["key"][~group.failed])
     there = [each for each in group.configurations if each.name in scored]
-    rows = {each.name: _about(group.oracle, each) for each in there}
+    rows = {each.name: _about(group.records, each) for each in there}
     leading = ["trial_id", "number", "twin", "dropout_of"]
     settings = [name for row in rows.values() for name in row if name not in (*leading, "search")]
     columns = [*leading, *dict.fromkeys(settings), "search"]
     frame = pd.DataFrame(list(rows.values()), list(rows), columns)
     frame = frame.astype({"twin": "bool", "dropout_of": "string"})
     test = group.test_metric
-    for metric in (group.objective.name, *([test] if test else ())):
+    for metric in (group.objective, *([test] if test else ())):
         scores, gains = group.scores(metric), group.gains(metric)
         finite = scores[np.isfinite(scores)]
         if metric == test:
@@ -392,32 +391,31 @@ _COLUMNS = {
 """Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
 
 
-def _about(oracle: Any, configuration: Configuration) -> dict[str, Any]:
-    trial = trial_of(oracle, configuration)
-    active = {
-        f"hp/{name}" if name in _COLUMNS else name: value
-        for name, value in readable(trial.hyperparameters).items()
-        if value is not None
+def _about(records: Records, configuration: Configuration) -> dict[str, Any]:
+    trial = records.trials[configuration.trial_id]
+    values = {
+        f"hp/{key}" if key in _COLUMNS else key: value
+        for key, value in values_of(records, configuration).items()
     }
-    searched = not configuration.suffix
+    score = None if configuration.suffix or trial.ended is None else trial.ended.score
     return {
         **configuration._asdict(),
-        "number": oracle.start_order.index(configuration.trial_id),
-        **active,
-        "search": reached(trial, oracle.objective).value if searched else math.nan,
+        "number": trial.number,
+        **values,
+        "search": math.nan if score is None else score,
     }
 
 
-def _words(oracle: Any, configuration: Configuration) -> str:
+def _words(records: Records, configuration: Configuration) -> str:
     """Names a configuration: `trial 3 (recurrent, recurrent, rate 0.3)`."""
-    name = f"trial {oracle.start_order.index(configuration.trial_id)}"
+    name = f"trial {records.trials[configuration.trial_id].number}"
     if configuration.dropout_of is not None:
-        other = _words(oracle, Configuration(configuration.dropout_of))
+        other = _words(records, Configuration(configuration.dropout_of))
         return f"{name} with the dropout of {other}"
-    hyperparameters = trial_of(oracle, configuration).hyperparameters
-    if not has_dropout(hyperparameters):
+    values = values_of(records, configuration)
+    if not drops(values):
         return f"{name} without {'its ' * configuration.twin}dropout"
-    return f"{name} ({dropout_words(readable(hyperparameters))})"
+    return f"{name} ({dropout_words(values)})"
 
 
 @dataclass(frozen=True)

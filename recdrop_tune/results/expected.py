@@ -22,14 +22,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recdrop_tune import standing
+from recdrop_tune.encoding import Encoding
 from recdrop_tune.hyperparameters import drops
-from recdrop_tune.oracle import Encoding, as_optuna, parameters_of
 from recdrop_tune.records import Records
 
 Array = npt.NDArray[np.float64]
@@ -51,24 +50,18 @@ _NOISES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """The variance of the noise, relative to that of `f`."""
 
 
-def search_gain(records: Records, oracle: Any) -> standing.Gain | None:
+def search_gain(records: Records) -> standing.Gain | None:
     """Compares the best trial with dropout with its twin; see `standing.gain` and `expected_gain`."""
     gain, complete = standing.gain(records), standing.ranked(records)
     if gain is None:
         return None
-    # The folder of a stranger can name any trial.
-    complete = [each for each in complete if each.trial_id in oracle.trials]
-    ids = [each.trial_id for each in complete]
-    if not {gain.trial.trial_id, gain.twin.trial_id} <= {*ids}:
-        return gain
-    hyperparameters = [oracle.trials[each.trial_id].hyperparameters for each in complete]
-    encode = Encoding(parameters_of(oracle.hyperparameters.space))
+    encode = Encoding(records.space)
     expected = expected_gain(
-        encode([as_optuna(each.space, each.values)[0] for each in hyperparameters]),
-        np.array([each.cost for each in complete]),
-        [drops(each.hyperparameters) for each in complete],
-        ids.index(gain.trial.trial_id),
-        ids.index(gain.twin.trial_id),
+        encode(trial.active for trial in complete),
+        np.array([trial.cost for trial in complete]),
+        [drops(trial.active) for trial in complete],
+        complete.index(gain.trial),
+        complete.index(gain.twin),
         encode.size,
     )
     return replace(gain, expected=expected)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import keras_tuner as kt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recdrop_tune.oracle import is_wrapper, metrics_at, reached, state_of
+from recdrop_tune.hyperparameters import Hyperparameter, Space
 from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.spaces import plain_names
-from recdrop_tune.standing import setting
+from recdrop_tune.standing import ordered, setting
 from recdrop_tune.states import TrialState
-from recdrop_tune.tuner import readable
 
-_RANKS = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
     "best_epoch": "Int64",
@@ -31,13 +27,16 @@ _CLOSING = {
 _LOSSES = ("loss", "val_loss")
 
 
-def hyperparameter_columns(oracle: Any) -> dict[str, str]:
-    """Returns the column of each hyperparameter: its name, or `hp/name` if another column has it."""
-    metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
-    goal = oracle.objective.name
-    taken = {*_LEADING, *_CLOSING, *_LOSSES, goal, spread_column(goal), *metrics}
-    names = _types(oracle.hyperparameters.space)
-    return {name: f"hp/{name}" if name in taken else name for name in names}
+def hyperparameter_columns(records: Records) -> dict[str, str]:
+    """Returns the column of each hyperparameter: its key, or `hp/key` if another column has that name."""
+    objective = records.objective
+    metrics = {name for trial in records.trials.values() for name in _metric_names(trial)}
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, objective, spread_column(objective), *metrics}
+    return {key: f"hp/{key}" if key in taken else key for key in _types(records.space)}
+
+
+def _metric_names(trial: TrialRecord) -> set[str]:
+    return {*trial.metrics}.union(*(e.metrics for e in (*trial.epochs, *trial.repeats)))
 
 
 def spread_column(objective: str) -> str:
@@ -45,89 +44,57 @@ def spread_column(objective: str) -> str:
     return f"{objective}_std"
 
 
-def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
-    """Returns the wrappers that the space offers, by the name of their hyperparameter; see `is_wrapper`."""
-    space = oracle.hyperparameters.space
-    others = {hp.name for hp in space if not is_wrapper(hp)}
-    offered: dict[str, dict[str, None]] = {}
-    for hp in space:
-        if hp.name not in others:
-            offered.setdefault(hp.name, {}).update(dict.fromkeys(map(str, hp.values)))
-    return {name: list(several) for name, several in offered.items()}
-
-
-def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
-    """Makes `TuneResult.trials`: the oracle's values joined with the journal's.
+def trials_frame(records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
+    """Makes `TuneResult.trials`, with MLflow's ids of the runs by trial, if known.
 
     A pruned trial has the values of its best epoch, so anything that ranks trials must look at the state.
     """
-    objective, space = oracle.objective, oracle.hyperparameters.space
-    own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
+    objective, own = records.objective, hyperparameter_columns(records)
     rows = [
-        {
-            "number": number,
-            **_row(trial, records.trials.get(trial.trial_id), objective, own),
-            "mlflow_run_id": run_ids.get(trial.trial_id),
-        }
-        for number, trial in enumerate(trials)
+        {**_row(trial, objective, own), "mlflow_run_id": run_ids.get(trial.trial_id)}
+        for trial in ordered(records)
     ]
-    types = {own[name]: kind for name, kind in _types(space).items()}
-    spread = spread_column(objective.name)
-    goal = [objective.name, *([spread] if any(spread in row for row in rows) else [])]
+    types = {own[key]: kind for key, kind in _types(records.space).items()}
+    spread = spread_column(objective)
+    goal = [objective, *([spread] if any(spread in row for row in rows) else [])]
     named = [*_LEADING, *types, *goal, *(name for row in rows for name in row)]
     columns = [*dict.fromkeys(name for name in named if name not in _CLOSING), *_CLOSING]
     # Metrics are all that is neither fixed nor a hyperparameter.
     kinds = {**dict.fromkeys(columns, "Float64"), **types, **_LEADING, **_CLOSING}
-    frame = pd.DataFrame(rows, columns=columns).astype({name: kinds[name] for name in columns})
-    sign = 1.0 if objective.direction == "min" else -1.0
-    costs = sign * frame[objective.name].to_numpy(dtype=float, na_value=np.nan)
-    ranks = frame["state"].map(_RANKS).fillna(len(_RANKS)).to_numpy()
-    return frame.iloc[np.lexsort((costs, ranks))].reset_index(drop=True)
+    return pd.DataFrame(rows, columns=columns).astype({name: kinds[name] for name in columns})
 
 
-def _row(
-    trial: Any, record: TrialRecord | None, objective: Any, own: dict[str, str]
-) -> dict[str, Any]:
-    """Returns what oracle and journal have of a trial. The metrics are those of its best epoch."""
-    best = reached(trial, objective)
-    spread = {} if best.std is None else {spread_column(objective.name): best.std}
-    row = {
-        "trial_id": trial.trial_id,
-        "state": state_of(trial),
-        **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
-        **spread,
-        **(best.metrics or metrics_at(trial, None)),
-        objective.name: best.value,
-    }
-    if record is None:  # The journal lacks the start of the trial.
-        return row
-    best_epoch = record.best_epoch
-    if best_epoch is None and record.state == TrialState.PRUNED:
-        best_epoch = best.step  # It was pruned without a number.
-    # Keras Tuner counts it as running, and so runs it again.
-    waits = record.state == TrialState.INTERRUPTED and row["state"] == TrialState.RUNNING
+def _row(trial: TrialRecord, objective: str, own: Mapping[str, str]) -> dict[str, Any]:
+    spread = trial.ended.std if trial.ended else None
     return {
-        **row,
-        **({"state": TrialState.INTERRUPTED} if waits else {}),
-        "best_epoch": best_epoch,
-        "epochs": record.total_epochs,
-        "seconds": record.seconds,
-        "n_params": record.parameters,
+        "trial_id": trial.trial_id,
+        "number": trial.number,
+        "state": trial.state,
+        **{own[key]: value for key, value in trial.active.items() if key in own},
+        **({} if spread is None else {spread_column(objective): spread}),
+        **trial.metrics,
+        # The last epoch of a failed trial is not a score.
+        objective: trial.ended.score if trial.ended else None,
+        "best_epoch": trial.best_epoch,
+        "epochs": trial.total_epochs,
+        "seconds": trial.seconds,
+        "n_params": trial.parameters,
     }
 
 
-def _types(space: list[Any]) -> dict[str, str]:
-    """Returns the pandas type of each hyperparameter, active or not."""
+def _types(space: Space) -> dict[str, str]:
+    """Returns the pandas type of each hyperparameter by its key."""
+    types = {row.key: _type(row) for row in space}
+    if any(row.key == "wrapper" and row.is_wrapper for row in space):
+        # These are columns in every table, even if the space does not search them.
+        types = {"wrapper": "string", "placement": "string", "rate": "Float64", **types}
+    return types
+
+
+def _type(row: Hyperparameter) -> str:
+    value = row.low if row.choices is None else row.choices[0]
     types = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
-    kinds: dict[str, str] = {}
-    for hp in space:
-        (name,) = plain_names({hp.name: None})
-        kinds[name] = types[type(next(iter(hp.values))).__name__]
-        if isinstance(hp, kt.engine.hyperparameters.Int):
-            kinds[name] = "Int64"
-    if any(hp.name == "wrapper" and is_wrapper(hp) for hp in space):
-        kinds = {"wrapper": "string", "placement": "string", "rate": "Float64", **kinds}
-    return kinds
+    return types[type(value).__name__]
 
 
 _FIRST = {"trial_id": "string", "number": "Int64", "execution": "Int64", "epoch": "Int64"}
@@ -135,7 +102,7 @@ _LAST = {"seconds": "Float64"}
 
 
 def history_frame(records: Records) -> pd.DataFrame:
-    """Makes `TuneResult.history`: one row an epoch, in the order of trials, trainings and epochs."""
+    """Makes `TuneResult.history`: one row per epoch, in the order of trials, trainings and epochs."""
     trials = sorted(records.trials.values(), key=lambda record: record.number)
     rows = [
         {
@@ -166,22 +133,27 @@ def shown(value: Any, name: str = "") -> str:
     return "-" if pd.isna(value) else setting(name, value)
 
 
-def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd.DataFrame:
+def pareto_front(trials: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:
     """Returns the complete trials that no other complete trial dominates.
 
-    A trial dominates another if it is as good in every objective and better in one. Trials that lack an
-    objective are left out. The best in the first objective comes first.
+    A trial dominates another if it is as good in every column and better in one. Trials that lack a value are
+    left out. The best in the first column comes first.
+
+    Args:
+        trials: The frame of trials.
+        directions: `"min"` or `"max"` by column.
     """
-    names = [objective.name for objective in objectives]
-    signs = [1.0 if objective.direction == "min" else -1.0 for objective in objectives]
+    names = list(directions)
+    signs = [1.0 if direction == "min" else -1.0 for direction in directions.values()]
     valued = trials[(trials["state"] == TrialState.COMPLETE) & trials[names].notna().all(axis=1)]
-    front = valued[non_dominated(valued[names].to_numpy(dtype=float) * signs)]
-    ascending = objectives[0].direction == "min"
-    return front.sort_values(names[0], ascending=ascending, kind="stable").reset_index(drop=True)
+    costs = valued[names].to_numpy(dtype=float) * signs
+    front = non_dominated(costs)
+    order = np.argsort(costs[front, 0], kind="stable")
+    return valued[front].iloc[order].reset_index(drop=True)
 
 
 def non_dominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Returns which points, of shape `(points, objectives)`, no other point dominates; smaller is better."""
+    """Returns which points, of shape `(points, columns)`, no other point dominates; smaller is better."""
     # A point at a time: all pairs at once would take `points` squared of memory.
     dominated = [
         ((costs <= point).all(axis=1) & (costs < point).any(axis=1)).any() for point in costs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,10 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import quiet_optuna, study_of
-from recdrop_tune.spaces import plain_names
+from recdrop_tune.hyperparameters import Space
+from recdrop_tune.optuna_forms import quiet_optuna
+from recdrop_tune.records import Records
+from recdrop_tune.results.study import study_of
 
 FEWEST = 10
 """The fewest complete trials: importances compare the best five with the others."""
@@ -26,7 +27,7 @@ _SHUFFLES = 99
 _BEST, _BEST_SHARE = 5, 0.1
 
 
-def importances(oracle: Any) -> pd.DataFrame:
+def importances(records: Records) -> pd.DataFrame:
     """Computes Optuna's PED-ANOVA importances; see `TuneResult.importances`.
 
     The shares sum to 1 even where nothing matters. So the importances are computed again with the scores
@@ -35,57 +36,52 @@ def importances(oracle: Any) -> pd.DataFrame:
     Reference:
         Watanabe, Bansal and Hutter 2023, arXiv 2304.10255; its conditional form arXiv 2601.20800.
     """
-    study = study_of(oracle, "search", {})
+    study = study_of(records)
     trials = study.get_trials(states=[TrialState.COMPLETE])
-    trials = [each for each in trials if np.isfinite(each.values[0])]
-    objective = oracle.objective
+    trials = [trial for trial in trials if np.isfinite(trial.values[0])]
     # Best first, so that the shuffles do not depend on the order of starts.
-    trials.sort(key=lambda each: each.values[0], reverse=objective.direction == "max")
+    trials.sort(key=lambda trial: records.cost(trial.values[0]))
     if len(trials) < FEWEST:
         raise RecdropError(
             f"Importances need {FEWEST} complete trials or more, to compare the best {_BEST} with the "
             f"others. This search has {len(trials)}. Run it again with a larger `max_trials`."
         )
-    for each in trials:
-        several = {name: own for name, own in each.distributions.items() if not own.single()}
-        each.params = {name: each.params[name] for name in several}
-        each.distributions = several
-    scores = np.array([each.values[0] for each in trials])
-    quantile = _target_quantile(scores, objective)
+    scores = np.array([trial.values[0] for trial in trials])
+    quantile = _target_quantile(records, scores)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
-    names = [hp.name for hp in oracle.hyperparameters.space]
 
     def evaluate(scores: npt.NDArray[np.float64]) -> pd.Series[float]:
         drawn = optuna.create_study(direction=study.direction)
-        for each, value in zip(trials, scores.tolist(), strict=True):
-            each.value = value
+        for trial, value in zip(trials, scores.tolist(), strict=True):
+            trial.value = value
         drawn.add_trials(trials)
-        return _by_key(evaluator.evaluate(drawn), names)
+        return _by_key(evaluator.evaluate(drawn), records.space)
 
     random = np.random.default_rng(0)
     with warnings.catch_warnings(), quiet_optuna():
         # Most searches try some wrapper only once or twice.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
-        found = evaluate(scores)
-        larger = found * 0
-        for _ in range(_SHUFFLES if len(found) else 0):
-            larger += evaluate(random.permutation(scores)).reindex(found.index) >= found
+        measured = evaluate(scores)
+        larger = measured * 0
+        for _ in range(_SHUFFLES if len(measured) else 0):
+            larger += evaluate(random.permutation(scores)).reindex(measured.index) >= measured
     # Optuna too has equal shares where nothing matters.
-    shares = found / found.sum() if found.sum() else found + 1 / max(1, len(found))
+    total = measured.sum()
+    shares = measured / total if total else measured + 1 / max(1, len(measured))
     return pd.DataFrame({"importance": shares, "above_chance": larger < 0.05 * (_SHUFFLES + 1)})
 
 
-def _target_quantile(scores: npt.NDArray[np.float64], objective: Any) -> float:
+def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float:
     """Returns the share of the trials that counts as the best ones.
 
     If many trials tie with the worst, as accuracies do, only better ones count: with the ties, all trials
     would be among the best.
     """
-    worst = scores.max() if objective.direction == "min" else scores.min()
-    better = int((scores != worst).sum())
+    costs = records.cost(scores)
+    better = int((costs != costs.max()).sum())
     if not better:
         raise RecdropError(
-            f"All {len(scores)} complete trials have the same {objective.name}, so no hyperparameter "
+            f"All {len(scores)} complete trials have the same {records.objective}, so no hyperparameter "
             "matters."
         )
     best = min(max(_BEST, math.ceil(_BEST_SHARE * len(scores))), better)
@@ -93,16 +89,15 @@ def _target_quantile(scores: npt.NDArray[np.float64], objective: Any) -> float:
     return (best - 0.5) / len(scores)
 
 
-def _by_key(found: dict[str, float], order: list[str]) -> pd.Series[float]:
-    """Adds up the importances of hyperparameters that share one key of the search space.
+def _by_key(shares_by_name: dict[str, float], space: Space) -> pd.Series[float]:
+    """Adds up the importances of hyperparameters that share one key.
 
     The sum is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different ranges,
     and a `placement` for each group of wrappers is such a hyperparameter.
     """
     shares: dict[str, float] = {}
-    for name in order:
-        if name in found:
-            (key,) = plain_names({name: None})
-            shares[key] = shares.get(key, 0.0) + found[name]
+    for row in space:
+        if row.name in shares_by_name:
+            shares[row.key] = shares.get(row.key, 0.0) + shares_by_name[row.name]
     series = pd.Series(shares, dtype="float64")
     return series.rename_axis("hyperparameter").sort_values(ascending=False, kind="stable")

@@ -22,9 +22,9 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import STOPPED
 from recdrop_tune.hyperparameters import NONE, drops
-from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
+from recdrop_tune.results.view import SearchView
 from recdrop_tune.standing import amount, gained
 from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import dropout_words, no_more_words
@@ -58,7 +58,7 @@ class Section:
     figure: Any = None
 
 
-def outline(found: Found, top: int = 20) -> list[Section]:
+def outline(found: SearchView, top: int = 20) -> list[Section]:
     """Lists the sections of the summary, of the description in MLflow and of the page in a notebook."""
     opening = Section("", list(_outcome(found)))
     if found.best is None:
@@ -67,7 +67,7 @@ def outline(found: Found, top: int = 20) -> list[Section]:
     return [opening, *_dropout(found), trials, Section("", found.where)]
 
 
-def full_outline(found: Found) -> list[Section]:
+def full_outline(found: SearchView) -> list[Section]:
     """Lists the sections of the report."""
     search, frame = found.search, found.trials
     constant = [name for name in found.hyperparameters if name not in found.varying]
@@ -87,9 +87,9 @@ def full_outline(found: Found) -> list[Section]:
     # Pruned trials may have messages too.
     fine = set(frame["number"][frame["state"].isin([TrialState.COMPLETE, TrialState.PRUNED])])
     failures = [
-        (each.number, each.ended.message.strip())
+        (each.number, each.message)
         for each in sorted(found.records.trials.values(), key=lambda each: each.number)
-        if each.ended and each.ended.message and each.number not in fine
+        if each.message and each.number not in fine
     ]
     if failures:
         lines = [f"trial {number}: `{exception_line(message)}`" for number, message in failures]
@@ -101,7 +101,7 @@ def full_outline(found: Found) -> list[Section]:
         "tuner": search.tuner,
         "experiment": search.experiment,
         "max_trials": search.max_trials,
-        found.objective.name: found.objective.direction,
+        found.objective: found.records.direction,
         **{name: value for name in constant for value in frame[name].head(1).dropna()},
         "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(found.records.began)),
         **search.info,
@@ -113,9 +113,9 @@ def full_outline(found: Found) -> list[Section]:
     return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
 
 
-def _outcome(found: Found) -> Iterator[str]:
+def _outcome(found: SearchView) -> Iterator[str]:
     """Yields the verdict of a confirmation, the best score and configuration, and the baselines."""
-    name, best, records = found.objective.name, found.best, found.records
+    name, best, records = found.objective, found.best, found.records
     yield from _nothing_learned(found)
     if found.confirmation is not None:
         yield from found.confirmation.verdict.splitlines()
@@ -131,7 +131,7 @@ def _outcome(found: Found) -> Iterator[str]:
     top = found.complete.iloc[0] if len(found.complete) else best
     spread, score = top.get(spread_column(name), math.nan), amount(top[name])
     if several := not pd.isna(spread):
-        trainings = found.trainings(top["trial_id"])
+        trainings = records.trials[top["trial_id"]].trainings
         score += f" ± {amount(spread)} over {trainings} {found.training_word}s"
     where = "" if found.confirmation is None else " in the search"
     yield f"{len(found.trials)} trials, {states}. Best {name}{where}: {score}"
@@ -161,16 +161,16 @@ def _outcome(found: Found) -> Iterator[str]:
     yield from _data(found)
 
 
-def _nothing_learned(found: Found) -> Iterator[str]:
+def _nothing_learned(found: SearchView) -> Iterator[str]:
     """Yields a warning if the best trial is less than 5 % better than a constant predictor."""
-    context, name = found.search.context, found.objective.name
+    context, name = found.search.context, found.objective
     if found.best is None or context is None or context.constant is None:
         return
     constant = context.constant
     what, score = "the best trial", found.best[name]
     if found.confirmation is not None:
         what, score = "the mean of the chosen configuration", found.confirmation.best["mean"]
-    if not is_clearly_better(score, constant, found.objective.direction):
+    if not is_clearly_better(score, constant, found.records.direction):
         yield (
             f"Warning: {what} ({name} {amount(score)}) is not clearly better than always predicting "
             f"{context.predicts} ({amount(constant)}). Train for more epochs, try other learning "
@@ -191,9 +191,9 @@ def is_clearly_better(score: float, constant: float, direction: str) -> bool:
     return gain > 0 and gain >= 0.05 * gap
 
 
-def _answer(found: Found) -> str:
+def _answer(found: SearchView) -> str:
     """Writes which dropout was best in the search, where and how much, and what it was worth."""
-    name, gain, order = found.objective.name, found.gain, standing.ranked(found.records)
+    name, gain, order = found.objective, found.gain, standing.ranked(found.records)
     dropping = next((each for each in order if drops(each.hyperparameters)), None)
     if dropping is None:
         return "What dropout is worth is not known: no trial with dropout was completed."
@@ -210,7 +210,7 @@ def _answer(found: Found) -> str:
         how = " `confirm=1` trains and compares both." if found.by_tune else ""
         return f"{best}. What its dropout is worth is not known: {why}.{how}"
     twin = f"the same without dropout has {amount(gain.twin_score)} (trial {gain.twin.number})"
-    number = found.trainings(gain.trial.trial_id)
+    number = gain.trial.trainings
     each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
     if gain.value <= 0:
         how = "; `confirm=3` checks whether that holds" if found.by_tune else ""
@@ -226,7 +226,7 @@ def _answer(found: Found) -> str:
     return f"{best}; {twin}. {luck}.{how}"
 
 
-def _data(found: Found) -> Iterator[str]:
+def _data(found: SearchView) -> Iterator[str]:
     """Yields the data, and what a constant predictor scores."""
     context = found.search.context
     if context is None:
@@ -234,11 +234,11 @@ def _data(found: Found) -> Iterator[str]:
     if context.words:
         yield f"Data: {context.words}."
     if context.constant is not None:
-        score = f"{found.objective.name} {amount(context.constant)}"
+        score = f"{found.objective} {amount(context.constant)}"
         yield f"Always predicting {context.predicts} scores {score}."
 
 
-def _dropout(found: Found) -> Iterator[Section]:
+def _dropout(found: SearchView) -> Iterator[Section]:
     """Yields what dropout is worth: by the confirmation, or by the search alone."""
     if found.by_wrapper.empty:
         return
@@ -262,15 +262,15 @@ def _written(scores: pd.Series[Any], write: Callable[[float], str] = amount) -> 
     return scores.astype(object).map(write, na_action="ignore")
 
 
-def _rounded(found: Found, trials: pd.DataFrame) -> pd.DataFrame:
+def _rounded(found: SearchView, trials: pd.DataFrame) -> pd.DataFrame:
     """Returns a frame of trials with the objective and its spread as text."""
-    names = [found.objective.name, spread_column(found.objective.name)]
+    names = [found.objective, spread_column(found.objective)]
     return trials.astype(object).assign(**{n: _written(trials[n]) for n in names if n in trials})
 
 
-def best_trials(found: Found, top: int) -> pd.DataFrame:
+def best_trials(found: SearchView, top: int) -> pd.DataFrame:
     """Returns the first trials, with the columns in which trials differ."""
-    name = found.objective.name
+    name = found.objective
     spread = [each for each in [spread_column(name)] if each in found.trials]
     columns = ["number", "state", *found.varying, name, *spread, "best_epoch", "seconds"]
     table = _rounded(found, found.trials[columns].head(top))

@@ -11,7 +11,6 @@ from html import escape
 from itertools import combinations
 from typing import Any
 
-import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,9 +18,9 @@ import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
-from recdrop_tune.records import QUESTIONS
-from recdrop_tune.results.found import NOT_APPLICABLE, Found
+from recdrop_tune.records import QUESTIONS, Records
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
+from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
 from recdrop_tune.standing import amount, setting
 from recdrop_tune.states import TrialState
 
@@ -98,15 +97,15 @@ _FRONTENDS = ("plotly_mimetype", "vscode")
 """Plotly's default renderers in notebooks that only draw figures in the frontend."""
 
 
-def figures(found: Found) -> dict[str, go.Figure]:
+def figures(view: SearchView) -> dict[str, go.Figure]:
     """Draws every figure that the search has data for; returns them by name."""
     drawn = {
-        "gains": _gains(found),
-        "score_by_dropout": _score_by_dropout(found),
-        "history": _history(found),
-        "parallel_coordinates": _parallel_coordinates(found),
-        "importances": _importances(found),
-        "curves": _curves(found),
+        "gains": _gains(view),
+        "score_by_dropout": _score_by_dropout(view),
+        "history": _history(view),
+        "parallel_coordinates": _parallel_coordinates(view),
+        "importances": _importances(view),
+        "curves": _curves(view),
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -141,7 +140,7 @@ def _figure(title: str, **layout: Any) -> go.Figure:
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Returns a colour and a symbol for each of `Found.kinds`; techniques have the same in every search."""
+    """Returns a colour and a symbol for each of `SearchView.kinds`; techniques keep theirs."""
     others = [kind for kind in dict.fromkeys(kinds) if kind not in _LOOKS]
     # With several layers, most kinds are pairs. Grey is reserved for no dropout.
     spare = [look for name, look in _LOOKS.items() if name != "none"]
@@ -161,10 +160,10 @@ def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
     return {"color": colour, "symbol": symbols, "size": 8, "line": {"width": 1.5, "color": colour}}
 
 
-def _hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
+def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
     """Writes the text under the cursor: the trial, its scores, its configuration."""
-    name = found.objective.name
-    names = [name, spread_column(name), *found.hyperparameters, *learned_rate_columns(rows)]
+    name = view.objective
+    names = [name, spread_column(name), *view.hyperparameters, *learned_rate_columns(rows)]
     names = [
         each for each in dict.fromkeys([*names, "best_epoch", "epochs", "seconds"]) if each in rows
     ]
@@ -180,10 +179,10 @@ def _hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
 
 
 def _add_trials(
-    drawing: go.Figure, found: Found, rows: pd.DataFrame, x: Any, y: Any, **look: Any
+    drawing: go.Figure, view: SearchView, rows: pd.DataFrame, x: Any, y: Any, **look: Any
 ) -> None:
     """Adds a point for each of some trials."""
-    texts = _hover_text(found, rows)
+    texts = _hover_text(view, rows)
     drawing.add_scatter(x=x, y=y, mode="markers", hovertext=texts, hoverinfo="text", **look)
 
 
@@ -213,28 +212,27 @@ def _log_ticks(low: float, high: float) -> list[float]:
     """Lists the round numbers between two for a logarithmic axis, or the two themselves."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1, 2, 5) if len(powers) <= 5 else (1,)
-    found = [float(f"{digit}e{power}") for power in powers for digit in digits]
-    inside = [each for each in found if low <= each <= high]
+    marks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    inside = [mark for mark in marks if low <= mark <= high]
     return inside if len(inside) > 1 else sorted({low, high})
 
 
-def focus(scores: pd.Series[Any], direction: str) -> tuple[float, float] | None:
+def focus(scores: pd.Series[Any], records: Records) -> tuple[float, float] | None:
     """Returns the range of a score's axis with the better scores; `None` if none is far outside."""
-    sign = 1.0 if direction == "min" else -1.0
-    costs = sign * scores.dropna().astype(float)
+    costs = records.cost(scores.dropna().astype(float))
     best = costs.min()
     reach = _FAR * (costs.quantile(0.75) - best)
     if not reach > 0 or not math.isfinite(reach) or costs.max() <= best + reach:
         return None
-    ends = (sign * float(best - 0.06 * reach), sign * float(best + reach))
+    ends = [records.cost(float(cost)) for cost in (best - 0.06 * reach, best + reach)]
     return min(ends), max(ends)
 
 
-def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Objective) -> None:
+def show_scores(drawing: go.Figure, scores: pd.Series[Any], records: Records) -> None:
     """Sets the y axes of a figure of scores, and notes that some are out of sight at first."""
-    ends = focus(scores, objective.direction)
+    ends = focus(scores, records)
     inside = scores if ends is None else scores[scores.between(*ends)]
-    axis = _axis(inside, objective.name)
+    axis = _axis(inside, records.objective)
     if ends is not None:
         low, high = ends if "type" not in axis else (0.9 * inside.min(), 1.1 * inside.max())
         axis["range"] = [math.log10(low), math.log10(high)] if "type" in axis else [low, high]
@@ -256,23 +254,23 @@ def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Object
 # The figures.
 
 
-def _gains(found: Found) -> go.Figure | None:
+def _gains(view: SearchView) -> go.Figure | None:
     """Draws the confirmed gains with their intervals, in the order of the table; `None` without any."""
-    if found.confirmation is None:
+    if view.confirmation is None:
         return None
-    table, ids = found.confirmation.table, found.confirmation.ids
+    table, ids = view.confirmation.table, view.confirmation.ids
     gain = "test_gain" if "test_gain" in table else "gain"
     rows = table[table[f"{gain}_low"].notna()]
     if rows.empty:
         return None
-    name = found.objective.name
+    name = view.objective
     metric = f"test_{name.removeprefix('val_')}" if gain == "test_gain" else name
     colors = {"helped": BEST, "hurt": WORST}
     title = f"Gain of dropout in {shown(metric)}, with 95 % intervals"
     drawing = _figure(title, height=190 + 44 * len(rows))
     drawing.add_scatter(
         x=rows[gain],
-        y=[escape(found.confirmation.names[ids[each]], quote=False) for each in rows.index],
+        y=[escape(view.confirmation.names[ids[each]], quote=False) for each in rows.index],
         mode="markers",
         marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
         error_x={
@@ -290,51 +288,51 @@ def _gains(found: Found) -> go.Figure | None:
     return drawing
 
 
-def _history(found: Found) -> go.Figure | None:
+def _history(view: SearchView) -> go.Figure | None:
     """Draws the scores over the search; `None` without scores.
 
     Trials that were stopped early are hollow, at their best value.
     """
-    if found.scored.empty:
+    if view.scored.empty:
         return None
-    name = found.objective.name
+    name = view.objective
     drawing = _figure(f"{shown(name)} of each trial")
-    complete = found.complete.sort_values("number")
+    complete = view.complete.sort_values("number")
     drawing.add_scatter(
         x=complete["number"],
-        y=complete[name].agg(f"cum{found.objective.direction}"),
+        y=view.records.cost(view.records.cost(complete[name]).cummin()),
         mode="lines",
         name="best so far",
         line={"shape": "hv", "color": GREY, "width": 2, "dash": "dot"},
         hoverinfo="skip",
     )
-    kinds = found.kinds[found.scored.index]
+    kinds = view.kinds[view.scored.index]
     for kind in _ordered(kinds):
-        rows = found.scored[kinds == kind]
+        rows = view.scored[kinds == kind]
         look = {"name": shown(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
-        _add_trials(drawing, found, rows, rows["number"], rows[name], **look)
+        _add_trials(drawing, view, rows, rows["number"], rows[name], **look)
     drawing.update_xaxes(title=_title("number"))
-    show_scores(drawing, found.scored[name], found.objective)
+    show_scores(drawing, view.scored[name], view.records)
     return drawing
 
 
-def _curves(found: Found) -> go.Figure | None:
+def _curves(view: SearchView) -> go.Figure | None:
     """Draws the curves, the best trial's thick; `None` if no epoch reported the objective.
 
     The curve of a trial with several trainings is their mean. Curves of incomplete trials are dotted.
     """
-    name = found.objective.name
-    if name not in found.history or found.history[name].isna().all():
+    name = view.objective
+    if name not in view.history or view.history[name].isna().all():
         return None
-    means = found.history.groupby(["trial_id", "epoch"], sort=False)[name].mean()
-    about = found.trials[["trial_id"]].assign(
-        kind=found.kinds,
-        complete=found.trials["state"] == TrialState.COMPLETE,
-        text=_hover_text(found, found.trials),
+    means = view.history.groupby(["trial_id", "epoch"], sort=False)[name].mean()
+    about = view.trials[["trial_id"]].assign(
+        kind=view.kinds,
+        complete=view.trials["state"] == TrialState.COMPLETE,
+        text=_hover_text(view, view.trials),
     )
     points = means.rename("value").reset_index().merge(about, on="trial_id")
     drawing = _figure(f"{shown(name)} over the epochs")
-    colours = {kind: colour for kind, (colour, _) in looks(found.kinds).items()}
+    colours = {kind: colour for kind, (colour, _) in looks(view.kinds).items()}
     groups = points.groupby(["kind", "complete"])
     for kind, complete in (
         (kind, each) for kind in _ordered(points["kind"]) for each in (True, False)
@@ -358,11 +356,11 @@ def _curves(found: Found) -> go.Figure | None:
                 "dash": "solid" if complete else "dot",
             },
             # Many curves must be transparent.
-            opacity=max(0.35, min(0.9, 14 / len(found.trials))),
+            opacity=max(0.35, min(0.9, 14 / len(view.trials))),
             hovertext=texts,
             hoverinfo="text",
         )
-    best = None if found.complete.empty else found.complete.iloc[0]
+    best = None if view.complete.empty else view.complete.iloc[0]
     curve = points[points["trial_id"] == ("" if best is None else best["trial_id"])]
     if best is not None and len(curve):
         # Unknown if the journal lacks the end of the trial, as after a crash.
@@ -378,18 +376,18 @@ def _curves(found: Found) -> go.Figure | None:
             hoverinfo="text",
         )
     drawing.update_xaxes(title=_title("epoch"))
-    show_scores(drawing, points["value"], found.objective)
+    show_scores(drawing, points["value"], view.records)
     return drawing
 
 
-def _score_by_dropout(found: Found) -> go.Figure | None:
-    """Draws the score over the rate: a panel a placement, a colour a wrapper.
+def _score_by_dropout(view: SearchView) -> go.Figure | None:
+    """Draws the score over the rate: one panel per placement, one colour per wrapper.
 
     A line in every panel is the best score without dropout. Layers with their own dropouts have their own
     panels. A learned rate is drawn as it was at the best epoch, if known. `None` if no trial with a score
     has a rate.
     """
-    name, points = found.objective.name, _dropout_points(found)
+    name, points = view.objective, _dropout_points(view)
     if points.empty:
         return None
     panels = _ordered(points["panel"], _PLACEMENTS)
@@ -410,7 +408,7 @@ def _score_by_dropout(found: Found) -> go.Figure | None:
     look = _figure(title, height=220 + 250 * down).layout.to_plotly_json()
     grid.layout.template = look.pop("template")  # Updating one part by part takes half a second.
     grid.update_layout(look, margin={"t": 90})
-    wrappers, without = _ordered(points["wrapper"]), found.without_dropout[name]
+    wrappers, without = _ordered(points["wrapper"]), view.without_dropout[name]
     for i, panel in enumerate(panels):
         place = {"row": i // across + 1, "col": i % across + 1}
         for best in map(float, without.head(1)):
@@ -428,11 +426,11 @@ def _score_by_dropout(found: Found) -> go.Figure | None:
         for rank, wrapper in enumerate(wrappers):
             own = points[points["wrapper"] == wrapper]
             rates = own["rate"][own["panel"] == panel]
-            trials = found.scored.loc[rates.index]
+            trials = view.scored.loc[rates.index]
             if len(rates):
                 _add_trials(
                     grid,
-                    found,
+                    view,
                     trials,
                     rates,
                     trials[name],
@@ -443,31 +441,31 @@ def _score_by_dropout(found: Found) -> go.Figure | None:
                     marker=_markers(looks(wrappers)[wrapper], trials["state"]),
                     **place,
                 )
-    show_scores(grid, found.scored[name], found.objective)
+    show_scores(grid, view.scored[name], view.records)
     for column in range(2, across + 1):
         grid.update_yaxes(title=None, col=column)
     grid.update_xaxes(rangemode="tozero", showticklabels=True)
     return grid
 
 
-def _dropout_points(found: Found) -> pd.DataFrame:
+def _dropout_points(view: SearchView) -> pd.DataFrame:
     """Returns a row for each layer with dropout of each trial, if its rate is known.
 
     A learned rate is the mean of what the layer has learned by the best epoch. The metrics are named after
     the layer only if several layers learn.
     """
-    layers, scored = [], found.scored
-    for name, wrapper in zip(found.offered, found.wrappers, strict=True):
+    layers, scored = [], view.scored
+    for name, wrapper in zip(view.offered, view.wrappers, strict=True):
         layer = name.removesuffix("wrapper")
         learned = [
             c for c in learned_rate_columns(scored) if c.startswith((layer, "learned_rate."))
         ]
         rates = [
-            found.columns.get(f"{layer}{each}") for each in ("rate", *(f"rate.{s}" for s in SITES))
+            view.columns.get(f"{layer}{each}") for each in ("rate", *(f"rate.{s}" for s in SITES))
         ]
         # A user-defined `rate` can be a word.
         rates = [each for each in rates if each and scored[each].dtype.kind in "if"]
-        placement = found.columns.get(f"{layer}placement")
+        placement = view.columns.get(f"{layer}placement")
         frame = pd.DataFrame({"wrapper": scored[wrapper], "panel": NOT_APPLICABLE})
         if placement:
             frame["panel"] = scored[placement].astype("string").fillna(NOT_APPLICABLE)
@@ -479,11 +477,11 @@ def _dropout_points(found: Found) -> pd.DataFrame:
     return pd.concat(layers) if layers else pd.DataFrame()
 
 
-def _importances(found: Found) -> go.Figure | None:
+def _importances(view: SearchView) -> go.Figure | None:
     """Draws the importances, the largest on top; `None` if they are unknown."""
-    if found.importances is None or found.importances.empty:
+    if view.importances is None or view.importances.empty:
         return None
-    table = found.importances[::-1]
+    table = view.importances[::-1]
     shares = table["importance"]
     drawing = _figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
     drawing.add_bar(
@@ -501,25 +499,25 @@ def _importances(found: Found) -> go.Figure | None:
     return drawing
 
 
-def _parallel_coordinates(found: Found) -> go.Figure | None:
+def _parallel_coordinates(view: SearchView) -> go.Figure | None:
     """Draws a line a complete trial, coloured by its score; `None` if there is nothing to compare.
 
     Constant hyperparameters are left out. Lines pass through "n/a" where a hyperparameter is inactive.
     """
-    rows = found.complete
+    rows = view.complete
     # Only trials that are not complete can have one of them.
-    names = [name for name in found.varying if rows[name].notna().any()]
+    names = [name for name in view.varying if rows[name].notna().any()]
     if not names:
         return None
     # Which dropout, where, how much and when come first.
     names.sort(key=lambda n: n.split("/")[-1].split(".")[0] not in QUESTIONS)
-    columns = [_dimension(rows[name], name, name in found.logarithmic) for name in names]
-    goal = found.objective
+    columns = [_dimension(rows[name], name, name in view.logarithmic) for name in names]
+    goal = view.objective
     # For a loss the axis spreads the small values, for an accuracy the large ones.
-    wide = goal.direction == "min" and _is_wide(rows[goal.name], span=6.0)
-    columns.append(_dimension(rows[goal.name], goal.name, wide))
+    wide = view.records.direction == "min" and _is_wide(rows[goal], span=6.0)
+    columns.append(_dimension(rows[goal], goal, wide))
     # Plotly draws the largest colour last, so the best trial lies on top.
-    ranks = rows[goal.name].rank(ascending=goal.direction == "max", pct=True)
+    ranks = view.records.cost(rows[goal]).rank(ascending=False, pct=True)
     scale = [[0.0, WORST], [0.5, "#a5a5a5"], [1.0, BEST]]
     longest = max(len(word) for word in columns[0]["ticktext"])
     margin = {"t": 110, "l": 30 + 7 * longest, "r": 60, "b": 30}
@@ -561,7 +559,7 @@ def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str
     }
 
 
-def pareto_figure(found: Found, front: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
+def pareto_figure(view: SearchView, front: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
     """Draws the complete trials and their Pareto front, a panel for each pair of metrics."""
     pairs = list(combinations(metrics, 2))
     grid = make_subplots(
@@ -570,7 +568,7 @@ def pareto_figure(found: Found, front: pd.DataFrame, metrics: Sequence[str]) -> 
     look = _figure("Pareto front", height=100 + 380 * len(pairs)).layout.to_plotly_json()
     grid.layout.template = look.pop("template")
     grid.update_layout(look)
-    others = found.complete[~found.complete["trial_id"].isin(front["trial_id"])]
+    others = view.complete[~view.complete["trial_id"].isin(front["trial_id"])]
     for row, (across, up) in enumerate(pairs, start=1):
         for rows, name, colour, symbol, size in (
             (others, "dominated", GREY, "circle", 7),
@@ -578,7 +576,7 @@ def pareto_figure(found: Found, front: pd.DataFrame, metrics: Sequence[str]) -> 
         ):
             _add_trials(
                 grid,
-                found,
+                view,
                 rows,
                 rows[across],
                 rows[up],
@@ -589,6 +587,6 @@ def pareto_figure(found: Found, front: pd.DataFrame, metrics: Sequence[str]) -> 
                 row=row,
                 col=1,
             )
-        grid.update_xaxes(**_axis(found.complete[across], across), row=row)
-        grid.update_yaxes(**_axis(found.complete[up], up), row=row)
+        grid.update_xaxes(**_axis(view.complete[across], across), row=row)
+        grid.update_yaxes(**_axis(view.complete[up], up), row=row)
     return grid

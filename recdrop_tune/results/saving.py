@@ -24,9 +24,9 @@ from recdrop_tune.events import ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, fresh_path, inside, name_file_in_errors
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
-from recdrop_tune.results.found import Found
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.render import as_markdown, as_page
+from recdrop_tune.results.view import SearchView
 from recdrop_tune.states import FINAL
 
 _TOP = 5
@@ -39,7 +39,7 @@ _ABSENT = (RecdropError, NotImplementedError, FileNotFoundError, kt.errors.Fatal
 
 
 def save_result(
-    found: Found, directory: Path, model: Callable[[], Any] | None, code: Callable[[], str]
+    view: SearchView, directory: Path, model: Callable[[], Any] | None, code: Callable[[], str]
 ) -> ResultSaved | None:
     """Writes the folder `result` of a project.
 
@@ -47,7 +47,7 @@ def save_result(
     warning: the rest is worth keeping.
 
     Args:
-        found: What the search found.
+        view: The search.
         directory: The project folder.
         model: Builds the best model; `None` if it is not safe to load.
         code: Writes the best model as Python.
@@ -55,22 +55,22 @@ def save_result(
     Returns:
         What was saved; `None` if no trial is complete.
     """
-    if found.best is None:
+    if view.best is None:
         return None
-    best_id, best = found.ranking[0], found.values_of(found.ranking[0])
-    trials = found.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
+    best_id, best = view.ranking[0], view.values_of(view.ranking[0])
+    trials = view.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
     # What writes a piece; or returns its text.
     pieces: dict[str, Callable[[Path], object]] = {
-        "summary.md": lambda path: as_markdown(outline(found, _TOP)),
+        "summary.md": lambda path: as_markdown(outline(view, _TOP)),
         "trials.csv": lambda path: _as_csv(trials),
         # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
         "trials.json": lambda path: trials.to_json(orient="split", index=False, date_format="iso"),
-        "history.csv": lambda path: _as_csv(found.history),
-        "report.html": lambda path: as_page(directory.name, full_outline(found)),
+        "history.csv": lambda path: _as_csv(view.history),
+        "report.html": lambda path: as_page(directory.name, full_outline(view)),
     }
-    if (shares := found.importances) is not None:
+    if (shares := view.importances) is not None:
         pieces["importances.json"] = lambda path: json.dumps(shares.to_dict("index"), indent=2)
-    if (confirmation := found.confirmation) is not None:
+    if (confirmation := view.confirmation) is not None:
         pieces["confirmation.csv"] = lambda path: _as_csv(confirmation.table)
     if model is not None:
         best_model = _BestModel(model)
@@ -107,7 +107,7 @@ def save_result(
         summary=summary,
         best_trial_id=best_id,
         best=best,
-        metrics=_numbers(found),
+        metrics=_numbers(view),
     )
 
 
@@ -222,19 +222,19 @@ def _as_csv(table: pd.DataFrame) -> str:
     return table.astype(object).map(escaped).rename(columns=escaped).to_csv(index=False)
 
 
-def _numbers(found: Found) -> dict[str, float]:
+def _numbers(view: SearchView) -> dict[str, float]:
     """Returns the numbers of the search as a whole, which MLflow shows next to its name."""
-    counts = found.trials["state"].value_counts()
-    numbers: dict[str, Any] = {"n_trials": len(found.trials)}
+    counts = view.trials["state"].value_counts()
+    numbers: dict[str, Any] = {"n_trials": len(view.trials)}
     numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in FINAL}
-    if found.confirmation is not None:
-        numbers["confirmed"] = found.confirmation.best["mean"]
-        if found.confirmation.dropping_id is not None:
-            row = found.confirmation.row(found.confirmation.dropping_id)
+    if view.confirmation is not None:
+        numbers["confirmed"] = view.confirmation.best["mean"]
+        if view.confirmation.dropping_id is not None:
+            row = view.confirmation.row(view.confirmation.dropping_id)
             gains = [name for name in row.index if re.search(r"gain(_low|_high)?$", str(name))]
             numbers |= {f"confirmed_{name}": row[name] for name in gains}
             test = "test_" if "test_gain" in row else ""
-            numbers[f"confirmed_{test}gain"] = found.confirmation.gain
-    elif found.gain is not None:
-        numbers["gain"] = found.gain.stated
+            numbers[f"confirmed_{test}gain"] = view.confirmation.gain
+    elif view.gain is not None:
+        numbers["gain"] = view.gain.stated
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

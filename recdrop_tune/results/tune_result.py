@@ -6,36 +6,29 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any, Self
 
-import keras_tuner as kt
 import optuna
 import pandas as pd
 
 from recdrop_tune import models, standing
-from recdrop_tune.credentials import hide
 from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
-from recdrop_tune.events import FIT, Configuration, Context
-from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
+from recdrop_tune.events import FIT, Configuration, Context, SearchStarted
+from recdrop_tune.files import JOURNAL, SEARCH, trial_folder, write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
-from recdrop_tune.oracle import study_of, trial_of
-from recdrop_tune.results.confirmation import Confirmation, confirmation_of
-from recdrop_tune.results.expected import search_gain
-from recdrop_tune.results.found import Found
-from recdrop_tune.results.frames import (
-    history_frame,
-    hyperparameter_columns,
-    offered_wrappers,
-    pareto_front,
-    trials_frame,
-)
+from recdrop_tune.oracle import trial_of
+from recdrop_tune.records import Records
+from recdrop_tune.results.confirmation import Confirmation
+from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures, pareto_figure
 from recdrop_tune.results.render import as_html, as_page, as_text
-from recdrop_tune.results.stored import CONFIRMED, StoredSearch, stored_search
-from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import as_objective, load_weights, readable
+from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
+from recdrop_tune.results.study import study_of
+from recdrop_tune.results.view import SearchView
+from recdrop_tune.tuner import as_objective, load_weights
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,10 +40,11 @@ class TuneResult:
     with the best trials.
 
     Attributes:
-        tuner: The Keras Tuner tuner; in a loaded result a `StoredSearch`, with the trials in its `oracle`.
+        tuner: The Keras Tuner tuner, which builds models; `None` in a loaded result.
         tracking: Its tracking; `None` in a loaded result.
         confirm_again: Confirms its configurations; `None` without the data, as in a loaded result.
         train_again: Trains a configuration on other data; `None` in a loaded result.
+        folder: The project folder of a loaded result; by default that of the tuner.
 
     Example:
         >>> result = recdrop_tune.tune((x, y), (x_val, y_val), max_trials=30)
@@ -58,37 +52,49 @@ class TuneResult:
         >>> model = result.best_model()
     """
 
-    tuner: Any
+    tuner: Any = None
     tracking: Any = None
     confirm_again: Callable[[Any], TuneResult] | None = None
     train_again: Callable[..., Any] | None = None
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
-        _ = self.search  # Read now: the folder may be gone later.
+        _ = self.view  # Read now: the folder may be gone later.
 
     def __str__(self) -> str:
         return self.summary()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {len(self.search.oracle.trials)} trials in {self.directory}>"
+        return f"<{type(self).__name__} of {len(self.records.trials)} trials in {self.directory}>"
 
     def _repr_html_(self) -> str:
-        return as_html(outline(self.found, top=5))
+        return as_html(outline(self.view, top=5))
 
     @cached_property
-    def search(self) -> StoredSearch:
-        """The search as the folder had it when the result was made."""
-        if isinstance(self.tuner, StoredSearch):
-            return self.tuner
-        return stored_search(Path(self.tuner.project_dir))
+    def records(self) -> Records:
+        """The records of the search: those of its tracking, or of its journal in a loaded result."""
+        return read_search(self.directory) if self.tracking is None else self.tracking.records
+
+    @property
+    def search(self) -> SearchStarted:
+        """The search as it last started or resumed: its objective, settings, data and MLflow experiment."""
+        assert self.records.search is not None  # `read_search` refuses a journal without a start.
+        return self.records.search
+
+    @cached_property
+    def view(self) -> SearchView:
+        """The search as frames and records, the source of all pages, figures and files."""
+        run_ids = {} if self.tracking is None else self.tracking.mlflow.run_ids
+        by_tune = (self.directory / SEARCH).exists()
+        return SearchView(self.records, run_ids, tuple(self._where()), by_tune)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
         """Reads the result of a search from its project folder, without the script that ran it.
 
-        The search may have ended, been interrupted, or be running. Nothing is written, and no code in the
-        folder is run: it is JSON. Only what MLflow alone knows (`mlflow_run_id`, `ui_url`) is missing, and
-        `best_model()` is the model that was saved at the end of the search.
+        The search may have ended, been interrupted, or be running. Only its journal is read, which is JSON:
+        nothing is written, and no code in the folder is run. Only what MLflow alone knows (`mlflow_run_id`,
+        `ui_url`) is missing, and `best_model()` is the model that was saved at the end of the search.
 
         Args:
             directory: The project folder.
@@ -100,35 +106,11 @@ class TuneResult:
             >>> result = TuneResult.load("recdrop_runs/speech")
             >>> result.report("speech.html")
         """
-        return cls(stored_search(Path(directory).expanduser()))
+        return cls(folder=Path(directory).expanduser())
 
-    @cached_property
-    def found(self) -> Found:
-        """The search as frames and records, the source of all pages, figures and files."""
-        oracle = self.search.oracle
-        columns = hyperparameter_columns(oracle)
-        scales = {hp.name: getattr(hp, "sampling", "linear") for hp in oracle.hyperparameters.space}
-        logarithmic = [name for name, scale in plain_names(scales).items() if scale == "log"]
-        return Found(
-            records=self.search.records,
-            search=self.search.last,
-            trials=self.trials,
-            history=self.history,
-            objective=oracle.objective,
-            columns=columns,
-            logarithmic=frozenset(columns[name] for name in logarithmic),
-            offered=offered_wrappers(oracle),
-            confirmation=self.confirmation,
-            importances_of=self.importances,
-            values_of=self._values,
-            gain=search_gain(self.search.records, oracle),
-            where=self._where(),
-            by_tune=self.search.by_tune,
-        )
-
-    @cached_property
+    @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: complete ones best first, then pruned ones best first, then the rest.
+        """One row per trial: complete ones best first, then pruned ones best first, then the rest.
 
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
         where inactive; `hp/<name>` if another column has the name), the objective and the other metrics at
@@ -137,26 +119,25 @@ class TuneResult:
         metrics are means, and `<objective>_std` is the sample standard deviation of the objective.
 
         A pruned trial has the values of its best epoch before it was stopped. They do not compare with those
-        of complete trials, even if they are better: `best_trial`, `pareto_front` and all comparisons use
+        of complete trials, even if they are better: `best_id`, `pareto_front` and all comparisons use
         trials whose `state` is `COMPLETE`.
         """
-        run_ids = {} if self.tracking is None else self.tracking.mlflow.run_ids
-        return trials_frame(self.search.oracle, self.search.records, run_ids)
+        return self.view.trials
 
-    @cached_property
+    @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch, a column for each metric, in the order of starts.
+        """One row per epoch, a column for each metric, in the order of starts.
 
         Columns: `trial_id`, `number`, `execution` (which training of the trial, from 0), `epoch` (from 0),
         the metrics under Keras's names, `seconds` (of the epoch). A trial that was run again has its last
         run.
         """
-        return history_frame(self.search.records)
+        return self.view.history
 
-    @cached_property
+    @property
     def confirmation(self) -> Confirmation | None:
         """What training the best configurations again showed; `None` without `confirm=`."""
-        return confirmation_of(self.search)
+        return self.view.confirmation
 
     def confirm(self, confirm: Any = 3) -> TuneResult:
         """Trains the best configurations again with fresh seeds, as `tune(confirm=...)` does.
@@ -178,7 +159,7 @@ class TuneResult:
         """
         if self.confirm_again is None:
             how = f'Call `tune` with the arguments of the search, directory="{self.directory}" and `confirm`.'
-            if not self.search.by_tune:
+            if not self.view.by_tune:
                 how = "Only searches by `tune` can be confirmed."
             raise RecdropError(f"This result has no data to train with. {how}")
         return self.confirm_again(confirm)
@@ -191,7 +172,7 @@ class TuneResult:
         best score), `gain` (of that trial over its twin, if that was completed too), `state`, such as
         `"never tried"`.
         """
-        return self.found.by_wrapper
+        return self.view.by_wrapper
 
     def pareto_front(self, *metrics: Any) -> pd.DataFrame:
         """Finds the Pareto front of columns of `trials`.
@@ -209,7 +190,7 @@ class TuneResult:
         Example:
             >>> result.pareto_front("val_accuracy", "ms_per_step")
         """
-        return pareto_front(self.trials, self._goals(metrics))
+        return pareto_front(self.trials, self._directions(metrics))
 
     def plot_pareto_front(self, *metrics: Any) -> Any:
         """Draws the complete trials and their Pareto front, a panel for each pair of metrics.
@@ -226,20 +207,25 @@ class TuneResult:
         Example:
             >>> result.plot_pareto_front("val_accuracy", "ms_per_step").show()
         """
-        goals = self._goals(metrics)
-        names = [goal.name for goal in goals]
+        directions = self._directions(metrics)
+        names = list(directions)
         if len(names) < 2:
             raise invalid_argument("metrics", expected="at least two", received=names)
-        return pareto_figure(self.found, pareto_front(self.trials, goals), names)
+        return pareto_figure(self.view, pareto_front(self.trials, directions), names)
 
-    def _goals(self, metrics: Sequence[Any]) -> list[kt.Objective]:
-        costs = {each: kt.Objective(each, "min") for each in ("seconds", "epochs", "n_params")}
-        named = [costs.get(each, each) if isinstance(each, str) else each for each in metrics]
-        goals = [as_objective(each) for each in named]
-        names = [goal.name for goal in goals]
+    def _directions(self, metrics: Sequence[Any]) -> dict[str, str]:
+        """Returns the direction of each metric by name."""
+        directions = {}
+        for metric in metrics:
+            if isinstance(metric, str) and metric in ("seconds", "epochs", "n_params"):
+                directions[metric] = "min"
+            else:
+                goal = as_objective(metric)
+                directions[goal.name] = goal.direction
+        names = list(directions)
         if not names or not {*names} <= {*self.trials}:
             raise invalid_argument("metrics", expected="columns of `trials`", received=names)
-        return goals
+        return directions
 
     def importances(self) -> pd.DataFrame:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
@@ -254,7 +240,7 @@ class TuneResult:
         Raises:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.
         """
-        return importances(self.search.oracle)
+        return importances(self.records)
 
     @property
     def twin_gain(self) -> standing.Gain | None:
@@ -264,31 +250,18 @@ class TuneResult:
         completed. The best of many trials looks better than it is: `expected` is what to expect with other
         seeds. One training each proves little: see `confirmation`.
         """
-        return self.found.gain
+        return self.view.gain
 
     def study(self) -> optuna.Study:
         """Makes an Optuna study of the trials, for Optuna's own plots, importances and dashboard.
 
         It is a copy in memory, whichever tuner proposed the trials, in the order of starts. The attribute
-        `keras_tuner_id` of each is its `trial_id`; with a single objective, it has the epochs of its first
-        training.
+        `keras_tuner_id` of each is its `trial_id`; it has the epochs of its first training.
 
         Example:
             >>> optuna.visualization.plot_param_importances(result.study())
         """
-        records = self.search.records.trials
-        times = {id: (each.started, each.ended_at) for id, each in records.items()}
-        return study_of(self.search.oracle, self.directory.name, times)
-
-    @property
-    def objective(self) -> str:
-        """Name of the objective."""
-        return self.search.last.objective
-
-    @property
-    def direction(self) -> str:
-        """`"min"` or `"max"`."""
-        return self.search.last.direction
+        return study_of(self.records, self.directory.name)
 
     @property
     def context(self) -> Context | None:
@@ -296,7 +269,7 @@ class TuneResult:
 
         `None` in a search by `track`, where nothing has looked at the data.
         """
-        return self.search.last.context
+        return self.search.context
 
     def summary(self, top: int = 20) -> str:
         """Writes the outcome in a few lines, as `print(result)` does.
@@ -304,7 +277,7 @@ class TuneResult:
         Args:
             top: How many trials to list, best first.
         """
-        return as_text(outline(self.found, top))
+        return as_text(outline(self.view, top))
 
     def plots(self) -> dict[str, Any]:
         """Draws the search.
@@ -317,7 +290,7 @@ class TuneResult:
         Example:
             >>> result.plots()["history"].show()
         """
-        return figures(self.found)
+        return figures(self.view)
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Writes everything about the search into one page that opens without a network.
@@ -331,7 +304,7 @@ class TuneResult:
         Raises:
             InvalidArgumentError: The file cannot be written.
         """
-        page, path = as_page(self.directory.name, full_outline(self.found)), Path(path).expanduser()
+        page, path = as_page(self.directory.name, full_outline(self.view)), Path(path).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, page)
@@ -345,22 +318,22 @@ class TuneResult:
         return path
 
     @property
-    def best_trial(self) -> Any:
-        """The best trial, as Keras Tuner's `Trial`; after a confirmation the recommended configuration.
+    def best_id(self) -> str:
+        """The `trial_id` of the best trial; after a confirmation the recommended configuration.
 
-        That can be one that the search has not tried; see `Confirmation.best_id` for its `trial_id`.
+        That can be one that the search has not tried; see `Confirmation.best_id` for its name.
 
         Raises:
             RecdropError: No trial was completed.
         """
-        if not self.found.ranking:
+        if not self.view.ranking:
             raise RecdropError("No trial of this search was completed.")
-        return self._trial(self.found.ranking[0])
+        return self.view.ranking[0]
 
     @property
     def best_hyperparameters(self) -> dict[str, Any]:
         """The active hyperparameters of the best trial."""
-        return self._values(self.best_trial.trial_id)
+        return self.view.values_of(self.best_id)
 
     def best_model(self) -> Any:
         """Builds the best trial's model and loads the weights of its best epoch.
@@ -377,7 +350,7 @@ class TuneResult:
         Raises:
             RecdropError: No trial was completed, or a loaded result has no model of the best one.
         """
-        return self.model_of(self.best_trial)
+        return self.model_of(self.best_id)
 
     def best_models(self, n: int = 5) -> list[Any]:
         """Builds the models of the best complete trials, each with the weights of its best epoch.
@@ -395,7 +368,7 @@ class TuneResult:
         Example:
             >>> predictions = [model.predict(x) for model in result.best_models(3)]
         """
-        best = self.found.ranking[: check_integer("n", n)]
+        best = self.view.ranking[: check_integer("n", n)]
         return [self.model_of(trial_id) for trial_id in best]
 
     def model_of(self, trial: Any) -> Any:
@@ -413,16 +386,16 @@ class TuneResult:
             >>> plain = result.trials[result.trials["wrapper"] == "none"]
             >>> model = result.model_of(plain.iloc[0])
         """
-        order, ranking = self.search.oracle.start_order, self.found.ranking
-        known = {order.index(each): each for each in ranking if each in order}
-        known |= {each: each for each in ranking}
+        ranking, trials = self.view.ranking, self.records.trials
+        known: dict[Any, str] = {trials[id].number: id for id in ranking if id in trials}
+        known |= {id: id for id in ranking}
         wanted = getattr(trial, "trial_id", trial)
         trial_id = known.get(wanted) if isinstance(wanted, Hashable) else None
         if trial_id is None:
             expected = "the id or the number of a complete trial, or its row of `trials`"
             raise invalid_argument("trial", expected=expected, received=wanted)
-        if self.tuner is self.search:
-            return self.search.saved_model(trial_id)
+        if self.tuner is None:
+            return saved_model(self.directory, trial_id)
         trial, confirmed = self._trial(trial_id), self.confirmation
         if confirmed is None or trial_id not in confirmed.ids:
             return self.tuner.load_model(trial)
@@ -430,15 +403,8 @@ class TuneResult:
         return load_weights(folder, self.tuner.hypermodel.build(trial.hyperparameters))
 
     def _trial(self, trial_id: str) -> Any:
-        """Returns a trial, or another confirmed configuration as a trial."""
-        return trial_of(self.search.oracle, Configuration.named(trial_id))
-
-    def _values(self, trial_id: str) -> dict[str, Any]:
-        """Returns the active hyperparameters of a trial, or of another confirmed configuration."""
-        values = readable(self._trial(trial_id).hyperparameters)
-        # Which dropout, where and how much come first.
-        names = hyperparameter_columns(self.search.oracle)
-        return {name: values[name] for name in names if values.get(name) is not None}
+        """Returns a configuration as Keras Tuner's trial, from which its model can be built."""
+        return trial_of(self.tuner.oracle, Configuration.named(trial_id))
 
     def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:
         """Trains the best configuration anew on all data, for as many epochs as were best.
@@ -466,27 +432,27 @@ class TuneResult:
         """
         if self.train_again is None:
             how = "Run `best_code()`"
-            if self.search.by_tune:
+            if self.view.by_tune:
                 how += (
                     f', or call `tune` with the arguments of the search and directory="{self.directory}", '
                     "which trains nothing twice"
                 )
             raise RecdropError(f"This result cannot build its models. {how}.")
         # A schedule moves the rate as in the search, where more epochs followed.
-        total = self.search.last.info["epochs"] if self._schedule != "constant" else 1
+        total = self.search.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}
-        return self.train_again(self.best_trial.hyperparameters, total, x, y, **fit)
+        best = self._trial(self.best_id)
+        return self.train_again(best.hyperparameters, total, x, y, **fit)
 
     @property
     def _best_epochs(self) -> int | None:
         """How many epochs were best for the best configuration, if known."""
-        best_id = self.best_trial.trial_id
-        if self.confirmation is not None:
-            trainings = self.confirmation.trainings(best_id)
-        else:
-            trainings = self.trials[self.trials["trial_id"] == best_id]
-        epoch = trainings["best_epoch"].median()
-        return None if pd.isna(epoch) else int(epoch) + 1
+        best_id, confirmations = self.best_id, self.records.confirmations
+        epochs = [each.best_epoch for each in confirmations if each.configuration.name == best_id]
+        if self.confirmation is None:
+            epochs = [self.records.trials[best_id].best_epoch]
+        known = [epoch for epoch in epochs if epoch is not None]
+        return int(median(known)) + 1 if known else None
 
     @property
     def _schedule(self) -> str:
@@ -508,10 +474,10 @@ class TuneResult:
         Example:
             >>> Path("model.py").write_text(result.best_code())
         """
-        trial, info = self.best_trial, self.search.last.info
-        if self.tuner is self.search:
-            return str(self.search.saved_code(trial.trial_id))
-        model = self.tuner.hypermodel.build(trial.hyperparameters)
+        info = self.search.info
+        if self.tuner is None:
+            return saved_code(self.directory, self.best_id)
+        model = self.tuner.hypermodel.build(self._trial(self.best_id).hyperparameters)
         fit = {name: info[name] for name in FIT if info.get(name) is not None}
         if isinstance(weights := fit.get("class_weight"), dict):  # Its labels are text in JSON.
             fit["class_weight"] = {int(label): weight for label, weight in weights.items()}
@@ -527,51 +493,40 @@ class TuneResult:
     @property
     def directory(self) -> Path:
         """The project folder."""
-        return Path(self.search.project_dir)
-
-    @property
-    def experiment(self) -> str | None:
-        """Name of the MLflow experiment; `None` without MLflow."""
-        return self.search.last.experiment
-
-    @property
-    def tracking_uri(self) -> str | None:
-        """Where the runs are, without credentials; `None` without MLflow."""
-        uri = self.search.last.tracking_uri
-        return None if uri is None else hide(uri)
-
-    @property
-    def failure(self) -> str | None:
-        """Why MLflow lacks a part of the search, in one line; known to the process that searched."""
-        return None if self.tracking is None else self.tracking.failure
+        return Path(self.tuner.project_dir) if self.folder is None else self.folder
 
     @property
     def ui_command(self) -> str | None:
         """The command that opens the runs in MLflow; `None` if a server shows them, or none is recorded."""
-        uri = None if self.failure else self.tracking_uri
+        uri = None if self._failure else self.search.tracking_uri
         return None if uri is None else ui_command(uri, self.directory)
 
     @property
     def ui_url(self) -> str | None:
         """The page that lists the trials best first; `None` in a loaded result, or if none is recorded."""
-        uri = self.tracking_uri
+        uri = self.search.tracking_uri
         if self.tracking is None or self.tracking.failure or uri is None:
             return None
         return leaderboard_url(
             uri,
             self.tracking.mlflow.experiment_id,
-            self.search.last.search_id,
-            ascending=self.direction == "min",
+            self.search.search_id,
+            ascending=self.search.direction == "min",
         )
+
+    @property
+    def _failure(self) -> str | None:
+        """Why MLflow lacks a part of the search, in one line; known to the process that searched."""
+        return None if self.tracking is None else self.tracking.failure
 
     def _where(self) -> list[str]:
         lines = [f"Folder: {self.directory}"]
-        if self.failure:
+        if self._failure:
             sync = command("sync", str(self.directory))
-            lines.append(f"MLflow: not all is recorded ({self.failure}); once it is back: {sync}")
+            lines.append(f"MLflow: not all is recorded ({self._failure}); once it is back: {sync}")
         elif self.ui_command is not None:  # No server shows the page before that was run.
             lines.append(f"MLflow: {self.ui_command}")
-        elif self.tracking_uri is not None:
-            lines.append(f"MLflow: {self.tracking_uri}")
+        elif self.search.tracking_uri is not None:
+            lines.append(f"MLflow: {self.search.tracking_uri}")
             lines += [f"        {self.ui_url}"] if self.ui_url else []
         return lines

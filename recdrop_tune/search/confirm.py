@@ -86,7 +86,7 @@ class Confirmation:
             yield last.seeds, [*map(Configuration.named, last.configurations)]
         for seeds in planned:
             if seeds > last.seeds:
-                yield seeds, in_question(oracle, records)
+                yield seeds, in_question(records)
                 break
 
     def run(

@@ -96,7 +96,7 @@ def track(
         result = TuneResult(tuner, of)
         # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
         model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model
-        return save_result(result.found, result.directory, model, result.best_code)
+        return save_result(result.view, result.directory, model, result.best_code)
 
     tracked.at_end = save
     return tracked

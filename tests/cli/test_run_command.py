@@ -122,7 +122,7 @@ def test_a_search_is_that_of_tune_and_goes_on(place):
     assert f"Folder: {Path('mine').resolve()}" in done.output
     assert f" ui {Path('mine').resolve()}" in done.output
     result = rdt.TuneResult.load("mine")
-    assert result.experiment == "filed"
+    assert result.search.experiment == "filed"
     sys.path.insert(0, str(place))
     from my_data import load
 
@@ -322,7 +322,7 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     runs = client.search_runs(
         [client.get_experiment_by_name("recdrop-tune").experiment_id],
-        f"tags.`recdrop.search_id` = '{result.search.records.search.search_id}'",
+        f"tags.`recdrop.search_id` = '{result.records.search.search_id}'",
     )
     assert [run.info.status for run in runs] == ["KILLED"] * 2
 
@@ -357,7 +357,10 @@ def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
     pd.testing.assert_frame_equal(again, first.runs[same])  # These are not trained again.
     assert result.confirmation.table["n"].max() == 2
     assert "test_loss" in result.confirmation.table
-    assert (result.experiment, result.tracking_uri) == (before.experiment, before.tracking_uri)
+    assert (result.search.experiment, result.search.tracking_uri) == (
+        before.search.experiment,
+        before.search.tracking_uri,
+    )
     assert f"Chosen by confirmation: trial {result.confirmation.best['number']}" in done.output
     (place / "search.yaml").unlink()
     done = CliRunner().invoke(main, ["confirm", "here/sure"])

@@ -64,7 +64,7 @@ def test_a_search_is_nested_in_the_active_run(store):
         result = tuned("runs/a", rdt.MLflow(tags={"team": "seven"}))
         assert mlflow.active_run().info.run_id == active.info.run_id
         assert client.get_run(active.info.run_id).to_dictionary() == before
-    assert (result.experiment, result.tracking_uri) == ("speech", store)
+    assert (result.search.experiment, result.search.tracking_uri) == ("speech", store)
     runs = client.search_runs([active.info.experiment_id], "tags.team = 'seven'")
     parents = {run.info.run_id: run.data.tags["mlflow.parentRunId"] for run in runs}
     searched = result.tracking.mlflow.parent_run_id

@@ -58,7 +58,7 @@ def searched(folder, uri, hypermodel=build, trials=1, logs=True):
 def logged(result, uri, **kwargs):
     """Logs the best model into the run of its trial; returns its id and that run's."""
     tracking = result.tracking
-    run = tracking.mlflow.run_ids[result.best_trial.trial_id]
+    run = tracking.mlflow.run_ids[result.best_id]
     also = [tracking.mlflow.parent_run_id]
     client, folder = MlflowClient(uri), result.directory
     return log_model(client, run, folder, tracking.search_id, also=also, **kwargs), run

@@ -3,7 +3,6 @@
 import errno
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -22,6 +21,7 @@ from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH
 from recdrop_tune.mlflow_store.artifacts import upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
+from recdrop_tune.results.view import SearchView
 from tests.planted_search import Planted, PlantedTuner, description, planted_result, save
 from tests.small_search import build, data, tuned
 
@@ -78,7 +78,7 @@ def test_the_result_is_the_last_event_but_one(planted_files):
     assert saved.metrics["n_trials"] == len(states) == 12
     assert saved.metrics["n_complete"] == (states == "COMPLETE").sum()
     assert saved.metrics["n_failed"] == (states == "FAILED").sum()
-    assert saved.best_trial_id == planted_files.best_trial.trial_id
+    assert saved.best_trial_id == planted_files.best_id
     assert saved.best == planted_files.best_hyperparameters
     assert saved.summary == (folder / "result" / "summary.md").read_text()
     assert saved.summary == description(planted_files)
@@ -123,9 +123,10 @@ def test_tables_hold_no_formulas(tmp_path, uri):
     assert set(frame["@name"]) == {"=1+1"}
 
 
-def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path):
+def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path, monkeypatch):
     columns = {f"c{i}": str(i) * 50 for i in range(100)}
-    long = replace(planted_files.found, values_of=lambda trial_id: columns)
+    monkeypatch.setattr(SearchView, "values_of", lambda view, name: columns)
+    long = planted_files.view
     saved = save_result(long, tmp_path, None, str)
     whole = (tmp_path / "result" / "summary.md").read_text()
     assert len(saved.summary) <= NOTE_LENGTH < len(whole)
@@ -207,17 +208,17 @@ def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
     card.parent.mkdir()
     for name in MODELS:
         (card.parent / name).write_text(name)
-    card.write_text(json.dumps({"trial_id": planted_files.found.ranking[0]}))
+    card.write_text(json.dumps({"trial_id": planted_files.view.ranking[0]}))
     before = {name: (card.parent / name).read_bytes() for name in MODELS}
 
     def gone():
         raise FileNotFoundError
 
-    saved = save_result(planted_files.found, tmp_path, gone, str)
+    saved = save_result(planted_files.view, tmp_path, gone, str)
     assert before == {name: (card.parent / name).read_bytes() for name in MODELS}
     assert {f"result/{name}" for name in MODELS} < set(saved.files)
     card.write_text(json.dumps({"trial_id": "another"}))
-    save_result(planted_files.found, tmp_path, gone, str)
+    save_result(planted_files.view, tmp_path, gone, str)
     assert not MODELS & names(tmp_path)
 
 
@@ -234,7 +235,7 @@ def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
 
 
 def test_a_full_disk_leaves_the_earlier_result(planted_files, tmp_path, monkeypatch):
-    save_result(planted_files.found, tmp_path, None, str)
+    save_result(planted_files.view, tmp_path, None, str)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def full(found):
@@ -242,7 +243,7 @@ def test_a_full_disk_leaves_the_earlier_result(planted_files, tmp_path, monkeypa
 
     monkeypatch.setattr("recdrop_tune.results.saving.full_outline", full)
     with pytest.raises(OSError, match="No space left"):
-        save_result(planted_files.found, tmp_path, None, str)
+        save_result(planted_files.view, tmp_path, None, str)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 

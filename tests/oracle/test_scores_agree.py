@@ -113,7 +113,7 @@ def check_spread(result, run, how, values):
         assert f"± {std:.4f} over 2 folds" in text
     for text in texts[:3]:
         assert "The best model has the weights of its best fold, which was not trained" in text
-    parent = MlflowClient(result.tracking_uri).get_run(result.tracking.mlflow.parent_run_id)
+    parent = MlflowClient(result.search.tracking_uri).get_run(result.tracking.mlflow.parent_run_id)
     assert parent.data.params["cv"] == "2"
 
 
@@ -178,7 +178,7 @@ def test_a_pruned_trial_is_never_the_best(pruned, uri):
     result, printed = pruned
     best = result.trials.iloc[0]
     assert result.trials["val_loss"].min() < best["val_loss"]
-    assert result.best_trial.trial_id == best["trial_id"]
+    assert result.best_id == best["trial_id"]
     assert result.pareto_front("val_loss")["trial_id"].tolist() == [best["trial_id"]]
     assert f"Best val_loss: {best['val_loss']:.4f}" in result.summary()
     assert f"{best['val_loss']:.4g}" in outcome(result)

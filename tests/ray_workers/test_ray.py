@@ -209,7 +209,11 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(result.trials["state"]) == {"COMPLETE"}
-    tags = MlflowClient(result.tracking_uri).get_run(result.trials["mlflow_run_id"][0]).data.tags
+    tags = (
+        MlflowClient(result.search.tracking_uri)
+        .get_run(result.trials["mlflow_run_id"][0])
+        .data.tags
+    )
     assert tags["recdrop.worker"] == "worker-1"
 
 
@@ -281,7 +285,7 @@ def test_a_tuner(distribute, tmp_path):
             tuner.search(batches, validation_data=data(), epochs=2)
     finally:
         mlflow.set_tracking_uri(None)
-    (run,) = MlflowClient(tuner.result.tracking_uri).search_runs(
+    (run,) = MlflowClient(tuner.result.search.tracking_uri).search_runs(
         ["0"], "tags.`recdrop.kind` = 'search'"
     )
     assert run.data.tags["mlflow.parentRunId"] == active.info.run_id
@@ -304,7 +308,7 @@ def test_a_tuner_without_mlflow(distribute, tmp_path):
     x, y = data(60)
     tuner.search(x, y, validation_data=data())
     assert set(tuner.result.trials["state"]) == {"COMPLETE"}
-    assert tuner.result.tracking_uri is tuner.result.failure is None
+    assert tuner.result.search.tracking_uri is tuner.result.tracking.failure is None
     assert not (tmp_path / "mlflow.db").exists()
 
 

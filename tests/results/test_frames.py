@@ -80,9 +80,9 @@ def test_directions_states_and_missing_values():
             "state": ["COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"],
         }
     )
-    goals = [kt.Objective("accuracy", "max"), kt.Objective("cost", "min")]
+    goals = {"accuracy": "max", "cost": "min"}
     assert pareto_front(trials, goals)["accuracy"].tolist() == [0.9, 0.8]
-    assert pareto_front(trials, goals[::-1])["cost"].tolist() == [2.0, 3.0]
+    assert pareto_front(trials, {"cost": "min", "accuracy": "max"})["cost"].tolist() == [2.0, 3.0]
 
 
 def test_the_front_of_any_columns(planted):
@@ -94,7 +94,7 @@ def test_the_front_of_any_columns(planted):
     assert set(traded["trial_id"]) == set(expected["trial_id"])
     assert traded["val_loss"].is_monotonic_increasing
     # By the objective alone, it is the best trial.
-    assert planted.pareto_front("val_loss")["trial_id"].tolist() == [planted.best_trial.trial_id]
+    assert planted.pareto_front("val_loss")["trial_id"].tolist() == [planted.best_id]
     front = planted.pareto_front("val_loss", "n_params")
     # Models of either size: the best of each, unless the small one is the best of all.
     best = planted.trials.groupby("n_params")["val_loss"].min()
@@ -117,6 +117,6 @@ def test_keras_tuners_summed_objective_is_the_score(tmp_path):
     sums = complete["val_loss"] + complete["ms_per_step"]
     assert complete["multi_objective"].tolist() == pytest.approx(sums.tolist())
     assert complete["multi_objective"].is_monotonic_increasing
-    assert (result.objective, result.direction) == ("multi_objective", "min")
+    assert (result.search.objective, result.search.direction) == ("multi_objective", "min")
     loaded = rdt.TuneResult.load(result.directory)
     assert loaded.trials["multi_objective"].equals(result.trials["multi_objective"])

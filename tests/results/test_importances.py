@@ -2,13 +2,15 @@
 
 import math
 
-import keras_tuner as kt
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.events import SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.hyperparameters import Hyperparameter
+from recdrop_tune.records import Records
 from recdrop_tune.results.importances import importances
 from tests.planted_search import SPACE
 
@@ -39,24 +41,23 @@ def test_the_shares_are_those_of_optunas_own_study(planted, capfd):
     assert table["importance"].to_dict() == pytest.approx(merged.to_dict())
 
 
-def search(*values, direction="min", status="COMPLETED"):
-    """An oracle with one hyperparameter, and one that is fixed."""
-    goal = kt.Objective("val_loss", direction)
-    oracle = kt.oracles.RandomSearchOracle(goal, max_trials=len(values), seed=0)
+X = Hyperparameter("x", low=0, high=20)
+FIXED = [Hyperparameter("y", choices=[1]), Hyperparameter("z", low=1, high=1)]
+UNITS = Hyperparameter("units", low=16, high=80, step=32)
+
+
+def search(*values, direction="min", status="COMPLETE", units=None):
+    """Records of a search with one hyperparameter, or two, and two that are fixed."""
+    names = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
+    space = [X, *FIXED, *([] if units is None else [UNITS])]
+    goal = {"objective": "val_loss", "direction": direction}
+    events = [SearchStarted(**names, **goal, hyperparameters=space)]
     for number, value in enumerate(values):
-        hp = kt.HyperParameters()
-        hp.Int("x", 0, len(values))
-        hp.Fixed("y", 1)
-        hp.Choice("z", [1])
-        hp.values["x"] = number
-        trial = kt.engine.trial.Trial(hp, trial_id=str(number), status=status)
-        trial.metrics.register("val_loss", direction=direction)
-        trial.metrics.update("val_loss", value, step=0)
-        trial.score, trial.best_step = value, 0
-        oracle.trials[trial.trial_id] = trial
-        oracle.start_order.append(trial.trial_id)
-    oracle.hyperparameters = hp
-    return oracle
+        id, own = str(number), {"x": number, "y": 1, "z": 1}
+        own |= {} if units is None else {"units": units[number]}
+        events.append(TrialStarted(trial_id=id, number=number, hyperparameters=own))
+        events.append(TrialEnded(trial_id=id, status=status, score=value))
+    return Records(events)
 
 
 def test_too_few_trials_or_the_same_score_everywhere():
@@ -64,7 +65,7 @@ def test_too_few_trials_or_the_same_score_everywhere():
     with pytest.raises(RecdropError, match=r"need 10 complete trials.*This search has 9\."):
         importances(search(*nine))
     with pytest.raises(RecdropError, match=r"This search has 0\."):
-        importances(search(*range(12), status="STOPPED"))
+        importances(search(*range(12), status="PRUNED"))
     with pytest.raises(RecdropError, match="All 12 complete trials have the same val_loss"):
         importances(search(*[0.5] * 12))
 
@@ -84,12 +85,7 @@ def test_where_nothing_matters_nothing_is_above_chance():
 
 def test_a_default_beside_the_steps_is_left_out():
     """A grid search begins with the defaults, and Keras Tuner takes any value between the ends for one."""
-    oracle = search(*[number / 20 for number in range(12)])
-    for number, trial in enumerate(oracle.trials.values()):
-        hp = trial.hyperparameters
-        hp.Int("units", 16, 100, step=32, default=100)
-        hp.values["units"] = 100 if number == 0 else (16, 48, 80)[number % 3]
-    oracle.hyperparameters = hp
-    shares = importances(oracle)
+    units = [100 if number == 0 else (16, 48, 80)[number % 3] for number in range(12)]
+    shares = importances(search(*[number / 20 for number in range(12)], units=units))
     check_shares(shares)
     assert set(shares.index) == {"x", "units"}

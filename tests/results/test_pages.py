@@ -20,7 +20,15 @@ from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results.outline import best_trials, outline
 from recdrop_tune.results.render import as_html, as_markdown, as_text
 from recdrop_tune.terminal.status import configuration
-from tests.planted_search import Planted, Sized, description, page, planted_result
+from tests.planted_search import (
+    Planted,
+    Sized,
+    description,
+    page,
+    planted_result,
+    with_frames,
+    with_records,
+)
 from tests.test_standing import NONE, SOME, records
 
 
@@ -61,7 +69,7 @@ def read(text):
 
 
 def test_text_markdown_and_html_say_the_same(planted):
-    sections = outline(planted.found, 5)
+    sections = outline(planted.view, 5)
     pages = [write(sections) for write in (as_text, as_markdown, as_html)]
     counts = planted.trials["state"].value_counts()
     best = planted.trials.iloc[0]
@@ -115,26 +123,31 @@ def test_the_answer_of_a_search_comes_first(planted, trials, expected, words):
     own = records(*trials)
     gain = standing.gain(own)
     gain = gain and replace(gain, expected=expected)
-    found = replace(planted.found, records=own, gain=gain, by_tune=True)
+    own.search = replace(own.search, objective="val_loss")
+    own.space = planted.records.space
+    found = with_frames(replace(planted.view, records=own, by_tune=True), gain=gain)
     assert words in outline(found)[0].lines[0]
 
 
 def test_a_space_without_none_has_no_twins(planted):
-    offered = {"wrapper": ["zoneout"]}
-    found = replace(planted.found, records=records((SOME, 1.0)), gain=None, offered=offered)
+    own, space = records((SOME, 1.0)), planted.records.space
+    own.space = [replace(r, choices=["zoneout"]) if r.is_wrapper else r for r in space]
+    found = replace(planted.view, records=own)
     assert "the space does not offer `none`" in outline(found)[0].lines[0]
 
 
 def test_learned_rates_are_listed(planted):
-    trials = planted.trials.assign(wrapper="concrete", rate=pd.NA)
-    trials["learned_rate.recurrent"] = 0.12345
-    sections = outline(replace(planted.found, trials=trials))
+    def learn(records):
+        standing.ranked(records)[0].metrics["learned_rate.recurrent"] = 0.12345
+
+    sections = outline(with_records(planted.view, learn))
     for write in (as_text, as_markdown, as_html):
         assert "Its learned rates: learned_rate.recurrent=0.1235" in write(sections)
     # The table does not look as if there were no rate.
     varying = {"wrapper": "wrapper", "rate": "rate"}
+    trials = planted.trials.assign(wrapper="concrete", rate=pd.NA)
     trials.loc[0, ["wrapper", "rate"]] = "variational", 0.3
-    table = best_trials(replace(planted.found, trials=trials, columns=varying), 2)
+    table = best_trials(with_frames(planted.view, trials=trials, columns=varying), 2)
     assert table["rate"].to_list() == [0.3, "learned"]
 
 
@@ -276,7 +289,7 @@ def test_learning_rates_have_three_digits_and_frames_have_all(planted, text):
         description(planted),
         # The seconds of a trial can look like a learning rate.
         " ".join(row[column] for row in rows(table)),
-        configuration(standing.best(planted.found.records)),
+        configuration(standing.best(planted.view.records)),
     )
     for said in texts:
         assert f"{rates[0]:.3g}" in said
@@ -301,7 +314,7 @@ def test_nothing_completed_and_nothing_recorded(tmp_path):
     ]
     assert read.texts["h2"] == [*titles, "Search space", "Settings and versions"]
     assert "MLflow: not all is recorded (" in read.text("p")
-    nothing = replace(result.found, trials=result.trials[:0], history=result.history[:0])
+    nothing = with_records(result.view, lambda records: records.trials.clear())
     assert as_text(outline(nothing)) == "No trial has started."
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import plotly.io as pio
@@ -10,13 +9,17 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.events import TrialEnded
+from recdrop_tune.records import Records
 from recdrop_tune.results.plots import figures, focus, looks
+from recdrop_tune.standing import ranked
+from recdrop_tune.states import TrialState
+from tests.planted_search import with_frames, with_records
 
 
 @pytest.fixture(scope="module")
 def view(planted):
-    shares = planted.importances()  # Computed once: they take a second.
-    return replace(planted.found, importances_of=lambda: shares)
+    return with_frames(planted.view, importances=planted.importances())  # They take a second.
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,19 @@ def points(found):
 
 def changed(view, **columns):
     """The view with other values in columns of its trials."""
-    return replace(view, trials=view.trials.assign(**columns))
+    frames = {
+        name: vars(view)[name]
+        for name in ("importances", "columns", "offered")
+        if name in vars(view)
+    }
+    return with_frames(view, trials=view.trials.assign(**columns), **frames)
+
+
+def maximized(records):
+    """Makes the objective one that is maximized."""
+    records.search = replace(records.search, direction="max")
+    for each in records.trials.values():
+        each.cost = -each.cost if each.score is not None else each.cost
 
 
 def test_history_has_a_point_for_each_trial_with_a_score(planted, plots):
@@ -58,7 +73,7 @@ def test_history_has_a_point_for_each_trial_with_a_score(planted, plots):
 
 @pytest.mark.parametrize("direction", ["min", "max"])
 def test_the_best_so_far_and_the_best_line(view, direction):
-    wanted = replace(view, objective=kt.Objective("val_loss", direction))
+    wanted = with_records(view, maximized) if direction == "max" else view
     drawn = figures(wanted)
     (line,) = traces(drawn["history"], mode="lines")
     complete = wanted.trials[wanted.trials["state"] == "COMPLETE"].sort_values("number")
@@ -72,9 +87,11 @@ def test_the_best_so_far_and_the_best_line(view, direction):
 
 
 def test_trials_that_are_not_complete_are_hollow_and_never_the_best(view):
-    best = view.complete["trial_id"].iloc[0]
-    states = view.trials["state"].mask(view.trials["trial_id"] == best, "PRUNED")
-    pruned = changed(view, state=states)
+    def prune_the_best(records):
+        best = ranked(records)[0]
+        best.ended = replace(best.ended, status=TrialState.PRUNED)
+
+    pruned = with_records(view, prune_the_best)
     drawn = figures(pruned)
     symbols = [each.marker.symbol for each in traces(drawn["history"], mode="markers")]
     assert sum(each.endswith("-open") for several in symbols for each in several) == 1
@@ -122,7 +139,8 @@ def test_layers_with_their_own_dropout_have_their_own_panels(view):
     ours |= {f"dec{name[3:]}": values.shift(1) for name, values in ours.items()}
     wrappers = ["enc/wrapper", "dec/wrapper"]
     offered = dict.fromkeys(wrappers, ())
-    both = replace(changed(view, **ours), columns={each: each for each in ours}, offered=offered)
+    own = {"columns": {each: each for each in ours}, "offered": offered, "logarithmic": set()}
+    both = with_frames(view, trials=view.trials.assign(**ours), **own)
     titles = {note.text for note in figures(both)["score_by_dropout"].layout.annotations}
     assert {"enc/input", "dec/input", "enc/recurrent", "dec/recurrent"} <= titles
     pairs = both.trials[wrappers].fillna("n/a")
@@ -131,7 +149,9 @@ def test_layers_with_their_own_dropout_have_their_own_panels(view):
     # Each layer is drawn at the rate that it has learned itself.
     learned = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
     both = changed(both, **dict.fromkeys(wrappers, "concrete"), **learned)
-    drawn = traces(figures(replace(both, columns={}))["score_by_dropout"], mode="markers")
+    columns = dict(zip(wrappers, wrappers, strict=True))
+    both = with_frames(both, columns=columns, offered=offered, logarithmic=set())
+    drawn = traces(figures(both)["score_by_dropout"], mode="markers")
     assert [set(trace.x) for trace in drawn] == [{0.4}, {0.1}]
 
 
@@ -170,7 +190,7 @@ def test_curves_are_the_mean_of_the_trainings(planted, view, plots):
     (star,) = [x for x, size in zip(best.x, best.marker.size, strict=True) if size]
     assert star == planted.trials["best_epoch"].iloc[0]
     values = planted.history["val_loss"].mask(planted.history["epoch"] == 1)
-    gaps = replace(view, history=planted.history.assign(val_loss=values))
+    gaps = with_frames(view, history=planted.history.assign(val_loss=values))
     *found, _ = figures(gaps)["curves"].data
     at_one = [y for trace in found for x, y in zip(trace.x, trace.y, strict=True) if x == 1]
     assert set(at_one) == {None}
@@ -197,20 +217,23 @@ def test_the_pareto_front(planted):
 
 
 def test_what_there_is_no_data_for_is_left_out(view):
-    failed = changed(view, state="FAILED", val_loss=pd.array([pd.NA] * len(view.trials), "Float64"))
-    left = replace(
-        failed, importances_of=pd.DataFrame, history=view.history.drop(columns="val_loss")
-    )
-    assert figures(left) == {}
-    one = replace(
-        view, trials=view.trials.head(1), history=view.history.head(0), importances_of=pd.DataFrame
-    )
-    assert set(figures(one)) <= {"history", "score_by_dropout"}
+    def fail_all(records):
+        for trial in records.trials.values():
+            trial.epochs, trial.repeats = [], []
+            trial.ended = TrialEnded(trial_id=trial.trial_id, status=TrialState.FAILED)
+
+    assert figures(with_records(view, fail_all)) == {}
+
+    def keep_the_best(records):
+        best = ranked(records)[0]
+        best.epochs, best.repeats = [], []
+        records.trials = {best.trial_id: best}
+
+    assert set(figures(with_records(view, keep_the_best))) <= {"history", "score_by_dropout"}
     rated = view.trials["rate"].where(view.trials["state"] != "COMPLETE")
-    without = replace(view, trials=view.trials.assign(rate=rated), logarithmic=frozenset({"rate"}))
-    shown = dimensions(figures(without)["parallel_coordinates"])
+    shown = dimensions(figures(changed(view, rate=rated))["parallel_coordinates"])
     assert not any(name.startswith("rate") for name in shown)
-    unasked = replace(view, columns={"units": "units"}, offered={})
+    unasked = with_frames(view, columns={"units": "units"}, offered={}, logarithmic=set())
     assert "score_by_dropout" not in figures(unasked)
     assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}
 
@@ -232,7 +255,7 @@ def test_names_and_values_cannot_be_markup(view):
     wrappers = view.trials["wrapper"].mask(view.trials["wrapper"] == "recurrent", nasty)
     trials = view.trials.assign(wrapper=wrappers).rename(columns={"units": nasty})
     columns = {**view.columns, "units": nasty}
-    drawn = figures(replace(view, trials=trials, columns=columns))
+    drawn = figures(with_frames(view, trials=trials, columns=columns))
     # JSON has angle brackets as \u003c; the tags are those written here.
     texts = "".join(figure.to_json() for figure in drawn.values()).replace("\\u003c", "<")
     assert "&lt;script" in texts
@@ -250,15 +273,18 @@ def test_each_technique_has_a_colour_and_a_symbol_of_its_own():
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_few_trials_far_off_do_not_take_the_axis(view, sign):
-    direction = "min" if sign > 0 else "max"
+    records = Records()
+    if sign < 0:
+        records.search = replace(view.search, direction="max")
     scores = pd.Series(sign * np.array([*np.linspace(1.0, 2.0, 20), 50.0, 60.0]))
-    low, high = focus(scores, direction)
+    low, high = focus(scores, records)
     assert scores[scores.between(low, high)].tolist() == scores.head(20).tolist()
     for near in ([1.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 50.0]):
-        assert focus(sign * pd.Series(near), direction) is None
+        assert focus(sign * pd.Series(near), records) is None
     spread = [*scores[: len(view.complete) - 2], *scores[20:], *scores[:9]][: len(view.trials)]
-    goal = kt.Objective("val_loss", direction)
-    found = replace(changed(view, val_loss=pd.array(spread, "Float64")), objective=goal)
+    found = changed(view, val_loss=pd.array(spread, "Float64"))
+    if sign < 0:
+        found = with_frames(with_records(view, maximized), trials=found.trials)
     drawing = figures(found)["history"]
     assert drawing.layout.yaxis.range is not None
     assert "double-click" in drawing.layout.annotations[0].text

@@ -135,7 +135,7 @@ def test_the_best_models_are_first_those_that_were_confirmed(result):
     """With the weights of their best confirmed training; then the others, with those of the search."""
     best = result.confirmation.best
     assert best["twin"]
-    assert result.best_trial.trial_id == result.confirmation.best_id == f"{best['trial_id']}_twin"
+    assert result.best_id == result.confirmation.best_id == f"{best['trial_id']}_twin"
     assert result.best_hyperparameters["wrapper"] == "none"
     runs, confirmed = result.confirmation.runs, result.confirmation.ids
     others = [each for each in result.trials["trial_id"] if each not in confirmed]
@@ -257,7 +257,7 @@ def test_a_damaged_journal_is_not_shown_and_nothing_is_trained(result, options, 
 
 
 def test_it_is_in_mlflow(result):
-    client = MlflowClient(result.tracking_uri)
+    client = MlflowClient(result.search.tracking_uri)
     for row in result.confirmation.table.itertuples():
         run = result.tracking.mlflow.run_ids[row.trial_id]
         name = "confirmed_twin" if row.twin else "confirmed"
@@ -358,10 +358,10 @@ def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search,
     assert result.best_hyperparameters == expected
     loaded = rdt.TuneResult.load(result.directory)
     assert loaded.confirmation.best_id == best
-    assert loaded.best_trial.hyperparameters.values == expected
+    assert loaded.best_hyperparameters == expected
     assert rdt.compare(result.directory)["wrapper"].tolist() == ["recurrent"]
     assert result.best_model().count_params() == 2
-    client = MlflowClient(result.tracking_uri)
+    client = MlflowClient(result.search.tracking_uri)
     run = client.get_run(result.tracking.mlflow.run_ids[none])
     assert run.data.metrics[f"confirmed_with_{recurrent}"] < run.data.metrics["confirmed"]
 

@@ -108,7 +108,7 @@ def test_folders_databases_storage_and_sampler(options, tmp_path, monkeypatch):
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 2
     # An objective to maximize.
     assert result.trials["val_accuracy"].is_monotonic_decreasing
-    assert result.direction == "max"
+    assert result.search.direction == "max"
     assert result.ui_url.endswith("orderByAsc=false")
 
 

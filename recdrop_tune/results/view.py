@@ -1,0 +1,181 @@
+"""A search as its pages, figures and files need it. All of it follows from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from recdrop_tune import standing
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.events import Configuration, SearchStarted
+from recdrop_tune.hyperparameters import NONE, offered_wrappers
+from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.expected import search_gain
+from recdrop_tune.results.frames import history_frame, hyperparameter_columns, trials_frame
+from recdrop_tune.results.importances import importances
+
+NOT_APPLICABLE = "n/a"
+"""Stands for a hyperparameter that is inactive in a trial."""
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """A search, as its readers see it.
+
+    Attributes:
+        records: The records of its events.
+        run_ids: MLflow's ids of the runs by trial, if known.
+        where: Lines that name the project folder and the MLflow pages.
+        by_tune: Whether `tune` ran the search, so that it can be confirmed.
+    """
+
+    records: Records
+    run_ids: Mapping[str, str] = field(default_factory=dict)
+    where: Sequence[str] = ()
+    by_tune: bool = True
+
+    @property
+    def search(self) -> SearchStarted:
+        """The search as it last started or resumed."""
+        assert self.records.search is not None  # `read_search` refuses a journal without a start.
+        return self.records.search
+
+    @property
+    def objective(self) -> str:
+        """Name of the objective: the score."""
+        return self.records.objective
+
+    # Trials.
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """The frame of trials, best first."""
+        return trials_frame(self.records, self.run_ids)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The frame of epochs."""
+        return history_frame(self.records)
+
+    @cached_property
+    def complete(self) -> pd.DataFrame:
+        """The complete trials with a score, best first."""
+        return self._rows(standing.ranked(self.records))
+
+    @cached_property
+    def scored(self) -> pd.DataFrame:
+        """The trials with a score, complete or pruned."""
+        return self.trials.dropna(subset=[self.objective])
+
+    @cached_property
+    def ranking(self) -> list[str]:
+        """The ids of the complete trials, best first; confirmed configurations come before them."""
+        complete = [trial.trial_id for trial in standing.ranked(self.records)]
+        confirmed = [] if self.confirmation is None else self.confirmation.ids
+        return list(dict.fromkeys([*confirmed, *complete]))
+
+    @cached_property
+    def best(self) -> pd.Series[Any] | None:
+        """The row of the best trial, `None` if no trial is complete.
+
+        After a confirmation it is the recommended one. If that has no dropout or another one than the trial,
+        it is the row of the trial nevertheless.
+        """
+        if not self.ranking:
+            return None
+        trial_id = Configuration.named(self.ranking[0]).trial_id
+        return self._rows([self.records.trials[trial_id]]).iloc[0]
+
+    def values_of(self, name: str) -> dict[str, Any]:
+        """Returns the active hyperparameters of a configuration: which dropout, where and how much first."""
+        values = standing.values_of(self.records, Configuration.named(name))
+        return {key: values[key] for key in self.columns if key in values}
+
+    @property
+    def training_word(self) -> str:
+        """What one of several trainings of a trial is called: `"fold"` or `"training"`."""
+        info = self.search.info
+        once = info.get("executions_per_trial", 1) == 1
+        return "fold" if once and info.get("cv") is not None else "training"
+
+    def _rows(self, trials: Sequence[TrialRecord]) -> pd.DataFrame:
+        """Returns the rows of some trials in their order."""
+        places = pd.Series(self.trials.index, index=self.trials["trial_id"])
+        return self.trials.loc[places.loc[[trial.trial_id for trial in trials]]]
+
+    # Dropout.
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """The confirmation, if there was one."""
+        return confirmation_of(self.records)
+
+    @cached_property
+    def gain(self) -> standing.Gain | None:
+        """The best trial with dropout against its twin, in the search; `None` if one is not complete."""
+        return search_gain(self.records)
+
+    @cached_property
+    def offered(self) -> dict[str, list[str]]:
+        """The wrappers that the space offers, by the key of their hyperparameter."""
+        return offered_wrappers(self.records.space)
+
+    @cached_property
+    def by_wrapper(self) -> pd.DataFrame:
+        """One row for each wrapper that the space offers; see `standing.by_wrapper`."""
+        return standing.by_wrapper(self.records, self.offered)
+
+    @property
+    def without_dropout(self) -> pd.DataFrame:
+        """The complete trials in which no layer drops anything, best first."""
+        return self.complete[self.complete[self.wrappers].isin([NONE, pd.NA]).all(axis=1)]
+
+    # Hyperparameters.
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """The column of each hyperparameter in `trials` by its key, in the order of the space."""
+        return hyperparameter_columns(self.records)
+
+    @cached_property
+    def logarithmic(self) -> set[str]:
+        """The columns of hyperparameters that are searched on a logarithmic scale."""
+        return {self.columns[row.key] for row in self.records.space if row.log and not row.mirrored}
+
+    @cached_property
+    def importances(self) -> pd.DataFrame | None:
+        """The importance of each hyperparameter; `None` with too few trials."""
+        try:
+            return importances(self.records)
+        except RecdropError:
+            return None
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """The columns of all hyperparameters."""
+        return list(self.columns.values())
+
+    @cached_property
+    def varying(self) -> list[str]:
+        """The columns of hyperparameters that differ between trials."""
+        return [
+            name for name in self.hyperparameters if self.trials[name].nunique(dropna=False) > 1
+        ]
+
+    @property
+    def wrappers(self) -> list[str]:
+        """The columns of the wrappers, one for each layer with its own dropout."""
+        return [self.columns[name] for name in self.offered]
+
+    @cached_property
+    def kinds(self) -> pd.Series[str]:
+        """The wrapper of each trial, those of several layers joined; indexed as `trials`."""
+        words = self.trials[self.wrappers].astype(object).fillna(NOT_APPLICABLE)
+        if words.empty:
+            return words.assign(kind="trials")["kind"]
+        return words.agg(" / ".join, axis=1)
