@@ -221,7 +221,7 @@ def _less(about, row, other):
 
     scores = {str(number): each["test_loss"] for number, each in enumerate(about["rows"])}
     names = [str(about["rows"].index(each)) for each in (row, other)]
-    (gain,) = paired_gains(pd.DataFrame(scores), [tuple(names)], "min")
+    (gain,) = paired_gains(pd.DataFrame(scores), [tuple(names)])
     return gain
 
 

@@ -32,7 +32,7 @@ def gains(about):
         name = "none" if twin is none["test_loss"] else f"{number} twin"
         scores |= {name: twin, str(number): row["test_loss"]}
         pairs.append((str(number), name))
-    found = paired_gains(pd.DataFrame(scores), pairs, "min")
+    found = paired_gains(pd.DataFrame(scores), pairs)
     return list(zip(rows, found, strict=True))
 
 

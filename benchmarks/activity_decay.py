@@ -143,7 +143,7 @@ def table(rows):
         for row in rows
         if any(key(row)[1:])
     }
-    gains = dict(zip(pairs, paired_gains(losses, list(pairs.values()), "min"), strict=True))
+    gains = dict(zip(pairs, paired_gains(losses, list(pairs.values())), strict=True))
     columns = ("dropout", *CELL[1:], "test loss", "test perplexity", "gain over no decay, 95 %")
     head = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|---|"]
     return "\n".join([*head, *(line(row, gains.get(key(row))) for row in rows)])

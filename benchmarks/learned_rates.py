@@ -295,7 +295,7 @@ def _better(row, other):
     from recdrop_tune.results import paired_gains
 
     losses = pd.DataFrame({"row": row["test_loss"], "other": other["test_loss"]})
-    (gain,) = paired_gains(losses, [("row", "other")], "min")
+    (gain,) = paired_gains(losses, [("row", "other")])
     base = mean_and_spread(other["test_loss"])[0]
     better = [f"{100 * part / base:+.1f}" for part in (gain.gain, gain.low, gain.high)]
     return f"{better[0]} ({better[1]} to {better[2]})"

@@ -30,9 +30,6 @@ from recdrop_tune.states import TrialState
 if TYPE_CHECKING:
     import pandas as pd
 
-_BEST = 5
-"""The number of best trials that tell whether more epochs would help."""
-
 MIN_GAIN = 0.01
 """The gain that is worth another trial: a part of the best loss, or of the error rate, 1 - value."""
 
@@ -220,26 +217,3 @@ def same_dropouts(records: Records) -> str | None:
     return (
         f"The same dropout, tried once and listed for each: {'; '.join(words)}." if words else None
     )
-
-
-def train_longer(records: Records) -> str | None:
-    """Advises more epochs if most trainings of the confirmation had their best epoch at the end; else `None`.
-
-    Without a confirmation, the best trials count.
-    """
-    confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]
-    best = confirmed or [each.best_epoch for each in ranked(records)[:_BEST]]
-    ends = [each + 1 for each in best if each is not None]
-    late = sum(end == records.epochs for end in ends)
-    if records.epochs == 1 or len(ends) < 2 or 2 * late <= len(ends):
-        return None
-    which = "trainings" if confirmed else "best trials"
-    return (
-        f"Train longer: after {records.epochs} epochs, {late} of the {len(ends)} {which} had their best "
-        "epoch at the end"
-    )
-
-
-def after_advice(advice: str | None, verdict: str) -> str:
-    """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
-    return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"

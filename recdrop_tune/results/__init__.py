@@ -1,6 +1,6 @@
 """The result of a search: frames, confirmation, pages, figures and models."""
 
-from recdrop_tune.results.confirmation import Confirmation, in_question
+from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.intervals import Looks, PairedGain, paired_gains, rounds
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.stored import CONFIRMED, check_journal
@@ -13,7 +13,6 @@ __all__ = [
     "PairedGain",
     "TuneResult",
     "check_journal",
-    "in_question",
     "paired_gains",
     "rounds",
     "save_result",

@@ -154,9 +154,8 @@ class PairedGain:
 
 
 def paired_gains(
-    scores: pd.DataFrame,
+    costs: pd.DataFrame,
     pairs: Sequence[Pair],
-    direction: str,
     looks: Looks | None = None,
     margin: float = 0.0,
     number: int | None = None,
@@ -164,11 +163,10 @@ def paired_gains(
     """Estimates gains with 95 % intervals that all hold together; see the module for the equations.
 
     Args:
-        scores: A row for each seed, a column for each configuration: its score, infinite if the training
-            failed, NaN if it was not trained.
+        costs: A row for each seed, a column for each configuration: its score as a number to minimize,
+            infinite if the training failed, NaN if it was not trained.
         pairs: Each a configuration and the one that it is compared with.
-        direction: `"max"` or `"min"`: which scores are better.
-        looks: After how many seeds the scores were looked at. A pair gets the interval of the last look
+        looks: After how many seeds the costs were looked at. A pair gets the interval of the last look
             whose seeds have all trained both. By default this is the only look, and NaN is a
             failed training too.
         margin: The largest difference that does not matter.
@@ -178,23 +176,19 @@ def paired_gains(
         A gain for each pair, in their order.
 
     Example:
-        >>> scores = pd.DataFrame({"none": [0.50, 0.52, 0.47], "dropout": [0.41, 0.44, 0.38]})
-        >>> (gain,) = paired_gains(scores, [("dropout", "none")], "min")
+        >>> losses = pd.DataFrame({"none": [0.50, 0.52, 0.47], "dropout": [0.41, 0.44, 0.38]})
+        >>> (gain,) = paired_gains(losses, [("dropout", "none")])
         >>> gain.outcome
         'helped'
     """
-    table = scores.astype(float)
+    table = costs.astype(float)
     values = np.unique(table.to_numpy()[np.isfinite(table.to_numpy())])
     largest = np.abs(values).max(initial=0.0)
     steps = np.diff(values)
     # Smaller steps are rounding errors.
     step = float(min(steps[steps > 1e-10 * largest], default=0.0))
-    sign = 1.0 if direction == "max" else -1.0
     number = number or len(set(pairs))
-    return [
-        _gain(sign * table[own], sign * table[other], looks, margin, step, number)
-        for own, other in pairs
-    ]
+    return [_gain(table[own], table[other], looks, margin, step, number) for own, other in pairs]
 
 
 def _gain(
@@ -218,7 +212,7 @@ def _gain(
         share, is_last = looks.share(look), look == looks.planned
     failed = int(np.isinf(first).sum()), int(np.isinf(second).sum())
     with np.errstate(invalid="ignore"):
-        differences = first - second
+        differences = second - first
     both = np.isfinite(first) & np.isfinite(second)
     differences = differences[both]
     by_row = dict(zip(map(int, np.flatnonzero(both)), map(float, differences), strict=True))
@@ -247,6 +241,20 @@ def _gain(
     elif high < 0 and failed[1] <= failed[0]:
         outcome = HURT
     return PairedGain(gain, low, high, count, seeds, failed, by_row, error, outcome)
+
+
+def comparable_means(costs: pd.DataFrame) -> pd.Series[float]:
+    """Returns the mean of each column as if all had been trained with all seeds; NaN for one without costs.
+
+    Later rounds leave some out, and their seeds can be harder. The effect of each seed is subtracted.
+
+    Args:
+        costs: A row for each seed, a column for each configuration; NaN where a training failed or is
+            missing.
+    """
+    everywhere = costs.dropna(axis=1, how="all").dropna()
+    added = (costs - everywhere.mean()).mean(axis=1).fillna(0.0)
+    return costs.sub(added, axis=0).mean() + added.mean()
 
 
 def shrunk(gains: Sequence[PairedGain]) -> list[float]:

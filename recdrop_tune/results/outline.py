@@ -24,6 +24,7 @@ from recdrop_tune.events import STOPPED
 from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
+from recdrop_tune.results.verdict import after_advice, train_longer
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.standing import amount, gained
 from recdrop_tune.states import TrialState
@@ -120,8 +121,8 @@ def _outcome(found: SearchView) -> Iterator[str]:
     if found.confirmation is not None:
         yield from found.confirmation.verdict.splitlines()
     elif best is not None and not found.by_wrapper.empty:
-        yield standing.after_advice(standing.train_longer(records), _answer(found))
-    elif (longer := standing.train_longer(records)) is not None:
+        yield after_advice(train_longer(records), _answer(found))
+    elif (longer := train_longer(records)) is not None:
         yield f"{longer}."
     counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
 from recdrop_tune.files import trial_folder
-from recdrop_tune.hyperparameters import NONE, has_wrapper
+from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import (
-    has_dropout,
-    ranked,
-    trial_of,
-    twin_among,
-)
-from recdrop_tune.records import Records
-from recdrop_tune.results import CONFIRMED, in_question, rounds
+from recdrop_tune.oracle import trial_of
+from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.results import CONFIRMED, Confirmation, rounds
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
-from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights, trial_seed
+from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
-class Confirmation:
+class Retrainings:
     """Trains the best configurations again, here or in workers.
 
     `tasks`, `keep` and `failed` are called in the oracle's process, `run` in a worker.
@@ -43,11 +39,12 @@ class Confirmation:
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
-        All configurations have the same seeds. Later rounds train only what is `in_question`.
+        All configurations have the same seeds. Later rounds train only what is
+        `Confirmation.in_question`.
         """
         records = tracking.records
         done = {(each.configuration, each.repeat) for each in records.confirmations}
-        for seeds, wanted in self._rounds(tuner.oracle, records):
+        for seeds, wanted in self._rounds(records):
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
                 {
@@ -71,14 +68,11 @@ class Confirmation:
                 return missing
         return []
 
-    def _rounds(self, oracle: Any, records: Records) -> Iterator[tuple[int, list[Configuration]]]:
+    def _rounds(self, records: Records) -> Iterator[tuple[int, list[Configuration]]]:
         """Yields the seeds and configurations of the first round, of the last one, and of the next one."""
         first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
         planned = rounds(first, most, sorted({each.seeds for each in records.rounds}))
-        trials = contenders(oracle, self.settings.top)
-        earlier = sorted({each.configuration.name for each in records.confirmations})
-        chosen = [Configuration(trial.trial_id) for trial in trials]
-        yield planned[0], chosen + twins_of(oracle, trials, map(Configuration.named, earlier))
+        yield planned[0], chosen_configurations(records, self.settings.top)
         if not records.rounds:
             return
         last = records.rounds[-1]
@@ -86,7 +80,8 @@ class Confirmation:
             yield last.seeds, [*map(Configuration.named, last.configurations)]
         for seeds in planned:
             if seeds > last.seeds:
-                yield seeds, in_question(records)
+                names = Confirmation(records).in_question
+                yield seeds, [*map(Configuration.named, names)]
                 break
 
     def run(
@@ -108,13 +103,13 @@ class Confirmation:
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
         """Stores the weights of the best training of each configuration."""
         trial, score, weights = result
-        objective = tuner.oracle.objective
+        cost = tracking.records.cost
         earlier = (
             each.score
             for each in tracking.records.confirmations
             if each.configuration.name == trial.trial_id and each.score is not None
         )
-        if all(objective.better_than(score, each) for each in earlier):
+        if all(cost(score) < cost(each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)
             place = Path(tuner.project_dir) / CONFIRMED
             save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
@@ -125,36 +120,39 @@ class Confirmation:
         tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
 
 
-def contenders(oracle: Any, top: int) -> list[Any]:
+def chosen_configurations(records: Records, top: int) -> list[Configuration]:
+    """Returns what the first round trains: the `contenders`, and the twins of those with dropout.
+
+    Configurations can share a twin, which is trained once; and a twin can be one of the contenders. A twin
+    that an earlier confirmation has trained keeps the name that it had then.
+    """
+    chosen = {Configuration(each.trial_id): each.active for each in contenders(records, top)}
+    trained = sorted({each.configuration for each in records.confirmations if each.twin})
+    earlier = {twin: standing.values_of(records, twin) for twin in trained}
+    for configuration, values in list(chosen.items()):
+        if drops(values) and not any(is_twin(other, values) for other in chosen.values()):
+            twin = next(
+                (twin for twin, other in earlier.items() if is_twin(other, values)),
+                configuration._replace(twin=True),
+            )
+            chosen[twin] = standing.values_of(records, twin)
+    return list(chosen)
+
+
+def contenders(records: Records, top: int) -> list[TrialRecord]:
     """Returns the trials whose configurations to train again.
 
     These are the best ones and, unless included, the best one with dropout, the best one without and the
     best one with Keras's own.
     """
-    complete = ranked(oracle)
-    dropping = next((each for each in complete if has_dropout(each.hyperparameters)), None)
-    baselines = [
-        next((each for each in complete if has_wrapper(readable(each.hyperparameters), name)), None)
-        for name in (NONE, KERAS)
+    complete = standing.ranked(records)
+    best = [
+        next((trial for trial in complete if drops(trial.active)), None),
+        next((trial for trial in complete if has_wrapper(trial.active, NONE)), None),
+        next((trial for trial in complete if has_wrapper(trial.active, KERAS)), None),
     ]
-    return list(dict.fromkeys(each for each in (*complete[:top], dropping, *baselines) if each))
-
-
-def twins_of(
-    oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration]
-) -> list[Configuration]:
-    """Returns the twins to train too: those of the configurations with dropout.
-
-    Configurations can share a twin, which is trained once; and a twin can be one of the chosen trials. A twin
-    that an earlier confirmation has `trained` keeps the name that it had then.
-    """
-    there = [Configuration(trial.trial_id) for trial in chosen]
-    earlier = [each for each in trained if each.twin]
-    for each in list(there):
-        trial = oracle.trials[each.trial_id]
-        if has_dropout(trial.hyperparameters) and twin_among(oracle, each, there) is None:
-            there.append(twin_among(oracle, each, earlier) or each._replace(twin=True))
-    return there[len(chosen) :]
+    chosen = [*complete[:top], *(trial for trial in best if trial is not None)]
+    return list({trial.trial_id: trial for trial in chosen}.values())
 
 
 def confirmation_seed(seed: int | None, repeat: int) -> int:

@@ -17,7 +17,7 @@ from recdrop_tune.errors import RecdropError, is_disk_failure
 from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.search.confirm import Confirmation
+from recdrop_tune.search.confirm import Retrainings
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
@@ -155,12 +155,12 @@ class Plan:
             callbacks.append(keras.callbacks.EarlyStopping(name, mode=mode, patience=patience))
         return (), fit | {**self.training.fit, "callbacks": callbacks}
 
-    def follow_up(self) -> Confirmation | None:
+    def follow_up(self) -> Retrainings | None:
         """Makes the confirmation."""
         confirm = self.config.confirm
         if not confirm:
             return None
-        return Confirmation(confirm, self.config.seed, self.data.made["test"])
+        return Retrainings(confirm, self.config.seed, self.data.made["test"])
 
     def _info(self) -> dict[str, Any]:
         """Returns the parameters of the search's run in MLflow."""

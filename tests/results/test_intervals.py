@@ -18,22 +18,22 @@ LOOKS = rounds(5, 20)
 
 
 def drawn(generator, worth=0.0, seeds=20, spread=1.0, alike=0.28):
-    """Draws scores with a spread of 1 without dropout. A part of it is the same for all with one seed."""
+    """Draws costs with a spread of 1 without dropout. A part of it is the same for all with one seed."""
     shared = math.sqrt(alike) * generator.normal(size=(seeds, 1))
     own = math.sqrt(1 - alike) * generator.normal(size=(seeds, 6))
     own *= np.array([spread, 1.0] * 3)
-    return pd.DataFrame(np.array([worth, 0.0] * 3) + shared + own, columns=NAMES)
+    return pd.DataFrame(-np.array([worth, 0.0] * 3) - shared - own, columns=NAMES)
 
 
 @pytest.fixture
-def scores():
+def costs():
     return drawn(np.random.default_rng(0), worth=2.0)
 
 
-def confirmed(scores, looks=LOOKS):
+def confirmed(costs, looks=LOOKS):
     """Looks after each round, and stops once a dropout is known to help or all are known."""
     for number, seeds in enumerate(looks, 1):
-        gains = paired_gains(scores[:seeds], TWINS, "max", Looks(looks[:number], looks[-1]))
+        gains = paired_gains(costs[:seeds], TWINS, Looks(looks[:number], looks[-1]))
         outcomes = {gain.outcome for gain in gains}
         if "helped" in outcomes or "not known" not in outcomes:
             break
@@ -45,11 +45,11 @@ def ends(gain):
 
 
 @pytest.mark.parametrize("pairs", [1, 3])
-def test_an_interval_is_that_of_the_paired_t_test(scores, pairs):
+def test_an_interval_is_that_of_the_paired_t_test(costs, pairs):
     """At a level that is divided between the pairs."""
-    gain = paired_gains(scores, TWINS[:pairs], "max")[0]
-    known = stats.ttest_rel(scores["a"], scores["a0"])
-    assert gain.gain == pytest.approx((scores["a"] - scores["a0"]).mean())
+    gain = paired_gains(costs, TWINS[:pairs])[0]
+    known = stats.ttest_rel(costs["a0"], costs["a"])
+    assert gain.gain == pytest.approx((costs["a0"] - costs["a"]).mean())
     assert ends(gain) == pytest.approx(tuple(known.confidence_interval(1 - 0.05 / pairs)))
 
 
@@ -60,7 +60,7 @@ def test_the_chance_of_an_error_is_spent_once():
     assert sum(shares[:4]) == pytest.approx(0.98)
     assert 0.999 < sum(shares) < 1
     gains = [
-        paired_gains(drawn(np.random.default_rng(0)), TWINS, "max", each)[0]
+        paired_gains(drawn(np.random.default_rng(0)), TWINS, each)[0]
         for each in (Looks([20], 20), Looks(LOOKS, 20))
     ]
     assert gains[1].high - gains[1].low > 1.1 * (gains[0].high - gains[0].low)
@@ -110,49 +110,49 @@ def test_the_best_of_several_is_not_flattered():
         stated.append(shrunk(gains)[best])
     assert np.mean(raw) > 1.25
     assert np.mean(stated) == pytest.approx(1.0, abs=0.1)
-    one = paired_gains(drawn(generator, 1.0), TWINS[:1], "max")
+    one = paired_gains(drawn(generator, 1.0), TWINS[:1])
     assert shrunk(one)[0] == pytest.approx(one[0].gain, rel=0.2)
-    assert math.isnan(shrunk(paired_gains(drawn(generator, seeds=1), TWINS, "max"))[0])
+    assert math.isnan(shrunk(paired_gains(drawn(generator, seeds=1), TWINS))[0])
 
 
-def test_only_whole_rounds_count(scores):
+def test_only_whole_rounds_count(costs):
     looks = Looks([5, 8], 20)
-    six, five = (paired_gains(scores[:seeds], TWINS, "max", looks)[0] for seeds in (6, 5))
+    six, five = (paired_gains(costs[:seeds], TWINS, looks)[0] for seeds in (6, 5))
     assert six.judged == 5
     assert ends(six) == pytest.approx(ends(five), rel=0.001)
-    (gain,) = paired_gains(scores[:4], TWINS[:1], "max", looks)
-    assert gain.gain == pytest.approx((scores["a"] - scores["a0"])[:4].mean())
+    (gain,) = paired_gains(costs[:4], TWINS[:1], looks)
+    assert gain.gain == pytest.approx((costs["a0"] - costs["a"])[:4].mean())
     assert (math.isnan(gain.low), gain.outcome) == (True, "not known")
 
 
-def test_a_pair_that_is_known_keeps_the_interval_of_its_last_round(scores):
+def test_a_pair_that_is_known_keeps_the_interval_of_its_last_round(costs):
     looks = Looks([5, 8], 20)
-    early = scores[:8].copy()
+    early = costs[:8].copy()
     early.loc[5:, "a"] = math.nan
-    found = paired_gains(early, TWINS, "max", looks)
-    alone = paired_gains(scores[:5], TWINS, "max", looks)[0]
+    found = paired_gains(early, TWINS, looks)
+    alone = paired_gains(costs[:5], TWINS, looks)[0]
     assert (found[0].gain, *ends(found[0])) == pytest.approx((alone.gain, *ends(alone)), rel=0.001)
-    assert found[1] == paired_gains(scores[:8], TWINS, "max", looks)[1]
+    assert found[1] == paired_gains(costs[:8], TWINS, looks)[1]
 
 
 @pytest.mark.parametrize(
     ("failing", "failed", "outcome"),
     [("a", (4, 0), "not known"), ("a0", (0, 4), "helped")],
 )
-def test_a_dropout_that_fails_more_often_has_not_helped(scores, failing, failed, outcome):
-    scores = scores.assign(a=scores["a"] + 3.0)
-    scores.loc[2:5, failing] = math.inf
-    (gain,) = paired_gains(scores, TWINS[:1], "max", Looks([20], 20))
+def test_a_dropout_that_fails_more_often_has_not_helped(costs, failing, failed, outcome):
+    costs = costs.assign(a=costs["a"] - 3.0)
+    costs.loc[2:5, failing] = math.inf
+    (gain,) = paired_gains(costs, TWINS[:1], Looks([20], 20))
     assert (gain.trainings, gain.judged, gain.failed) == (16, 20, failed)
     assert gain.low > 0
     assert gain.outcome == outcome
-    (turned,) = paired_gains(scores, [("a0", "a")], "max", Looks([20], 20))
+    (turned,) = paired_gains(costs, [("a0", "a")], Looks([20], 20))
     assert turned.outcome == {"helped": "hurt"}.get(outcome, outcome)
 
 
 def test_equal_scores_prove_nothing():
     same = pd.DataFrame({"a": [0.1 + 0.2] * 9, "a0": [0.3] * 9})
-    (gain,) = paired_gains(same, TWINS[:1], "max")
+    (gain,) = paired_gains(same, TWINS[:1])
     assert gain.outcome == "not known"
     assert math.isnan(gain.low)
 
@@ -161,38 +161,30 @@ def test_equal_scores_prove_nothing():
 def test_an_accuracy_is_rounded(seeds, outcome):
     """On 50 rows it can be better by the same for each seed, which has no spread but that of rounding."""
     accuracies = pd.DataFrame({"a": [0.82, 0.84] * 6, "a0": [0.80, 0.82] * 6})[:seeds]
-    (gain,) = paired_gains(accuracies, TWINS[:1], "max")
+    (gain,) = paired_gains(-accuracies, TWINS[:1])
     assert gain.outcome == outcome
     assert gain.high - gain.low > 0.005
 
 
 @pytest.mark.parametrize(("margin", "outcome"), [(0.5, "not known"), (2.0, "no difference")])
 def test_no_difference_that_matters(margin, outcome):
-    scores = drawn(np.random.default_rng(1))
-    gains = paired_gains(scores, TWINS, "max", Looks(LOOKS, 20), margin)
+    costs = drawn(np.random.default_rng(1))
+    gains = paired_gains(costs, TWINS, Looks(LOOKS, 20), margin)
     assert {gain.outcome for gain in gains} == {outcome}
 
 
 @pytest.mark.parametrize("pairs", [1, 3])
 def test_the_last_round_tests_a_margin_from_either_side(pairs):
     """As two one-sided tests at 5 %, divided over the pairs: the intervals would need more seeds."""
-    scores = drawn(np.random.default_rng(1))
-    difference = scores["a"] - scores["a0"]
+    costs = drawn(np.random.default_rng(1))
+    difference = costs["a0"] - costs["a"]
     bound = max(
         abs(each)
         for each in stats.ttest_1samp(difference, 0.0).confidence_interval(1 - 0.1 / pairs)
     )
     for margin, outcome in ((bound * 1.001, "no difference"), (bound * 0.999, "not known")):
-        gain, *_ = paired_gains(scores, TWINS[:pairs], "max", Looks(LOOKS, 20), margin)
+        gain, *_ = paired_gains(costs, TWINS[:pairs], Looks(LOOKS, 20), margin)
         assert gain.outcome == outcome
         assert max(map(abs, ends(gain))) > margin
-    (early,) = paired_gains(scores, TWINS[:1], "max", Looks(LOOKS, 40), bound * 1.001)
+    (early,) = paired_gains(costs, TWINS[:1], Looks(LOOKS, 40), bound * 1.001)
     assert early.outcome == "not known"
-
-
-def test_direction_turns_the_signs(scores):
-    higher, lower = (paired_gains(scores, TWINS, direction) for direction in ("max", "min"))
-    for one, other in zip(higher, lower, strict=True):
-        assert (one.gain, *ends(one)) == pytest.approx((-other.gain, -other.high, -other.low))
-    assert [gain.outcome for gain in higher] == ["helped"] * 3
-    assert [gain.outcome for gain in lower] == ["hurt"] * 3

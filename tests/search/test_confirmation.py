@@ -1,7 +1,6 @@
 """The confirmation: paired trainings with fresh seeds, their table and the verdict."""
 
 import json
-import math
 import re
 import shutil
 import zlib
@@ -16,7 +15,6 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.results import Looks, paired_gains
-from recdrop_tune.results.confirmation import Judgement, comparable_means, verdict
 from recdrop_tune.search.confirm import confirmation_seed
 from tests.small_search import data
 
@@ -89,7 +87,7 @@ def test_each_configuration_with_dropout_is_compared_with_its_twin(result):
         for row in dropping.itertuples():
             other = twin_row(table, row)
             pairs.append((row.trial_id, other.trial_id + ("_twin" if other.twin else "")))
-        joint = paired_gains(scores, pairs, "min", Looks([SEEDS], SEEDS))
+        joint = paired_gains(scores, pairs, Looks([SEEDS], SEEDS))
         for row, (own, twin), gain in zip(dropping.to_dict("records"), pairs, joint, strict=True):
             mean = (scores[twin] - scores[own]).mean()
             assert row[f"{prefix}gain"] == pytest.approx(mean)
@@ -366,14 +364,6 @@ def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search,
     assert run.data.metrics[f"confirmed_with_{recurrent}"] < run.data.metrics["confirmed"]
 
 
-def test_means_compare_after_rounds_that_left_some_configurations_out():
-    """The third seed is hard, and only two of the three were trained with it; one training failed."""
-    scores = {"a": [1.0, 2.0, 9.0], "b": [1.5, 2.5, 9.5], "c": [1.25, 2.25, math.nan]}
-    means = comparable_means(pd.DataFrame({**scores, "failed": [math.nan] * 3}))
-    assert list(means.dropna().sort_values().index) == ["a", "c", "b"]
-    assert list(means["a":"c"]) == pytest.approx([4.0, 4.5, 4.25])
-
-
 def test_what_the_learning_rate_did_is_not_credited_to_dropout(planted_search):
     confirm = rdt.Confirm(1, max_seeds=8)
     confirmation = planted_search(LearningRateAlone(), seed=CREDITED, confirm=confirm).confirmation
@@ -385,115 +375,6 @@ def test_what_the_learning_rate_did_is_not_credited_to_dropout(planted_search):
     assert table["n"].max() == 8
     # What a comparison with any other configuration would call its gain.
     assert table["mean"].max() - row["mean"] > 0.2
-
-
-SCORES = pd.DataFrame(
-    {
-        "a": [0.20, 0.25, 0.18, 0.22, 0.24],
-        "a twin": [0.23, 0.28, 0.20, 0.26, 0.27],
-        "b": [0.31, 0.33, 0.30, 0.34, 0.29],
-        "b twin": [0.31, 0.32, 0.32, 0.33, 0.30],
-        "none": [0.25, 0.27, 0.24, 0.28, 0.23],
-    }
-)
-NAMES = {"a": "trial 1 (zoneout)", "b": "trial 2 (native)"}
-
-
-def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None, advice=None, worse=()):
-    pairs = [(each, f"{each} twin") for each in of if f"{each} twin" in scores]
-    gains = paired_gains(scores, pairs, "min", margin=margin)
-    return Judgement(
-        objective="val_loss",
-        metric="val_loss",
-        order=list(scores.replace(math.inf, math.nan).mean().sort_values().index),
-        worse=worse,
-        names={each: NAMES.get(each, f"trial 0 ({each})") for each in scores},
-        dropping=of,
-        pairs=pairs,
-        gains={own: gain for (own, _), gain in zip(pairs, gains, strict=True)},
-        margin=margin,
-        messages=messages or {},
-        advice=advice,
-        seeds={row: 100 + row for row in range(len(scores))},
-    )
-
-
-SWAPPED = SCORES.rename(columns={"a": "a twin", "a twin": "a"})
-FAILED = SCORES.assign(a=[0.20, math.inf, 0.18, math.inf, 0.24])
-
-BETTER = SCORES.assign(**{each: SCORES[each] - 0.12 for each in ("b", "b twin")})
-FAR = SCORES.assign(a=[0.20, 0.25, 0.18, 0.22, 0.90])
-
-
-@pytest.mark.parametrize(
-    ("judgement", "outcome", "words"),
-    [
-        (
-            judged(),
-            "helped",
-            r"^Use trial 1 \(zoneout\): dropout helped; it is about 0\.02\d\d better in val_loss than the "
-            r"same without dropout \(95 % interval of the gain 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
-            r"It is not known of trial 2 \(native\)\.$",
-        ),
-        (
-            judged(BETTER),
-            "helped",
-            r"^Use trial 1 \(zoneout\): dropout helped; it is .* Trial 2 \(native\) has the better mean "
-            r"val_loss, but is not known to be better\. It is not known of trial 2",
-        ),
-        (
-            judged(BETTER, of=["a"], worse=["a"]),
-            "helped",
-            r"^Use trial 2 \(native\): dropout helped only elsewhere; trial 1 \(zoneout\) is about 0\.02",
-        ),
-        (
-            judged(SWAPPED, of=["a"]),
-            "hurt",
-            r"^Use trial 0 \(a twin\): dropout hurt; trial 1 \(zoneout\) is .* worse in val_loss",
-        ),
-        (
-            judged(of=["b"], margin=0.05),
-            "no difference",
-            r"dropout makes no difference of more than 0\.0500; trial 2 \(native\) is ",
-        ),
-        (
-            judged(SWAPPED),
-            "not known",
-            r"is not known; trial 2 .* It hurt in trial 1 \(zoneout\)\.",
-        ),
-        (
-            judged(FAILED, of=["a"], messages={"a": "ValueError: no\nluck"}),
-            "not known",
-            r"Of trial 1 \(zoneout\) 2 of 5 trainings failed, without its dropout 0 \(ValueError: no\)",
-        ),
-        (judged(SCORES[["none"]], of=[]), "not known", "no configuration with dropout"),
-        (
-            judged(FAR, of=["a"]),
-            "not known",
-            r"5 fresh seeds\)\. With seed 104, trial 1 \(zoneout\) is 0\.6300 worse, far from the other",
-        ),
-        (
-            judged(advice="Train longer: why"),
-            "helped",
-            r"^Train longer: why; use trial 1 \(zoneout\): dropout",
-        ),
-    ],
-    ids=[
-        "helped",
-        "better mean",
-        "known worse",
-        "hurt",
-        "equal",
-        "mixed",
-        "failed",
-        "no dropout",
-        "far off",
-        "short",
-    ],
-)
-def test_verdicts(judgement, outcome, words):
-    said = verdict(judgement)
-    assert (judgement.outcome, bool(re.search(words, said))) == (outcome, True), said
 
 
 class WithGain(rdt.SequenceClassifier):

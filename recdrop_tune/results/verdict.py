@@ -1,0 +1,149 @@
+"""The words of a verdict: which configuration to use, what its dropout is worth, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from recdrop_tune import standing
+from recdrop_tune.errors import exception_line
+from recdrop_tune.events import Configuration
+from recdrop_tune.hyperparameters import drops
+from recdrop_tune.records import Records
+from recdrop_tune.results.intervals import HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN, PairedGain
+from recdrop_tune.standing import amount
+from recdrop_tune.terminal import dropout_words
+
+if TYPE_CHECKING:
+    from recdrop_tune.results.confirmation import Confirmation
+
+_BEST = 5
+"""The number of best trials that tell whether more epochs would help."""
+
+_UNKNOWN = "whether dropout helped is not known"
+
+_ELSEWHERE = {
+    HELPED: "It helped in",
+    HURT: "It hurt in",
+    NO_DIFFERENCE: "It makes no difference in",
+    NOT_KNOWN: "It is not known of",
+}
+"""How a sentence about the other configurations of an outcome begins."""
+
+
+def format_count(number: int, noun: str) -> str:
+    """Writes a number of things, such as `1 training` or `5 trainings`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def format_difference(gain: float) -> str:
+    """Writes how much better something is: `0.0123 better`, `0.0123 worse`, or `no better` for zero."""
+    return f"{amount(abs(gain))} {'worse' if gain < 0 else 'better'}" if gain else "no better"
+
+
+def format_configuration(records: Records, configuration: Configuration) -> str:
+    """Names a configuration: `trial 3 (recurrent, recurrent, rate 0.3)`."""
+    name = f"trial {records.trials[configuration.trial_id].number}"
+    if configuration.dropout_of is not None:
+        other = format_configuration(records, Configuration(configuration.dropout_of))
+        return f"{name} with the dropout of {other}"
+    values = records.trials[configuration.trial_id].active
+    if configuration.twin or not drops(values):
+        return f"{name} without {'its ' * configuration.twin}dropout"
+    return f"{name} ({dropout_words(values)})"
+
+
+def format_verdict(confirmation: Confirmation) -> str:
+    """Writes what a confirmation has shown, in a few sentences."""
+    sentences = [*_sentences(confirmation), *_failures(confirmation)]
+    return after_advice(train_longer(confirmation.records), " ".join(sentences))
+
+
+def _sentences(confirmation: Confirmation) -> Iterator[str]:
+    names, lead = confirmation.names, confirmation.dropping_id
+    yield f"Use {names[confirmation.best_id]}: {_answer(confirmation)}."
+    if (first := confirmation.order[0]) != confirmation.best_id:
+        yield (
+            f"{names[first][0].upper()}{names[first][1:]} has the better mean "
+            f"{confirmation.records.objective}, but is not known to be better."
+        )
+    if lead is None or lead not in confirmation.judged:
+        return
+    gain = confirmation.judged[lead]
+    if (repeat := gain.far_off) is not None:
+        runs = confirmation.runs
+        seed = runs["seed"][runs["repeat"] == repeat].iloc[0]
+        difference = format_difference(gain.differences[repeat])
+        yield f"With seed {seed}, {names[lead]} is {difference}, far from the other seeds."
+    for outcome, begin in _ELSEWHERE.items():
+        others = [name for name, each in confirmation.outcomes.items() if each == outcome]
+        if others := [names[name] for name in others if name != lead]:
+            yield f"{begin} {', '.join(others)}{' too' * (outcome == gain.outcome)}."
+
+
+def _answer(confirmation: Confirmation) -> str:
+    """Writes what the dropout of the recommended configuration is worth, or that of another one."""
+    lead = confirmation.dropping_id
+    if lead is None:
+        return f"{_UNKNOWN}, because no configuration with dropout was completed"
+    is_best = lead == confirmation.best_id
+    name = "it" if is_best else confirmation.names[lead]
+    gain = confirmation.judged.get(lead)
+    if gain is None or math.isnan(gain.gain):
+        return f"{_UNKNOWN}, because {name} was not trained without its dropout"
+    outcomes = {
+        HELPED: "dropout helped" + " only elsewhere" * (not is_best),
+        HURT: "dropout hurt",
+        NO_DIFFERENCE: "dropout makes no difference of more than "
+        f"{amount(confirmation.margin(confirmation.metric))}",
+        NOT_KNOWN: _UNKNOWN,
+    }
+    proven = not math.isnan(gain.low)
+    about = "about " * (proven and confirmation.gain != 0)
+    difference = f"{about}{format_difference(confirmation.gain)} in {confirmation.metric}"
+    return f"{outcomes[gain.outcome]}; {name} is {difference} than the same without dropout ({_proof(gain)})"
+
+
+def _proof(gain: PairedGain) -> str:
+    if math.isnan(gain.low):
+        return f"{format_count(gain.trainings, 'training')} each, which proves nothing"
+    interval = f"{amount(gain.low)} to {amount(gain.high)}"
+    return f"95 % interval of the gain {interval}, {format_count(gain.trainings, 'fresh seed')}"
+
+
+def _failures(confirmation: Confirmation) -> Iterator[str]:
+    """Yields which trainings have failed: those that have not may be the lucky ones."""
+    for own, twin in confirmation.pairs:
+        gain = confirmation.judged[own]
+        failed, without = gain.failed
+        if failed or without:
+            messages = confirmation.trainings(own if failed else twin)["message"].dropna()
+            why = f" ({exception_line(messages.iloc[0])})" if len(messages) else ""
+            yield (
+                f"Of {confirmation.names[own]} {failed} of {gain.judged} trainings failed, without its "
+                f"dropout {without}{why}."
+            )
+
+
+def train_longer(records: Records) -> str | None:
+    """Advises more epochs if most trainings of the confirmation had their best epoch at the end; else `None`.
+
+    Without a confirmation, the best trials count.
+    """
+    confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]
+    best = confirmed or [each.best_epoch for each in standing.ranked(records)[:_BEST]]
+    ends = [each + 1 for each in best if each is not None]
+    late = sum(end == records.epochs for end in ends)
+    if records.epochs == 1 or len(ends) < 2 or 2 * late <= len(ends):
+        return None
+    which = "trainings" if confirmed else "best trials"
+    return (
+        f"Train longer: after {records.epochs} epochs, {late} of the {len(ends)} {which} had their best "
+        "epoch at the end"
+    )
+
+
+def after_advice(advice: str | None, verdict: str) -> str:
+    """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
+    return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"
