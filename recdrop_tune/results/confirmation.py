@@ -53,6 +53,11 @@ class Confirmation:
 
     Attributes:
         records: The records of the search.
+
+    Example:
+        >>> confirmation = result.confirmation
+        >>> confirmation.table[["wrapper", "n", "mean", "gain", "gain_low", "gain_high", "outcome"]]
+        >>> confirmation.runs[["trial_id", "seed", "val_loss"]]
     """
 
     records: Records

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from importlib.metadata import version
@@ -21,14 +21,19 @@ from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import STOPPED
-from recdrop_tune.hyperparameters import NONE, drops
+from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
 from recdrop_tune.results.plots import figures
-from recdrop_tune.results.verdict import after_advice, train_longer
+from recdrop_tune.results.verdict import (
+    after_advice,
+    format_count,
+    format_search_answer,
+    train_longer,
+)
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.standing import amount, gained
 from recdrop_tune.states import TrialState
-from recdrop_tune.terminal import dropout_words, no_more_words
+from recdrop_tune.terminal import no_more_words
 
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
@@ -61,7 +66,7 @@ class Section:
 
 def outline(found: SearchView, top: int = 20) -> list[Section]:
     """Lists the sections of the summary, of the description in MLflow and of the page in a notebook."""
-    opening = Section("", list(_outcome(found)))
+    opening = Section("", _outcome(found))
     if found.best is None:
         return [opening]
     trials = Section("Best trials", table=best_trials(found, top))
@@ -77,7 +82,7 @@ def full_outline(found: SearchView) -> list[Section]:
         name: Section(unescape(each.layout.title.text), note=_CAPTIONS[name], figure=each)
         for name, each in figures(found).items()
     }
-    sections = [Section("", list(_outcome(found)))]
+    sections = [Section("", _outcome(found))]
     picture = next((each for each in ("gains", "score_by_dropout") if each in drawn), None)
     sections += [drawn.pop(picture)] if picture else []
     sections += _dropout(found)
@@ -114,117 +119,122 @@ def full_outline(found: SearchView) -> list[Section]:
     return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
 
 
-def _outcome(found: SearchView) -> Iterator[str]:
-    """Yields the verdict of a confirmation, the best score and configuration, and the baselines."""
-    name, best, records = found.objective, found.best, found.records
-    yield from _nothing_learned(found)
-    if found.confirmation is not None:
-        yield from found.confirmation.verdict.splitlines()
-    elif best is not None and not found.by_wrapper.empty:
-        yield after_advice(train_longer(records), _answer(found))
-    elif (longer := train_longer(records)) is not None:
-        yield f"{longer}."
+def _outcome(found: SearchView) -> list[str]:
+    """Lists the sentences about a search: the answer first, then what it is based on."""
+    records, best = found.records, standing.best(found.records)
     counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
-        yield f"No trial is complete: {states}." if states else "No trial has started."
-        return
-    top = found.complete.iloc[0] if len(found.complete) else best
-    spread, score = top.get(spread_column(name), math.nan), amount(top[name])
-    if several := not pd.isna(spread):
-        trainings = records.trials[top["trial_id"]].trainings
-        score += f" ± {amount(spread)} over {trainings} {found.training_word}s"
-    where = "" if found.confirmation is None else " in the search"
-    yield f"{len(found.trials)} trials, {states}. Best {name}{where}: {score}"
-    if found.confirmation is not None:
-        row, which = found.confirmation.best, found.confirmation.names[found.confirmation.best_id]
-        search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
-        seeds = f"{row['n']} fresh seed{'s' if row['n'] != 1 else ''}"
-        yield f"Chosen by confirmation: {which}, mean {amount(row['mean'])} over {seeds}{search}"
-    best_id = found.ranking[0]
-    values = (f"{each}={shown(value, each)}" for each, value in found.values_of(best_id).items())
-    yield f"Best configuration: {', '.join(values)}"
-    learned = best[learned_rate_columns(found.trials)].dropna()
-    if best_id == best["trial_id"] and len(learned):
-        values = (f"{each}={shown(rate)}" for each, rate in learned.items())
-        yield f"Its learned rates: {', '.join(values)}"
-    if (early := no_more_words(records)) is not None:
-        stopped = records.no_more is not None and records.no_more.reason == STOPPED
-        yield f"{early} To resume, run it again with the same folder." if stopped else early
-    if several and found.confirmation is None:
-        fold = found.training_word == "fold"
-        part = ", which was not trained on all data" if fold else ""
-        yield f"The best model has the weights of its best {found.training_word}{part}."
-    advice = (standing.same_dropouts(records), standing.never_tried(found.by_wrapper))
-    yield from filter(None, advice)
-    if len(records.backends) > 1:  # One seed gives other numbers there.
-        yield f"Run on several backends: {', then '.join(records.backends)}."
-    yield from _data(found)
+        nothing = f"No trial is complete: {states}." if states else "No trial has started."
+        return [*filter(None, [_verdict(found), nothing])]
+    sentences = [
+        _nothing_learned(found, best),
+        _verdict(found),
+        f"{len(found.trials)} trials, {states}. {_best_score(found, best)}",
+        _choice(found),
+        f"Best configuration: {_format_values(found.values_of(found.ranking[0]))}",
+        _learned_rates(found),
+        _end(records),
+        _weights(found, best),
+        standing.same_dropouts(records),
+        standing.never_tried(found.by_wrapper),
+        _backends(records),
+        *_data(found),
+    ]
+    return [*filter(None, sentences)]
 
 
-def _nothing_learned(found: SearchView) -> Iterator[str]:
-    """Yields a warning if the best trial is less than 5 % better than a constant predictor."""
-    context, name = found.search.context, found.objective
-    if found.best is None or context is None or context.constant is None:
-        return
-    constant = context.constant
-    what, score = "the best trial", found.best[name]
+def _nothing_learned(found: SearchView, best: TrialRecord) -> str | None:
+    """Warns if the best trial is less than 5 % better than a constant predictor."""
+    context, cost = found.search.context, found.records.cost
+    if context is None or context.constant is None:
+        return None
+    what, score = "the best trial", best.score or 0.0
     if found.confirmation is not None:
         what, score = "the mean of the chosen configuration", found.confirmation.best["mean"]
-    if not is_clearly_better(score, constant, found.records.direction):
-        yield (
-            f"Warning: {what} ({name} {amount(score)}) is not clearly better than always predicting "
-            f"{context.predicts} ({amount(constant)}). Train for more epochs, try other learning "
-            "rates, or look at the data."
-        )
+    if is_clearly_better(cost(score), cost(context.constant), min(0.0, cost(1.0))):
+        return None
+    return (
+        f"Warning: {what} ({found.objective} {amount(score)}) is not clearly better than always "
+        f"predicting {context.predicts} ({amount(context.constant)}). Train for more epochs, try other "
+        "learning rates, or look at the data."
+    )
 
 
-def is_clearly_better(score: float, constant: float, direction: str) -> bool:
-    """Returns whether a score is at least 5 % better than a constant predictor's.
+def is_clearly_better(cost: float, constant: float, perfect: float) -> bool:
+    """Returns whether a cost closes at least 5 % of the gap from a constant predictor's to a perfect one's.
 
-    A loss has to be 5 % lower. Where more is better, the score has to close 5 % of the gap to 1, because no
-    accuracy is 5 % above 98 %.
+    A perfect loss is 0. A perfect accuracy is 1: none is 5 % above 98 %.
+
+    Example:
+        >>> is_clearly_better(-0.982, constant=-0.98, perfect=-1.0)
+        True
     """
-    if direction == "min":
-        gain, gap = constant - score, abs(constant)
-    else:
-        gain, gap = score - constant, abs(1 - constant)
-    return gain > 0 and gain >= 0.05 * gap
+    gain = constant - cost
+    return gain > 0 and gain >= 0.05 * abs(constant - perfect)
 
 
-def _answer(found: SearchView) -> str:
-    """Writes which dropout was best in the search, where and how much, and what it was worth."""
-    name, gain, order = found.objective, found.gain, standing.ranked(found.records)
-    dropping = next((each for each in order if drops(each.hyperparameters)), None)
-    if dropping is None:
-        return "What dropout is worth is not known: no trial with dropout was completed."
-    best = f"trial {dropping.number} ({dropout_words(dropping.hyperparameters)})"
-    best = f"{best}, {name} {amount(dropping.score or 0.0)}"
-    if dropping is order[0]:
-        best = f"Best in the search: {best}"
-    else:
-        best = f"The best trial in the search has no dropout. Best with dropout: {best}"
-    if gain is None:
-        why = "its twin, the same settings without dropout, was not completed"
-        if not all(NONE in each for each in found.offered.values()):
-            why = "the space does not offer `none`"
-        how = " `confirm=1` trains and compares both." if found.by_tune else ""
-        return f"{best}. What its dropout is worth is not known: {why}.{how}"
-    twin = f"the same without dropout has {amount(gain.twin_score)} (trial {gain.twin.number})"
-    number = gain.trial.trainings
-    each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
-    if gain.value <= 0:
-        how = "; `confirm=3` checks whether that holds" if found.by_tune else ""
-        return f"{best}; {twin}. No gain in {each}{how}."
-    luck = f"This gain, {amount(gain.value)}, is from {each}"
-    if gain.value < gain.spread:
-        luck += f", whose scores vary more (standard deviation {amount(gain.spread)})"
-    luck += ". The best of many trials is partly lucky"
-    if not math.isnan(gain.expected):
-        again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
-        luck += f": with other seeds expect {again}"
-    how = " `confirm=3` checks this." if found.by_tune else ""
-    return f"{best}; {twin}. {luck}.{how}"
+def _verdict(found: SearchView) -> str | None:
+    """Writes the verdict of the confirmation, or the answer of the search alone."""
+    advice = train_longer(found.records)
+    if found.confirmation is not None:
+        return found.confirmation.verdict
+    if standing.best(found.records) is not None and not found.by_wrapper.empty:
+        return after_advice(advice, format_search_answer(found))
+    return f"{advice}." if advice else None
+
+
+def _best_score(found: SearchView, best: TrialRecord) -> str:
+    where = "" if found.confirmation is None else " in the search"
+    score = f"Best {found.objective}{where}: {amount(best.score or 0.0)}"
+    if math.isnan(best.spread):
+        return score
+    trainings = format_count(best.trainings, found.training_word)
+    return f"{score} ± {amount(best.spread)} over {trainings}"
+
+
+def _choice(found: SearchView) -> str | None:
+    """Writes which configuration the confirmation recommends."""
+    if found.confirmation is None:
+        return None
+    row, name = found.confirmation.best, found.confirmation.names[found.confirmation.best_id]
+    search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
+    seeds = format_count(row["n"], "fresh seed")
+    return f"Chosen by confirmation: {name}, mean {amount(row['mean'])} over {seeds}{search}"
+
+
+def _learned_rates(found: SearchView) -> str | None:
+    best = found.trials[found.trials["trial_id"] == found.ranking[0]]
+    rates = best[learned_rate_columns(found.trials)].dropna(axis="columns")
+    if rates.empty:
+        return None
+    return f"Its learned rates: {_format_values(rates.iloc[0].to_dict())}"
+
+
+def _format_values(values: Mapping[Any, Any]) -> str:
+    return ", ".join(f"{name}={shown(value, name)}" for name, value in values.items())
+
+
+def _end(records: Records) -> str | None:
+    """Writes why the search starts no more trials."""
+    words = no_more_words(records)
+    if words is None or records.no_more is None or records.no_more.reason != STOPPED:
+        return words
+    return f"{words} To resume, run it again with the same folder."
+
+
+def _weights(found: SearchView, best: TrialRecord) -> str | None:
+    """Writes whose weights the best model has, after several trainings of each trial."""
+    if math.isnan(best.spread) or found.confirmation is not None:
+        return None
+    part = ", which was not trained on all data" if found.training_word == "fold" else ""
+    return f"The best model has the weights of its best {found.training_word}{part}."
+
+
+def _backends(records: Records) -> str | None:
+    """Names several backends: one seed gives other numbers on each."""
+    several = len(records.backends) > 1
+    return f"Run on several backends: {', then '.join(records.backends)}." if several else None
 
 
 def _data(found: SearchView) -> Iterator[str]:

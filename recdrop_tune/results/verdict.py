@@ -1,4 +1,7 @@
-"""The words of a verdict: which configuration to use, what its dropout is worth, and how sure that is."""
+"""The words of an answer: which dropout to use, what it is worth, and how sure that is.
+
+After a confirmation they are about its intervals, and otherwise about the search alone.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ from typing import TYPE_CHECKING
 from recdrop_tune import standing
 from recdrop_tune.errors import exception_line
 from recdrop_tune.events import Configuration
-from recdrop_tune.hyperparameters import drops
+from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.records import Records
 from recdrop_tune.results.intervals import HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN, PairedGain
-from recdrop_tune.standing import amount
+from recdrop_tune.standing import Gain, amount
 from recdrop_tune.terminal import dropout_words
 
 if TYPE_CHECKING:
     from recdrop_tune.results.confirmation import Confirmation
+    from recdrop_tune.results.view import SearchView
 
 _BEST = 5
 """The number of best trials that tell whether more epochs would help."""
@@ -52,6 +56,9 @@ def format_configuration(records: Records, configuration: Configuration) -> str:
     if configuration.twin or not drops(values):
         return f"{name} without {'its ' * configuration.twin}dropout"
     return f"{name} ({dropout_words(values)})"
+
+
+# The verdict of a confirmation.
 
 
 def format_verdict(confirmation: Confirmation) -> str:
@@ -147,3 +154,48 @@ def train_longer(records: Records) -> str | None:
 def after_advice(advice: str | None, verdict: str) -> str:
     """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
     return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"
+
+
+# The answer of a search without a confirmation.
+
+
+def format_search_answer(found: SearchView) -> str:
+    """Writes which dropout was best in the search, where and how much, and what it was worth."""
+    records, order = found.records, standing.ranked(found.records)
+    trial = next((each for each in order if drops(each.active)), None)
+    if trial is None:
+        return "What dropout is worth is not known: no trial with dropout was completed."
+    begin = "Best in the search"
+    if trial is not order[0]:
+        begin = "The best trial in the search has no dropout. Best with dropout"
+    name = format_configuration(records, Configuration(trial.trial_id))
+    best = f"{begin}: {name}, {records.objective} {amount(trial.score or 0.0)}"
+    if found.gain is None:
+        return f"{best}. {_no_twin(found)}"
+    twin = f"the same without dropout has {amount(found.gain.twin_score)} (trial {found.gain.twin.number})"
+    return f"{best}; {twin}. {_worth(found, found.gain)}"
+
+
+def _no_twin(found: SearchView) -> str:
+    why = "its twin, the same settings without dropout, was not completed"
+    if not all(NONE in wrappers for wrappers in found.offered.values()):
+        why = "the space does not offer `none`"
+    how = " `confirm=1` trains and compares both." * found.by_tune
+    return f"What its dropout is worth is not known: {why}.{how}"
+
+
+def _worth(found: SearchView, gain: Gain) -> str:
+    """Writes the gain of a trial, and how much of it is luck."""
+    number, word = gain.trial.trainings, found.training_word
+    each = f"{format_count(number, word)} each" if number > 1 else "one training each"
+    if gain.value <= 0:
+        how = "; `confirm=3` checks whether that holds" * found.by_tune
+        return f"No gain in {each}{how}."
+    luck = f"This gain, {amount(gain.value)}, is from {each}"
+    if gain.value < gain.spread:
+        luck += f", whose scores vary more (standard deviation {amount(gain.spread)})"
+    luck += ". The best of many trials is partly lucky"
+    if not math.isnan(gain.expected):
+        again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
+        luck += f": with other seeds expect {again}"
+    return f"{luck}.{' `confirm=3` checks this.' * found.by_tune}"

@@ -133,19 +133,19 @@ def test_a_dataset_is_not_read():
 
 
 @pytest.mark.parametrize(
-    ("score", "constant", "direction", "expected"),
+    ("cost", "constant", "perfect", "expected"),
     [
-        (0.94, 1.0, "min", True),
-        (0.96, 1.0, "min", False),
-        (-2.0, -1.0, "min", True),
-        (0.57, 0.5, "max", True),
-        (0.51, 0.5, "max", False),
-        (1.0, 0.98, "max", True),
-        (1.0, 1.0, "max", False),
+        (0.94, 1.0, 0.0, True),
+        (0.96, 1.0, 0.0, False),
+        (-2.0, -1.0, 0.0, True),
+        (-0.57, -0.5, -1.0, True),
+        (-0.51, -0.5, -1.0, False),
+        (-1.0, -0.98, -1.0, True),
+        (-1.0, -1.0, -1.0, False),
     ],
 )
-def test_clearly_better_is_5_percent(score, constant, direction, expected):
-    assert is_clearly_better(score, constant, direction) is expected
+def test_clearly_better_is_5_percent(cost, constant, perfect, expected):
+    assert is_clearly_better(cost, constant, perfect) is expected
 
 
 @pytest.mark.parametrize(
