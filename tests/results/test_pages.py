@@ -99,7 +99,7 @@ def test_text_markdown_and_html_say_the_same(planted):
         (
             [(NONE, 2.0), (SOME, 1.5)],
             0.2,
-            "Best in the search: trial 1 (zoneout, rate 0.1), score 1.5000; the same without dropout has "
+            "Best in the search: trial 1 (zoneout, rate 0.1), val_loss 1.5000; the same without dropout has "
             "2.0000 (trial 0). This gain, 0.5000, is from one training each. The best of many trials is "
             "partly lucky: with other seeds expect about 0.2000. `confirm=3` checks this.",
         ),
