@@ -10,6 +10,7 @@ import csv
 import io
 import math
 import statistics
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -165,6 +166,7 @@ class Records:
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
         backends: Keras's backends that have trained, in turn; several if it resumed with another one.
+        lock: Held while an event is taken; a reader in another thread holds it too.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -179,6 +181,7 @@ class Records:
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
         self.backends: list[str] = []
+        self.lock = threading.RLock()
         self._running: dict[str, None] = {}  # In the order of starts.
         self._sessions: list[tuple[float, float]] = []
         for event in events:
@@ -220,6 +223,10 @@ class Records:
 
     def on_event(self, event: Event) -> None:
         """Takes one event."""
+        with self.lock:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, SearchStarted):
             self._sessions.append((event.time, event.time))
         elif self._sessions:

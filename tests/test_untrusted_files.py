@@ -25,6 +25,7 @@ from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ConfirmationEnded, ResultSaved
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
+from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.terminal import Progress
 from recdrop_tune.terminal.displays import LiveDisplay
@@ -277,11 +278,10 @@ def test_the_progress_of_a_search_prints_no_control_sequences(project):
     )
     events = Journal(project / "events.jsonl").read()
     console = Console(file=io.StringIO(), width=200, force_terminal=False)
-    lines, display = Progress(console), LiveDisplay()
+    lines = Progress(console)
     for event in events[:-1]:  # Without the end, after which nothing is displayed.
         lines.on_event(event)
-        display.on_event(event)
-    console.print(display.draw())
+    console.print(LiveDisplay(Records(events[:-1])).draw())
     assert_harmless(console.file.getvalue())
 
 

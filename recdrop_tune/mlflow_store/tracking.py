@@ -65,7 +65,8 @@ class Tracking:
         experiment: Name of the MLflow experiment; `None` without MLflow.
         tracking_uri: Where the runs are, without credentials; `None` without MLflow.
         mlflow: Writes to MLflow.
-        records: One record a trial, from all events so far, earlier sessions included.
+        records: One record per trial, from all events so far, earlier sessions included. Everything in this
+            process reads these, except MLflow's thread, which writes from the journal at its own pace.
         reporter: Reports trials and trainings.
         about: Further fields of `SearchStarted`: `space`, `info`, `data`, `context`, `tags` and
             `register_model`.
@@ -81,16 +82,17 @@ class Tracking:
         tuner: Any,
         experiment: str | None,
         uri: str | None,
+        records: Records,
         listeners: Iterable[events.Listener],
         about: Mapping[str, Any],
     ) -> None:
         journal = Journal(Path(tuner.project_dir, JOURNAL))
-        history = journal.read()
-        self.search_id = search_id(history, journal.path.parent)
+        known = [] if records.search is None else [records.search]
+        self.search_id = search_id(known, journal.path.parent)
         self.experiment = experiment
         self.tracking_uri = None if uri is None else hide(uri)
         self.mlflow = MLflowWriter(uri or "", journal)
-        self.records = Records(history)
+        self.records = records
         self.about = dict(about)
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self.unsaved: str | None = None
@@ -403,6 +405,7 @@ class Background:
 def track(
     tuner: Any,
     *,
+    records: Records | None = None,
     experiment: str | None = None,
     tracking_uri: str | None = None,
     tags: Mapping[str, str] | None = None,
@@ -413,7 +416,10 @@ def track(
     context: events.Context | None = None,
     register_model: str | None = None,
 ) -> Tracking:
-    """Tracks a tuner; see `recdrop_tune.track`, which also saves the result at the end."""
+    """Tracks a tuner; see `recdrop_tune.track`, which also saves the result at the end.
+
+    `records` are those of the search so far; by default they are read from its journal.
+    """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
     if "KERASTUNER_ORACLE_IP" in os.environ:
@@ -433,7 +439,9 @@ def track(
         "tags": dict(tags or {}),
         "register_model": register_model,
     }
-    tracking = Tracking(tuner, experiment, uri, listeners, about)
+    if records is None:
+        records = Records(Journal(Path(tuner.project_dir, JOURNAL)).read())
+    tracking = Tracking(tuner, experiment, uri, records, listeners, about)
     tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)
     if tuner.hypermodel is not None:
         tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(tracking.reporter))

@@ -47,20 +47,18 @@ class State(NamedTuple):
     warnings: list[str]
 
 
-class Closed(NamedTuple):
-    """The facts at the end of a search.
+class End(NamedTuple):
+    """What the journal does not tell the process that began a search.
 
     Attributes:
         experiment_id: MLflow's experiment, if it has the whole search.
         failure: Why MLflow does not.
-        stopped_by: The failures that ended the search.
         run_ids: MLflow's run of each trial.
         unsaved: Why the result could not be saved.
     """
 
     experiment_id: str | None
     failure: str | None
-    stopped_by: str | None
     run_ids: Mapping[str, str]
     unsaved: str | None
 
@@ -89,7 +87,7 @@ class OracleHost:
         self._since: dict[str, float] = {}
         self._losses: Counter[str | None] = Counter()
         self._early: list[tuple[Any, ...]] = []
-        self._stopped_by: str | None = None
+        self._has_failed = False  # Too many trials have.
         self._warnings: list[str] = []
         self._is_open = False
 
@@ -183,7 +181,7 @@ class OracleHost:
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
         oracle = self._tuner.oracle
-        if self._stopped_by is not None:
+        if self._has_failed:
             return oracle.no_trial()
         trial = oracle.create_trial(tuner_id)
         if trial.status == TrialStatus.RUNNING:
@@ -220,7 +218,7 @@ class OracleHost:
 
     def next_task(self, tuner_id: str) -> Any:
         """Hands out a task that follows the search; see `Tasks.next`."""
-        if self._stopped_by is not None or not self._tracking.can_begin():
+        if self._has_failed or not self._tracking.can_begin():
             self._tasks.cancel()
         task = self._tasks.next(tuner_id)
         self._since.pop(tuner_id, None)
@@ -269,23 +267,23 @@ class OracleHost:
             trial.status, trial.message = TrialStatus.FAILED, message
             self._end(trial)
 
-    def close(self, status: SearchOutcome) -> Closed:
+    def close(self, status: SearchOutcome) -> End:
         """Ends the search, and saves its result.
 
         Args:
             status: How it ends.
         """
-        self._tracking.close(SearchOutcome.FAILED if self._stopped_by else status)
+        self._tracking.close(SearchOutcome.FAILED if self._has_failed else status)
         self._tuner.save()
         mlflow = self._tracking.mlflow
         failure, unsaved = self._tracking.failure, self._tracking.unsaved
-        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids, unsaved)
+        return End(mlflow.experiment_id, failure, mlflow.run_ids, unsaved)
 
     def _end(self, trial: Any) -> None:
         try:
             self._tuner.oracle.end_trial(trial)
-        except TooManyFailuresError as error:  # A worker that got it would end alone.
-            self._stopped_by = str(error)
+        except TooManyFailuresError:  # A worker that got it would end alone.
+            self._has_failed = True
         finally:
             self._tuner.drop_weights(trial.trial_id)
 

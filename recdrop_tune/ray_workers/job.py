@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import keras
 
 from recdrop_tune.errors import exception_line, invalid_argument
-from recdrop_tune.events import Listener
 from recdrop_tune.mlflow_store import Tracking
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
@@ -101,7 +100,7 @@ class Job(Protocol):
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, in the project folder or, for a worker, in another one."""
 
-    def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
+    def track(self, tuner: Any) -> Tracking:
         """Tracks the tuner; called in the oracle's process."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

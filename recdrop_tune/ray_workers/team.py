@@ -15,7 +15,7 @@ import keras
 from recdrop_tune.errors import ProjectError, RecdropError, is_disk_failure
 from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
-from recdrop_tune.ray_workers.host import Closed, OracleHost, State
+from recdrop_tune.ray_workers.host import End, OracleHost, State
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Parcel
 from recdrop_tune.ray_workers.resources import (
     Resources,
@@ -90,7 +90,7 @@ class Team:
         self._deaths = 0
         self._host = self._start_host(name)
 
-    def search(self) -> Closed:
+    def search(self) -> End:
         """Runs the search; returns what the oracle's process knows at its end.
 
         Raises:
@@ -171,7 +171,7 @@ class Team:
         where = actor.where.remote()
         self._members.append(_Member(name, actor, actor.run.remote(), where))
 
-    def _close(self, status: SearchOutcome, message: str | None = None) -> Closed:
+    def _close(self, status: SearchOutcome, message: str | None = None) -> End:
         """Ends all processes, the oracle's last; returns what it knows.
 
         Args:
@@ -183,9 +183,9 @@ class Team:
         try:
             if message is not None:
                 self._ask("fail", message)
-            closed: Closed = self._ask("close", status)
+            end: End = self._ask("close", status)
             self._show_news()
-            return closed
+            return end
         finally:
             self._ray.kill(self._host)
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import Listener, Process
-from recdrop_tune.files import check_folder
+from recdrop_tune.events import Process
+from recdrop_tune.files import JOURNAL, check_folder
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
+from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.data import make
-from recdrop_tune.search.execution import (
-    check_completed,
-    print_how_to_resume,
-    runner,
-    shown_progress,
-)
 from recdrop_tune.search.interrupts import Interrupts
+from recdrop_tune.search.printing import print_search
+from recdrop_tune.search.runners import check_completed, runner
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
-from recdrop_tune.search.tuner_tracking import track, with_active
+from recdrop_tune.search.tuner_tracking import track_in, with_active
 from recdrop_tune.tuner import TrackedOracle, Tuner
 
 
@@ -116,15 +114,15 @@ class Distributed:
             self._make_tuner, dict(zip(names, args, strict=False)), kwargs, workers, self._tracking
         )
         how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
+        records = Records(Journal(folder / JOURNAL).read())
         with (
             Interrupts() as interrupts,
             runner(job, workers, self._verbose, interrupts) as run_trials,
-            shown_progress(folder, self._verbose, workers.number) as progress,
-            print_how_to_resume(folder, how, self._verbose),
+            print_search(folder, records, how, self._verbose, workers.number) as listeners,
         ):
-            ended = run_trials(self.tuner, [*progress, interrupts])
-        self.result = TuneResult(self.tuner, ended.tracking)
-        check_completed(self.tuner, ended)
+            tracking = run_trials(self.tuner, records, [*listeners, interrupts])
+        self.result = TuneResult(self.tuner, tracking)
+        check_completed(folder, records)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "tuner":
@@ -158,10 +156,9 @@ class TunerSearch:
         """Makes the tuner, in its own folder."""
         return self.make_tuner()
 
-    def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
+    def track(self, tuner: Any) -> Tracking:
         """Tracks the tuner."""
-        info = {"workers": self.workers.number}
-        tracking = track(tuner, self.tracking, listeners=listeners, info=info)
+        tracking = track_in(self.tracking, tuner, info={"workers": self.workers.number})
         tracking.process = self.process
         return tracking
 

@@ -33,7 +33,7 @@ PATIENCE = 10.0
 """Seconds to wait for another search in the folder: the workers of a killed one take some to end."""
 
 
-class Held(NamedTuple):
+class SearchIdentity(NamedTuple):
     """The id and the seed of the search that a folder holds."""
 
     id: str
@@ -43,7 +43,7 @@ class Held(NamedTuple):
 @contextmanager
 def claim(
     folder: Path, identity: Mapping[str, Any], seed: int | None = None, overwrite: bool = False
-) -> Iterator[Held]:
+) -> Iterator[SearchIdentity]:
     """Reserves a folder for a search while the block runs.
 
     A new or empty folder gets a new search. A folder that holds the same search keeps its id and its
@@ -64,23 +64,23 @@ def claim(
         delete_leftovers(folder)
         if overwrite:
             _delete_search(folder)
-        held = _read(folder)
-        is_new = held is None
-        if held is None:
+        saved = _read(folder)
+        is_new = saved is None
+        if saved is None:
             # A trial and its twin must start alike, so there has to be one. It comes from Python's own
             # random state: a script that seeds that repeats its search.
             seed = random.randrange(2**31) if seed is None else seed
-            held = {"id": uuid.uuid4().hex, "seed": seed, "identity": now}
-            write_atomically(folder / SEARCH, json.dumps(held, indent=2) + "\n", durable=True)
-        wanted = {**now, "seed": held["seed"] if seed is None else seed}
-        if lines := differences({**held["identity"], "seed": held["seed"]}, wanted):
+            saved = {"id": uuid.uuid4().hex, "seed": seed, "identity": now}
+            write_atomically(folder / SEARCH, json.dumps(saved, indent=2) + "\n", durable=True)
+        wanted = {**now, "seed": saved["seed"] if seed is None else seed}
+        if lines := differences({**saved["identity"], "seed": saved["seed"]}, wanted):
             raise ProjectError(
                 f"The folder `{folder}` holds another search. It differs in:\n"
                 + "\n".join(lines)
                 + "\nGive another `directory`, or delete the search there with `overwrite=True`."
             )
         try:
-            yield Held(held["id"], held["seed"])
+            yield SearchIdentity(saved["id"], saved["seed"])
         except BaseException:
             # Workers write files before the first event; they stay part of a search.
             names = os.listdir(folder) if folder.is_dir() else []
@@ -140,11 +140,11 @@ def _make_folder(folder: Path) -> list[Path]:
 def _read(folder: Path) -> dict[str, Any] | None:
     if os.path.lexists(folder / SEARCH):
         try:
-            held = json.loads((folder / SEARCH).read_bytes())
+            saved = json.loads((folder / SEARCH).read_bytes())
             return {
-                "id": str(held["id"]),
-                "seed": int(held["seed"]),
-                "identity": {**held["identity"]},
+                "id": str(saved["id"]),
+                "seed": int(saved["seed"]),
+                "identity": {**saved["identity"]},
             }
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise ProjectError(

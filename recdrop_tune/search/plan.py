@@ -13,10 +13,11 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import RecdropError, is_disk_failure
+from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
 from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.records import Records
 from recdrop_tune.search.confirm import Retrainings
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
@@ -24,9 +25,9 @@ from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
 from recdrop_tune.search.identity import plain_values
 from recdrop_tune.search.settings import MLflow, Optuna, SearchConfig, Training
-from recdrop_tune.search.tuner_tracking import track
+from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tuner import make_tuner, readable
+from recdrop_tune.tuner import copy_callbacks, make_tuner, readable
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,13 @@ class Plan:
                 what = f"The model cannot be built with {values or 'no hyperparameters'}"
             raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
 
-    def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
-        """Tracks the tuner, and proposes the first configurations to it."""
+    def track(
+        self, tuner: Any, records: Records | None = None, listeners: Iterable[Listener] = ()
+    ) -> Tracking:
+        """Tracks the tuner, and proposes the first configurations to it.
+
+        `records` are those of the search so far; by default they are read from its journal.
+        """
         if self.config.tuner_name == "optuna":
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
         data = self.data.made
@@ -133,9 +139,10 @@ class Plan:
             with contextlib.suppress(Exception):
                 tuner.hypermodel.build(tuner.oracle.get_space())
         model, train, validation = observed.first_model, data["training"], data["validation"]
-        tracking = track(
-            tuner,
+        tracking = track_in(
             self.tracking,
+            tuner,
+            records=records,
             listeners=listeners,
             space=self.space,
             info=self._info(),
@@ -161,6 +168,40 @@ class Plan:
         if not confirm:
             return None
         return Retrainings(confirm, self.config.seed, self.data.made["test"])
+
+    def refit(
+        self, hp: Any, total: int, x: Any, y: Any, epochs: int, **arguments: Any
+    ) -> keras.Model:
+        """Trains a configuration on all data; see `TuneResult.refit`.
+
+        Schedules of rates span at least `total` epochs.
+        """
+
+        def stop(epoch: int, logs: Any) -> None:
+            model.stop_training = model.stop_training or epoch + 1 >= epochs
+
+        train = x if y is None else (x, y, arguments.pop("sample_weight", None))
+        task = self.data.prepared_task
+        data = replace(self.data, train=train, validation=None, test=None, task=task)
+        callbacks = [
+            callback
+            for callback in copy_callbacks(self.training.callbacks, "refit", 0)
+            if not isinstance(callback, keras.callbacks.EarlyStopping)
+            and not str(getattr(callback, "monitor", "")).startswith("val_")
+        ]
+        callbacks += check_callbacks(arguments.pop("callbacks", None))
+        callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=stop))
+        fit = {
+            **data.fit_arguments(self.config.batch_size),
+            **{k: v for k, v in self.training.fit.items() if not k.startswith("validation")},
+            "verbose": 0,
+            **arguments,
+        }
+        hypermodel = scheduled(self.model)
+        keras.utils.set_random_seed(self.config.seed)
+        model = hypermodel.build(hp)
+        hypermodel.fit(hp, model, **fit, epochs=max(epochs, total), callbacks=callbacks)
+        return model
 
     def _info(self) -> dict[str, Any]:
         """Returns the parameters of the search's run in MLflow."""

@@ -87,10 +87,20 @@ def track(
     check_training()
     config: Any = {"tracking": tracking}
     mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name, tuner.project_dir)
-    where = {} if mlflow is None else {**vars(mlflow)}
-    where["tracking_uri"] = where.pop("uri", None)
     about: Any = {"space": space, "info": info, "data": data, "context": context}
-    tracked = track_tuner(tuner, **where, listeners=listeners, **about)
+    return track_in(mlflow, tuner, listeners=listeners, **about)
+
+
+def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> Tracking:
+    """Tracks a tuner, and saves the result when the search ends.
+
+    Args:
+        mlflow: Complete settings; `None` without MLflow.
+        tuner: The tuner.
+        **about: Further arguments of `recdrop_tune.mlflow_store.track`.
+    """
+    store = {} if mlflow is None else {**vars(mlflow)}
+    tracked = track_tuner(tuner, tracking_uri=store.pop("uri", None), **store, **about)
 
     def save(of: Tracking) -> ResultSaved | None:
         result = TuneResult(tuner, of)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from textwrap import shorten
 from typing import Any
 
@@ -59,7 +58,7 @@ class Progress:
     Args:
         console: Where to print; colours and folding only if it is a terminal.
         epochs: Whether to print a line for each epoch as well.
-        history: Earlier events of the search, if it resumes.
+        records: The search, if something else folds its events; by default this object does.
         workers: How many trials run at the same time.
     """
 
@@ -67,18 +66,20 @@ class Progress:
         self,
         console: Console | None = None,
         epochs: bool = False,
-        history: Iterable[events.Event] = (),
+        records: Records | None = None,
         workers: int = 1,
     ) -> None:
         self._console = console or Terminal(highlight=False)
         self._epochs = epochs
         self._workers = workers
-        self._records = Records(history)
+        self._folds = records is None
+        self._records = Records() if records is None else records
 
     def on_event(self, event: events.Event) -> None:
         """Prints a line for an event that deserves one."""
         records, trials = self._records, self._records.trials
-        records.on_event(event)
+        if self._folds:
+            records.on_event(event)
         match event:
             case events.EpochEnded() if self._epochs:
                 metrics = "  ".join(
@@ -158,26 +159,20 @@ class Progress:
 
 
 class LiveDisplay:
-    """Shows how a search stands; a listener like any other, which draws on demand.
+    """Shows how a search stands.
 
     Args:
-        history: Earlier events of the search, if it resumes.
+        records: The search.
         workers: How many trials run at the same time.
     """
 
-    def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
-        self._records = Records(history)
+    def __init__(self, records: Records, workers: int = 1) -> None:
+        self._records = records
         self._workers = workers
-        self._lock = threading.Lock()  # rich refreshes the terminal in another thread.
-
-    def on_event(self, event: events.Event) -> None:
-        """Takes an event in."""
-        with self._lock:
-            self._records.on_event(event)
 
     def draw(self) -> RenderableType:
         """Draws the panel; nothing before the search has started."""
-        with self._lock:
+        with self._records.lock:  # rich refreshes the terminal in another thread.
             if (search := self._records.search) is None:
                 return _text("")
             title = _text(search.experiment or search.name, style="bold")
@@ -234,16 +229,15 @@ def _text(words: str, style: str = "") -> Text:
 class NotebookDisplay(LiveDisplay):
     """A live display in a notebook's cell, drawn again with the events."""
 
-    def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
-        super().__init__(history, workers)
+    def __init__(self, records: Records, workers: int = 1) -> None:
+        super().__init__(records, workers)
         from IPython.display import display
 
         self._handle: Any = display(self.draw(), display_id=True)
         self._next = 0.0
 
     def on_event(self, event: events.Event) -> None:
-        """Takes an event in, and draws it unless the last drawing was a moment ago."""
-        super().on_event(event)
+        """Draws the search again, unless the last drawing was a moment ago."""
         now = time.monotonic()
         if now >= self._next or not isinstance(event, events.EpochEnded):
             self._next = now + 1 / _REFRESHES
@@ -252,8 +246,8 @@ class NotebookDisplay(LiveDisplay):
 
 @contextlib.contextmanager
 def live_display(
-    console: Console, history: Iterable[events.Event] = (), workers: int = 1
-) -> Iterator[LiveDisplay | None]:
+    console: Console, records: Records, workers: int = 1
+) -> Iterator[events.Listener | None]:
     """Shows a live display while the block runs, if there is a terminal or a notebook.
 
     On a terminal it stays below other output, and disappears after the block. It is not shown if the output
@@ -262,21 +256,21 @@ def live_display(
 
     Args:
         console: Where it is shown.
-        history: Earlier events of the search, if it resumes.
+        records: The search, which another listener folds.
         workers: How many trials run at the same time.
 
     Yields:
-        The display, which takes the events; `None` if it is not shown.
+        The display in a notebook, which draws at each event; otherwise `None`.
     """
     if os.environ.get("CI"):
         yield None
     elif console.is_jupyter:
-        yield NotebookDisplay(history, workers)
+        yield NotebookDisplay(records, workers)
     elif not console.is_terminal or console.is_dumb_terminal or not console.file.isatty():
         # With FORCE_COLOR, rich takes any file for a terminal; colours in a file are fine.
         yield None
     else:
-        display = LiveDisplay(history, workers)
+        display = LiveDisplay(records, workers)
         drawn = Live(
             # A terminal writes `^C` at the cursor. Behind a panel of full width that would begin another
             # line, and one line of the panel would stay.
@@ -288,7 +282,7 @@ def live_display(
         with contextlib.suppress(OSError):
             drawn.start()
         try:
-            yield display
+            yield None
         finally:
             with contextlib.suppress(OSError):
                 drawn.stop()

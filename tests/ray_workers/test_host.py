@@ -8,6 +8,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.journal import Journal
 from recdrop_tune.ray_workers import connected, host, pack
 from recdrop_tune.ray_workers.job import MARK, WAIT, Tasks
 from recdrop_tune.ray_workers.resources import gpus_of_each, worker_environment
@@ -174,4 +175,5 @@ def test_too_many_failures_end_the_search_of_all(opened, tmp_path):
     assert process.create_trial("one").status == "STOPPED"
     saved = json.loads((tmp_path / "p" / f"trial_{first.trial_id}" / "trial.json").read_text())
     assert (saved["status"], saved["message"]) == ("FAILED", "it broke")
-    assert "it broke too" in process.close("FINISHED").stopped_by
+    process.close("FINISHED")
+    assert Journal(tmp_path / "p" / "events.jsonl").read()[-1].status == "FAILED"

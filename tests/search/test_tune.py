@@ -1,5 +1,6 @@
 """Whole searches by `tune`. `test_tune_arguments` has the errors before one."""
 
+import gc
 import json
 import math
 
@@ -13,6 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.records import Records
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.tuner import trial_seed
 from tests.small_search import Failing, build, data
@@ -90,6 +92,19 @@ def test_a_search_resumes_in_its_folder(options, uri, capsys):
     assert len(client.search_runs([experiment])) == 3
     for run_id in second.trials["mlflow_run_id"]:
         assert {"wrapper", "placement", "rate"} <= set(client.get_run(run_id).data.params)
+
+
+def test_one_object_has_the_records_of_a_search(options):
+    """The terminal and the tracking read it, so a search folds each event once."""
+    numbers = []
+
+    def count(epoch, logs):
+        folded = [each for each in gc.get_objects() if isinstance(each, Records)]
+        numbers.append(sum(bool(each.running) for each in folded))
+
+    training = rdt.Training(callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=count)])
+    rdt.tune(data(), data(), **{**options, "training": training, "verbose": 2})
+    assert numbers == [1, 1]
 
 
 def test_folders_databases_storage_and_sampler(options, tmp_path, monkeypatch):

@@ -26,6 +26,7 @@ from recdrop_tune.events import (
     WorkerLost,
 )
 from recdrop_tune.journal import Journal
+from recdrop_tune.records import Records
 from recdrop_tune.terminal import Progress, Terminal, live_display
 from recdrop_tune.terminal.displays import LiveDisplay
 from tests import ROOT
@@ -67,9 +68,7 @@ DONE = [confirmed(number, repeat) for number in (0, 1) for repeat in (0, 1)]
 
 def drawn(*events, workers=1, width=120):
     """Returns what the live display shows after some events."""
-    display = LiveDisplay(workers=workers)
-    for event in events:
-        display.on_event(event)
+    display = LiveDisplay(Records(events), workers)
     out = io.StringIO()
     Console(file=out, width=width).print(display.draw())
     return out.getvalue()
@@ -289,10 +288,10 @@ def test_where_it_is_shown(terminal, variables, shown, monkeypatch):
     file = io.StringIO()
     monkeypatch.setattr(file, "isatty", lambda: terminal)
     console = Console(file=file, force_terminal=terminal or None, width=80)
-    with live_display(console) as display:
-        assert (display is not None) == shown
-    if not shown:
-        assert console.file.getvalue() == ""
+    with live_display(console, Records([started()])):
+        pass
+    assert ("speech" in file.getvalue()) == shown
+    assert bool(file.getvalue()) == shown
 
 
 class Gone(io.StringIO):
@@ -312,8 +311,9 @@ class Gone(io.StringIO):
 def test_a_terminal_that_closes_does_not_end_the_search(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     file, before = Gone(), sys.stdout
-    with live_display(Console(file=file)) as display:
-        display.on_event(started())
+    records = Records()
+    with live_display(Console(file=file), records):
+        records.on_event(started())
         file.gone = True
     assert sys.stdout is before
 
