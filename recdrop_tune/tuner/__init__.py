@@ -4,7 +4,6 @@ from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.recording import (
-    ReportsEpochs,
     TrackedOracle,
     TrainingReporter,
     TrialReporter,
@@ -12,6 +11,7 @@ from recdrop_tune.tuner.recording import (
     readable,
     search_id,
 )
+from recdrop_tune.tuner.reports import ReportsEpochs
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner

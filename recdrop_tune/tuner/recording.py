@@ -21,12 +21,9 @@ import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune import events
-from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.files import SEARCH
-from recdrop_tune.hypermodels import Extension
 from recdrop_tune.hyperparameters import Space
-from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import (
     OptunaOracle,
     other_names,
@@ -38,8 +35,6 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.records import Records
 from recdrop_tune.states import TrialState
-from recdrop_tune.tuner.outcomes import numbers
-from recdrop_tune.tuner.reports import StepTimer
 from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
@@ -285,27 +280,6 @@ class TrialReporter(TrainingReporter):
         return numbers.index(best) if best in numbers else best
 
 
-_SHORT = {"fused CPU op": "fused CPU", "step loop": "loop"}
-"""Short names for the kernels of `explain`, because a column has to hold them."""
-
-
-def kernels_of(model: Any) -> str | None:
-    """Returns the kernels that the recurrent layers of a model train on here.
-
-    Args:
-        model: A model that has been built.
-
-    Returns:
-        `"cuDNN"`, `"fused CPU"` or `"loop"`, joined by `+` if layers differ; `None` for a model without
-        recurrent layers, and if it is not known.
-    """
-    try:
-        kernels = [row.kernel for row in explain(model).rows]
-    except Exception:  # A trial must not fail because its model cannot be described.
-        return None
-    return "+".join(dict.fromkeys(_SHORT.get(kernel, kernel) for kernel in kernels)) or None
-
-
 class TrackedOracle:
     """Forwards every call to an oracle, and reports the trials that start or end.
 
@@ -368,48 +342,3 @@ class TrackedOracle:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._oracle, name, value)
-
-
-class ReportsEpochs(Extension):
-    """Adds a callback to the `fit` of a hypermodel that reports its trainings.
-
-    Args:
-        reporter: Receives the reports.
-    """
-
-    def __init__(self, reporter: TrainingReporter) -> None:
-        self._reporter = reporter
-
-    def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits the model."""
-        callbacks = [*(kwargs.pop("callbacks", None) or ()), _EpochRecorder(self._reporter)]
-        return fit(hp, model, *args, callbacks=callbacks, **kwargs)
-
-
-class _EpochRecorder(StepTimer):
-    """Reports the metrics and the duration of every epoch, and the size of the model.
-
-    Every tuner gets the metric `ms_per_step` and the rates that a model learns. If the training does not
-    measure `ms_per_step` itself, it is measured here.
-    """
-
-    def __init__(self, reporter: TrainingReporter) -> None:
-        super().__init__()
-        self._reporter = reporter
-        self._execution = 0
-        self._counted = False
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Counts the trainings of one trial."""
-        self._execution = self._reporter.training_started()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Reports the epoch."""
-        seconds = time.perf_counter() - self._started
-        if self._execution == 0 and not self._counted:
-            self._counted = True
-            self._reporter.model_built(int(self.model.count_params()), kernels_of(self.model))
-        metrics = {**learned_rates(self.model), **numbers(logs or {})}
-        if MILLISECONDS not in metrics:
-            super().on_epoch_end(epoch, metrics)
-        self._reporter.epoch_ended(self._execution, epoch, metrics, seconds)

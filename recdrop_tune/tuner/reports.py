@@ -1,17 +1,23 @@
-"""Reports the epochs of a trial to its oracle, and stops the trial if the oracle says so."""
+"""Reports the epochs of a trial to its oracle, which can stop the trial, and as events."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.hypermodels import Extension
+from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
+
+if TYPE_CHECKING:
+    from recdrop_tune.tuner.recording import TrainingReporter
 
 _LAST_EPOCHS, _LAST_SHARE = 2, 0.1
 """A trial with at most this many epochs left, or less than this share, is trained to its end.
@@ -219,32 +225,59 @@ class StepTimer(keras.callbacks.Callback):
         logs[MILLISECONDS] = (self._last - began) / steps * 1000.0
 
 
-class EpochReporter(keras.callbacks.Callback):
-    """Passes each epoch of a training to a report, keeps the best weights, and stops a pruned trial.
+class EpochReporter(StepTimer):
+    """Reports each epoch of a training: to the oracle of its trial, and as an event of a tracked search.
+
+    For the oracle it also keeps the best weights, and stops a pruned trial. In events, the metrics of every
+    tuner have the rates that a model learns and `ms_per_step`, measured here if the training does not.
 
     Args:
-        report: The report of the trial.
+        report: The report to the oracle; None if the tuner does that itself, as Keras Tuner's own do.
+
+    Attributes:
+        events: Reports the events; None if the search is not tracked. `ReportsEpochs` sets it.
     """
 
-    def __init__(self, report: TrialReport) -> None:
+    def __init__(self, report: TrialReport | None = None) -> None:
         super().__init__()
         self._report = report
         self._history: Any = None
-        self._best, self._last = BestWeights(), BestWeights()
+        self._best_weights, self._weights = BestWeights(), BestWeights()
+        self.events: TrainingReporter | None = None
+        self._execution = 0
+        self._is_model_reported = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Counts the trainings of one trial."""
+        if self.events is not None:
+            self._execution = self.events.training_started()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports."""
+        seconds, metrics = time.perf_counter() - self._started, numbers(logs or {})
+        if self._report is not None:
+            self._report_to_oracle(self._report, epoch, metrics)
+        if self.events is None:
+            return
+        if self._execution == 0 and not self._is_model_reported:
+            self._is_model_reported = True
+            self.events.model_built(int(self.model.count_params()), kernels_of(self.model))
+        metrics = {**learned_rates(self.model), **metrics}
+        if MILLISECONDS not in metrics:
+            super().on_epoch_end(epoch, metrics)
+        self.events.epoch_ended(self._execution, epoch, metrics, seconds)
+
+    def _report_to_oracle(self, report: TrialReport, epoch: int, metrics: dict[str, float]) -> None:
         history = getattr(self.model, "history", None)
         if history is not self._history:
-            self._report.begin_fit(history)
-            self._history, self._last = history, BestWeights()
-        metrics = numbers(logs or {})
+            report.begin_fit(history)
+            self._history, self._weights = history, BestWeights()
         # A user-defined loop may not set the number of epochs.
-        self._report.add(epoch, metrics, (self.params or {}).get("epochs"))
-        self._last.offer(self.model, metrics, self._report)
-        self._best.take_better(self._last, self._report)
+        report.add(epoch, metrics, (self.params or {}).get("epochs"))
+        self._weights.offer(self.model, metrics, report)
+        self._best_weights.take_better(self._weights, report)
         # After a NaN loss all weights are NaN.
-        if self._report.stopped or math.isnan(metrics.get("loss", 0.0)):
+        if report.stopped or math.isnan(metrics.get("loss", 0.0)):
             self.model.stop_training = True
 
     def weights_of(self, results: Any) -> BestWeights:
@@ -253,7 +286,49 @@ class EpochReporter(keras.callbacks.Callback):
         Args:
             results: With Keras's history, its own epochs count; with anything else, all of the training.
         """
-        return self._last if results is self._history else self._best
+        return self._weights if results is self._history else self._best_weights
+
+
+class ReportsEpochs(Extension):
+    """Reports the epochs of a hypermodel's trainings as events of a tracked search.
+
+    Args:
+        events: Reports them.
+    """
+
+    def __init__(self, events: TrainingReporter) -> None:
+        self._events = events
+
+    def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Fits the model; the callback is the tuner's, or a new one for Keras Tuner's own."""
+        callbacks = list(kwargs.pop("callbacks", None) or ())
+        reporter = next((each for each in callbacks if isinstance(each, EpochReporter)), None)
+        if reporter is None:
+            reporter = EpochReporter()
+            callbacks.append(reporter)
+        reporter.events = self._events
+        return fit(hp, model, *args, callbacks=callbacks, **kwargs)
+
+
+_SHORT = {"fused CPU op": "fused CPU", "step loop": "loop"}
+"""Short names for the kernels of `explain`, because a column has to hold them."""
+
+
+def kernels_of(model: Any) -> str | None:
+    """Returns the kernels that the recurrent layers of a model train on here.
+
+    Args:
+        model: A model that has been built.
+
+    Returns:
+        `"cuDNN"`, `"fused CPU"` or `"loop"`, joined by `+` if layers differ; `None` for a model without
+        recurrent layers, and if it is not known.
+    """
+    try:
+        kernels = [row.kernel for row in explain(model).rows]
+    except Exception:  # A trial must not fail because its model cannot be described.
+        return None
+    return "+".join(dict.fromkeys(_SHORT.get(kernel, kernel) for kernel in kernels)) or None
 
 
 class BestWeights:

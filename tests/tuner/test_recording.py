@@ -12,7 +12,7 @@ from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.tuner.recording import kernels_of
+from recdrop_tune.tuner.reports import EpochReporter, kernels_of
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import data
 
@@ -47,6 +47,10 @@ def test_kernels(layers, kernel):
 
 
 class Recurrent(kt.HyperModel):
+    def fit(self, hp, model, *args, callbacks, **kwargs):
+        [self.reporter] = (each for each in callbacks if isinstance(each, EpochReporter))
+        return model.fit(*args, callbacks=callbacks, **kwargs)
+
     def build(self, hp):
         model = sequential(LSTM(hp.Choice("units", [2, 3])), keras.layers.Dense(2))
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -55,15 +59,16 @@ class Recurrent(kt.HyperModel):
 
 @pytest.mark.parametrize("own", [True, False], ids=["rdt.Tuner", "keras_tuner.RandomSearch"])
 def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
-    place = {"directory": tmp_path, "project_name": "p"}
+    place, hypermodel = {"directory": tmp_path, "project_name": "p"}, Recurrent()
     if own:
-        tuner = rdt.Tuner(OptunaOracle("val_loss", 1), Recurrent(), **place)
+        tuner = rdt.Tuner(OptunaOracle("val_loss", 1), hypermodel, **place)
     else:
-        tuner = kt.RandomSearch(Recurrent(), "val_loss", 1, **place)
+        tuner = kt.RandomSearch(hypermodel, "val_loss", 1, **place)
     where = {"experiment": f"kernels {own}", "tracking_uri": planted_uri}
     tracking = track(tuner, register_model=None if own else "m", **where)
     x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=3, batch_size=8, verbose=0)
+    assert hypermodel.reporter.events is tracking.reporter  # One callback, whoever made it.
     [record], [built] = tracking.records.trials.values(), events_of(tracking, ModelBuilt)
     assert record.kernel == built.kernel == HERE
     times = sorted(event.metrics["ms_per_step"] for event in record.epochs)
