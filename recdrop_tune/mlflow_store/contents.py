@@ -90,9 +90,8 @@ class SearchContents:
         self.run = Contents(first.name, first.time)
         self.attempts: dict[tuple[str, int], Contents] = {}
         self.latest: dict[str, Contents] = {}
-        self.under_way: dict[str, Contents] = {}
         self.changed: dict[tuple[str, int], Contents] = {}
-        self.records = Records()
+        self.records = Records()  # Its own: MLflow can be far behind the search.
         self.data: Sequence[Mapping[str, Any]] = []
         self.confirmations: dict[str, list[Point]] = defaultdict(list)
         self.result: events.ResultSaved | None = None
@@ -103,16 +102,19 @@ class SearchContents:
 
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
-        if isinstance(event, events.TrialStarted):
-            self._kill(event.trial_id, None)
-            if (earlier := self.latest.get(event.trial_id)) is not None:
-                earlier.tags["recdrop.kind"] = "superseded"
-                self.changed[earlier.key] = earlier
+        match event:  # While the records still have the running trials.
+            case events.SearchStarted():
+                self._interrupt(self.records.running)  # The earlier session was killed.
+            case events.SearchEnded():
+                self._interrupt(self.records.running, event.time)
+            case events.TrialStarted(trial_id=id) if id in self.latest:
+                self._interrupt(each for each in self.records.running if each.trial_id == id)
+                self.latest[id].tags["recdrop.kind"] = "superseded"
+                self.changed[self.latest[id].key] = self.latest[id]
         self.records.on_event(event)
         self.is_description_new |= isinstance(event, _DESCRIBED)
         match event:
             case events.SearchStarted():
-                self._interrupt_trials(None)  # The earlier session was killed.
                 self._begin(event)
             case events.TrialStarted():
                 self._begin_trial(event)
@@ -127,12 +129,11 @@ class SearchContents:
             case events.ResultSaved():
                 self.result, self.is_result_new, self.summary = event, True, event.summary
             case events.SearchEnded():
-                self._interrupt_trials(event.time)
                 self._end(event.status, event.time)
 
     def mark_over(self, when: float) -> None:
         """Ends the search, and the trials without an end, at the time of its last event."""
-        self._interrupt_trials(None)
+        self._interrupt(self.records.running)
         if self.run.end is None:
             self._end(SearchOutcome.KILLED, when)
             self.is_description_new = True
@@ -179,7 +180,7 @@ class SearchContents:
             **self._tags(event.tags),
         }
         self.attempts[run.key] = self.changed[run.key] = run
-        self.latest[event.trial_id] = self.under_way[event.trial_id] = run
+        self.latest[event.trial_id] = run
 
     def _tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Returns tags to write; `sync` leaves out a description, for a stranger's could load images."""
@@ -201,7 +202,6 @@ class SearchContents:
                 metrics = {f"{prefix}{k}": event.metrics[k] for k in names if k != MILLISECONDS}
                 run.points += points(metrics, event.epoch, event.time)
             case events.TrialEnded():
-                self.under_way.pop(event.trial_id, None)
                 run.tags["recdrop.state"] = event.status
                 record = self.records.trials[event.trial_id]
                 run.points += _end_points(record, event)
@@ -212,17 +212,15 @@ class SearchContents:
                     so_far = {f"best_{self.search.objective}": best.score or 0.0}
                     self.run.points += points(so_far, record.number, event.time)
 
-    def _interrupt_trials(self, when: float | None) -> None:
-        for trial_id in list(self.under_way):
-            self._kill(trial_id, when)
-
-    def _kill(self, trial_id: str, when: float | None) -> None:
-        """Ends a running trial, by default at its last event."""
-        run = self.under_way.pop(trial_id, None)
-        if run is not None:
+    def _interrupt(self, trials: Iterable[TrialRecord], when: float | None = None) -> None:
+        """Ends the runs of running trials, by default at their last event."""
+        for record in trials:
+            run = self.latest[record.trial_id]
             run.tags["recdrop.state"] = TrialState.INTERRUPTED
-            end = self.records.trials[trial_id].last_sign if when is None else when
-            run.end = (run_status(TrialState.INTERRUPTED), end)
+            run.end = (
+                run_status(TrialState.INTERRUPTED),
+                record.last_sign if when is None else when,
+            )
             self.changed[run.key] = run
 
 
