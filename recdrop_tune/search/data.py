@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import UserList
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -114,8 +115,11 @@ def _for_steps(task: Task) -> Task:
     return task if task.name else replace(task, name="regression")
 
 
-class _Ragged(list[Array]):
-    """Sequences of unequal lengths, each of shape `(time, features)`, or `(time,)` for tokens and targets."""
+class _Ragged(UserList[Array]):
+    """Sequences of unequal lengths, each of shape `(time, features)`, or `(time,)` for tokens and targets.
+
+    Not a `list`, which `keras.tree` would take for several inputs.
+    """
 
 
 def make(part: Any) -> Any:
@@ -123,48 +127,44 @@ def make(part: Any) -> Any:
     return part() if inspect.isroutine(part) or isinstance(part, partial) else part
 
 
-def _length(part: Any) -> int:
-    """Returns the number of samples; 0 for a single number."""
-    is_number = not hasattr(part, "__len__") or getattr(part, "ndim", None) == 0
-    return 0 if is_number else len(part)
-
-
 def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     """Returns arrays for frames, tensors and lists; datasets stay as they are."""
     if _is_dataset(part):
         return part
-    is_pair = isinstance(part, list | tuple) and len(part) in (2, 3)
-    if not is_pair or any(each is None for each in part[:2]):
-        fix = "Give x and y together: tune((x, y), (x_val, y_val), model)."
-        if isinstance(part, Iterator):
-            fix = "Every trial reads the data again, and a generator can be read only once."
-        received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
-        raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
-    arrays: list[Any] = [None if each is None else _as_array(name, each) for each in part]
-    x, *others = arrays
-    if _is_list_of_arrays(part[0]) and getattr(x, "ndim", 0) == 2 and x.dtype.kind == "f":
-        x = x[..., None]  # Sequences of one feature.
-    if isinstance(x, _Ragged):
-        x = _Ragged(each if tokens or each.ndim > 1 else each[:, None] for each in x)
-    elif any(isinstance(each, _Ragged) for each in others):
+    _check_form(name, part)
+    x, *others = (_as_sequences(name, each) for each in part if each is not None)
+    x = _with_features(x, part[0], tokens)
+    if not isinstance(x, _Ragged) and any(isinstance(each, _Ragged) for each in others):
         raise invalid_argument(
             name,
             expected="x with unequal lengths if y has them",
             received=f"x of shape {np.shape(x)}" if isinstance(x, np.ndarray) else type(x).__name__,
             fix="Swap x and y, or give x as a list of arrays too.",
         )
-    flat = [
-        each
-        for part in (x, *others)
-        for each in ([part] if isinstance(part, _Ragged) else keras.tree.flatten(part))
-    ]
-    lengths = {_length(each) for each in flat if each is not None}
+    lengths = {_length(array) for array in keras.tree.flatten([x, *others])}
     if len(lengths) != 1 or 0 in lengths:
         expected = "as many targets (and weights) as samples, at least one"
         received = " and ".join(map(str, sorted(lengths)))
         raise invalid_argument(name, expected=expected, received=received, fix=_SEVERAL)
-    # Weights of None are left out.
-    return tuple(each for each in (x, *others) if each is not None)
+    return (x, *others)
+
+
+def _check_form(name: str, part: Any) -> None:
+    """Raises for anything but `(x, y)` and `(x, y, sample_weight)`."""
+    is_pair = isinstance(part, list | tuple) and len(part) in (2, 3)
+    if is_pair and part[0] is not None and part[1] is not None:
+        return
+    fix = "Give x and y together: tune((x, y), (x_val, y_val), model)."
+    if isinstance(part, Iterator):
+        fix = "Every trial reads the data again, and a generator can be read only once."
+    received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
+    raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
+
+
+def _length(part: Any) -> int:
+    """Returns the number of samples; 0 for a single number."""
+    is_number = not hasattr(part, "__len__") or getattr(part, "ndim", None) == 0
+    return 0 if is_number else len(part)
 
 
 def _is_dataset(part: Any) -> bool:
@@ -180,21 +180,38 @@ def _is_list_of_arrays(part: Any) -> bool:
     return isinstance(part, list) and all(getattr(each, "ndim", 0) for each in part)
 
 
+def _as_sequences(name: str, part: Any) -> Any:
+    """Returns sequences of unequal lengths as such, and everything else as arrays."""
+    if _is_list_of_arrays(part) and len({len(each) for each in part}) > 1:
+        return _Ragged(np.asarray(each) for each in part)
+    return _as_array(name, part)
+
+
+def _with_features(x: Any, given: Any, tokens: bool) -> Any:
+    """Adds the axis of features to sequences of one feature, which were given as a list."""
+    if isinstance(x, _Ragged):
+        return x if tokens else _Ragged(each if each.ndim > 1 else each[:, None] for each in x)
+    is_list = _is_list_of_arrays(given) and x.ndim == 2 and x.dtype.kind == "f"
+    return x[..., None] if is_list else x
+
+
 def _as_array(name: str, part: Any) -> Any:
+    """Returns an array, or several in the same mapping or tuple."""
     if isinstance(part, Mapping):
         return {key: _as_array(name, each) for key, each in part.items()}
     if isinstance(part, tuple):
         return tuple(_as_array(name, each) for each in part)
-    if _is_list_of_arrays(part) and len({len(each) for each in part}) > 1:
-        return _Ragged(np.asarray(each) for each in part)
     if type(part).__module__.startswith("torch"):
         part = part.detach().cpu()  # It may have a gradient or be on a GPU.
     try:
         array = np.asarray(part)
         numbers = np.array(array.tolist()) if array.dtype == object else array
     except ValueError:
-        expected = "arrays, or for sequences of different lengths a list of arrays"
-        raise invalid_argument(name, expected=expected, received=part, fix=_SEVERAL) from None
+        expected = (
+            "arrays, or for x, y and weights with sequences of different lengths a list of arrays"
+        )
+        received = [np.shape(each) for each in part] if _is_list_of_arrays(part) else part
+        raise invalid_argument(name, expected=expected, received=received, fix=_SEVERAL) from None
     if array.dtype != object or numbers.dtype.kind in "biuf":
         return numbers
     with suppress(TypeError, ValueError):
@@ -232,7 +249,7 @@ def _pad_part(name: str, part: Any, value: float) -> Any:
     return (_pad(x, value, x[0].dtype if x[0].ndim == 1 else "float32"), *padded)
 
 
-def _pad(arrays: list[Array], value: float, dtype: Any) -> Array:
+def _pad(arrays: _Ragged, value: float, dtype: Any) -> Array:
     return keras.utils.pad_sequences(arrays, dtype=str(dtype), padding="post", value=value)
 
 

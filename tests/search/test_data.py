@@ -135,6 +135,7 @@ def test_tokens():
         ((X, Y[:5]), "as many targets.*5 and 24"),
         (([X, X], Y), "as many targets.*2 and 24.*Several inputs.*a tuple or a dict"),
         (([[1.0], [1.0, 2.0]], Y[:2]), "a list of arrays.*a tuple or a dict"),
+        ((X, {"steps": LISTS, "whole": Y}), r"a list of arrays. Received: train=\[\(\d, 2\),"),
         ((LISTS, [np.zeros(2)] * 23 + [np.zeros(3)]), "a target .* for each step"),
         ((Y, LISTS), r"unequal lengths if y has them.*x of shape \(24,\).*Swap"),
     ],
