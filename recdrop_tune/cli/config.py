@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,16 +76,15 @@ class ConfigFile:
     def explained(self, error: RecdropError) -> str:
         """Puts the line in front of an error about an argument of `tune`."""
         name = getattr(error, "argument", "")
-        groups = [group for group, kind in CLASSES.items() if name in known_names(kind)[()]]
-        places: list[Keys] = [(name,), *((group, name) for group in (*groups, "data"))]
-        keys = next((each for each in places if each in self.lines), ())
-        value: Any = self.data
-        for key in keys:
-            value = value[key]
-        # The user's code may have an argument with the same name.
-        if isinstance(value, int | float) and getattr(error, "received", "") != shown(value):
+        places = [(name,), *((group, name) for group in (*CLASSES, "data"))]
+        keys = next((keys for keys in places if keys in self.lines), None)
+        if keys is None:
             return str(error)
-        return f"{self.where(keys)}: {error}" if keys else str(error)
+        value: Any = reduce(getitem, keys, self.data)
+        # The user's code may have an argument with the same name.
+        received = getattr(error, "received", "")
+        is_another = isinstance(value, int | float) and received != shown(value)
+        return str(error) if is_another else f"{self.where(keys)}: {error}"
 
     def config(self) -> RunFile:
         """Returns the checked contents."""
@@ -97,15 +98,15 @@ class ConfigFile:
 
     def space(self) -> SearchSpace | None:
         """Reads the search space: a preset, a file relative to this one, or a mapping in this file."""
-        given = self.data.get("space")
-        if given is None:
+        space = self.data.get("space")
+        if space is None:
             return None
-        if isinstance(given, dict):
-            return SearchSpace.read(given, lambda keys: self.where(("space", *keys)))
-        if isinstance(given, str) and given.endswith((".yaml", ".yml")):
-            given = self.path.parent / Path(given).expanduser()
+        if isinstance(space, dict):
+            return SearchSpace.read(space, lambda keys: self.where(("space", *keys)))
+        if isinstance(space, str) and space.endswith((".yaml", ".yml")):
+            space = self.path.parent / Path(space).expanduser()
         try:
-            return SearchSpace.load(given)
+            return SearchSpace.load(space)
         except SearchSpaceError as error:
             raise RecdropError(f"{self.where(('space',))}: {error}") from None
 

@@ -69,15 +69,15 @@ def doctor(context: click.Context, uri: str | None) -> None:
     levels = []
     for name, check in checks.items():
         try:
-            found = check()
+            outcome = check()
         except RecdropError as error:
-            found = FAIL(str(error))
+            outcome = FAIL(str(error))
         except Exception as error:
-            found = FAIL(f"{type(error).__name__}: {error}")
-        levels.append(found.level)
-        color = {"ok": "green", "warn": "yellow", "fail": "red"}[found.level]
-        text = f"{found.text.rstrip('.')}. {found.fix}" if found.fix else found.text
-        level = click.style(f"{found.level:<4}", fg=color)
+            outcome = FAIL(f"{type(error).__name__}: {error}")
+        levels.append(outcome.level)
+        color = {"ok": "green", "warn": "yellow", "fail": "red"}[outcome.level]
+        text = f"{outcome.text.rstrip('.')}. {outcome.fix}" if outcome.fix else outcome.text
+        level = click.style(f"{outcome.level:<4}", fg=color)
         click.echo(f"{level}  {name:<10}  {' '.join(text.split())}")
     if "fail" in levels:
         context.exit(1)
@@ -85,19 +85,21 @@ def doctor(context: click.Context, uri: str | None) -> None:
 
 def packages() -> Check:
     """Compares versions with the oldest ones required."""
-    asked = map(Requirement, requires("recdrop-tune") or ())
-    least = {each.name: spec.version for each in asked for spec in each.specifier}
+    requirements = map(Requirement, requires("recdrop-tune") or ())
+    least = {each.name: spec.version for each in requirements for spec in each.specifier}
     optional = {"tensorflow", "jax", "torch", "ray"} - {chosen()}
-    here = {each: found for each in _PACKAGES if (found := _version(each)) or each not in optional}
+    versions = {
+        each: version for each in _PACKAGES if (version := _version(each)) or each not in optional
+    }
     old = [
         f"'{name}>={least[name]}'"
-        for name, found in here.items()
+        for name, version in versions.items()
         if name in least
         and name not in optional
         # A candidate for 2.21 counts as 2.21.
-        and (found is None or Version(found).release < Version(least[name]).release)
+        and (version is None or Version(version).release < Version(least[name]).release)
     ]
-    text = ", ".join(f"{name} {found or 'missing'}" for name, found in here.items())
+    text = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
     text = f"recdrop-tune {_version('recdrop-tune')}, Python {platform.python_version()}, {text}"
     return FAIL(text, f"Run `pip install {' '.join(old)}`.") if old else OK(text)
 
@@ -116,8 +118,8 @@ def gpu() -> Check:
     if not gpu_in_sight():
         command, listed = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], ""
         with suppress(FileNotFoundError):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-            listed = "" if done.returncode else ", ".join(done.stdout.splitlines())
+            process = subprocess.run(command, capture_output=True, text=True, timeout=20)
+            listed = "" if process.returncode else ", ".join(process.stdout.splitlines())
         if not listed:
             return OK(f"{backend} sees none; searches run on the CPU")
         fix = f"Install a {backend} with CUDA, such as `pip install 'recdrop-tune[gpu]'`."
@@ -132,12 +134,12 @@ def gpu() -> Check:
     return OK(f"{backend} sees a GPU, and an LSTM runs on cuDNN")
 
 
-def mlflow(given: str | None) -> Check:
+def mlflow(uri: str | None) -> Check:
     """Checks whether MLflow's store answers. MLflow would create or migrate the tables of a database."""
     from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
     from recdrop_tune.credentials import hide
 
-    uri = resolve_uri(given)
+    uri = resolve_uri(uri)
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         return OK(f"{path} does not exist yet: the first search creates it")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recdrop_tune.backends import check_importable, choose
-from recdrop_tune.cli.watch import watched
+from recdrop_tune.cli.watch import watched_search
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.lazy import load_quietly
 
@@ -40,8 +40,8 @@ def run(config: Path, **options: Any) -> None:
     """
     from recdrop_tune.cli.config import read_config
 
-    given = {name: value for name, value in options.items() if value is not None}
-    _search(read_config(config, given))
+    arguments = {name: value for name, value in options.items() if value is not None}
+    _search(read_config(config, arguments))
 
 
 @click.command()
@@ -62,25 +62,25 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
     from recdrop_tune.credentials import HIDDEN
     from recdrop_tune.events import CONFIG_FILE
 
-    found = watched(directory)
-    search = found.records.search
+    project = watched_search(directory)
+    search = project.records.search
     assert search is not None
     config = search.info.get(CONFIG_FILE)
     if not isinstance(config, str):
         raise RecdropError(
-            f"The search in {found.folder} was started in Python: its folder does not say where its data and "
-            "its model are. In Python, `tune` with the same arguments and `directory` gives its result, and "
-            "`result.confirm(3)` confirms it."
+            f"The search in {project.folder} was started in Python: its folder does not say where its data "
+            "and its model are. In Python, `tune` with the same arguments and `directory` gives its result, "
+            "and `result.confirm(3)` confirms it."
         )
-    kept = {name: search.info.get(name) for name in ("epochs", "seed", "backend")}
-    given = {"max_trials": search.max_trials, "workers": workers, **kept}
-    given = {name: value for name, value in given.items() if value is not None}
-    place = {"directory": str(found.folder), "overwrite": False}
-    file = read_config(Path(config), {**given, **place})
-    asked = file.data.get("confirm") or {}
-    asked = asked if isinstance(asked, dict) else {"top": asked}
-    asked |= {name: value for name, value in options.items() if value is not None}
-    data = {**file.data, "confirm": asked}
+    recorded = {name: search.info.get(name) for name in ("epochs", "seed", "backend")}
+    arguments = {"max_trials": search.max_trials, "workers": workers, **recorded}
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    place = {"directory": str(project.folder), "overwrite": False}
+    file = read_config(Path(config), {**arguments, **place})
+    settings = file.data.get("confirm") or {}
+    settings = settings if isinstance(settings, dict) else {"top": settings}
+    settings |= {name: value for name, value in options.items() if value is not None}
+    data = {**file.data, "confirm": settings}
     named = data.get("tracking", True)
     if named not in (None, False) and search.tracking_uri and HIDDEN not in search.tracking_uri:
         named = {"experiment": named} if isinstance(named, str) else named
@@ -133,7 +133,7 @@ def _data(config: RunFile) -> dict[str, Any]:
     from recdrop_tune.search import UserCodeError, call
 
     if isinstance(config.data, dict):
-        found: dict[str, Any] = {str(name): each for name, each in config.data.items()}
+        arguments: dict[str, Any] = {str(name): each for name, each in config.data.items()}
     else:
         parts = call(config.data)
         several = isinstance(parts, tuple | list) and len(parts) in (2, 3)
@@ -144,8 +144,8 @@ def _data(config: RunFile) -> dict[str, Any]:
                 f"them (x, y) or a dataset. It returned {kinds}. Without validation data, write "
                 "`data: {train: ...}`."
             )
-        found = dict(zip(("train", "validation", "test"), parts, strict=False))
-    test = found.pop("test", None)
+        arguments = dict(zip(("train", "validation", "test"), parts, strict=False))
+    test = arguments.pop("test", None)
     if config.confirm and test is not None:
-        found["confirm"] = replace(config.confirm, test=test)
-    return found
+        arguments["confirm"] = replace(config.confirm, test=test)
+    return arguments

@@ -36,29 +36,29 @@ def _table(frame: pd.DataFrame) -> str:
     """Writes the searches without empty columns. The longest column comes last."""
     states = ["complete", "pruned", "failed"]
     table = frame.assign(
-        trials=[_counted(*row) for row in frame[["trials", *states]].itertuples(index=False)],
-        seconds=[_duration(seconds) for seconds in frame["seconds"]],
+        trials=[_format_trials(*row) for row in frame[["trials", *states]].itertuples(index=False)],
+        seconds=[_format_duration(seconds) for seconds in frame["seconds"]],
         began=frame["began"].dt.strftime("%Y-%m-%d %H:%M"),
     ).rename(columns={"seconds": "time"})
     table = table.drop(columns=states).dropna(axis="columns", how="all")
     table = table[sorted(table, key=lambda name: name == "data")]
-    shown = table.astype(object).where(table.notna(), "-").map(_shown)
-    return str(shown.to_string(index=False))
+    cells = table.astype(object).where(table.notna(), "-").map(_format_cell)
+    return str(cells.to_string(index=False))
 
 
-def _counted(trials: int, complete: int, pruned: int, failed: int) -> str:
+def _format_trials(trials: int, complete: int, pruned: int, failed: int) -> str:
     """Writes how many trials there are, and how many are not complete: `30 (6 pruned, 2 failed)`."""
     others = {"pruned": pruned, "failed": failed, "unfinished": trials - complete - pruned - failed}
     words = ", ".join(f"{number} {state}" for state, number in others.items() if number)
     return f"{trials} ({words})" if words else str(trials)
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if round(seconds) < 60:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _shown(value: object) -> str:
+def _format_cell(value: object) -> str:
     return amount(value) if isinstance(value, float) else " ".join(str(value).split())

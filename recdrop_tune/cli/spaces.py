@@ -24,7 +24,7 @@ def list_presets() -> None:
     names = SearchSpace.presets()
     width = max(map(len, names))
     for name in names:
-        click.echo(f"{name:<{width}}  {counted(SearchSpace.load(name))}")
+        click.echo(f"{name:<{width}}  {format_size(SearchSpace.load(name))}")
 
 
 @spaces.command()
@@ -38,7 +38,7 @@ def show(space: str) -> None:
     from recdrop_tune.spaces import SearchSpace
 
     read = SearchSpace.load(space)
-    click.echo(f"# {counted(read)}")
+    click.echo(f"# {format_size(read)}")
     if names := read.searched():
         click.echo(f"# searched: {', '.join(names)}")
     click.echo(read.to_yaml(), nl=False)
@@ -60,7 +60,7 @@ def validate(context: click.Context, files: tuple[Path, ...]) -> None:
     failed = False
     for file in files:
         try:
-            click.echo(f"{file}: valid, {counted(SearchSpace.load(file))}")
+            click.echo(f"{file}: valid, {format_size(SearchSpace.load(file))}")
         except SearchSpaceError as error:
             failed = True
             click.echo(f"{file}: not valid\n{error}", err=True)
@@ -68,7 +68,7 @@ def validate(context: click.Context, files: tuple[Path, ...]) -> None:
         context.exit(1)
 
 
-def counted(space: SearchSpace) -> str:
+def format_size(space: SearchSpace) -> str:
     """Describes the size of a search space: `3 configurations of 2 hyperparameters`."""
     names, size = len(space.searched()), space.grid_size()
     number = f"{names} hyperparameter{'' if names == 1 else 's'}"

@@ -41,8 +41,8 @@ def sync(directory: Path | None, uri: str | None) -> None:
         def show(there: int, total: int) -> None:
             bar.update(task, completed=there, total=total)
 
-        done = write(folder, uri, progress=show)
-    words = f"{folder}: {done.written} runs of trials written, {done.there} were there."
-    click.echo(plain(f"{words} Experiment {done.experiment} at {done.tracking_uri}."))
-    if shown := done.ui_command or done.ui_url:
-        click.echo(plain(shown))
+        report = write(folder, uri, progress=show)
+    words = f"{folder}: {report.written} runs of trials written, {report.there} were there."
+    click.echo(plain(f"{words} Experiment {report.experiment} at {report.tracking_uri}."))
+    if how_to_open := report.ui_command or report.ui_url:
+        click.echo(plain(how_to_open))

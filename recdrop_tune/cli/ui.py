@@ -20,7 +20,7 @@ import click
 
 from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
 from recdrop_tune.cli.store import be_quick_and_quiet
-from recdrop_tune.cli.watch import watched
+from recdrop_tune.cli.watch import watched_search
 from recdrop_tune.credentials import HIDDEN, hide
 from recdrop_tune.errors import RecdropError, plain
 from recdrop_tune.lazy import load_quietly
@@ -41,7 +41,7 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     in --tracking-uri, by default where the search stored them. A database is served until Ctrl-C.
     """
     be_quick_and_quiet()
-    search = watched(directory).records.search
+    search = watched_search(directory).records.search
     assert search is not None
     if uri is None and search.tracking_uri and HIDDEN not in search.tracking_uri:
         uri = search.tracking_uri
@@ -82,9 +82,9 @@ def page_of(uri: str, search_id: str) -> str:
     # The search may have lacked the permission to store its view.
     has_view = view_tag(search_id) in experiment.tags
     ascending = not runs[0].data.params.get("direction", "min").startswith("max")
-    shown = hide(uri)
-    page = leaderboard_url(shown, experiment.experiment_id, search_id, ascending, has_view)
-    return page or shown
+    address = hide(uri)
+    page = leaderboard_url(address, experiment.experiment_id, search_id, ascending, has_view)
+    return page or address
 
 
 @contextlib.contextmanager

@@ -14,21 +14,21 @@ from recdrop_tune.files import JOURNAL
 from recdrop_tune.stopping import ask_to_stop
 
 if TYPE_CHECKING:
-    from recdrop_tune.terminal import Watched
+    from recdrop_tune.terminal import WatchedSearch
 
 
-def watched(directory: Path | None) -> Watched:
+def watched_search(directory: Path | None) -> WatchedSearch:
     """Returns the search in a folder, by default the newest one in recdrop_runs."""
-    from recdrop_tune.terminal import Watched
+    from recdrop_tune.terminal import WatchedSearch
 
     folder = project_folder(directory)
     try:
-        found = Watched(folder)
+        project = WatchedSearch(folder)
     except (OSError, ProjectError) as error:
         raise RecdropError(f"{folder / JOURNAL} cannot be read: {error}") from None
-    if found.records.search is None:
+    if project.records.search is None:
         raise RecdropError(f"No search has been started in {folder}.")
-    return found
+    return project
 
 
 @click.command()
@@ -40,11 +40,11 @@ def status(directory: Path | None, as_json: bool) -> None:
     DIR is the project folder of the search; by default the newest one in recdrop_runs. The command reads
     only the journal in it and writes nothing, so the folder can belong to somebody else.
     """
-    found = watched(directory)
+    project = watched_search(directory)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        click.echo(json.dumps(project.to_dict(), indent=2, allow_nan=False))
     else:
-        for line in found.lines():
+        for line in project.lines():
             # A name with a line break would forge a line.
             click.echo(plain(line).replace("\n", " "))
 
@@ -58,22 +58,22 @@ def stop(directory: Path | None) -> None:
     another shell, or on another machine that has the same folder. It writes its result and ends as after its
     last trial, without a confirmation; `run` or `tune` can resume it.
     """
-    found = watched(directory)
-    if not (found.is_running or found.may_run_elsewhere or found.state == "unknown"):
-        text = f"There is no search to stop in {found.folder}: it {found.state_words}."
+    project = watched_search(directory)
+    if not (project.is_running or project.may_run_elsewhere or project.state == "unknown"):
+        text = f"There is no search to stop in {project.folder}: it {project.state_words}."
         raise RecdropError(text.replace("\n", " "))
-    search, numbers = found.records.search, [str(each.number) for each in found.records.running]
+    search, numbers = project.records.search, [str(each.number) for each in project.records.running]
     assert search is not None
     try:
-        ask_to_stop(found.folder)
+        ask_to_stop(project.folder)
     except (OSError, RecdropError) as error:
         raise RecdropError(f"The search cannot be asked to end: {error}") from None
     when = "before its next trial"
     if numbers:
         when = f"after trial{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
-    elif found.records.confirming is not None:
+    elif project.records.confirming is not None:
         when = "after the running training of the confirmation"
     words = f"the search was asked to end {when}."
-    if not found.is_running:
+    if not project.is_running:
         words += f" Whether it is still running on {search.host} cannot be seen from here."
-    click.echo(plain(f"{found.folder}: {words}").replace("\n", " "))
+    click.echo(plain(f"{project.folder}: {words}").replace("\n", " "))

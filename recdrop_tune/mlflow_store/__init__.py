@@ -4,7 +4,7 @@ from recdrop_tune.mlflow_store.artifacts import CODE, MODEL, MODEL_CARD, RESULT,
 from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command, view_tag
 from recdrop_tune.mlflow_store.stores import in_context, prepare, reason
-from recdrop_tune.mlflow_store.synchronization import Synced, sync
+from recdrop_tune.mlflow_store.synchronization import SyncReport, sync
 from recdrop_tune.mlflow_store.tracking import Tracking, track
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "MODEL_CARD",
     "NOTE_LENGTH",
     "RESULT",
-    "Synced",
+    "SyncReport",
     "Tracking",
     "command",
     "harmless",

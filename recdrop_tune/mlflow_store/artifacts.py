@@ -149,7 +149,7 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
     signature = about["signature"]
     # Stands in for the Keras model: MLflow only calls its `save`.
     saved = SimpleNamespace(save=partial(shutil.copyfile, path))
-    described = Model(
+    description = Model(
         artifact_path=model.artifact_location,
         run_id=model.source_run_id,
         model_uuid=model.model_id,
@@ -160,17 +160,17 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
         mlflow.keras.save_model(
             saved,
             str(local),
-            mlflow_model=described,
+            mlflow_model=description,
             signature=ModelSignature.from_dict(signature) if signature else None,
             # No package index has builds such as torch's `+cu130`.
             pip_requirements=[line.partition("+")[0] for line in about["requirements"]],
         )
         if not about["plain"]:
             # Keras needs this package's layers imported, which MLflow's pyfunc can do.
-            described.flavors["python_function"]["loader_module"] = (
+            description.flavors["python_function"]["loader_module"] = (
                 "recdrop_tune.mlflow_store.artifacts"
             )
-            described.save(str(local / "MLmodel"))
+            description.save(str(local / "MLmodel"))
         client.log_model_artifacts(model.model_id, str(local))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
@@ -196,11 +196,11 @@ def _register(client: Any, model: Any, run_id: str, name: str) -> None:
     # Not `models:/<id>`, which MLflow looks up in its global store.
     source = model.artifact_location
     versions = client.search_model_versions(f"name = '{name}'")
-    known = [each for each in versions if each.source == source]
+    same = [each for each in versions if each.source == source]
     newest = max((int(each.version) for each in versions), default=0)
     champion = client.get_registered_model(name).aliases.get(_ALIAS)
-    if known:
-        version = known[0].version
+    if same:
+        version = same[0].version
     else:
         # Databricks takes a while to create a version, and nothing here needs it.
         how = {"model_id": model.model_id, "await_creation_for": 0}
@@ -208,7 +208,7 @@ def _register(client: Any, model: Any, run_id: str, name: str) -> None:
         # This tag makes MLflow's page of the model link to the version.
         entry = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": entry})
-    if champion is None or (not known and int(champion) == newest):
+    if champion is None or (not same and int(champion) == newest):
         client.set_registered_model_alias(name, _ALIAS, version)
 
 

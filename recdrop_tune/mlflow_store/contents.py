@@ -275,11 +275,11 @@ def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
         MILLISECONDS: record.ms_per_step,
         "n_params": record.parameters,
     }
-    found = points({k: v for k, v in numbers.items() if v is not None}, 0, end.time)
+    result = points({k: v for k, v in numbers.items() if v is not None}, 0, end.time)
     # MLflow's pages show the last value of a metric, which would not match the trial's score. So the best
     # epoch is repeated as a further step, as in MLflow's own Keras logging with `EarlyStopping`.
     last = record.epochs[-1] if record.epochs else None
     best = {name: value for name, value in end.metrics.items() if name != MILLISECONDS}
     if last is not None and any(last.metrics.get(k) != value for k, value in best.items()):
-        found += points(best, last.epoch + 1, end.time)
-    return found
+        result += points(best, last.epoch + 1, end.time)
+    return result

@@ -27,8 +27,8 @@ def describe_data(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     # MLflow's only source without an address: the script that has the data.
     source = CodeDatasetSource({"mlflow.source.name": sys.argv[0]})
-    given = {name: one for name, one in data.items() if one is not None}
-    return [{"context": name, **_describe(name, one, source)} for name, one in given.items()]
+    parts = {name: one for name, one in data.items() if one is not None}
+    return [{"context": name, **_describe(name, one, source)} for name, one in parts.items()]
 
 
 def dataset_inputs(data: Iterable[Mapping[str, Any]]) -> list[DatasetInput]:
@@ -54,14 +54,14 @@ def _describe(name: str, data: Any, source: CodeDatasetSource) -> dict[str, Any]
             return dict(mlflow.data.from_numpy(features, **about).to_dict())
         batches = len(data)
     # A `tf.data.Dataset` has its shapes and types here.
-    shown = {"kind": kind, "batches": batches, "elements": str(getattr(data, "element_spec", ""))}
+    facts = {"kind": kind, "batches": batches, "elements": str(getattr(data, "element_spec", ""))}
     return {
         "name": name,
-        "digest": _digest(shown.values()),
+        "digest": _digest(facts.values()),
         "source_type": "code",
         "source": json.dumps(source.to_dict()),
         "schema": None,
-        "profile": json.dumps(shown),
+        "profile": json.dumps(facts),
     }
 
 
@@ -75,9 +75,9 @@ def _as_numpy(part: Any) -> Any:
 
 def _sample(array: Any) -> Iterable[Any]:
     yield f"{array.dtype} {array.shape}"
-    chosen = np.linspace(0, array.size - 1, min(array.size, _VALUES)).astype(int)
-    taken = array.flat[chosen]  # Copies these values only.
-    yield repr(taken.tolist()) if array.dtype.hasobject else np.ascontiguousarray(taken).tobytes()
+    positions = np.linspace(0, array.size - 1, min(array.size, _VALUES)).astype(int)
+    values = array.flat[positions]  # Copies these values only.
+    yield repr(values.tolist()) if array.dtype.hasobject else np.ascontiguousarray(values).tobytes()
 
 
 def _digest(parts: Iterable[Any]) -> str:

@@ -89,13 +89,13 @@ def description(
     saved. Only `links` has links: all other text can be anybody's. `folder` is the project folder if it can
     be a stranger's, whose way to resume could be any command.
     """
-    said = harmless(_state(records, end) if summary is None else summary)
+    body = harmless(_state(records, end) if summary is None else summary)
     # Links come first, for the page folds all but the first lines.
     top, bottom = " · ".join(links), _resuming(records, end, folder)
     room = NOTE_LENGTH - len(top) - len(bottom) - len(_MARK) - 30
-    if len(said) > room:
-        said = said[: max(room, 0)].rpartition("\n")[0]
-    text = "\n\n".join(filter(None, [top, said.strip(), bottom]))
+    if len(body) > room:
+        body = body[: max(room, 0)].rpartition("\n")[0]
+    text = "\n\n".join(filter(None, [top, body.strip(), bottom]))
     return f"{text}\n\n{_mark_of(text)}"
 
 
@@ -110,8 +110,8 @@ def links_of(
     if trials is None:
         return []
     page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/result/report.html"
-    found = [f"[Report with figures]({page}?workflowType=machine_learning)"] if report else []
-    return [*found, f"[All trials, best first](#{trials.partition('#')[2]})"]
+    links = [f"[Report with figures]({page}?workflowType=machine_learning)"] if report else []
+    return [*links, f"[All trials, best first](#{trials.partition('#')[2]})"]
 
 
 def _mark_of(text: str) -> str:

@@ -24,19 +24,19 @@ def clean(name: str) -> str:
         ('top 5_ _val_', 'a/__/b')
     """
     parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
-    kept = [part if part.strip(".") else "_" * len(part) for part in parts if part]
-    cleaned = posixpath.normpath("/".join(kept)) if kept else "_"
+    parts = [part if part.strip(".") else "_" * len(part) for part in parts if part]
+    cleaned = posixpath.normpath("/".join(parts)) if parts else "_"
     return cleaned if len(cleaned) <= LONGEST_NAME else _shortened(cleaned, name)
 
 
 def clean_names(names: Iterable[str]) -> dict[str, str]:
     """Turns several names into ones that MLflow accepts, and keeps them distinct."""
     names = list(names)
-    found: dict[str, str] = {}
+    distinct: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (clean(name) != name, name)):  # Good names stay.
         cleaned = clean(name)
-        found[name] = _shortened(cleaned, name) if cleaned in found.values() else cleaned
-    return {name: found[name] for name in names}
+        distinct[name] = _shortened(cleaned, name) if cleaned in distinct.values() else cleaned
+    return {name: distinct[name] for name in names}
 
 
 def parameter(value: object) -> str:

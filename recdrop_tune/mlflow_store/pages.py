@@ -19,8 +19,8 @@ from recdrop_tune.records import QUESTIONS, dropout_settings
 
 def command(*words: str) -> str:
     """Returns a command of this package, such as `recdrop-tune sync DIR`, which works in any folder."""
-    found = shutil.which("recdrop-tune")
-    if found is not None and Path(found).parent == Path(sys.executable).parent:
+    path = shutil.which("recdrop-tune")
+    if path is not None and Path(path).parent == Path(sys.executable).parent:
         return shlex.join(["recdrop-tune", *words])
     # `-P`, because `-m` alone looks for modules in the current folder first.
     return shlex.join([sys.executable, "-P", "-m", "recdrop_tune.cli", *words])
@@ -65,11 +65,11 @@ def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> 
 
     MLflow's table shows little else at first.
     """
-    shown = " ".join(
+    dropout = " ".join(
         " ".join([*([layer] if layer else []), *map(str, values.values())])
         for layer, values in dropout_settings(hyperparameters).items()
     )
-    return f"{number:04d} {shown or trial_id}"
+    return f"{number:04d} {dropout or trial_id}"
 
 
 def searched(trials: Iterable[Mapping[str, object]]) -> list[str]:

@@ -80,24 +80,24 @@ class Runs:
         return None if search is None else self._keep_one(search), attempts
 
     def _keep_one(self, runs: list[Any]) -> Any:
-        kept = max(
+        fullest = max(
             runs, key=lambda run: (run.info.status != TrialState.RUNNING, len(run.data.metrics))
         )
         for run in runs:
-            if run is not kept:
+            if run is not fullest:
                 self.client.delete_run(run.info.run_id)
-        return kept
+        return fullest
 
     def _find(self, condition: str) -> list[Any]:
         """Returns all runs that match a filter in MLflow's language."""
-        found: list[Any] = []
+        runs: list[Any] = []
         token = None
         while True:
             page = self.client.search_runs([self.experiment_id], condition, page_token=token)
-            found += page
+            runs += page
             token = page.token
             if not token:
-                return found
+                return runs
 
     def create(self, name: str, tags: Mapping[str, object], when: float) -> str:
         """Creates a run that began at a given time, and returns its id."""
@@ -117,7 +117,7 @@ class Runs:
         """Writes to a run, in as few requests as MLflow takes. Existing parameters must not differ."""
         points, param_names = list(points), clean_names(params)
         metric_names = clean_names(dict.fromkeys(point.name for point in points))
-        left: dict[str, list[Any]] = {
+        batches: dict[str, list[Any]] = {
             "params": [Param(param_names[k], parameter(value)) for k, value in params.items()],
             "metrics": [
                 Metric(metric_names[p.name], metric(p.value), milliseconds(p.time), p.step)
@@ -125,9 +125,11 @@ class Runs:
             ],
             "tags": [RunTag(clean(name), tag(value)) for name, value in tags.items()],
         }
-        while any(left.values()):
-            self._log(run_id, {kind: part[: _BATCH[kind]] for kind, part in left.items() if part})
-            left = {kind: part[_BATCH[kind] :] for kind, part in left.items()}
+        while any(batches.values()):
+            self._log(
+                run_id, {kind: part[: _BATCH[kind]] for kind, part in batches.items() if part}
+            )
+            batches = {kind: part[_BATCH[kind] :] for kind, part in batches.items()}
 
     def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
         """Writes the data sets of a run, as described by `describe_data`."""
@@ -150,8 +152,8 @@ class Runs:
             if is_without_answer(failure):
                 raise
             self.client.set_tag(run_id, LACKING, what)
-            said = reason(failure, self._uri)
-            _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
+            text = reason(failure, self._uri)
+            _logger.warning("MLflow's artifact store did not take %s: %s", what, text)
 
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run. This is written last, so a run with its end is complete."""
@@ -179,22 +181,22 @@ class Runs:
                     self.client.log_batch(run_id, **{name: part})
 
     def _experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             about = {"artifact_location": self._folder(name), "tags": {NOTE: EXPERIMENT}}
             try:
                 return str(self.client.create_experiment(name, **about))
             except mlflow.MlflowException:
                 # Another process created it first, or the error says why not.
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             raise RecdropError(
                 f"the experiment `{name}` has been deleted in MLflow; restore it there, or give another "
                 "name as `experiment`"
             )
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def _folder(self, experiment: str) -> str | None:
         """Returns the folder for artifacts, for MLflow 3 takes its default, `mlruns`, for an old store."""

@@ -76,15 +76,15 @@ def in_context(uri: str, experiment: str | None) -> tuple[str | None, dict[str, 
     run = mlflow.active_run()
     tags = {} if run is None else {"mlflow.parentRunId": run.info.run_id}
     # `mlflow.set_experiment` sets the variable too.
-    found = run.info.experiment_id if run else os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if experiment or not found:
+    active = run.info.experiment_id if run else os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if experiment or not active:
         return name, tags
     settle_requests(uri)
     try:
         prepare(uri)
-        return MlflowClient(tracking_uri=uri).get_experiment(found).name, tags
+        return MlflowClient(tracking_uri=uri).get_experiment(active).name, tags
     except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
-        what = f"MLflow's experiment {found} is active and cannot be read"
+        what = f"MLflow's experiment {active} is active and cannot be read"
         raise RecdropError(f"{what}: {reason(failure, uri)}") from None
 
 
@@ -96,12 +96,12 @@ def _create_database(path: Path, prefix: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(prefix, path.parent) as folder:
-        made, whole = folder / "made.db", folder / "whole.db"
+        first, whole = folder / "made.db", folder / "whole.db"
         with MAKING_TABLES:
-            client = MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}")
+            client = MlflowClient(tracking_uri=f"sqlite:///{first.as_posix()}")
             client.search_experiments(max_results=1)
         # MLflow keeps its connections open. A copy has none, and needs no -wal or -journal file.
-        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
+        with closing(sqlite3.connect(first)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
         with suppress(OSError):  # It exists by now, or the file system has no hard links.
             os.link(whole, path)  # Unlike `os.replace`, it never overwrites another process's runs.

@@ -23,7 +23,7 @@ _PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
-class Synced:
+class SyncReport:
     """What `sync` did.
 
     Attributes:
@@ -48,7 +48,7 @@ def sync(
     tracking_uri: str | None = None,
     *,
     progress: Progress = lambda there, total: None,
-) -> Synced:
+) -> SyncReport:
     """Writes what MLflow lacks of a search: after an outage, or to an empty store.
 
     The project folder can be read-only. Existing runs stay as they are, and nothing is written twice: of two
@@ -93,7 +93,7 @@ def sync(
         if not alone:
             MLflowWriter(uri, journal).write_all(history)
     store = hide(uri)
-    return Synced(
+    return SyncReport(
         last.experiment or last.name,
         store,
         written,
@@ -124,9 +124,9 @@ def _no_search(directory: str | Path) -> ProjectError:
     )
 
 
-def _uri(given: str | None, last: SearchStarted) -> str:
-    if given is not None or last.tracking_uri is None:
-        return resolve_uri(given)
+def _uri(uri: str | None, last: SearchStarted) -> str:
+    if uri is not None or last.tracking_uri is None:
+        return resolve_uri(uri)
     if HIDDEN not in last.tracking_uri:
         return resolve_uri(last.tracking_uri)
     if not os.environ.get("MLFLOW_TRACKING_URI"):

@@ -87,8 +87,8 @@ class Tracking:
         about: Mapping[str, Any],
     ) -> None:
         journal = Journal(Path(tuner.project_dir, JOURNAL))
-        known = [] if records.search is None else [records.search]
-        self.search_id = search_id(known, journal.path.parent)
+        started = [] if records.search is None else [records.search]
+        self.search_id = search_id(started, journal.path.parent)
         self.experiment = experiment
         self.tracking_uri = None if uri is None else hide(uri)
         self.mlflow = MLflowWriter(uri or "", journal)
@@ -282,8 +282,8 @@ class Tracking:
 
 def ending_of(oracle: Any) -> events.NoMoreTrials | None:
     """Returns why an oracle has no more trials, and what another one is expected to gain; None if unknown."""
-    if (found := exhausted(oracle)) is not None:
-        tried, number = found
+    if (counts := exhausted(oracle)) is not None:
+        tried, number = counts
         return events.NoMoreTrials(reason=events.EXHAUSTED, configurations=number, tried=tried)
     if isinstance(oracle, OptunaOracle):
         reason = oracle.ended_by()

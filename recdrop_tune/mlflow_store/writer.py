@@ -156,16 +156,16 @@ class MLflowWriter:
 
     def _leave_out(self, contents: Contents, run: Any) -> bool:
         """Leaves out what a run contains; returns whether it is complete."""
-        contents.run_id, held = run.info.run_id, run.data
+        contents.run_id, data = run.info.run_id, run.data
         tags = {
             name: value
             for name, value in contents.tags.items()
-            if held.tags.get(clean(name)) != tag(value)
+            if data.tags.get(clean(name)) != tag(value)
         }
         end = None if contents.end is None else (contents.end[0], milliseconds(contents.end[1]))
         # The end is written last.
-        whole = end == (run.info.status, run.info.end_time) and LACKING not in held.tags
-        if whole:
+        is_complete = end == (run.info.status, run.info.end_time) and LACKING not in data.tags
+        if is_complete:
             contents.mark_written()
         else:
             self._runs.resume(run, reopen=contents.end is None)
@@ -174,10 +174,10 @@ class MLflowWriter:
             contents.params = {
                 names[name]: value
                 for name, value in contents.params.items()
-                if names[name] not in held.params
+                if names[name] not in data.params
             }
         contents.tags = tags
-        return whole
+        return is_complete
 
     def _create(self, contents: Contents) -> None:
         contents.run_id = self._runs.create(contents.name, contents.tags, contents.began)
@@ -261,10 +261,10 @@ class MLflowWriter:
         """Writes the view of the trials; its columns are the hyperparameters that differ so far."""
         about, records = contents.search, contents.records.trials.values()
         trials = [record.hyperparameters for record in records]
-        shown = view(about.search_id, about.objective, about.direction != "max", trials)
+        state = view(about.search_id, about.objective, about.direction != "max", trials)
         with suppress(MlflowException):  # The user may lack the permission.
             self._runs.client.set_experiment_tag(
-                self._runs.experiment_id, view_tag(about.search_id), shown
+                self._runs.experiment_id, view_tag(about.search_id), state
             )
 
     @contextmanager

@@ -147,12 +147,12 @@ class OracleHost:
 
     def collect_warnings(self) -> None:
         """Collects the warnings of the tracking, to be shown by the process that began the search."""
-        shown = warnings.showwarning  # This process only serves a search.
+        showwarning = warnings.showwarning  # This process only serves a search.
 
         def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, TrackingWarning):
                 self._warnings.append(str(message))
-            shown(message, category, *where, **more)
+            showwarning(message, category, *where, **more)
 
         warnings.showwarning = show
 
@@ -296,19 +296,19 @@ class OracleHost:
         if not isinstance(event, EpochEnded) or event.trial_id not in self._tracking.records.trials:
             return False
         record = self._tracking.records.trials[event.trial_id]
-        known = record.repeats if event.execution else record.epochs
-        return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in known)
+        epochs = record.repeats if event.execution else record.epochs
+        return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in epochs)
 
 
 def _losses_of(history: Iterable[Event]) -> Counter[str | None]:
     """Counts the workers lost over each trial in this session of the search."""
-    found: Counter[str | None] = Counter()
+    losses: Counter[str | None] = Counter()
     for event in history:
         if isinstance(event, SearchStarted):
-            found.clear()
+            losses.clear()
         elif isinstance(event, WorkerLost):
-            found[event.trial_id] += 1
-    return found
+            losses[event.trial_id] += 1
+    return losses
 
 
 def _check_folder(tuner: Any, folder: Path) -> None:

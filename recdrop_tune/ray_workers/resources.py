@@ -50,11 +50,11 @@ def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
                 name,
                 expected=f"at most the {total:g} {unit} that Ray sees",
                 received=wanted,
-                fix=f"Ray's resources are: {described(cluster)}.",
+                fix=f"Ray's resources are: {format_resources(cluster)}.",
             )
 
 
-def described(cluster: Mapping[str, float]) -> str:
+def format_resources(cluster: Mapping[str, float]) -> str:
     """Writes the CPUs, GPUs and other resources of a cluster, without Ray's internal ones."""
     own = ("node:", "object_store_memory", "accelerator_type:", "memory")
     return (
@@ -88,8 +88,8 @@ def host_environment(backend: str) -> dict[str, str]:
     Ray writes them to a log that every user of the machine can read. Those of MLflow, which include
     passwords, are passed to `OracleHost` itself.
     """
-    known = {name: os.environ[name] for name in _AT_IMPORT if name in os.environ}
-    return {**known, **worker_environment(backend, gpus=0)}
+    variables = {name: os.environ[name] for name in _AT_IMPORT if name in os.environ}
+    return {**variables, **worker_environment(backend, gpus=0)}
 
 
 def mlflow_environment() -> dict[str, str]:

@@ -19,7 +19,7 @@ from recdrop_tune.ray_workers.host import End, OracleHost, State
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Parcel
 from recdrop_tune.ray_workers.resources import (
     Resources,
-    described,
+    format_resources,
     gpus_of_each,
     host_environment,
     mlflow_environment,
@@ -259,7 +259,7 @@ class Team:
             self._alarm = time.monotonic() + _ALARM_SECONDS
         elif time.monotonic() > self._alarm:
             self._alarm = None
-            free = described(self._ray.available_resources())
+            free = format_resources(self._ray.available_resources())
             self._note(
                 f"No worker has started for {_ALARM_SECONDS:.0f} seconds. Each needs "
                 f"{self._resources.cpus:g} CPU and {self._gpus:g} GPU; free are: {free}. The "

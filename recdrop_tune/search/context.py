@@ -132,10 +132,10 @@ def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str
     Returns:
         The constant in words, and its scores by their names: `val_loss`, `val_accuracy` and so on.
     """
-    known = _Targets(model, train)
-    name, constant = known.constant()
-    asked = known if validation is None else _Targets(model, validation)
-    return name, asked.score(constant)
+    training = _Targets(model, train)
+    name, constant = training.constant()
+    targets = training if validation is None else _Targets(model, validation)
+    return name, targets.score(constant)
 
 
 class _Targets:

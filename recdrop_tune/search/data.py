@@ -40,7 +40,7 @@ class Data:
         task: The task, if the data choose the model.
 
     Raises:
-        InvalidArgumentError: By `made` and `prepared_task`: the data have another form.
+        InvalidArgumentError: By `parts` and `prepared_task`: the data have another form.
     """
 
     train: Any
@@ -49,7 +49,7 @@ class Data:
     task: Task | None = None
 
     @property
-    def made(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         """The data as a model takes them, by `"training"`, `"validation"` and `"test"`."""
         return self._loaded[0]
 
@@ -89,7 +89,7 @@ class Data:
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         """Returns the arguments of `Model.fit` for the data. Datasets make their own batches."""
-        train, validation = self.made["training"], self.made["validation"]
+        train, validation = self.parts["training"], self.parts["validation"]
         arguments: dict[str, Any] = {"x": train}
         if isinstance(train, tuple):
             arguments = dict(zip(("x", "y", "sample_weight"), train, strict=False))

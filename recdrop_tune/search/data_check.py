@@ -47,7 +47,7 @@ _REPEATS_TARGETS = {
 
 
 def check_data(
-    made: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
+    parts: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
 ) -> None:
     """Raises if data do not suit a model.
 
@@ -57,12 +57,12 @@ def check_data(
     repeated until they have the shape of the output, and datasets without an end.
 
     Args:
-        made: The data by `"training"`, `"validation"` and `"test"`.
+        parts: The data by `"training"`, `"validation"` and `"test"`.
         model: A compiled model of the search. It is not trained.
         batch_size: Samples per batch, for arrays.
         fit: Further arguments of `Model.fit`.
     """
-    for key, part in made.items():
+    for key, part in parts.items():
         if part is None:
             continue
         name = "train" if key == "training" else key
@@ -279,7 +279,7 @@ def _check_groups(grouped: GroupedFolds, y: Any) -> None:
         )
 
 
-def _class_weights(given: Any, train: Any, hypermodel: Any) -> dict[int, float]:
+def _class_weights(weights: Any, train: Any, hypermodel: Any) -> dict[int, float]:
     check_ends(train, "class weights", "Give weights with the data: (x, y, weights[y])")
     has_labels = not getattr(hypermodel, "return_sequences", False) and not isinstance(
         hypermodel, SequenceRegressor | LanguageModel
@@ -291,17 +291,17 @@ def _class_weights(given: Any, train: Any, hypermodel: Any) -> dict[int, float]:
             raise invalid_argument(
                 "class_weight",
                 expected="None if there is not one label for each sequence",
-                received=given,
+                received=weights,
                 fix="Give weights with the data: (x, y, weights[y]).",
             )
         counts.update(labels.tolist())
-    if given == "balanced":
+    if weights == "balanced":
         mean = sum(counts.values()) / len(counts)
         return {label: mean / number for label, number in sorted(counts.items())}
-    if unknown := sorted(given.keys() - counts.keys()):  # Keras ignores them.
+    if unknown := sorted(weights.keys() - counts.keys()):  # Keras ignores them.
         expected = f"labels of the training data: {', '.join(map(str, sorted(counts)[:10]))}"
         raise invalid_argument("class_weight", expected=expected, received=unknown)
-    return dict(given)
+    return dict(weights)
 
 
 def _labels(y: Any) -> Any:

@@ -62,8 +62,8 @@ def distribute(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
         >>> tuner.get_best_models()
     """
-    given: dict[str, Any] = {"workers": workers, "tracking": tracking, "verbose": verbose}
-    config = SearchConfig(**given)
+    arguments: dict[str, Any] = {"workers": workers, "tracking": tracking, "verbose": verbose}
+    config = SearchConfig(**arguments)
     if config.workers is None:
         expected = "an integer, or rdt.Workers(...)"
         raise invalid_argument("workers", expected=expected, received=workers)

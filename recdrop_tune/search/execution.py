@@ -108,8 +108,10 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
         there = (read_object(Path(folder) / SEARCH) or {}).get("identity")
         if not isinstance(there, dict):
             continue
-        known = {key for key in compared if there.get(key) is not None and now[key] is not None}
-        if lines := differences({k: there[k] for k in known}, {k: now[k] for k in known}):
+        comparable = {
+            key for key in compared if there.get(key) is not None and now[key] is not None
+        }
+        if lines := differences({k: there[k] for k in comparable}, {k: now[k] for k in comparable}):
             raise invalid_argument(
                 "warm_start",
                 expected="searches with the same objective, loss and epochs, whose scores compare",

@@ -36,9 +36,9 @@ def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]
     elif space is not None:
         expected = "None with a function or a hypermodel, which defines its own space"
         raise invalid_argument("space", expected=expected, received=space)
-    own = getattr(hypermodel, "space", None)
-    if isinstance(own, SearchSpace):
-        return hypermodel, own.to_yaml()
+    own_space = getattr(hypermodel, "space", None)
+    if isinstance(own_space, SearchSpace):
+        return hypermodel, own_space.to_yaml()
     if isinstance(hypermodel, kt.HyperModel):
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
@@ -69,7 +69,7 @@ def check_fit_arguments(fit: Mapping[str, Any]) -> None:
 
 def check_hypermodel_data(
     hypermodel: Any,
-    made: Mapping[str, Any],
+    parts: Mapping[str, Any],
     batch_size: int,
     fit: Mapping[str, Any],
     padding: float | None = None,
@@ -86,7 +86,7 @@ def check_hypermodel_data(
         build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
         model = build(kt.HyperParameters())
     if isinstance(model, keras.Model) and model.compiled:
-        check_data(made, model, batch_size, fit)
+        check_data(parts, model, batch_size, fit)
         if padding is not None and not makes_masks(model):
             warn_caller(
                 f"The sequences were padded with {padding:g} to one length, and no layer of the model makes "
@@ -105,8 +105,8 @@ def describe_model(hypermodel: Any) -> dict[str, Any] | None:
         what = type(hypermodel).__name__
     else:
         return None
-    own = {name: getattr(hypermodel, name) for name in names if hasattr(hypermodel, name)}
-    return {"class": what, **own}
+    values = {name: getattr(hypermodel, name) for name in names if hasattr(hypermodel, name)}
+    return {"class": what, **values}
 
 
 def loss_of(hypermodel: Any) -> Any:
@@ -186,5 +186,8 @@ class ObservedTrials(Extension):
 def may_report(callback: Any) -> bool:
     """Returns whether a user-defined callback sees the end of epochs, where it can log metrics."""
     kind = type(callback)
-    own = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")
-    return own and getattr(kind, "on_epoch_end", None) is not keras.callbacks.Callback.on_epoch_end
+    is_users = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")
+    return (
+        is_users
+        and getattr(kind, "on_epoch_end", None) is not keras.callbacks.Callback.on_epoch_end
+    )

@@ -129,8 +129,8 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         elif self._signal is None:
-            broken_off, self._signal, self._came = self._came is not None, number, Terminated
-            if not broken_off:  # After Ctrl-C the search is already ending.
+            is_interrupted, self._signal, self._came = self._came is not None, number, Terminated
+            if not is_interrupted:  # After Ctrl-C the search is already ending.
                 raise Terminated(signal.Signals(number).name)
 
     def _is_elsewhere(self) -> bool:

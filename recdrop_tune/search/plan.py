@@ -132,7 +132,7 @@ class Plan:
         """
         if self.config.tuner_name == "optuna":
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
-        data = self.data.made
+        data = self.data.parts
         observed = tuner.hypermodel.extension(ObservedTrials)
         if observed.first_model is None:
             # A resumed search has not built a model yet. One that cannot be built fails in its trial.
@@ -167,7 +167,7 @@ class Plan:
         confirm = self.config.confirm
         if not confirm:
             return None
-        return Retrainings(confirm, self.config.seed, self.data.made["test"])
+        return Retrainings(confirm, self.config.seed, self.data.parts["test"])
 
     def refit(
         self, hp: Any, total: int, x: Any, y: Any, epochs: int, **arguments: Any

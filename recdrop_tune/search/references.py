@@ -54,20 +54,20 @@ def model_named(value: Any) -> Any:
 
     A class, or a function without arguments, is called first.
     """
-    found = resolved(value)
-    if found is value or not isinstance(found, type | FunctionType):
-        return found
-    given = [] if isinstance(found, type) else signature(found).parameters.values()
-    return found if any(each.default is each.empty for each in given) else call(value)
+    model = resolved(value)
+    if model is value or not isinstance(model, type | FunctionType):
+        return model
+    parameters = [] if isinstance(model, type) else signature(model).parameters.values()
+    return model if any(each.default is each.empty for each in parameters) else call(value)
 
 
 def _described(error: BaseException) -> str:
     """Describes an exception and the last line of the user's own code in its traceback."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     others = (str(Path(__file__).parents[1]), sys.base_prefix, "<")
-    own = [
+    frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith(others) and "site-packages" not in frame.filename
     ]
-    return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text

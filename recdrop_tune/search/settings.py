@@ -72,18 +72,18 @@ def settings_class(kind: type[T]) -> type[T]:
     # Given explicitly, for functions in an annotation would look up globals in the class by default.
     module = vars(sys.modules[kind.__module__])
     checks = get_type_hints(kind, module, include_extras=True)
-    plain, own = get_type_hints(kind, module), list(kind.__annotations__)
-    kind.__annotations__ = {name: plain[name] for name in own}
-    made: Any = dataclass(frozen=True, repr=False)(kind)
+    plain, names = get_type_hints(kind, module), list(kind.__annotations__)
+    kind.__annotations__ = {name: plain[name] for name in names}
+    settings: Any = dataclass(frozen=True, repr=False)(kind)
     values: dict[str, Any] = {
         # Without a default, both are `MISSING`.
         each.name: (checks[each.name], ... if each.default is each.default_factory else None)
-        for each in fields(made)
-        if each.name in own
+        for each in fields(settings)
+        if each.name in names
     }
     base = next((_MODELS[each] for each in kind.__mro__ if each in _MODELS), _Checks)
     _MODELS[kind] = create_model(kind.__name__, __base__=base, **values)
-    fill_in, first = made.__init__, fields(made)[0].name
+    fill_in, first = settings.__init__, fields(settings)[0].name
 
     @wraps(fill_in)
     def __init__(self: Any, *args: Any, **values: Any) -> None:
@@ -91,13 +91,13 @@ def settings_class(kind: type[T]) -> type[T]:
             raise TypeError(f"{kind.__name__} takes one positional argument, `{first}`")
         values |= dict(zip([first], args, strict=False))
         try:
-            checked = checked_values(made, values)
+            checked = checked_values(settings, values)
         except ValidationError as error:
-            raise explain(error, values, known_names(made)) from None
+            raise explain(error, values, known_names(settings)) from None
         fill_in(self, **checked)
 
-    made.__init__, made.__repr__ = __init__, _repr
-    return made  # type: ignore[no-any-return]
+    settings.__init__, settings.__repr__ = __init__, _repr
+    return settings  # type: ignore[no-any-return]
 
 
 def checked_values(kind: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
@@ -106,8 +106,8 @@ def checked_values(kind: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
     Raises:
         ValidationError: A value is invalid; see `explain`.
     """
-    found = _MODELS[kind].model_validate(values)
-    return {name: getattr(found, name) for name in found.model_fields_set}
+    model = _MODELS[kind].model_validate(values)
+    return {name: getattr(model, name) for name in model.model_fields_set}
 
 
 def names_of(kind: Any) -> list[str]:
@@ -255,8 +255,12 @@ class Task:
 
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of the hypermodel."""
-        given = {"metrics": self.metrics or None, "mask_value": self.mask_value, "loss": self.loss}
-        return {name: value for name, value in given.items() if value is not None}
+        arguments = {
+            "metrics": self.metrics or None,
+            "mask_value": self.mask_value,
+            "loss": self.loss,
+        }
+        return {name: value for name, value in arguments.items() if value is not None}
 
 
 @settings_class
@@ -478,17 +482,17 @@ _make_workers = _maker(Workers, "an integer, or rdt.Workers(...)", int)
 _make_mlflow = _maker(MLflow, "the name of an experiment, rdt.MLflow(...), True or False", str)
 
 
-def _goal(given: Any) -> Any:
+def _goal(value: Any) -> Any:
     """Lets a user give the name of a metric, or a `keras_tuner.Objective`."""
-    check_one_objective(given)
-    if hasattr(given, "direction") and hasattr(given, "name"):
-        given = {"name": given.name, "direction": given.direction}
-    return _make_goal(given)
+    check_one_objective(value)
+    if hasattr(value, "direction") and hasattr(value, "name"):
+        value = {"name": value.name, "direction": value.direction}
+    return _make_goal(value)
 
 
-def _tracking(given: Any) -> Any:
+def _tracking(value: Any) -> Any:
     """Lets a user turn MLflow on and off."""
-    return None if given is None or given is False else _make_mlflow({} if given is True else given)
+    return None if value is None or value is False else _make_mlflow({} if value is True else value)
 
 
 def _task(model: Any) -> Any:

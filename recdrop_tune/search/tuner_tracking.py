@@ -30,13 +30,13 @@ def with_active(
     """
     if tracking is None:
         return None
-    uri, began = tracking.store(), None
+    uri, search = tracking.store(), None
     if folder is not None:
         # The search itself reports a folder that it cannot use.
         with suppress(OSError, ValueError):
-            began = Records(Journal(Path(folder) / JOURNAL).read(epochs=False)).search
-    known = began.experiment if began else None
-    name, tags = in_context(uri, tracking.experiment or known)
+            search = Records(Journal(Path(folder) / JOURNAL).read(epochs=False)).search
+    experiment = search.experiment if search else None
+    name, tags = in_context(uri, tracking.experiment or experiment)
     return replace(tracking, experiment=name or default, uri=uri, tags=tags | tracking.tags)
 
 

@@ -125,9 +125,25 @@ def tune(
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)
         >>> print(result.summary())
     """
-    given: dict[str, Any] = {**locals()}  # The arguments of `SearchConfig` have the same names.
-    del given["train"], given["validation"]
-    return run_search(SearchConfig(**given), train, validation)
+    arguments: dict[str, Any] = {
+        "model": model,
+        "space": space,
+        "objective": objective,
+        "max_trials": max_trials,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "timeout": timeout,
+        "tuner": tuner,
+        "training": training,
+        "confirm": confirm,
+        "workers": workers,
+        "tracking": tracking,
+        "directory": directory,
+        "seed": seed,
+        "verbose": verbose,
+        "overwrite": overwrite,
+    }
+    return run_search(SearchConfig(**arguments), train, validation)
 
 
 def run_search(
@@ -151,18 +167,16 @@ def run_search(
         confirm, test = replace(confirm, test=None), confirm.test
     task = model if isinstance(model, Task) else None
     data = Data(as_function(train), as_function(validation), as_function(test), task)
-    made = data.made
-    hypermodel, described = as_hypermodel(
-        data.prepared_task or model, made["training"], config.space
-    )
+    parts = data.parts
+    hypermodel, space = as_hypermodel(data.prepared_task or model, parts["training"], config.space)
     if not has_own_fit(hypermodel) and not any(map(may_report, training.callbacks)):
         _warn_of_training_metric(goal.name, validation, training)
     with compilations_kept(training.compilation_cache):
-        check_hypermodel_data(hypermodel, made, config.batch_size, training.fit, data.padding)
+        check_hypermodel_data(hypermodel, parts, config.batch_size, training.fit, data.padding)
     if task is not None and config.verbose:
-        x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
+        x, y = parts["training"][:2] if isinstance(parts["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)
-    training = complete_training(training, made["training"], hypermodel)
+    training = complete_training(training, parts["training"], hypermodel)
     # A plan is sent to workers, and has the model, its space and the test data apart.
     config = replace(
         config,
@@ -173,7 +187,7 @@ def run_search(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return run(Plan(config, data, hypermodel, described, goal, config_file))
+    return run(Plan(config, data, hypermodel, space, goal, config_file))
 
 
 def _check_validation(objective: str, validation: Any, training: Training) -> None:

@@ -9,12 +9,12 @@ from recdrop_tune.terminal.status import (
     no_more_words,
     trainings,
 )
-from recdrop_tune.terminal.watching import Watched
+from recdrop_tune.terminal.watching import WatchedSearch
 
 __all__ = [
     "Progress",
     "Terminal",
-    "Watched",
+    "WatchedSearch",
     "best_words",
     "counts",
     "dropout_words",

@@ -37,7 +37,7 @@ _ENDS = {
 }
 
 
-class Watched:
+class WatchedSearch:
     """A search in a project folder. The folder can belong to somebody else, and is not written to.
 
     Args:

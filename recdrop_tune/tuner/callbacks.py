@@ -27,7 +27,7 @@ HOOKS = ("on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end")
 
 
 def copy_callbacks(
-    given: Iterable[Any],
+    originals: Iterable[Any],
     trial_id: str,
     execution: int,
     hyperparameters: Any = None,
@@ -35,7 +35,7 @@ def copy_callbacks(
     """Copies callbacks, and calls the functions that make some.
 
     Args:
-        given: Callbacks that can be copied, or functions (or classes) that make one.
+        originals: Callbacks that can be copied, or functions (or classes) that make one.
         trial_id: The trial; a `TensorBoard` callback writes to one folder for each trial.
         execution: The number of the training in its trial.
         hyperparameters: The `keras_tuner.HyperParameters` of the trial, for TensorBoard.
@@ -45,14 +45,14 @@ def copy_callbacks(
     """
     # Objects that two of them share are shared by the copies too.
     copied: dict[int, Any] = {}
-    callbacks = [_own(each, copied) for each in given]
+    callbacks = [_copy(each, copied) for each in originals]
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
             parts = (str(callback.log_dir), trial_id, f"execution{execution}")
             callback.log_dir = os.path.join(*parts)
     boards = [each for each in callbacks if isinstance(each, keras.callbacks.TensorBoard)]
     if hyperparameters is not None and keras.backend.backend() == "tensorflow":
-        callbacks += [_shown_in_tensorboard(each, trial_id, hyperparameters) for each in boards]
+        callbacks += [_hyperparameters_callback(each, trial_id, hyperparameters) for each in boards]
     return callbacks
 
 
@@ -91,11 +91,11 @@ def hooks_of(tuner: Any, trial: Any) -> list[TunerHooks]:
 
     A callback with methods for batches slows all of them down.
     """
-    own = any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in HOOKS)
-    return [TunerHooks(tuner, trial)] if own else []
+    is_overridden = any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in HOOKS)
+    return [TunerHooks(tuner, trial)] if is_overridden else []
 
 
-def _shown_in_tensorboard(board: Any, trial_id: str, hyperparameters: Any) -> Any:
+def _hyperparameters_callback(board: Any, trial_id: str, hyperparameters: Any) -> Any:
     # Imported here, as it takes a second and few searches need it.
     from tensorboard.plugins.hparams import api
 
@@ -103,21 +103,22 @@ def _shown_in_tensorboard(board: Any, trial_id: str, hyperparameters: Any) -> An
     return api.KerasCallback(writer=board.log_dir, hparams=values, trial_id=trial_id)
 
 
-def _own(given: Any, copied: dict[int, Any]) -> Any:
-    if not isinstance(given, keras.callbacks.Callback):
-        made = given()
-        if not isinstance(made, keras.callbacks.Callback):
+def _copy(original: Any, copied: dict[int, Any]) -> Any:
+    if not isinstance(original, keras.callbacks.Callback):
+        callback = original()
+        if not isinstance(callback, keras.callbacks.Callback):
             raise CallbackError(
-                f"A function among the `callbacks` did not return a callback: {given!r} returned {made!r}."
+                f"A function among the `callbacks` did not return a callback: {original!r} returned "
+                f"{callback!r}."
             )
-        return made
+        return callback
     try:
-        return copy.deepcopy(given, copied)
+        return copy.deepcopy(original, copied)
     except Exception as error:
         raise CallbackError(
-            f"Every training needs its own callbacks, and `{type(given).__name__}` cannot be "
+            f"Every training needs its own callbacks, and `{type(original).__name__}` cannot be "
             f"copied ({type(error).__name__}: {error}). Pass a function that makes one: "
-            f"callbacks=[lambda: {type(given).__name__}(...)]."
+            f"callbacks=[lambda: {type(original).__name__}(...)]."
         ) from error
 
 

@@ -108,9 +108,9 @@ def load(folder: Path) -> PausedTrial:
     try:
         with np.load(path) as file:  # Without pickles: anybody may have put a file into the folder.
             about, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
-        held = _decoded(json.loads(str(about)), arrays)
-        trainings = [PausedTraining(**each) for each in held["trainings"]]
-        return PausedTrial(int(held["epoch"]), held["best"], held["weights"], trainings)
+        state = _decoded(json.loads(str(about)), arrays)
+        trainings = [PausedTraining(**each) for each in state["trainings"]]
+        return PausedTrial(int(state["epoch"]), state["best"], state["weights"], trainings)
     except Exception as error:  # A damaged file can raise anything.
         raise ProjectError(
             f"`{path}` is damaged ({type(error).__name__}: {error}). Delete it, and its trial begins anew."
@@ -143,13 +143,13 @@ def _encoded(value: Any, arrays: list[Any]) -> Any:
 def _decoded(value: Any, arrays: Sequence[Any]) -> Any:
     if not isinstance(value, dict):
         return value
-    ((kind, held),) = value.items()
+    ((kind, content),) = value.items()
     if kind == "array":
-        return arrays[held]
+        return arrays[content]
     if kind == "dict":
-        return {_decoded(k, arrays): _decoded(v, arrays) for k, v in held}
-    found = [_decoded(each, arrays) for each in held]
-    return found if kind == "list" else tuple(found)
+        return {_decoded(k, arrays): _decoded(v, arrays) for k, v in content}
+    values = [_decoded(each, arrays) for each in content]
+    return values if kind == "list" else tuple(values)
 
 
 class Pause(keras.callbacks.Callback):
@@ -190,17 +190,17 @@ class Pause(keras.callbacks.Callback):
         waiting = list(before.callbacks)
         for callback in self._callbacks:
             # A search can be resumed with other callbacks.
-            held = next((each for each in waiting if each[0] == type(callback).__name__), None)
-            if held is not None:
-                waiting.remove(held)
-                _restore(callback, held[1])
+            state = next((each for each in waiting if each[0] == type(callback).__name__), None)
+            if state is not None:
+                waiting.remove(state)
+                _restore(callback, state[1])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keeps variables and callbacks, and stops."""
         if self._at is None or epoch + 1 < self._at or self.model.stop_training:
             return
         try:
-            kept = [(type(each).__name__, _attributes(each)) for each in self._callbacks]
+            attributes = [(type(each).__name__, _attributes(each)) for each in self._callbacks]
         except TypeError as error:
             self.failure = str(error)
             return
@@ -210,7 +210,7 @@ class Pause(keras.callbacks.Callback):
             return
         # Copies: PyTorch's arrays share the memory of the variables.
         values = [np.array(keras.ops.convert_to_numpy(each)) for each in variables]
-        self.after = PausedTraining({}, values, kept)
+        self.after = PausedTraining({}, values, attributes)
         self.model.stop_training = True
 
 
@@ -224,10 +224,10 @@ def _variables(model: Any) -> list[Any]:
     return [*model.weights, *optimizer.variables]
 
 
-def _restore(callback: Any, held: dict[str, Any]) -> None:
+def _restore(callback: Any, attributes: dict[str, Any]) -> None:
     """Restores attributes, but no text: a stranger's folder must not say where a callback writes."""
     own = vars(callback)
-    for name, value in held.items():
+    for name, value in attributes.items():
         if not isinstance(value, str) and not isinstance(own.get(name), str):
             own[name] = value
 
@@ -239,8 +239,8 @@ def _attributes(callback: Any) -> dict[str, Any]:
         TypeError: One of them cannot be kept.
     """
     kinds = [names for kind, names in _NOT_KEPT.items() if isinstance(callback, kind)]
-    own = type(callback).__module__.partition(".")[0] in ("keras", "tensorboard")
-    kept = {}
+    is_library = type(callback).__module__.partition(".")[0] in ("keras", "tensorboard")
+    attributes = {}
     for name, value in vars(callback).items():
         is_kept = not (isinstance(value, str) or callable(value) or _is_of_process(value))
         if not is_kept or any(name in names for names in kinds):
@@ -248,11 +248,11 @@ def _attributes(callback: Any) -> dict[str, Any]:
         try:
             _encoded(value, [])
         except TypeError as error:
-            if own:  # Such as a file, which it opens when its training begins.
+            if is_library:  # Such as a file, which it opens when its training begins.
                 continue
             raise TypeError(f"`{type(callback).__name__}.{name}` has a {error}") from None
-        kept[name] = value
-    return kept
+        attributes[name] = value
+    return attributes
 
 
 def _is_of_process(value: Any) -> bool:

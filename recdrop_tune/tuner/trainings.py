@@ -207,7 +207,7 @@ def retrain(
         RecdropError: The objective was not a number in any epoch.
     """
     arguments = dict(fit)
-    given = check_callbacks(arguments.pop("callbacks", None))
+    originals = check_callbacks(arguments.pop("callbacks", None))
     ledger = _Ledger(tuner.oracle.objective, trial.hyperparameters)
     report, best, tests = TrialReport(ledger, trial.trial_id), BestWeights(), []
     build = partial(tuner.hypermodel.build, trial.hyperparameters)
@@ -215,17 +215,17 @@ def retrain(
     for number, part in enumerate(parts):
         report.begin()
         reporter = EpochReporter(report)
-        callbacks = copy_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
+        callbacks = copy_callbacks(originals, f"confirmation_{trial.trial_id}_{seed}", number)
         callbacks = [StepTimer(), LearnedRates(), *callbacks, reporter]
         with tuner.lent_model(build, seed + number) as model:
             results = fit_of(tuner.hypermodel)(
                 trial.hyperparameters, model, callbacks=callbacks, **part
             )
-            own = reporter.weights_of(results)
-            report.take(results, own, model)
-            best.take_better(own, report)
-            if test is not None and own.weights is not None:
-                model.set_weights(own.weights)
+            candidate = reporter.weights_of(results)
+            report.take(results, candidate, model)
+            best.take_better(candidate, report)
+            if test is not None and candidate.weights is not None:
+                model.set_weights(candidate.weights)
                 tests.append(_evaluate(model, test, fit))
     report.finish()
     step = best_step(ledger.trial, ledger.objective) or 0
@@ -243,10 +243,10 @@ def _evaluate(model: Any, test: Any, fit: Mapping[str, Any]) -> dict[str, float]
     size = fit.get("batch_size")
     if isinstance(test, tuple | list):
         named = dict(zip(_DATA, test, strict=False))
-        found = model.evaluate(**named, batch_size=size, verbose=0, return_dict=True)
+        metrics = model.evaluate(**named, batch_size=size, verbose=0, return_dict=True)
     else:
-        found = model.evaluate(test, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in found.items()}
+        metrics = model.evaluate(test, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in metrics.items()}
 
 
 class _Ledger:

@@ -145,20 +145,22 @@ class Tuner(kt.Tuner):
         self._with_weights: set[str] | None = None
         self._resumes = False
         # Before Keras Tuner reads the folder.
-        given = (
+        arguments = (
             inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments
         )
         self._given_space = oracle.get_space()
-        folder = Path(given.get("directory") or ".", given.get("project_name") or _DEFAULT_NAME)
+        folder = Path(
+            arguments.get("directory") or ".", arguments.get("project_name") or _DEFAULT_NAME
+        )
         check_folder(folder)
-        own = folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
+        path = folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
         # Keras Tuner's workers load nothing: their chief does.
         is_alone = "KERASTUNER_ORACLE_IP" not in os.environ
-        begun = is_alone and not given.get("overwrite") and any(folder.glob("trial_*"))
-        if begun and read_object(own) is None:
+        resumes = is_alone and not arguments.get("overwrite") and any(folder.glob("trial_*"))
+        if resumes and read_object(path) is None:
             # Without this file, which is empty, Keras Tuner would train all trials again.
-            write_atomically(own, "{}")
-        if given.get("overwrite") and isinstance(oracle, OptunaOracle):
+            write_atomically(path, "{}")
+        if arguments.get("overwrite") and isinstance(oracle, OptunaOracle):
             delete_study(oracle, folder / "oracle.json")
         self._returned: list[Any] | None = None  # The results that `run_trial` below has reported.
         try:
@@ -187,12 +189,12 @@ class Tuner(kt.Tuner):
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
-        given = name_arguments(fit_args, fit_kwargs)
-        check_data(given)
+        arguments = name_arguments(fit_args, fit_kwargs)
+        check_data(arguments)
         if "callbacks" in fit_kwargs:
             fit_kwargs["callbacks"] = list(check_callbacks(fit_kwargs["callbacks"]))
         if self.cv is not None:
-            check_fold_data(self.cv, given)
+            check_fold_data(self.cv, arguments)
         self._warn_of_other_space()
         self.on_search_begin()
         try:
@@ -258,17 +260,17 @@ class Tuner(kt.Tuner):
             return this, None, or a result to count instead: anything that `keras_tuner.Tuner.run_trial` can
             return.
         """
-        given = check_callbacks(kwargs.pop("callbacks", None))
+        originals = check_callbacks(kwargs.pop("callbacks", None))
         report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
         hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
-            own = copy_callbacks(given, trial.trial_id, execution, hyperparameters)
+            copies = copy_callbacks(originals, trial.trial_id, execution, hyperparameters)
             reporter = EpochReporter(report)
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
-            callbacks = [StepTimer(), LearnedRates(), *own, *hooks_of(self, trial), reporter]
+            callbacks = [StepTimer(), LearnedRates(), *copies, *hooks_of(self, trial), reporter]
             with self._training(seed):
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or self._last_model
@@ -342,19 +344,21 @@ class Tuner(kt.Tuner):
         oracle = self.oracle
         best = oracle.get_best_trials(self.keep_checkpoints)
         # All trials only once, in a resumed search: looking at each of them would take longer and longer.
-        held = set(oracle.trials) if self._with_weights is None else self._with_weights | {trial_id}
+        candidates = (
+            set(oracle.trials) if self._with_weights is None else self._with_weights | {trial_id}
+        )
         self._with_weights = {
             each.trial_id for each in best if each.status == TrialStatus.COMPLETED
         }
-        for dropped in held - self._with_weights:
+        for dropped in candidates - self._with_weights:
             checkpoints.drop(self._folder(dropped))
 
     def _warn_of_other_space(self) -> None:
         if self._resumes and self.hypermodel is not None and is_local(self.oracle):
-            build, given = self.hypermodel.build, self._given_space
+            build, space = self.hypermodel.build, self._given_space
             with self._scope():
-                build(given)
-            there, now = space_of(self.oracle.get_space()), space_of(given)
+                build(space)
+            there, now = space_of(self.oracle.get_space()), space_of(space)
             # Keras Tuner adds new hyperparameters, but keeps the old ranges.
             if lines := differences(there, {name: now.get(name, there[name]) for name in there}):
                 warn_caller(

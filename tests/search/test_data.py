@@ -52,7 +52,7 @@ def same(x, y):
     ],
 )
 def test_arrays_come_in_many_forms(given, x, y):
-    found = Data(given).made["training"]
+    found = Data(given).parts["training"]
     np.testing.assert_array_equal(found[0], x)
     np.testing.assert_array_equal(found[1], y)
     assert (found[0].dtype, found[1].dtype) == (x.dtype, y.dtype)
@@ -61,7 +61,7 @@ def test_arrays_come_in_many_forms(given, x, y):
 @pytest.mark.parametrize("given", [Batches(), dataset()])
 def test_datasets_stay_as_they_are(given):
     data = Data(given, given)
-    assert data.made["training"] is data.made["validation"] is given
+    assert data.parts["training"] is data.parts["validation"] is given
     assert data.fit_arguments(32)["x"] is given
 
 
@@ -69,7 +69,7 @@ def test_several_inputs_and_outputs():
     frame = pd.DataFrame(X[:, 0], index=SHUFFLED)
     inputs = {"a": X, "b": (X, X.tolist()), "c": frame}
     data = Data((inputs, (Y, Y), Y.tolist()), (X, Y))
-    x, y, weight = data.made["training"]
+    x, y, weight = data.parts["training"]
     assert x["a"] is X
     assert same(x["c"], X[:, 0])
     assert same(x["b"][0], X)
@@ -97,7 +97,7 @@ def padded(lists, value):
 def test_sequences_of_unequal_lengths_are_padded(listed):
     tags = [1 + (each[:, 0] > 0).astype("int64") for each in LISTS]
     data = Data((listed(LISTS), tags, [np.full(len(each), 2.0) for each in LISTS]), task=rdt.Task())
-    x, y, weight = data.made["training"]
+    x, y, weight = data.parts["training"]
     assert data.prepared_task.mask_value == 0.0
     np.testing.assert_array_equal(x, padded(LISTS, 0.0))
     assert y.dtype.kind == "i"
@@ -120,7 +120,7 @@ def test_tokens():
     texts = [RNG.integers(1, 9, n + 1) for n in range(2, 7)]
     train = [t[:-1] for t in texts], [t[1:] for t in texts]
     data = Data(train, task=rdt.Task("language_model"))
-    x, _ = data.made["training"]
+    x, _ = data.parts["training"]
     assert data.prepared_task.mask_value == 0
     assert x.shape == (5, 6)
     assert x.dtype.kind == "i"
@@ -142,7 +142,7 @@ def test_tokens():
 )
 def test_what_is_no_data(train, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        _ = Data(train).made
+        _ = Data(train).parts
 
 
 # The check against a model.
@@ -182,7 +182,7 @@ LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_cla
 )
 def test_what_a_model_does_not_take(model, train, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        check_data(Data(train).made, model, 8, {})
+        check_data(Data(train).parts, model, 8, {})
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ def test_what_a_model_does_not_take(model, train, message):
     ],
 )
 def test_what_a_model_takes(model, train):
-    check_data(Data(train, train).made, model, 8, {})
+    check_data(Data(train, train).parts, model, 8, {})
 
 
 def test_a_stateful_model_takes_batches_of_its_size():
     with pytest.raises(InvalidArgumentError, match=r"`train`.*16"):
-        check_data(Data((X, Y)).made, own(stateful=True), 16, {})
+        check_data(Data((X, Y)).parts, own(stateful=True), 16, {})
 
 
 class OwnStep(keras.Model):

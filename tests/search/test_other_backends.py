@@ -136,9 +136,9 @@ def test_loaders_of_torch():
 
     dataset = torch_data.TensorDataset(*map(keras.ops.convert_to_tensor, TRAIN))
     loader = Loader(dataset, batch_size=8)
-    assert Data(loader, loader).made["validation"] is loader
+    assert Data(loader, loader).parts["validation"] is loader
     with pytest.raises(InvalidArgumentError, match="torch DataLoader"):
-        _ = Data(dataset).made
+        _ = Data(dataset).parts
 
 
 @on_jax("Ray is installed there alone")

@@ -46,7 +46,7 @@ def search(tmp_path):
 
 def hypermodel(train, task):
     data = Data(train, None, None, task)
-    return as_hypermodel(data.prepared_task, data.made["training"], SPACE)[0]
+    return as_hypermodel(data.prepared_task, data.parts["training"], SPACE)[0]
 
 
 # Sequences of unequal lengths
@@ -61,7 +61,7 @@ def test_padding_that_a_model_reads_as_data_is_a_warning():
         model.compile("adam", "binary_crossentropy")
         data = Data(train)
         hypermodel = ExistingModel(model, {"wrapper": "none"})
-        check_hypermodel_data(hypermodel, data.made, 8, {}, data.padding)
+        check_hypermodel_data(hypermodel, data.parts, 8, {}, data.padding)
 
     layers = keras.Input((None, 2)), keras.layers.GRU(3), keras.layers.Dense(1, "sigmoid")
     with pytest.warns(UserWarning, match=r"Begin it with `keras.layers.Masking\(0\)`"):
@@ -129,9 +129,9 @@ def test_metrics_of_two_classes():
     metrics += [keras.metrics.F1Score("macro", name="own_f1")]
     metrics += [keras.metrics.SparseCategoricalAccuracy(name="own_accuracy")]
     data = Data((X, LABELS), (X, LABELS), None, Task(metrics=metrics))
-    made, _ = as_hypermodel(data.prepared_task, data.made["training"], SPACE)
+    made, _ = as_hypermodel(data.prepared_task, data.parts["training"], SPACE)
     model = made.build(keras_tuner.HyperParameters())
-    scores = model.evaluate(*data.made["validation"], verbose=0, return_dict=True)
+    scores = model.evaluate(*data.parts["validation"], verbose=0, return_dict=True)
     positive = model.predict(X, verbose=0)[:, 0] > 0.5
     truth, found = LABELS == 1, {}
     both = (positive & truth).sum()

@@ -6,6 +6,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.search import SearchConfig, names_of, tuning
 from tests.small_search import build, data
 
 X, Y = data()
@@ -61,3 +62,10 @@ def test_arguments_are_checked_before_anything_starts(
     with pytest.raises((InvalidArgumentError, ProjectError), match=message):
         rdt.tune(data(), **given)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_argument_reaches_the_search(monkeypatch):
+    monkeypatch.setattr(tuning, "SearchConfig", dict)
+    monkeypatch.setattr(tuning, "run_search", lambda *arguments: arguments)
+    values = {name: object() for name in names_of(SearchConfig)}
+    assert rdt.tune(1, 2, **values) == (values, 1, 2)
