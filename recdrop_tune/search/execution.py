@@ -62,10 +62,10 @@ def run(plan: Plan) -> TuneResult:
         # All that this process knows of the search: the journal so far, then each new event.
         records = Records(Journal(plan.folder / JOURNAL).read())
         check_journal(plan.folder, records, tuner.oracle)
-        remarks = [*_enqueue(plan, tuner.oracle), *_remarks(plan, tuner.oracle)]
+        hints = [*_enqueue(plan, tuner.oracle), *_hints(plan, tuner.oracle)]
         how = f'run again with directory="{plan.folder}"{keep}'
         listeners = stack.enter_context(
-            print_search(plan.folder, records, how, config.verbose, plan.at_once, remarks)
+            print_search(plan.folder, records, how, config.verbose, plan.at_once, hints)
         )
         folder = plan.folder.absolute()  # MLflow's readers are not in the current folder.
         tracking = run_trials(
@@ -121,7 +121,7 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
     return oracle.read_warm_start(plan.folder)
 
 
-def _remarks(plan: Plan, oracle: Any) -> Iterator[str]:
+def _hints(plan: Plan, oracle: Any) -> Iterator[str]:
     """Yields lines about what the search will not try."""
     if plan.config.tuner_name == "optuna":
         yield from untried_lines(oracle)

@@ -19,7 +19,7 @@ def print_search(
     how: str,
     verbose: int,
     workers: int,
-    remarks: Iterable[str] = (),
+    hints: Iterable[str] = (),
 ) -> Iterator[list[Listener]]:
     """Prints a search while the block runs; on Ctrl-C the traceback ends with how to resume it.
 
@@ -29,7 +29,7 @@ def print_search(
         how: How to resume the search.
         verbose: 0 prints nothing, 1 a line per trial, 2 also a line per epoch.
         workers: How many trials run at the same time.
-        remarks: Lines about the search that is beginning.
+        hints: Lines about the search that is beginning.
 
     Yields:
         The listeners that print its events.
@@ -40,7 +40,7 @@ def print_search(
             return
         console = Terminal(highlight=False)
         with live_display(console, records, workers) as display:
-            for line in (f"Folder: {folder} (to resume: {how})", *_earlier(records), *remarks):
+            for line in (f"Folder: {folder} (to resume: {how})", *_earlier(records), *hints):
                 print(line, flush=True)
             progress = Progress(console, verbose > 1, records, workers)
             yield [progress] if display is None else [progress, display]
