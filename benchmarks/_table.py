@@ -106,17 +106,17 @@ def configurations(space):
     """Lists the configurations of a space, as Keras Tuner's hyperparameters."""
     import keras_tuner as kt
 
-    from recdrop_tune.oracle.conditions import parameters_of
-    from recdrop_tune.oracle.parameters import combinations
+    from recdrop_tune.hyperparameters import configurations as list_configurations
+    from recdrop_tune.oracle.translation import read_space, write_values
 
     with tempfile.TemporaryDirectory() as folder:
         oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1)
         # It samples under every condition, so that the oracle knows all hyperparameters.
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
-    points = []
-    for values in combinations(parameters_of(oracle.hyperparameters.space)):
+    points, rows = [], read_space(oracle.hyperparameters.space)
+    for values in list_configurations(rows):
         hp = oracle.hyperparameters.copy()
-        hp.values = values
+        hp.values = write_values(rows, values)
         points.append(hp)
     return points
 

@@ -1,4 +1,4 @@
-"""Optuna's form of a configuration, and its log, for the oracle and for readers of a search."""
+"""Translates configurations from and to Optuna's form, for the oracle and for readers of a search."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
-from recdrop_tune.hyperparameters import Space, active_rows
+from recdrop_tune.hyperparameters import Hyperparameter, Space, Values, active_rows
 
 
 def to_optuna(
@@ -26,6 +31,46 @@ def to_optuna(
             params[row.name] = row.mirror(row.exact(values[row.key]))
             distributions[row.name] = row.distribution
     return params, distributions
+
+
+def from_optuna(space: Space, params: Mapping[str, Any]) -> Values:
+    """Returns the configuration of an Optuna trial, with the fixed hyperparameters."""
+    values: Values = {}
+    for row in space:
+        if (row.is_fixed or row.name in params) and row.is_active(values):
+            drawn = row.middle if row.is_fixed else row.mirror(params[row.name])
+            values[row.key] = row.exact(drawn)
+    return values
+
+
+def read_distribution(name: str, distribution: BaseDistribution) -> Hyperparameter:
+    """Returns a parameter of an Optuna study as a row without conditions."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return Hyperparameter(name, choices=choices)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return Hyperparameter(name, low=low, high=high, step=None if log else step, log=log)
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return Hyperparameter(name, low=low, high=high, step=step, log=log)
+    raise TypeError(f"{distribution!r} is not a distribution of Optuna's")
+
+
+def suggest(trial: optuna.Trial, row: Hyperparameter) -> Any:
+    """Draws the value of one hyperparameter.
+
+    `study.ask` takes distributions too, but all at once: which ones are active is known only while drawing.
+    """
+    if row.is_fixed:
+        return row.middle
+    drawn: Any
+    match row.distribution:
+        case CategoricalDistribution(choices=choices):
+            drawn = trial.suggest_categorical(row.name, choices)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            drawn = trial.suggest_int(row.name, low, high, step=step, log=log)
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            drawn = trial.suggest_float(row.name, low, high, step=step, log=log)
+    return row.exact(row.mirror(drawn))
 
 
 @contextmanager

@@ -14,12 +14,11 @@ from recdrop_tune.hyperparameters import (
     walk,
     without_dropout,
 )
+from recdrop_tune.optuna_forms import from_optuna, to_optuna
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.oracle.translation import (
-    from_optuna,
     read_space,
     read_values,
-    to_optuna,
     write_values,
 )
 from recdrop_tune.spaces import SearchSpace

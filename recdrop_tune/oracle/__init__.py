@@ -1,29 +1,17 @@
 """The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
-from recdrop_tune.oracle.conditions import (
-    HyperParameter,
-    check_names,
-    is_active,
-    is_fixed,
-    middle,
-    parameters_of,
-    plain,
-    walk,
-)
 from recdrop_tune.oracle.failures import (
     NOT_A_NUMBER,
     OUT_OF_MEMORY,
     TooManyFailuresError,
 )
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
-from recdrop_tune.oracle.parameters import Encoding, Parameter
 from recdrop_tune.oracle.proposals import (
     exhausted,
     fewer_than_trials,
     other_names,
 )
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
-from recdrop_tune.oracle.samplers import quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
     forget_metrics,
@@ -31,9 +19,15 @@ from recdrop_tune.oracle.scores import (
     reached,
     single_objective,
 )
-from recdrop_tune.oracle.study import as_optuna, delete_study, study_of
+from recdrop_tune.oracle.study import delete_study, study_of
 from recdrop_tune.oracle.surrogate import SurrogateSampler
-from recdrop_tune.oracle.translation import read_space, read_values
+from recdrop_tune.oracle.translation import (
+    active_values,
+    check_names,
+    configuration,
+    read_space,
+    read_values,
+)
 from recdrop_tune.oracle.trial_files import (
     ENDED,
     damage_named,
@@ -46,10 +40,7 @@ from recdrop_tune.oracle.trial_files import (
     unnoted,
 )
 from recdrop_tune.oracle.twins import (
-    active_values,
     has_dropout,
-    is_wrapper,
-    offers_none,
     ranked,
     same_among,
     trial_of,
@@ -62,17 +53,14 @@ __all__ = [
     "ENDED",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
-    "Encoding",
     "HalvingPruner",
-    "HyperParameter",
     "OptunaOracle",
-    "Parameter",
     "SurrogateSampler",
     "TooManyFailuresError",
     "active_values",
-    "as_optuna",
     "best_step",
     "check_names",
+    "configuration",
     "damage_named",
     "delete_study",
     "exhausted",
@@ -80,17 +68,9 @@ __all__ = [
     "forget_metrics",
     "give_up",
     "has_dropout",
-    "is_active",
-    "is_fixed",
-    "is_wrapper",
     "make_pruner",
     "metrics_at",
-    "middle",
-    "offers_none",
     "other_names",
-    "parameters_of",
-    "plain",
-    "quiet_optuna",
     "ranked",
     "reached",
     "read_object",
@@ -109,5 +89,4 @@ __all__ = [
     "twin_among",
     "twin_of",
     "unnoted",
-    "walk",
 ]

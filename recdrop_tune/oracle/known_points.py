@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras_tuner as kt
 import numpy as np
 import pandas as pd
 from keras_tuner.engine.trial import TrialStatus
@@ -16,15 +15,13 @@ from optuna.trial import FrozenTrial, create_trial
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.files import check_folder, check_trial_ids
-from recdrop_tune.oracle.conditions import HyperParameter, in_words, middle, plain, walk
-from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.hyperparameters import Hyperparameter, Space, Values, active_rows, walk
+from recdrop_tune.optuna_forms import to_optuna
 from recdrop_tune.oracle.scores import metrics_at
-from recdrop_tune.oracle.study import as_optuna
 from recdrop_tune.oracle.surrogate import WARM
+from recdrop_tune.oracle.translation import configuration
 from recdrop_tune.oracle.trial_files import read_trials
-from recdrop_tune.oracle.twins import active_values
 from recdrop_tune.problems import suggestion
-from recdrop_tune.spaces import plain_names
 
 
 def as_point(values: Mapping[str, Any]) -> Values:
@@ -40,13 +37,12 @@ def as_point(values: Mapping[str, Any]) -> Values:
     }
 
 
-def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values:
-    """Returns all active values of a point, with the middle value of each that it leaves out.
+def complete(space: Space, point: Mapping[str, Any]) -> Values:
+    """Returns the configuration of a point, with the middle value of each hyperparameter that it leaves out.
 
     Args:
         space: The hyperparameters.
-        point: Values by name, or by the name in tables (`placement` for the `placement.lambda` that is
-            active).
+        point: Values by key (`placement`) or by Keras Tuner's name (`placement.lambda`).
 
     Raises:
         InvalidArgumentError: The point names a hyperparameter that the space lacks or that is inactive,
@@ -54,75 +50,46 @@ def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Value
     """
     given = as_point(point)
 
-    def not_offered(hp: HyperParameter, value: Any) -> InvalidArgumentError:
-        words = [] if hasattr(hp, "min_value") else [v for v in hp.values if isinstance(v, str)]
-        expected = f"`{_plain_name(hp)}` to be {in_words(hp)}"
-        fix = suggestion(value, words)
-        return invalid_argument("try_first", expected=expected, received=dict(point), fix=fix)
-
-    def choose(hp: HyperParameter) -> Any:
-        name = hp.name if hp.name in given else _plain_name(hp)
+    def choose(row: Hyperparameter) -> Any:
+        name = row.name if row.name in given else row.key
         if name not in given:
-            return middle(hp)
-        value = _offered(hp, given[name])
-        if value is None:
-            raise not_offered(hp, given[name])
-        return value
-
-    values = walk(space, choose)
-    active = [hp for hp in space if hp.name in values]
-    by_name = {hp.name: hp for hp in active} | {_plain_name(hp): hp for hp in active}
-    for name, value in given.items():
-        hp = by_name.get(name)
-        if hp is None:
-            known = list(dict.fromkeys(map(_plain_name, space)))
-            inactive = name in known or any(name == each.name for each in space)
+            return row.middle
+        if not row.contains(given[name]):
             raise invalid_argument(
                 "try_first",
-                expected=f"values of the hyperparameters {', '.join(known)}",
+                expected=f"`{row.key}` to be {row.describe()}",
                 received=dict(point),
-                fix=f"`{name}` is inactive with the other values: leave it out, or change them."
-                if inactive
-                else f"`{name}` is not among them. {suggestion(name, known)}".strip(),
+                fix=suggestion(given[name], [v for v in row.choices or () if isinstance(v, str)]),
             )
-        if values[hp.name] != _offered(hp, value):  # A fixed one.
-            raise not_offered(hp, value)
+        return row.exact(given[name])
+
+    values = walk(space, choose)
+    used = {name for row in active_rows(space, values) for name in (row.name, row.key)}
+    for name in (name for name in given if name not in used):
+        known = list(dict.fromkeys(row.key for row in space))
+        inactive = any(name in (row.name, row.key) for row in space)
+        raise invalid_argument(
+            "try_first",
+            expected=f"values of the hyperparameters {', '.join(known)}",
+            received=dict(point),
+            fix=f"`{name}` is inactive with the other values: leave it out, or change them."
+            if inactive
+            else f"`{name}` is not among them. {suggestion(name, known)}".strip(),
+        )
     return values
 
 
-def _within(space: Sequence[HyperParameter], trial: Any) -> Values | None:
-    """Returns the active values of a trial by the names of another space; None if they lie outside of it.
+def _within(space: Space, trial: Any) -> Values | None:
+    """Returns the configuration of a trial of another search; None if it lies outside of the space.
 
-    The groups of wrappers can differ, and so do the names that have them as a suffix.
+    Its hyperparameters can have other names, as the groups of wrappers can differ, but not other keys.
     """
-    active = active_values(trial.hyperparameters)
-    # Hyperband adds values for itself.
-    given = plain_names({n: value for n, value in active.items() if not n.startswith("tuner/")})
+    given = configuration(trial.hyperparameters)
     try:
         values = complete(space, given)
     except InvalidArgumentError:
         return None
-    return values if plain_names(values).keys() == given.keys() else None
-
-
-def _plain_name(hp: HyperParameter) -> str:
-    (name,) = plain_names({hp.name: None})
-    return name
-
-
-def _offered(hp: HyperParameter, value: Any) -> Any | None:
-    """Returns a value as the hyperparameter itself has it; None if it does not offer it."""
-    if not hasattr(hp, "min_value"):
-        equal = (each for each in hp.values if each == value)
-        return next((e for e in equal if isinstance(e, bool) == isinstance(value, bool)), None)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(hp, kt.engine.hyperparameters.Int) and value != round(value):
-        return None
-    if hp.step is None:
-        return plain(hp, value) if hp.min_value <= value <= hp.max_value else None
-    near = (each for each in hp.values if math.isclose(value, each, abs_tol=1e-12))
-    return next((plain(hp, each) for each in near), None)
+    return values if values.keys() == given.keys() else None
 
 
 def read_warm_trials(
@@ -143,8 +110,7 @@ def read_warm_trials(
             objective.
         ProjectError: A file is damaged, or a link leads out of a folder.
     """
-    space = oracle.hyperparameters.space
-    found: list[FrozenTrial] = []
+    warm: list[FrozenTrial] = []
     lines = []
     for folder in folders:
         if folder == os.path.realpath(own or oracle._project_dir):
@@ -157,11 +123,11 @@ def read_warm_trials(
         complete, used = _complete(folder), 0
         _check_objective(folder, complete, oracle.objective)
         for trial in complete:
-            values = _within(space, trial)
+            values = _within(oracle.space, trial)
             if values is not None and math.isfinite(trial.score):
-                params, distributions = as_optuna(space, values)
+                params, distributions = to_optuna(oracle.space, values)
                 source = {"folder": folder, "trial_id": trial.trial_id}
-                found.append(
+                warm.append(
                     create_trial(
                         params=params,
                         distributions=distributions,
@@ -173,10 +139,10 @@ def read_warm_trials(
         outside = len(complete) - used
         where = f"; {outside} outside the search space" if outside else ""
         lines.append(f"Warm start: {used} of {len(complete)} complete trials of {folder}{where}.")
-    if folders and not found:
+    if folders and not warm:
         expected = "folders with complete trials whose values lie in the space of this search"
         raise _refused(list(folders), expected, " ".join(lines))
-    return found, lines
+    return warm, lines
 
 
 def _refused(folder: str | list[str], expected: str, fix: str) -> InvalidArgumentError:

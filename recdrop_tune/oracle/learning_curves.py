@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-
-from recdrop_tune.oracle.scores import Curve
+from optuna.trial import FrozenTrial, TrialState
 
 Array = NDArray[np.float64]
 
@@ -32,6 +33,33 @@ _NOISE = 0.003, 0.05
 _GROWTH = 0.0, 1.2
 # Values worse than this quantile count as that quantile: how bad a bad training is does not matter.
 _CAP = 0.9
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The values that a trial has reported; lower ones are better in every study.
+
+    The value of a trial that is not complete is its best so far, or infinity. `bests` are the best values
+    until each of the reported steps.
+    """
+
+    state: TrialState
+    value: float
+    steps: list[int]
+    bests: list[float]
+
+
+def read_curve(trial: FrozenTrial, sign: float) -> Curve:
+    """Reads a trial; `sign` is 1 if its study minimizes, and -1 if it maximizes."""
+    reported = {step: sign * value for step, value in trial.intermediate_values.items()}
+    steps = sorted(step for step, value in reported.items() if math.isfinite(value))
+    bests = list(accumulate((reported[step] for step in steps), min))
+    value = math.inf
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        value = sign * trial.value
+    elif trial.state != TrialState.FAIL and bests:
+        value = bests[-1]
+    return Curve(trial.state, value, steps, bests)
 
 
 def seen_of(curve: Curve) -> list[tuple[int, float]]:

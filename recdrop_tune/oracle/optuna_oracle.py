@@ -24,25 +24,30 @@ from optuna.trial import FrozenTrial, TrialState
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
 from recdrop_tune.events import CONVERGED, MAX_TRIALS, TIMEOUT
 from recdrop_tune.files import as_folders
+from recdrop_tune.hyperparameters import Hyperparameter, Values, offers_none, walk
+from recdrop_tune.optuna_forms import quiet_optuna, suggest
 from recdrop_tune.oracle import scores as scores
-from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
 from recdrop_tune.oracle.ending import LEAST, MOST, Promises
 from recdrop_tune.oracle.failures import NOT_A_NUMBER, OUT_OF_MEMORY, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete, read_warm_trials
-from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.proposals import (
-    key,
-    key_of_drawn,
-    keys_of_trials,
+    identities_of_trials,
+    identity,
     limits,
     nearest_untried,
 )
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.samplers import BLIND, make_sampler, quiet_optuna
+from recdrop_tune.oracle.samplers import BLIND, make_sampler
 from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, outcome
 from recdrop_tune.oracle.surrogate import DISCARDED, SurrogateSampler, nothing
+from recdrop_tune.oracle.translation import (
+    check_names,
+    read_space,
+    read_values,
+    write_values,
+)
 from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
-from recdrop_tune.oracle.twins import active_values, due_twin, offers_none, twin_of_best
+from recdrop_tune.oracle.twins import due_twin, twin_of_best
 from recdrop_tune.standing import MIN_GAIN
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
@@ -178,6 +183,7 @@ class OptunaOracle(kt.Oracle):
         self._lock = threading.RLock()
         self._failure: Exception | None = None
         self._warm: tuple[list[FrozenTrial], list[str]] | None = None
+        self._read: tuple[list[Any], list[Hyperparameter]] = [], []
         self._close_study()
 
     def _close_study(self) -> None:
@@ -207,6 +213,19 @@ class OptunaOracle(kt.Oracle):
                 self._continue_attempt(trial.trial_id)
         return self._study
 
+    @property
+    def space(self) -> list[Hyperparameter]:
+        """The hyperparameters of the search so far; a model can add some while the search runs."""
+        space = self.hyperparameters.space
+        # Keras Tuner's hyperparameters are equal only if they are the same object.
+        if self._read[0] != space:
+            self._read = list(space), read_space(space)
+        return self._read[1]
+
+    def configuration_of(self, trial: Any) -> Values:
+        """Returns the active values of a trial of this search, by key."""
+        return read_values(self.space, trial.hyperparameters.values)
+
     def read_warm_start(self, folder: str | Path | None = None) -> list[str]:
         """Reads the folders of `warm_start`; returns a line for each that counts the trials used.
 
@@ -232,21 +251,21 @@ class OptunaOracle(kt.Oracle):
                 raises it.
         """
         wanted = as_point(point)
-        if self.hyperparameters.space:
-            complete(self.hyperparameters.space, wanted)
+        if self.space:
+            complete(self.space, wanted)
         self._waiting.append(wanted)
 
-    def points_to_try(self) -> list[dict[str, Any]]:
+    def points_to_try(self) -> list[Values]:
         """Lists the configurations that wait, completed, each once and without those that have been tried.
 
         Raises:
             InvalidArgumentError: One of them is not in the space.
         """
-        tried, found = keys_of_trials(self), dict[Any, Values]()
+        tried, waiting = identities_of_trials(self), dict[Any, Values]()
         for point in self._waiting:
-            values = complete(self.hyperparameters.space, point)
-            found.setdefault(key(self, values), values)
-        return [values for each, values in found.items() if each not in tried]
+            values = complete(self.space, point)
+            waiting.setdefault(identity(self, values), values)
+        return [values for key, values in waiting.items() if key not in tried]
 
     def number_of(self, trial_id: str) -> int | None:
         """Returns Optuna's number of the last attempt at a trial, or None.
@@ -295,7 +314,7 @@ class OptunaOracle(kt.Oracle):
         try:
             over = self.ended_by() is not None
             last = len(self.trials) >= (self.max_trials or MOST) - 1
-            if self.twin_last and (last or over) and offers_none(self.hyperparameters.space):
+            if self.twin_last and (last or over) and offers_none(self.space):
                 if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": TrialStatus.IDLE}
                 values = due_twin(self)
@@ -307,6 +326,7 @@ class OptunaOracle(kt.Oracle):
         except Exception as failure:  # Any storage or sampler can raise; see `create_trial`.
             self._failure = failure
         if values is not None:
+            values = write_values(self.space, values)
             return {"status": TrialStatus.RUNNING, "values": values}
         # A running trial can add hyperparameters, and so configurations to try.
         waits = self.ongoing_trials and not over and self._failure is None
@@ -344,12 +364,12 @@ class OptunaOracle(kt.Oracle):
         return None if gain is None else gain * self._promises.kept(self)
 
     def _propose(self, trial_id: str) -> Values | None:
-        space, tried = self.hyperparameters.space, keys_of_trials(self)
-        check_names(space)
+        check_names(self.hyperparameters.space)
+        space, tried = self.space, identities_of_trials(self)
         # All of them first, so that a wrong one raises before anything is trained.
         for values in [complete(space, point) for point in self._waiting]:
             self._waiting.pop(0)
-            if key(self, values) not in tried:
+            if identity(self, values) not in tried:
                 return self._begin(trial_id, values)
         study, refuses = self.study, limits(self)
         with self._limited_sampler() as sampler:
@@ -358,16 +378,14 @@ class OptunaOracle(kt.Oracle):
                 values = walk(space, partial(suggest, asked))
                 attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
                 enqueued = "fixed_params" in attributes  # By the user, in the study.
-                new = key(self, values) not in tried
-                if new and (enqueued or not refuses(values)):
+                is_new = identity(self, values) not in tried
+                if is_new and (enqueued or not refuses(values)):
                     self._promises.add(trial_id, getattr(sampler, "promised", None))
                     asked.set_user_attr(ID, trial_id)
                     self._attempts[trial_id], self._reported[trial_id] = asked, set()
                     return values
-                asked.set_user_attr(DISCARDED, True)
-                with quiet_optuna():
-                    study.tell(asked, state=TrialState.FAIL)
-                if not new:
+                self._discard(asked)
+                if not is_new:
                     break
         untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
@@ -375,13 +393,13 @@ class OptunaOracle(kt.Oracle):
     @contextmanager
     def _limited_sampler(self) -> Iterator[BaseSampler]:
         """Yields the sampler; the default one knows what it should not propose."""
-        sampler, refuses, tried = self.study.sampler, limits(self), keys_of_trials(self)
+        sampler, refuses = self.study.sampler, limits(self)
         if not isinstance(sampler, SurrogateSampler):
             yield sampler
             return
-        # A model can add to it while the search runs.
-        sampler.space = parameters_of(self.hyperparameters.space)
-        sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
+        tried = identities_of_trials(self)
+        sampler.space = self.space
+        sampler.refuses = lambda values: refuses(values) or identity(self, values) in tried
         try:
             yield sampler
         finally:
@@ -503,30 +521,33 @@ class OptunaOracle(kt.Oracle):
         self._close_study()
 
     def _begin(self, trial_id: str, values: Values) -> Values:
-        """Begins a trial with given values in the study; returns the active ones."""
-        space = self.hyperparameters.space
+        """Begins a trial with a given configuration in the study; returns the configuration."""
         hyperparameters = kt.HyperParameters()
-        hyperparameters.values = values
+        hyperparameters.values = write_values(self.space, values)
         self._add(
             kt.engine.trial.Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING)
         )
-        return {hp.name: values[hp.name] for hp in space if hp.name in values}
+        return values
 
     def _restart(self, trial: Any) -> None:
         """Begins a trial in the study once more: Optuna cannot take back what was reported."""
         earlier = self._attempts.pop(trial.trial_id, None)
         if earlier is not None:
-            earlier.set_user_attr(DISCARDED, True)
-            with quiet_optuna():
-                self.study.tell(earlier.number, state=TrialState.FAIL, skip_if_finished=True)
+            self._discard(earlier)
         is_last = self.twin_last and trial.trial_id == self.start_order[-1]
-        if is_last and active_values(trial.hyperparameters) == twin_of_best(self):
+        if is_last and self.configuration_of(trial) == twin_of_best(self):
             self._twins.add(trial.trial_id)
         self._add(trial)
 
+    def _discard(self, attempt: optuna.Trial) -> None:
+        """Ends a trial of the study that does not count."""
+        attempt.set_user_attr(DISCARDED, True)
+        with quiet_optuna():
+            self.study.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
+
     def _add(self, trial: Any) -> None:
         with quiet_optuna():
-            self.study.add_trial(frozen_trial(self, trial))
+            self.study.add_trial(frozen_trial(self.space, trial, self.objective))
         self._continue_attempt(trial.trial_id)
 
     def _continue_attempt(self, trial_id: str) -> None:

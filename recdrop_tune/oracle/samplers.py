@@ -15,8 +15,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.optuna_forms import quiet_optuna as quiet_optuna
-from recdrop_tune.oracle.parameters import Parameter
+from recdrop_tune.optuna_forms import read_distribution
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 
 
@@ -34,7 +33,7 @@ class GridSampler(optuna.samplers.RandomSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draws the value of one parameter; see `optuna.samplers.BaseSampler`."""
-        if isinf(Parameter(param_name, param_distribution).count):
+        if isinf(read_distribution(param_name, param_distribution).count):
             expected = (
                 "another one than 'grid', which needs a `step` or a list of values for each range"
             )

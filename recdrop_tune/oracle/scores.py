@@ -6,15 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
-from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_one_objective, invalid_argument
-from recdrop_tune.oracle.parameters import Key, key_of
 
 
 def single_objective(objective: Any) -> Any:
@@ -102,34 +99,6 @@ def best_step(trial: Any, objective: Any) -> int | None:
         return None
     sign = -1.0 if objective.direction == "max" else 1.0
     return int(min(finite, key=lambda each: sign * each.mean()).step)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The values that a trial has reported; lower ones are better in every study.
-
-    The value of a trial that is not complete is its best so far, or infinity. `bests` are the best values
-    until each of the reported steps.
-    """
-
-    key: Key
-    state: TrialState
-    value: float
-    steps: list[int]
-    bests: list[float]
-
-
-def read_curve(trial: FrozenTrial, sign: float) -> Curve:
-    """Reads a trial; `sign` is 1 if its study minimizes, and -1 if it maximizes."""
-    reported = {step: sign * value for step, value in trial.intermediate_values.items()}
-    steps = sorted(step for step, value in reported.items() if math.isfinite(value))
-    bests = list(accumulate((reported[step] for step in steps), min))
-    value = math.inf
-    if trial.state == TrialState.COMPLETE and trial.value is not None:
-        value = sign * trial.value
-    elif trial.state != TrialState.FAIL and bests:
-        value = bests[-1]
-    return Curve(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
 
 
 def as_error_rates(costs: Sequence[float], maximize: bool) -> Sequence[float]:

@@ -8,7 +8,7 @@ storage does the study outlive the process. Then it is loaded, and what it lacks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,17 +24,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.addresses import MAKING_TABLES
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.oracle.conditions import (
-    HyperParameter,
-    distribution,
-    is_active,
-    is_fixed,
-    plain,
-    to_drawn,
-)
-from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
+from recdrop_tune.hyperparameters import Space
+from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
+from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.scores import first_epochs, metrics_at
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
+from recdrop_tune.oracle.translation import read_space, read_values
 from recdrop_tune.oracle.trial_files import ENDED, read_object, save_state
 
 ID = "keras_tuner_id"
@@ -127,7 +122,7 @@ def _complete(study: optuna.Study, oracle: Any) -> None:
         trial = oracle.trials[trial_id]
         # One that has not ended, and that nobody is running, runs again as another trial of Optuna's.
         if trial_id not in numbers and (trial.status in ENDED or trial_id in under_way):
-            study.add_trial(frozen_trial(oracle, trial))
+            study.add_trial(frozen_trial(oracle.space, trial, oracle.objective))
 
 
 def study_of(
@@ -137,10 +132,11 @@ def study_of(
 
     `times` are the Unix timestamps at which each trial began and ended, by its id, if known.
     """
+    space = read_space(oracle.hyperparameters.space)
     with quiet_optuna():
         study = _create(oracle, InMemoryStorage(), study_name=name)
         for trial_id in oracle.start_order:
-            made = frozen_trial(oracle, oracle.trials[trial_id])
+            made = frozen_trial(space, oracle.trials[trial_id], oracle.objective)
             began, ended = times.get(trial_id, (None, None))
             if began is not None:
                 made.datetime_start = datetime.fromtimestamp(began)
@@ -175,13 +171,13 @@ def outcome(trial: Any, objective: Any) -> dict[str, Any]:
     return {"state": TrialState.PRUNED if trial.status == TrialStatus.STOPPED else TrialState.FAIL}
 
 
-def frozen_trial(oracle: Any, trial: Any) -> FrozenTrial:
+def frozen_trial(space: Space, trial: Any, objective: Any) -> FrozenTrial:
     """Makes the Optuna trial that corresponds to one of Keras Tuner's."""
-    params, distributions = as_optuna(oracle.hyperparameters.space, trial.hyperparameters.values)
-    epochs = first_epochs(trial, oracle.objective.name)
+    params, distributions = to_optuna(space, read_values(space, trial.hyperparameters.values))
+    epochs = first_epochs(trial, objective.name)
     ending: dict[str, Any] = {"state": TrialState.RUNNING}
     if trial.status in ENDED:
-        ending = {"state": TrialState.COMPLETE, **outcome(trial, oracle.objective)}
+        ending = {"state": TrialState.COMPLETE, **outcome(trial, objective)}
         if trial.status == TrialStatus.STOPPED and epochs:
             ending["value"] = epochs[max(epochs)]  # As Optuna does for a trial that is pruned.
     return optuna.trial.create_trial(
@@ -191,28 +187,3 @@ def frozen_trial(oracle: Any, trial: Any) -> FrozenTrial:
         user_attrs={ID: trial.trial_id},
         **ending,
     )
-
-
-def as_optuna(
-    space: Sequence[HyperParameter], values: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the active values as Optuna would have drawn them, and their distributions.
-
-    Fixed hyperparameters are left out, and so are values that the space does not offer: its ranges may have
-    been others when they were drawn, and a default may lie between the steps.
-    """
-    params, distributions = {}, {}
-    for hp in space:
-        if is_fixed(hp) or hp.name not in values or not is_active(hp, values):
-            continue
-        range_, drawn = distribution(hp), to_drawn(hp, plain(hp, values[hp.name]))
-        if _contains(range_, drawn):
-            params[hp.name], distributions[hp.name] = drawn, range_
-    return params, distributions
-
-
-def _contains(range_: Any, drawn: Any) -> bool:
-    if isinstance(range_, optuna.distributions.CategoricalDistribution):
-        return drawn in range_.choices
-    steps = 0.0 if range_.log or not range_.step else (drawn - range_.low) / range_.step
-    return bool(range_.low <= drawn <= range_.high) and abs(steps - round(steps)) < 1e-8

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import secrets
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -16,17 +16,13 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from recdrop_tune.encoding import Encoding
 from recdrop_tune.errors import check_integer
-from recdrop_tune.oracle.learning_curves import Array, LearningCurves, seen_of
-from recdrop_tune.oracle.parameters import (
-    Candidates,
-    Encoding,
-    Parameter,
-    Values,
-    check_space,
-    key_of,
-)
-from recdrop_tune.oracle.scores import Curve, as_error_rates, read_curve
+from recdrop_tune.hyperparameters import Hyperparameter, Key, Space, Values, check_space, key_of
+from recdrop_tune.optuna_forms import from_optuna, read_distribution, to_optuna
+from recdrop_tune.oracle.candidates import Candidates
+from recdrop_tune.oracle.learning_curves import Array, Curve, LearningCurves, read_curve, seen_of
+from recdrop_tune.oracle.scores import as_error_rates
 
 STARTUP_TRIALS = 5
 """Random trials before the first proposal; more of them do not pay off (benchmarks)."""
@@ -69,20 +65,18 @@ class SurrogateSampler(BaseSampler):
             one each time.
 
     Attributes:
-        space: The space, parents first.
         refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
         promised: The gain that the last proposal promised, as `expected_gain` returns it.
 
     Raises:
         InvalidArgumentError: The seed is not an integer of at least 0, or the space has a condition on a
-            parameter that it lacks.
+            hyperparameter that it lacks.
 
     Example:
         >>> def objective(trial):
         ...     x = trial.suggest_float("x", -1, 1)
         ...     return x**2 if trial.suggest_categorical("kind", "ab") == "a" else 2 + x
-        >>> x, kind = FloatDistribution(-1, 1), CategoricalDistribution("ab")
-        >>> space = [Parameter("x", x), Parameter("kind", kind)]
+        >>> space = [Hyperparameter("x", low=-1.0, high=1.0), Hyperparameter("kind", choices="ab")]
         >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
         >>> study = optuna.create_study(sampler=SurrogateSampler(space, seed=0))
         >>> study.optimize(objective, n_trials=20)
@@ -95,35 +89,45 @@ class SurrogateSampler(BaseSampler):
         parameters in the middle: Hutter, Hoos and Leyton-Brown 2011, doi:10.1007/978-3-642-25566-3_40.
     """
 
-    def __init__(self, space: Iterable[Parameter], seed: int | None = None) -> None:
-        self.space = check_space(space)
+    def __init__(self, space: Iterable[Hyperparameter], seed: int | None = None) -> None:
         self._seed = secrets.randbits(32) if seed is None else check_integer("seed", seed, 0)
         self.refuses: Callable[[Values], bool] = nothing
         self.promised: float | None = None
-        self._candidates: tuple[list[Parameter], Candidates] | None = None
-        self._read: dict[tuple[int, datetime | None], Curve] = {}
+        self._set_space(check_space(space))
+
+    @property
+    def space(self) -> Space:
+        """The space, each hyperparameter after those in its conditions."""
+        return self._space
+
+    @space.setter
+    def space(self, space: Space) -> None:
+        if space != self._space:
+            self._set_space(space)
+
+    def _set_space(self, space: Space) -> None:
+        self._space, self._candidates = space, Candidates(space)
+        self._ended: dict[tuple[int, datetime | None], Observed] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Returns the parameters that are proposed together; see `optuna.samplers.BaseSampler`."""
-        return {each.name: each.distribution for each in self.space}
+        return {row.name: row.distribution for row in self.space}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Values:
         """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
-        direction = study.direction  # Optuna raises here if there are several.
-        trials, random = known_trials(study, trial), self._random(trial.number)
-        self.promised = None
-        if len(trials) < STARTUP_TRIALS or not any(each.state.is_finished() for each in trials):
-            tried = {key_of(each.params, each.distributions) for each in trials}
-            candidates = self._candidates_of_space()
-            drawn = (candidates.draw(tried, random) for _ in range(_DRAWS))
-            found = next((each for each in drawn if each and not self.refuses(each)), None)
+        trials, random = self._observe(study, trial), self._random(trial.number)
+        if len(trials) < STARTUP_TRIALS or all(each.is_running for each in trials):
+            tried = {each.key for each in trials}
+            drawn = (self._candidates.draw(tried, random) for _ in range(_DRAWS))
+            accepted = (values for values in drawn if values and not self.refuses(values))
+            values, self.promised = next(accepted, None), None
         else:
-            found, self.promised = self._most_promising(trials, direction, random)
-        return found or {}
+            values, self.promised = self._most_promising(study, trials, random)
+        return {} if values is None else to_optuna(self.space, values)[0]
 
     def expected_gain(self, study: optuna.Study) -> float | None:
         """Returns the expected gain of the next proposal, as a part of the best loss.
@@ -131,10 +135,10 @@ class SurrogateSampler(BaseSampler):
         Of a metric to maximize whose values are all from 0 to 1, it is the part of the error rate, 1 - value.
         Other values have no such part: it is None, as it is before the first complete trial.
         """
-        trials = known_trials(study)
+        trials = self._observe(study)
         if not trials:
             return None
-        return self._most_promising(trials, study.direction, self._random(len(trials)))[1]
+        return self._most_promising(study, trials, self._random(len(trials)))[1]
 
     def sample_independent(
         self,
@@ -145,92 +149,145 @@ class SurrogateSampler(BaseSampler):
     ) -> Any:
         """Draws the value of an unknown parameter; see `optuna.samplers.BaseSampler`."""
         random = self._random(trial.number, zlib.crc32(param_name.encode()))
-        return Parameter(param_name, param_distribution).at(random.random())
+        return read_distribution(param_name, param_distribution).at(random.random())
 
     def _random(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *numbers])
 
     def _most_promising(
-        self,
-        trials: list[FrozenTrial],
-        direction: StudyDirection,
-        random: np.random.Generator,
+        self, study: optuna.Study, trials: Sequence[Observed], random: np.random.Generator
     ) -> tuple[Values | None, float | None]:
         """Returns the configuration to propose, and the gain that it promises; see `expected_gain`."""
-        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-        curves = {trial.number: self._curve(trial, sign) for trial in trials}
-        values = {trial.number: trial.params for trial in trials}
-        tried = {curves[t.number].key for t in trials if WARM not in t.user_attrs}
-        running = [trial.number for trial in trials if not trial.state.is_finished()]
-        end = max([1, *(curve.steps[-1] + 1 for curve in curves.values() if curve.steps)])
-        seen = observed(curves, end)
-        ranked = sorted(seen, key=lambda number: seen[number][-1][1])
-        best = [values[number] for number in ranked[:_BEST_VARIED]]
-        offered = self._candidates_of_space().untried(tried, best, random)
-        if not offered:
-            return None, None
-        encoding = Encoding(self.space)
-        fitted = choose_fitted(ranked, values, [each for each in running if each not in seen])
-        rows = [(number, *each) for number in fitted for each in seen.get(number, ())]
-        if not rows:  # Nothing is known of them.
-            return self._first_accepted(offered), None
-        numbers, at, costs = zip(*rows, strict=True)
-        reached = as_error_rates(costs, direction == StudyDirection.MAXIMIZE)
-        points = dict(zip(fitted, encoding(values[number] for number in fitted), strict=True))
-        process = LearningCurves(
-            np.array([points[number] for number in numbers]),
-            encoding.owners,
-            at,
-            numbers,
-            reached,
-            end,
-            random,
-        )
-        busy = [number for number in running if number in points]
-        process.suppose(np.array([points[number] for number in busy]), busy)
-        # Those of complete trials at the last epoch.
-        whole = [
-            score
-            for number, epoch, score in zip(numbers, at, process.scores, strict=False)
-            if epoch == end and curves[number].state == TrialState.COMPLETE
-        ]
-        # No training has a negative number.
-        mean, deviation = process.predict(encoding(offered), [-1] * len(offered))
-        gains = improvement(mean, deviation, min(whole, default=mean.min()))
-        order = np.argsort(-gains, kind="stable")
-        chosen = next((n for n in order if not self.refuses(offered[n])), None)
+        evidence = Evidence(trials)
+        candidates = self._candidates.untried(evidence.tried, evidence.best, random)
+        order: Iterable[int] = range(len(candidates))
+        parts: Array | None = None
+        if candidates and evidence.observations:
+            maximize = study.direction == StudyDirection.MAXIMIZE
+            gains, parts = expected_gains(
+                evidence, Encoding(self.space), candidates, maximize, random
+            )
+            order = np.argsort(-gains, kind="stable")
+        chosen = next((place for place in order if not self.refuses(candidates[place])), None)
         if chosen is None:
             return None, None
-        # Only logarithms have differences that are parts; nothing is better than an error of 0.
-        gain = float(process.unit * gains[chosen]) if min(reached) > 0 else 0.0
-        return offered[chosen], gain if whole and min(reached) >= 0 else None
+        return candidates[chosen], None if parts is None else float(parts[chosen])
 
-    def _first_accepted(self, offered: Iterable[Values]) -> Values | None:
-        return next((values for values in offered if not self.refuses(values)), None)
-
-    def _curve(self, trial: FrozenTrial, sign: float) -> Curve:
-        if not trial.state.is_finished():
-            return read_curve(trial, sign)
-        identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
-        if identity not in self._read:  # A trial that has ended never changes.
-            self._read[identity] = read_curve(trial, sign)
-        return self._read[identity]
-
-    def _candidates_of_space(self) -> Candidates:
-        if self._candidates is None or self._candidates[0] != self.space:
-            self._candidates = self.space, Candidates(self.space)
-        return self._candidates[1]
+    def _observe(self, study: optuna.Study, trial: FrozenTrial | None = None) -> list[Observed]:
+        """Reads the other trials that are running or have ended, without discarded ones."""
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        own = None if trial is None else trial.number
+        trials = []
+        for other in study.get_trials(deepcopy=False):
+            is_discarded = other.user_attrs.get(DISCARDED) or not other.params
+            if other.state == TrialState.WAITING or other.number == own or is_discarded:
+                continue
+            identity = other.number, other.datetime_start  # One sampler can serve several studies.
+            observed = self._ended.get(identity) or observe(self.space, other, sign)
+            if not observed.is_running:  # It never changes again.
+                self._ended[identity] = observed
+            trials.append(observed)
+        return trials
 
 
-def known_trials(study: optuna.Study, trial: FrozenTrial | None = None) -> list[FrozenTrial]:
-    """Lists the other trials that are running or have ended, without discarded ones."""
-    own = None if trial is None else trial.number
-    begun = [each for each in study.get_trials(deepcopy=False) if each.state != TrialState.WAITING]
-    return [
-        each
-        for each in begun
-        if each.number != own and each.params and not each.user_attrs.get(DISCARDED)
+class Observed(NamedTuple):
+    """A trial: its configuration, also as a member of sets, and its learning curve.
+
+    `is_warm`: whether it belongs to another search, so that its configuration can be tried again.
+    """
+
+    number: int
+    values: Values
+    key: Key
+    curve: Curve
+    is_warm: bool
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return not self.curve.state.is_finished()
+
+
+def observe(space: Space, trial: FrozenTrial, sign: float) -> Observed:
+    """Reads a trial; `sign` is 1 if its study minimizes, and -1 if it maximizes."""
+    values = from_optuna(space, trial.params)
+    is_warm = WARM in trial.user_attrs
+    return Observed(trial.number, values, key_of(values), read_curve(trial, sign), is_warm)
+
+
+class Evidence:
+    """What the trials of a study have shown.
+
+    Args:
+        trials: The trials, in the order in which they began.
+
+    Attributes:
+        tried: The configurations that are not proposed again.
+        best: The configurations of the best trials, best first.
+        fitted: The numbers of the trials that are fitted.
+        running: Those of them that have not ended.
+        observations: Number, epoch and best value until then, several for each of the fitted trials.
+        end: The last epoch of a complete training.
+    """
+
+    def __init__(self, trials: Sequence[Observed]) -> None:
+        self.trials = {trial.number: trial for trial in trials}
+        self.tried = {trial.key for trial in trials if not trial.is_warm}
+        self.end = max([1, *(trial.curve.steps[-1] + 1 for trial in trials if trial.curve.steps)])
+        seen = best_by_epoch(trials, self.end)
+        ranked = sorted(seen, key=lambda number: seen[number][-1][1])
+        self.best = [self.trials[number].values for number in ranked[:_BEST_VARIED]]
+        running = [trial.number for trial in trials if trial.is_running]
+        unseen = [number for number in running if number not in seen]
+        self.fitted = choose_fitted(ranked, self.trials, unseen)
+        self.running = [number for number in running if number in self.fitted]
+        self.observations = [(n, *pair) for n in self.fitted for pair in seen.get(n, ())]
+
+    def is_final(self, number: int, epoch: int) -> bool:
+        """Returns whether an observation is the value of a complete trial."""
+        return epoch == self.end and self.trials[number].curve.state == TrialState.COMPLETE
+
+
+def expected_gains(
+    evidence: Evidence,
+    encoding: Encoding,
+    candidates: Sequence[Values],
+    maximize: bool,
+    random: np.random.Generator,
+) -> tuple[Array, Array | None]:
+    """Predicts what each candidate gains over the best trial.
+
+    Returns:
+        The expected improvements, in units of the process; and the same as parts of the best loss, or None
+        where values have no parts or no trial is complete.
+    """
+    numbers, epochs, costs = zip(*evidence.observations, strict=True)
+    errors = as_error_rates(costs, maximize)
+    values = (evidence.trials[number].values for number in evidence.fitted)
+    points = dict(zip(evidence.fitted, encoding(values), strict=True))
+    process = LearningCurves(
+        np.array([points[number] for number in numbers]),
+        encoding.owners,
+        epochs,
+        numbers,
+        errors,
+        evidence.end,
+        random,
+    )
+    final = [
+        score
+        for number, epoch, score in zip(numbers, epochs, process.scores, strict=True)
+        if evidence.is_final(number, epoch)
     ]
+    running = evidence.running
+    process.suppose(np.array([points[number] for number in running]), running)
+    # No training has a negative number.
+    mean, deviation = process.predict(encoding(candidates), [-1] * len(candidates))
+    gains = improvement(mean, deviation, min(final, default=mean.min()))
+    if not final or min(errors) < 0:
+        return gains, None
+    # Only logarithms have differences that are parts; nothing is better than an error of 0.
+    return gains, gains * (process.unit if min(errors) > 0 else 0.0)
 
 
 def improvement(mean: Array, deviation: Array, best: float) -> Array:
@@ -239,8 +296,8 @@ def improvement(mean: Array, deviation: Array, best: float) -> Array:
 
     deviation = np.maximum(deviation, 1e-9)
     steps = (best - mean) / deviation
-    found: Array = deviation * (steps * norm.cdf(steps) + norm.pdf(steps))
-    return found
+    gains: Array = deviation * (steps * norm.cdf(steps) + norm.pdf(steps))
+    return gains
 
 
 def choose_fitted(
@@ -261,21 +318,20 @@ def choose_fitted(
     return [*ranked, *under_way[-_MAX_FITTED:]]
 
 
-def observed(curves: Mapping[int, Curve], end: int) -> dict[int, list[tuple[int, float]]]:
-    """Returns what is known of each trial: epochs, and the best values until then.
+def best_by_epoch(trials: Sequence[Observed], end: int) -> dict[int, list[tuple[int, float]]]:
+    """Returns epochs, and the best values until then, by the number of the trial.
 
     The value of a complete trial counts at the last epoch, `end`, and so does a failure, as infinity; it is
     left out if another trial of the same configuration did not fail.
     """
-    again = {each.key for each in curves.values() if each.state != TrialState.FAIL}
-    found = {}
-    for number, each in curves.items():
-        if each.state == TrialState.FAIL:
-            seen = [] if each.key in again else [(end, math.inf)]
-        else:
-            seen = seen_of(each)
-            if each.state == TrialState.COMPLETE:
-                seen = [*((epoch, best) for epoch, best in seen if epoch < end), (end, each.value)]
-        if seen:
-            found[number] = seen
-    return found
+    again = {trial.key for trial in trials if trial.curve.state != TrialState.FAIL}
+    seen = {}
+    for number, _, key, curve, _ in trials:
+        values = seen_of(curve)
+        if curve.state == TrialState.FAIL:
+            values = [] if key in again else [(end, math.inf)]
+        elif curve.state == TrialState.COMPLETE:
+            values = [*(pair for pair in values if pair[0] < end), (end, curve.value)]
+        if values:
+            seen[number] = values
+    return seen

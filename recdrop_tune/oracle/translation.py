@@ -1,4 +1,4 @@
-"""Translates spaces and configurations from and to Keras Tuner's and Optuna's forms.
+"""Translates spaces and configurations from and to Keras Tuner's forms.
 
 Each direction is one function; everything else uses `Hyperparameter` rows and configurations by key. Only
 public parts of Keras Tuner's hyperparameters are used: `name`, `conditions`, `values` and the ends of ranges.
@@ -12,12 +12,6 @@ from itertools import combinations
 from typing import Any
 
 import keras_tuner as kt
-import optuna
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hyperparameters import (
@@ -27,16 +21,12 @@ from recdrop_tune.hyperparameters import (
     active_rows,
     parents_first,
 )
-from recdrop_tune.optuna_forms import to_optuna as to_optuna
 from recdrop_tune.spaces import plain_names
 
 _types = kt.engine.hyperparameters
 
 Conditions = dict[str, Sequence[Any]]
 """The values that are allowed, by the names of other hyperparameters."""
-
-
-# Keras Tuner.
 
 
 def read_space(space: Iterable[Any]) -> list[Hyperparameter]:
@@ -162,34 +152,3 @@ def _intersected(conditions: Iterable[Conditions]) -> Conditions:
         for name, values in condition.items():
             allowed[name] = [value for value in values if value in allowed.get(name, values)]
     return allowed
-
-
-# Optuna.
-
-
-def from_optuna(space: Space, params: Mapping[str, Any]) -> Values:
-    """Returns the configuration of an Optuna trial, with the fixed hyperparameters."""
-    values: Values = {}
-    for row in space:
-        if (row.is_fixed or row.name in params) and row.is_active(values):
-            drawn = row.middle if row.is_fixed else row.mirror(params[row.name])
-            values[row.key] = row.exact(drawn)
-    return values
-
-
-def suggest(trial: optuna.Trial, row: Hyperparameter) -> Any:
-    """Draws the value of one hyperparameter.
-
-    `study.ask` takes distributions too, but all at once: which ones are active is known only while drawing.
-    """
-    if row.is_fixed:
-        return row.middle
-    drawn: Any
-    match row.distribution:
-        case CategoricalDistribution(choices=choices):
-            drawn = trial.suggest_categorical(row.name, choices)
-        case IntDistribution(low=low, high=high, step=step, log=log):
-            drawn = trial.suggest_int(row.name, low, high, step=step, log=log)
-        case FloatDistribution(low=low, high=high, step=step, log=log):
-            drawn = trial.suggest_float(row.name, low, high, step=step, log=log)
-    return row.exact(row.mirror(drawn))

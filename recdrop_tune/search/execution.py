@@ -17,7 +17,7 @@ from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.files import JOURNAL, SEARCH
 from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
-from recdrop_tune.oracle import OptunaOracle, is_wrapper, read_object
+from recdrop_tune.oracle import OptunaOracle, read_object, read_space
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult, check_journal
 from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
@@ -125,7 +125,7 @@ def _hints(plan: Plan, oracle: Any) -> Iterator[str]:
     """Yields lines about what the search will not try."""
     if plan.config.tuner_name == "optuna":
         yield from untried_lines(oracle)
-    if not any(map(is_wrapper, oracle.get_space().space)):
+    if not any(row.is_wrapper for row in read_space(oracle.get_space().space)):
         yield "No dropout is searched. In a build function, use `rdt.dropout_rnn(hp, layer)`."
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from recdrop_tune.hyperparameters import NONE
-from recdrop_tune.oracle import (
-    HyperParameter,
-    OptunaOracle,
-    is_fixed,
-    is_wrapper,
-    middle,
+from recdrop_tune.hyperparameters import (
+    NONE,
+    Hyperparameter,
+    Space,
+    Values,
     offers_none,
-    plain,
     walk,
 )
+from recdrop_tune.oracle import OptunaOracle
 
 KERAS = "native"
 """Keras's own dropout as a value of `wrapper`."""
@@ -40,21 +38,23 @@ def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]
 
     Configurations that an earlier session tried are left out. Those of `known` (`try_first`) come next.
     """
-    space = oracle.hyperparameters.space
-    values = [trial.hyperparameters.values for trial in oracle.trials.values()]
-    tried = {hp.name: [each.get(hp.name) for each in values] for hp in space if _is_searched(hp)}
+    trials = [oracle.configuration_of(trial) for trial in oracle.trials.values()]
+    tried = {
+        row.key: {values.get(row.key) for values in trials}
+        for row in searched_wrappers(oracle.space)
+    }
     missing = [
         point
-        for point in first_points(space, oracle.seed)
+        for point in first_points(oracle.space, oracle.seed)
         # A point without a layer has no wrapper for it.
-        if any(point[name] not in tried[name] for name in point.keys() & tried.keys())
+        if any(point[key] not in tried[key] for key in point.keys() & tried.keys())
     ]
     for point in (*missing, *known):
         oracle.enqueue(point)
     oracle.points_to_try()  # Refuses a wrong one now.
 
 
-def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, Any]]:
+def first_points(space: Space, seed: int) -> list[Values]:
     """Lists the configurations that a search tries first, in their order.
 
     The one without dropout has the middle value of everything. Each wrapper gets a rate from the lower half
@@ -62,21 +62,21 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
     `learning_rate` over the upper two thirds, and all other values over their whole ranges, so that the
     sampler learns about them too.
     """
-    wrappers = [hp for hp in space if _is_searched(hp)]
-    if not wrappers:
+    offered = {row.key: list(row.choices or ()) for row in searched_wrappers(space)}
+    if not offered:
         return []
     points = []
-    if all(NONE in hp.values for hp in wrappers):
-        points.append(walk(space, lambda hp: NONE if is_wrapper(hp) else _middle(hp)))
+    if all(NONE in wrappers for wrappers in offered.values()):
+        points.append(walk(space, lambda row: NONE if row.is_wrapper else _middle(row)))
     # Keras's own comes first: it is the baseline for the others.
     dropping = {
-        hp.name: sorted((w for w in hp.values if w != NONE), key=lambda w: w != KERAS)
-        for hp in wrappers
+        key: sorted((w for w in wrappers if w != NONE), key=lambda w: w != KERAS)
+        for key, wrappers in offered.items()
     }
     spread = _Spread(max(map(len, dropping.values())), seed)
     for turn in range(spread.turns):
         # A layer with fewer wrappers than another repeats its own.
-        chosen = {name: values[turn % len(values)] for name, values in dropping.items() if values}
+        chosen = {key: several[turn % len(several)] for key, several in dropping.items() if several}
         points.append(walk(space, partial(spread.choose, chosen, turn)))
     return points
 
@@ -84,7 +84,7 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
 def untried_lines(oracle: OptunaOracle) -> list[str]:
     """Returns a line if `max_trials` may be too small to try all the configurations in the queue."""
     limit, waiting = oracle.max_trials, len(oracle.points_to_try())
-    twin = int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
+    twin = int(oracle.twin_last and offers_none(oracle.space))
     needed = len(oracle.trials) + waiting + twin
     if not waiting or limit is None or needed <= limit:
         return []
@@ -101,41 +101,43 @@ class _Spread:
         self._begin = int(self._random.integers(2**16))
         self._strata: dict[str, Any] = {}
 
-    def choose(self, wrappers: Mapping[str, Any], turn: int, hp: HyperParameter) -> Any:
+    def choose(self, wrappers: Mapping[str, Any], turn: int, row: Hyperparameter) -> Any:
         """Chooses the value of one hyperparameter in one of the trials, with the wrapper of each layer."""
-        if hp.name in wrappers:
-            return wrappers[hp.name]
-        key = hp.name.rpartition("/")[2].partition(".")[0]
-        if key == "placement":
-            return list(hp.values)[(turn + self._begin) % len(hp.values)]
-        if key == "schedule":
-            return _middle(hp)
-        if key == "cell":
-            if hp.name not in self._strata:
+        if row.key in wrappers:
+            return wrappers[row.key]
+        if row.is_fixed:
+            return row.middle
+        if row.kind == "placement" and row.choices:
+            return row.choices[(turn + self._begin) % len(row.choices)]
+        if row.kind == "schedule":
+            return _middle(row)
+        if row.kind == "cell" and row.choices:
+            if row.name not in self._strata:
                 # Each of them once, in random order, before any comes again.
-                rounds = [self._random.permutation(len(hp.values)) for _ in range(self.turns)]
-                self._strata[hp.name] = np.concatenate(rounds)
-            return hp.values[self._strata[hp.name][turn]]
-        if key == "rate":
-            return plain(hp, hp.prob_to_value(self._random.uniform(0.0, _HIGHEST)))
-        if hp.name not in self._strata:
+                rounds = [self._random.permutation(len(row.choices)) for _ in range(self.turns)]
+                self._strata[row.name] = np.concatenate(rounds)
+            return row.choices[self._strata[row.name][turn]]
+        if row.kind == "rate":
+            return row.at(self._random.uniform(0.0, _HIGHEST))
+        if row.name not in self._strata:
             # One value from each part of the range, in random order: a Latin hypercube.
-            self._strata[hp.name] = self._random.permutation(self.turns)
-        part = self._strata[hp.name][turn]
+            self._strata[row.name] = self._random.permutation(self.turns)
+        part = self._strata[row.name][turn]
         place = (part + self._random.uniform(0.0, 1.0)) / self.turns
-        if key in _LOWEST:
-            place = _LOWEST[key] + (1.0 - _LOWEST[key]) * place
-            if not hasattr(hp, "min_value"):  # A list can have any order.
-                return sorted(hp.values)[int(place * len(hp.values))]
-        return plain(hp, hp.prob_to_value(place))
+        if row.kind in _LOWEST:
+            place = _LOWEST[row.kind] + (1.0 - _LOWEST[row.kind]) * place
+            if row.choices:  # A list can have any order.
+                return sorted(row.choices)[int(place * len(row.choices))]
+        return row.at(place)
 
 
-def _middle(hp: HyperParameter) -> Any:
+def searched_wrappers(space: Space) -> list[Hyperparameter]:
+    """Returns the rows that choose a wrapper, without fixed ones."""
+    return [row for row in space if row.is_wrapper and not row.is_fixed]
+
+
+def _middle(row: Hyperparameter) -> Any:
     # A changing rate is not a baseline, so the schedule is constant if the space offers that.
-    if hp.name.rpartition("/")[2] == "schedule" and "constant" in hp.values:
+    if row.kind == "schedule" and "constant" in (row.choices or ()):
         return "constant"
-    return middle(hp)
-
-
-def _is_searched(hp: HyperParameter) -> bool:
-    return is_wrapper(hp) and not is_fixed(hp)
+    return row.middle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -16,9 +17,10 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from recdrop_tune.catalog import DECAYS, LOCKED_SITES, OPTIONS, SITES
 from recdrop_tune.errors import RecdropError, SearchSpaceError, invalid_argument
+from recdrop_tune.hyperparameters import Hyperparameter, count
 from recdrop_tune.problems import Keys as KeyPath
 from recdrop_tune.problems import explain, suggestion
-from recdrop_tune.spaces.counter import Counter
+from recdrop_tune.spaces.counter import RowRecorder
 from recdrop_tune.spaces.keys import Keys
 from recdrop_tune.spaces.sampling import (
     DropoutSample,
@@ -215,7 +217,8 @@ class SearchSpace(Keys):
 
     def grid_size(self) -> int | None:
         """Returns the number of configurations, or `None` if a range is a continuum."""
-        return self._counter().count()
+        number = count(self._rows())
+        return None if math.isinf(number) else int(number)
 
     def searched(self) -> list[str]:
         """Returns the hyperparameters with more than one value, as tables name them.
@@ -224,12 +227,13 @@ class SearchSpace(Keys):
             >>> SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=0.3).searched()
             ['wrapper']
         """
-        return list(plain_names(dict.fromkeys(self._counter().searched())))
+        searched = (row.name for row in self._rows() if not row.is_fixed)
+        return list(plain_names(dict.fromkeys(searched)))
 
-    def _counter(self) -> Counter:
-        counter = Counter()
-        self.sample(counter, embedding=True)
-        return counter
+    def _rows(self) -> list[Hyperparameter]:
+        recorder = RowRecorder()
+        self.sample(recorder, embedding=True)
+        return recorder.rows
 
     def _sample_key(self, hp: Any, key: str) -> Any:
         value = getattr(self, key)

@@ -8,6 +8,9 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import shown
+from recdrop_tune.oracle import read_space
+
+_DESCRIBED = ("choices", "low", "high", "step", "log", "mirrored")
 
 
 def differences(there: Any, now: Any, name: str = "") -> list[str]:
@@ -33,11 +36,8 @@ def space_of(hyperparameters: kt.HyperParameters) -> dict[str, Any]:
     values are left out: they do not change what is searched.
     """
     space: dict[str, Any] = {}
-    for entry in hyperparameters.get_config()["space"]:
-        config = dict(entry["config"])
-        name, conditions = config.pop("name"), config.pop("conditions", [])
-        config.pop("default", None)
-        when = " and ".join(f"{c['config']['name']} in {c['config']['values']}" for c in conditions)
-        described = {key: value for key, value in config.items() if value is not None}
-        space[name + (f" when {when}" if when else "")] = described
+    for row in read_space(hyperparameters.space):
+        when = " and ".join(f"{key} in {list(values)}" for key, values in row.when.items())
+        described = {name: getattr(row, name) for name in _DESCRIBED}
+        space[row.name + f" when {when}" * bool(when)] = described
     return space

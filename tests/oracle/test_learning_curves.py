@@ -8,8 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from recdrop_tune.oracle import learning_curves
-from recdrop_tune.oracle.learning_curves import LearningCurves, seen_of
-from recdrop_tune.oracle.scores import read_curve
+from recdrop_tune.oracle.learning_curves import LearningCurves, read_curve, seen_of
 
 END = 27
 X = FloatDistribution(0.0, 1.0)

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.conditions import parents_first
+from recdrop_tune.oracle.translation import read_space
 from recdrop_tune.tuner import Tuner
 
 
@@ -221,8 +221,20 @@ def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
 
 def test_children_are_drawn_after_their_parents():
     space = dropout_space().space
-    assert [hp.name for hp in parents_first(space[::-1])] == ["wrapper", "per_step", "rate", "cell"]
-    assert parents_first(space) == space
+    rows = read_space(space[::-1])
+    assert [row.name for row in rows] == ["wrapper", "per_step", "rate", "cell"]
+    assert [row.name for row in read_space(space)] == [hp.name for hp in space]
+
+
+def test_names_that_differ_in_a_group_alone_are_two_hyperparameters(tmp_path):
+    """Both are active, so neither is the `placement` of the other's wrapper."""
+    hp = kt.HyperParameters()
+    hp.Choice("placement.recurrent", ["input", "state"])
+    hp.Choice("placement.lambda", ["input", "output"])
+    tuner = make_tuner(tmp_path, hp, lambda trial: 1.0, max_trials=9)
+    tuner.search()
+    assert len({tuple(tried.values()) for tried in values(tuner)}) == 4
+    assert len(tuner.oracle.trials) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from recdrop_tune.encoding import Encoding
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hyperparameters import key_of
 from recdrop_tune.oracle import HalvingPruner, OptunaOracle, SurrogateSampler
-from recdrop_tune.oracle.conditions import is_active, parameters_of
-from recdrop_tune.oracle.parameters import Candidates, Encoding
+from recdrop_tune.oracle.candidates import Candidates
+from recdrop_tune.oracle.translation import read_space
 from tests.oracle.test_optuna_oracle import dropout_space, make_tuner, values
 
 OBJECTIVE = kt.Objective("score", "min")
@@ -66,7 +68,7 @@ def test_what_the_user_enqueues_in_the_study_comes_first(tmp_path):
 
 
 def test_like_configurations_are_close():
-    encoding = Encoding(parameters_of(large_space().space))
+    encoding = Encoding(read_space(large_space().space))
     base = {"cell": "lstm", "wrapper": "none", "learning_rate": 1e-4, "units": 8}
     named = {**base, "wrapper": "lambda", "rate": 0.3}
     points = encoding([base, {**base, "units": 256}, {**base, "learning_rate": 1e-1}, named])
@@ -78,18 +80,15 @@ def test_like_configurations_are_close():
 
 
 def test_candidates_are_all_that_is_untried_or_some_near_the_best():
-    offered, random = (
-        Candidates(parameters_of(dropout_space().space)),
-        np.random.default_rng(0),
-    )
+    offered, random = Candidates(read_space(dropout_space().space)), np.random.default_rng(0)
     everything = offered.untried(set(), [], random)
     assert len(everything) == 1 + 5 * 2 + 5
-    assert offered.untried({offered.key(everything[0])}, [], random) == everything[1:]
-    space = large_space().space
+    assert offered.untried({key_of(everything[0])}, [], random) == everything[1:]
+    space = read_space(large_space().space)
     best = {"cell": "lstm", "wrapper": "none", "learning_rate": 0.003, "units": 64}
-    several = Candidates(parameters_of(space)).untried(set(), [best], random)
+    several = Candidates(space).untried(set(), [best], random)
     for found in several:
-        assert set(found) == {hp.name for hp in space if is_active(hp, found)}
+        assert set(found) == {row.key for row in space if row.is_active(found)}
         assert 8 <= found["units"] <= 256
         assert 1e-4 <= found["learning_rate"] <= 1e-1
     assert sum(len(set(found.items()) & set(best.items())) >= 3 for found in several) >= 60

@@ -8,20 +8,19 @@ from functools import partial
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from scipy import stats
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler, surrogate
+from recdrop_tune.hyperparameters import Hyperparameter
+from recdrop_tune.oracle import HalvingPruner, SurrogateSampler, surrogate
 from recdrop_tune.oracle.learning_curves import normal_scores
 
-WRAPPER = CategoricalDistribution(["none", "recurrent", "variational"])
-RATE = FloatDistribution(0.0, 1.0)
+WRAPPERS = ["none", "recurrent", "variational"]
 SPACE = [
-    Parameter("rate", RATE, when={"wrapper": ["recurrent", "variational"]}),
-    Parameter("wrapper", WRAPPER),
-    Parameter("x", FloatDistribution(-5, 5)),
+    Hyperparameter("rate", low=0.0, high=1.0, when={"wrapper": WRAPPERS[1:]}),
+    Hyperparameter("wrapper", choices=WRAPPERS),
+    Hyperparameter("x", low=-5.0, high=5.0),
 ]
 
 
@@ -36,7 +35,7 @@ def _quiet():
 def quadratic(trial):
     """Best without noise at `x` of 1 and a rate of 0.3, in the second of three branches."""
     found = (trial.suggest_float("x", -5, 5) - 1) ** 2
-    wrapper = trial.suggest_categorical("wrapper", list(WRAPPER.choices))
+    wrapper = trial.suggest_categorical("wrapper", WRAPPERS)
     if wrapper == "none":
         return found + 1
     rate = trial.suggest_float("rate", 0.0, 1.0)
@@ -101,8 +100,8 @@ def small(trial):
 
 def test_nothing_is_tried_twice_while_a_small_space_has_more():
     space = [
-        Parameter("wrapper", CategoricalDistribution(["none", "recurrent"])),
-        Parameter("rate", FloatDistribution(0.1, 0.5, step=0.1), when={"wrapper": ["recurrent"]}),
+        Hyperparameter("wrapper", choices=["none", "recurrent"]),
+        Hyperparameter("rate", low=0.1, high=0.5, step=0.1, when={"wrapper": ["recurrent"]}),
     ]
     for seed in range(5):
         study = searched(SurrogateSampler(space, seed), small, trials=6)
@@ -118,7 +117,7 @@ def test_a_configuration_that_fails_is_not_tried_again():
             raise MemoryError("too large")
         return 1.0
 
-    space = [Parameter("units", IntDistribution(1, 30))]
+    space = [Hyperparameter("units", low=1, high=30)]
     study = optuna.create_study(sampler=SurrogateSampler(space, 0))
     study.optimize(fails_below, n_trials=25, catch=MemoryError)
     tried = Counter(trial.params["units"] for trial in study.trials)
@@ -181,31 +180,34 @@ def test_parameters_that_the_space_lacks_are_drawn_at_random():
 
 
 @pytest.mark.parametrize(
-    ("distribution", "expected"),
+    ("values", "expected"),
     [
-        (IntDistribution(1, 9, step=4), {1, 5, 9}),
-        (FloatDistribution(0.0, 0.6, step=0.3), {0.0, 0.3, 0.6}),
-        (CategoricalDistribution([1, 2, 8]), {1, 2, 8}),
-        (CategoricalDistribution([None, "a", True]), {None, "a", True}),
-        (IntDistribution(1, 4, log=True), {1, 2, 3, 4}),
-        (FloatDistribution(0.5, 0.5), {0.5}),
+        ({"low": 1, "high": 9, "step": 4}, {1, 5, 9}),
+        ({"low": 1, "high": 11, "step": 4}, {1, 5, 9}),
+        ({"low": 0.0, "high": 0.6, "step": 0.3}, {0.0, 0.3, 0.6}),
+        ({"choices": [1, 2, 8]}, {1, 2, 8}),
+        ({"choices": [None, "a", True]}, {None, "a", True}),
+        ({"low": 1, "high": 4, "log": True}, {1, 2, 3, 4}),
+        ({"low": 0.5, "high": 0.5}, {0.5}),
     ],
 )
-def test_every_kind_of_distribution(distribution, expected):
-    study = optuna.create_study(sampler=SurrogateSampler([Parameter("p", distribution)], 0))
-    for number in range(12):
-        asked = study.ask({"p": distribution})
+@pytest.mark.parametrize("known", [True, False])
+def test_every_kind_of_hyperparameter(values, expected, known):
+    row = Hyperparameter("p", **values)
+    study = optuna.create_study(sampler=SurrogateSampler([row] if known else [], 0))
+    for number in range(12 if known else 40):
+        asked = study.ask({"p": row.distribution})
         study.tell(asked, float(number))
     assert {trial.params["p"] for trial in study.trials} == expected
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_ranges_without_a_step(log):
-    given = Parameter("p", FloatDistribution(1e-4, 1.0, log=log))
+    given = Hyperparameter("p", low=1e-4, high=1.0, log=log)
     assert given.at(0.0) == pytest.approx(1e-4)
     assert given.at(0.5) == pytest.approx(1e-2 if log else 0.5, rel=0.01)
     assert given.at(1 - 1e-12) <= 1.0
-    whole = Parameter("p", IntDistribution(1, 100, log=True))
+    whole = Hyperparameter("p", low=1, high=100, log=True)
     places = [whole.at(place) for place in np.linspace(0, 1, 1000, endpoint=False)]
     assert (min(places), max(places)) == (1, 100)
     assert np.median(places) == pytest.approx(10, abs=3)

@@ -6,11 +6,12 @@ import time
 import keras_tuner as kt
 
 from recdrop_tune.events import Configuration
+from recdrop_tune.hyperparameters import offers_none
 from recdrop_tune.oracle import (
     OptunaOracle,
     active_values,
     has_dropout,
-    offers_none,
+    read_space,
     trial_of,
     twin_among,
     twin_of,
@@ -92,7 +93,7 @@ def test_a_twin_has_the_same_decays():
 def test_a_space_without_none_has_twins_outside_of_it():
     space = SearchSpace(units=8, wrapper="recurrent", rate=0.3, placement="recurrent")
     hp = sampled(space, units=8, wrapper="recurrent", placement="recurrent", rate=0.3)
-    assert not offers_none(hp.space)
+    assert not offers_none(read_space(hp.space))
     assert space.sample(twin_of(hp)).wrapper == "none"
 
 
@@ -114,7 +115,7 @@ def test_a_search_without_dropout_has_no_twins():
     hp.Boolean("other/wrapper")
     assert not has_dropout(hp)
     assert twin_of(hp) is None
-    assert not offers_none(hp.space)
+    assert not offers_none(read_space(hp.space))
     assert seed_values(hp) == hp.values
 
 

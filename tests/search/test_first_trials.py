@@ -26,18 +26,16 @@ def oracle_of(folder, space, trials=20, seed=0, twin_last=False, name="p"):
 @pytest.mark.parametrize("preset", SearchSpace.presets())
 def test_each_wrapper_of_a_preset_comes_once_with_a_rate_of_the_lower_half(tmp_path, preset):
     oracle, space = oracle_of(tmp_path, preset)
-    points = first_points(oracle.hyperparameters.space, oracle.seed)
+    points = first_points(oracle.space, oracle.seed)
     wrappers = [point["wrapper"] for point in points]
     asked = [space.wrapper] if isinstance(space.wrapper, str) else list(space.wrapper)
     assert sorted(wrappers) == sorted(asked)
     assert wrappers[0] == "none"
     assert "native" not in wrappers[2:]
-    ranges = {hp.name: hp for hp in oracle.hyperparameters.space}
+    ranges = [row for row in oracle.space if row.kind == "rate" and row.choices is None]
     for point in points:
-        for name, value in point.items():
-            if name.split(".")[0] == "rate" and hasattr(ranges[name], "min_value"):
-                middle = (ranges[name].min_value + ranges[name].max_value) / 2
-                assert value <= middle
+        for row in ranges:
+            assert point.get(row.key, row.low) <= (row.low + row.high) / 2
     for point in points:
         oracle.enqueue(point)  # Refuses a configuration that is not in the space.
 
@@ -45,7 +43,7 @@ def test_each_wrapper_of_a_preset_comes_once_with_a_rate_of_the_lower_half(tmp_p
 def test_the_spread_depends_on_the_seed_alone(tmp_path):
     seeds = {"a": 0, "b": 0, "c": 1}
     spaces = [oracle_of(tmp_path, SPACE, seed=seed, name=name) for name, seed in seeds.items()]
-    points = [first_points(o.hyperparameters.space, o.seed) for o, _ in spaces]
+    points = [first_points(o.space, o.seed) for o, _ in spaces]
     assert points[0] == points[1] != points[2]
     rates = {point["learning_rate"] for point in points[0]}
     assert len(rates) == len(points[0])
@@ -58,7 +56,7 @@ def test_units_and_learning_rates_come_from_the_upper_part_of_their_ranges(tmp_p
     for seed in range(10):
         space = {**SPACE, "units": units, "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True}}
         oracle, _ = oracle_of(tmp_path, space, seed=seed, name=str(seed))
-        _, *dropping = first_points(oracle.hyperparameters.space, seed)
+        _, *dropping = first_points(oracle.space, seed)
         assert {point["units"] for point in dropping} == {16, 32}
         rates |= {point["learning_rate"] for point in dropping}
     assert 1e-3 <= min(rates) < 2e-3
@@ -72,7 +70,7 @@ def test_each_layer_gets_all_its_wrappers(tmp_path):
 
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
     kt.Tuner(oracle, build, directory=tmp_path)
-    points = first_points(oracle.hyperparameters.space, 0)
+    points = first_points(oracle.space, 0)
     assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
         ("none", "none"),
         ("recurrent", "lambda"),

@@ -402,7 +402,7 @@ def test_a_folder_keeps_its_ranges_and_says_so(tmp_path, recwarn):
     search(tmp_path, with_share(0.5), oracle(1))
     search(tmp_path, with_share(0.5, "b"), oracle(2))
     assert not [each for each in recwarn if "space" in str(each.message)]
-    words = r"(?s)resumes .*began with.*\n  share.max_value: 0.5 there, 0.8 now\n.*project_name"
+    words = r"(?s)resumes .*began with.*\n  share.high: 0.5 there, 0.8 now\n.*project_name"
     with pytest.warns(UserWarning, match=words):
         tuner = search(tmp_path, with_share(0.8), oracle(3))
     assert len(tuner.oracle.trials) == 3
