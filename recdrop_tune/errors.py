@@ -58,7 +58,7 @@ def invalid_argument(
         >>> str(invalid_argument("rate", expected="0 <= rate < 1", received=1.2))
         'Invalid value received for argument `rate`. Expected 0 <= rate < 1. Received: rate=1.2'
     """
-    return _error(argument, expected, shown(received), fix)
+    return _error(argument, expected, format_repr(received), fix)
 
 
 def _error(argument: str, expected: str, received: str, fix: str) -> InvalidArgumentError:
@@ -91,11 +91,11 @@ class _Repr(reprlib.Repr):
 _LONGEST = 1000
 
 
-def shown(received: object) -> str:
+def format_repr(received: object) -> str:
     """Writes a value for an error message, like `repr`, but short and without passwords.
 
     Example:
-        >>> shown(["http://ann:secret@host"])
+        >>> format_repr(["http://ann:secret@host"])
         "['http://***@host']"
     """
     text = _Repr().repr(received)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from recdrop_tune.errors import ProjectError, invalid_argument, plain, shown
+from recdrop_tune.errors import ProjectError, format_repr, invalid_argument, plain
 
 try:
     import fcntl
@@ -81,8 +81,8 @@ def inside(folder: str | Path, name: object, source: str) -> Path:
     path = Path(folder, str(name))
     if not _is_inside(folder, path):
         raise ProjectError(
-            f"`{source}` in `{folder}` names {shown(name)}, which is not in that folder. Nothing was read or "
-            "written there."
+            f"`{source}` in `{folder}` names {format_repr(name)}, which is not in that folder. Nothing was "
+            "read or written there."
         )
     return path
 

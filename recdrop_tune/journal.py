@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.errors import ProjectError, format_repr
 from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
@@ -106,8 +106,8 @@ class Journal:
                 events.append(from_json(line.decode()))
             except ValueError as error:
                 raise ProjectError(
-                    f"`{self.path}` is damaged: {shown(line.decode(errors='replace'))} is not an event. "
-                    "Restore the file, or start a search in another folder."
+                    f"`{self.path}` is damaged: {format_repr(line.decode(errors='replace'))} is not an "
+                    "event. Restore the file, or start a search in another folder."
                 ) from error
         return events, start + size
 

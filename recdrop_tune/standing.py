@@ -103,7 +103,9 @@ class Gain:
             return "no gain"
         # Trainings of one configuration differ by as much.
         small = abs(self.value) < self.spread
-        return f"gain {amount(self.value)}" + f" (spread {amount(self.spread)})" * small
+        return (
+            f"gain {format_number(self.value)}" + f" (spread {format_number(self.spread)})" * small
+        )
 
 
 def gain(records: Records, trial: TrialRecord | None = None) -> Gain | None:
@@ -175,11 +177,11 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
     )
 
 
-def amount(value: float) -> str:
+def format_number(value: float) -> str:
     """Writes a score or a difference with four decimals; very large and tiny ones get an exponent.
 
     Example:
-        >>> amount(0.01234), amount(0.00001234), amount(1e30)
+        >>> format_number(0.01234), format_number(0.00001234), format_number(1e30)
         ('0.0123', '1.2e-05', '1.0000e+30')
     """
     if abs(value) >= 1e6:
@@ -187,15 +189,15 @@ def amount(value: float) -> str:
     return f"{value:.1e}" if 0 < abs(value) < 0.00005 else f"{value:.4f}"
 
 
-def setting(name: str, value: object) -> str:
+def format_value(name: str, value: object) -> str:
     """Writes the value of a hyperparameter: numbers with four digits, learning rates with three."""
     digits = 3 if name.rpartition("/")[2] in ("learning_rate", "lr") else 4
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
-def gained(value: float) -> str:
+def format_gain(value: float) -> str:
     """Writes a gain as a number, or `no gain` for zero."""
-    return amount(value) if value else "no gain"
+    return format_number(value) if value else "no gain"
 
 
 def never_tried(table: pd.DataFrame) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide
-from recdrop_tune.errors import RecdropError, shown
+from recdrop_tune.errors import RecdropError, format_repr
 
 # The halves of the password are secret too.
 ADDRESSES = [
@@ -32,9 +32,9 @@ def test_secrets_of_addresses_are_hidden(address):
     assert not is_told(hide(f"OperationalError: no answer of '{address}' (see http://docs)"))
     assert not is_told(hide(f"first\n12:30 ERROR {address}, {address}\nlast"))
     for value in (address, [address], {"uri": address}, {address: 1}, [[{"a": [address]}]]):
-        assert not is_told(shown(value))
-    assert not is_told(shown(address + "x" * 5000))
-    assert not is_told(shown(["x" * 300] * 5 + [address]))
+        assert not is_told(format_repr(value))
+    assert not is_told(format_repr(address + "x" * 5000))
+    assert not is_told(format_repr(["x" * 300] * 5 + [address]))
 
 
 PLACES = [(rdt.MLflow, "uri"), (rdt.Optuna, "storage"), (rdt.Workers, "address")]
@@ -71,13 +71,13 @@ def test_what_is_no_secret_is_shown():
         "what? a=b",
     ):
         assert hide(text) == text
-        assert shown(text) == repr(text)
+        assert format_repr(text) == repr(text)
 
 
 def test_long_texts_take_no_time():
     before = time.perf_counter()
     hide("a:" * 100_000 + "@")
     hide("a" * 200_000)
-    shown("http://a:" + "b" * 200_000)
-    shown("://a:" * 100_000 + "@")
+    format_repr("http://a:" + "b" * 200_000)
+    format_repr("://a:" * 100_000 + "@")
     assert time.perf_counter() - before < 5

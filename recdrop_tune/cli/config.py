@@ -15,8 +15,8 @@ from recdrop_tune.errors import (
     InvalidArgumentError,
     RecdropError,
     SearchSpaceError,
+    format_repr,
     invalid_argument,
-    shown,
 )
 from recdrop_tune.problems import Keys, explain
 from recdrop_tune.search import (
@@ -83,7 +83,7 @@ class ConfigFile:
         value: Any = reduce(getitem, keys, self.data)
         # The user's code may have an argument with the same name.
         received = getattr(error, "received", "")
-        is_another = isinstance(value, int | float) and received != shown(value)
+        is_another = isinstance(value, int | float) and received != format_repr(value)
         return str(error) if is_another else f"{self.where(keys)}: {error}"
 
     def config(self) -> RunFile:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recdrop_tune.errors import RecdropError, plain
-from recdrop_tune.standing import amount
+from recdrop_tune.standing import format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,4 +61,4 @@ def _format_duration(seconds: float) -> str:
 
 
 def _format_cell(value: object) -> str:
-    return amount(value) if isinstance(value, float) else " ".join(str(value).split())
+    return format_number(value) if isinstance(value, float) else " ".join(str(value).split())

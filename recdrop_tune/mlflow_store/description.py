@@ -13,7 +13,7 @@ from recdrop_tune.events import EXHAUSTED, STOPPED, TIMEOUT, SearchStarted
 from recdrop_tune.mlflow_store.pages import leaderboard_url
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
-from recdrop_tune.terminal import best_words, counts, gain_words, no_more_words, trainings
+from recdrop_tune.terminal import counts, format_best, format_best_gain, format_ending, trainings
 
 NOTE = "mlflow.note.content"
 """Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
@@ -142,9 +142,9 @@ def _state(records: Records, end: tuple[SearchOutcome, float] | None) -> str:
         word = _ENDS[end[0]]
     clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
     state = f"{word}{clock}: {', '.join(numbers)}."
-    if best := best_words(records):
-        state += f" Best so far: {'; '.join(filter(None, (best, gain_words(records))))}."
-    return "\n\n".join(filter(None, [state, no_more_words(records)]))
+    if best := format_best(records):
+        state += f" Best so far: {'; '.join(filter(None, (best, format_best_gain(records))))}."
+    return "\n\n".join(filter(None, [state, format_ending(records)]))
 
 
 def _resuming(

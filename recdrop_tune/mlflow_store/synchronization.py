@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.credentials import HIDDEN, hide
-from recdrop_tune.errors import ProjectError, invalid_argument, is_name, shown
+from recdrop_tune.errors import ProjectError, format_repr, invalid_argument, is_name
 from recdrop_tune.events import Event, ResultSaved, SearchStarted
 from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.journal import Journal
@@ -107,7 +107,7 @@ def _check_history(directory: str | Path, history: Sequence[Event], last: Search
     """Raises, before anything is written, if the folder of a stranger names files elsewhere."""
     if not is_name(name := last.experiment or last.name):
         raise ProjectError(
-            f"`{JOURNAL}` in `{directory}` names the experiment {shown(name)}, which MLflow does "
+            f"`{JOURNAL}` in `{directory}` names the experiment {format_repr(name)}, which MLflow does "
             "not accept. Nothing was written."
         )
     for event in history:

@@ -19,7 +19,7 @@ from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded
 from recdrop_tune.hyperparameters import Values, drops, is_twin
 from recdrop_tune.records import Records
-from recdrop_tune.results.frames import shown
+from recdrop_tune.results.frames import format_cell
 from recdrop_tune.results.intervals import (
     HELPED,
     HURT,
@@ -33,7 +33,7 @@ from recdrop_tune.results.intervals import (
     shrunk,
 )
 from recdrop_tune.results.verdict import format_configuration, format_verdict
-from recdrop_tune.standing import amount, gained
+from recdrop_tune.standing import format_gain, format_number
 
 _ABOUT = ("trial_id", "number", "twin", "dropout_of")
 _GAIN = {"gain": "gain", "gain_low": "low", "gain_high": "high"}
@@ -400,27 +400,27 @@ class Confirmation:
         All cells are text. Empty columns are left out.
         """
         table, settings = self.table, self._settings.columns.drop(["trial_id", "number", "search"])
-        words: dict[str, Iterable[str]] = {"number": map(shown, table["number"])}
+        words: dict[str, Iterable[str]] = {"number": map(format_cell, table["number"])}
         for name in settings:
             if table[name].nunique(dropna=False) > 1:
-                words[name] = [shown(value, name) for value in table[name]]
+                words[name] = [format_cell(value, name) for value in table[name]]
         if table["twin"].any():
             words["twin"] = ["twin" if twin else "" for twin in table["twin"]]
         words["search"] = map(_format, table["search"])
-        words["n"] = map(shown, table["n"])
+        words["n"] = map(format_cell, table["n"])
         if table["failed"].any():
-            words["failed"] = map(shown, table["failed"])
-        words["epochs"] = map(shown, table["epochs"])
+            words["failed"] = map(format_cell, table["failed"])
+        words["epochs"] = map(format_cell, table["epochs"])
         for columns in self._columns.values():
             means = table[columns["mean"]]
             if "std" not in columns:
-                words[columns["mean"]] = map(shown, means)
+                words[columns["mean"]] = map(format_cell, means)
                 continue
             words[columns["mean"]] = map(_format_mean, means, table[columns["std"]])
             ends = (table[columns[name]] for name in _GAIN)
             words[columns["gain"]] = map(_format_gain, *ends)
         words |= {"worst": map(_format, table["worst"])}
-        words |= {name: map(shown, table[name]) for name in ("better", "outcome")}
+        words |= {name: map(format_cell, table[name]) for name in ("better", "outcome")}
         frame = pd.DataFrame({name: list(cells) for name, cells in words.items()})
         return frame.loc[:, (frame != "-").any()]
 
@@ -436,14 +436,16 @@ def confirmation_of(records: Records) -> Confirmation | None:
 
 
 def _format(value: float) -> str:
-    return "-" if pd.isna(value) else amount(value)
+    return "-" if pd.isna(value) else format_number(value)
 
 
 def _format_mean(mean: float, std: float) -> str:
-    return _format(mean) + ("" if pd.isna(std) else f" ± {amount(std)}")
+    return _format(mean) + ("" if pd.isna(std) else f" ± {format_number(std)}")
 
 
 def _format_gain(gain: float, low: float, high: float) -> str:
     if pd.isna(gain):
         return "-"
-    return gained(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")
+    return format_gain(gain) + (
+        "" if pd.isna(low) else f" ({format_number(low)} to {format_number(high)})"
+    )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from recdrop_tune.hyperparameters import Hyperparameter, Space
 from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.standing import ordered, setting
+from recdrop_tune.standing import format_value, ordered
 from recdrop_tune.states import TrialState
 
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
@@ -128,9 +128,9 @@ def learned_rate_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in names if name.rpartition("/")[2].startswith("learned_rate.")]
 
 
-def shown(value: Any, name: str = "") -> str:
-    """Writes one value of a frame, of the column `name`; see `setting`."""
-    return "-" if pd.isna(value) else setting(name, value)
+def format_cell(value: Any, name: str = "") -> str:
+    """Writes one value of a frame, of the column `name`; see `format_value`."""
+    return "-" if pd.isna(value) else format_value(name, value)
 
 
 def pareto_front(trials: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:

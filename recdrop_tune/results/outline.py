@@ -22,7 +22,7 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import STOPPED
 from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.results.frames import learned_rate_columns, shown, spread_column
+from recdrop_tune.results.frames import format_cell, learned_rate_columns, spread_column
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.verdict import (
     after_advice,
@@ -31,9 +31,9 @@ from recdrop_tune.results.verdict import (
     train_longer,
 )
 from recdrop_tune.results.view import SearchView
-from recdrop_tune.standing import amount, gained
+from recdrop_tune.standing import format_gain, format_number
 from recdrop_tune.states import TrialState
-from recdrop_tune.terminal import no_more_words
+from recdrop_tune.terminal import format_ending
 
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
@@ -155,9 +155,9 @@ def _nothing_learned(found: SearchView, best: TrialRecord) -> str | None:
     if is_clearly_better(cost(score), cost(context.constant), min(0.0, cost(1.0))):
         return None
     return (
-        f"Warning: {what} ({found.objective} {amount(score)}) is not clearly better than always "
-        f"predicting {context.predicts} ({amount(context.constant)}). Train for more epochs, try other "
-        "learning rates, or look at the data."
+        f"Warning: {what} ({found.objective} {format_number(score)}) is not clearly better than always "
+        f"predicting {context.predicts} ({format_number(context.constant)}). Train for more epochs, try "
+        "other learning rates, or look at the data."
     )
 
 
@@ -186,11 +186,11 @@ def _verdict(found: SearchView) -> str | None:
 
 def _best_score(found: SearchView, best: TrialRecord) -> str:
     where = "" if found.confirmation is None else " in the search"
-    score = f"Best {found.objective}{where}: {amount(best.score or 0.0)}"
+    score = f"Best {found.objective}{where}: {format_number(best.score or 0.0)}"
     if math.isnan(best.spread):
         return score
     trainings = format_count(best.trainings, found.training_word)
-    return f"{score} ± {amount(best.spread)} over {trainings}"
+    return f"{score} ± {format_number(best.spread)} over {trainings}"
 
 
 def _choice(found: SearchView) -> str | None:
@@ -198,9 +198,9 @@ def _choice(found: SearchView) -> str | None:
     if found.confirmation is None:
         return None
     row, name = found.confirmation.best, found.confirmation.names[found.confirmation.best_id]
-    search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
+    search = "" if pd.isna(row["search"]) else f" (in the search: {format_number(row['search'])})"
     seeds = format_count(row["n"], "fresh seed")
-    return f"Chosen by confirmation: {name}, mean {amount(row['mean'])} over {seeds}{search}"
+    return f"Chosen by confirmation: {name}, mean {format_number(row['mean'])} over {seeds}{search}"
 
 
 def _learned_rates(found: SearchView) -> str | None:
@@ -212,12 +212,12 @@ def _learned_rates(found: SearchView) -> str | None:
 
 
 def _format_values(values: Mapping[Any, Any]) -> str:
-    return ", ".join(f"{name}={shown(value, name)}" for name, value in values.items())
+    return ", ".join(f"{name}={format_cell(value, name)}" for name, value in values.items())
 
 
 def _end(records: Records) -> str | None:
     """Writes why the search starts no more trials."""
-    words = no_more_words(records)
+    words = format_ending(records)
     if words is None or records.no_more is None or records.no_more.reason != STOPPED:
         return words
     return f"{words} To resume, run it again with the same folder."
@@ -245,7 +245,7 @@ def _data(found: SearchView) -> Iterator[str]:
     if context.words:
         yield f"Data: {context.words}."
     if context.constant is not None:
-        score = f"{found.objective} {amount(context.constant)}"
+        score = f"{found.objective} {format_number(context.constant)}"
         yield f"Always predicting {context.predicts} scores {score}."
 
 
@@ -261,14 +261,16 @@ def _dropout(found: SearchView) -> Iterator[Section]:
         )
         yield Section("Confirmation", [], note, found.confirmation.brief())
     table = found.by_wrapper
-    table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], gained))
+    table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], format_gain))
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
     note = "`gain` is over the same settings without dropout, if both were trained to the end."
     yield Section("Best of each wrapper in the search", [], note, table)
 
 
-def _written(scores: pd.Series[Any], write: Callable[[float], str] = amount) -> pd.Series[Any]:
+def _written(
+    scores: pd.Series[Any], write: Callable[[float], str] = format_number
+) -> pd.Series[Any]:
     """Writes scores as the sentences do."""
     return scores.astype(object).map(write, na_action="ignore")
 

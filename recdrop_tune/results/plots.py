@@ -1,6 +1,6 @@
 """The figures of a search: gains, scores, curves, dropout, configurations, importances and the Pareto front.
 
-Plotly reads texts as HTML, so all of them go through `shown`.
+Plotly reads texts as HTML, so all of them go through `format_label`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.records import QUESTIONS, Records
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
 from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
-from recdrop_tune.standing import amount, setting
+from recdrop_tune.standing import format_number, format_value
 from recdrop_tune.states import TrialState
 
 _LOOKS = {
@@ -113,15 +113,15 @@ def figures(view: SearchView) -> dict[str, go.Figure]:
 # Texts, colours and axes.
 
 
-def shown(value: object, name: str = "") -> str:
-    """Writes a value for a figure; see `setting`. Quotes stay: Plotly does not know all entities."""
-    text = setting(name, value)
+def format_label(value: object, name: str = "") -> str:
+    """Writes a value for a figure; see `format_value`. Quotes stay: Plotly does not know all entities."""
+    text = format_value(name, value)
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…", quote=False)
 
 
 def _title(name: str, logarithmic: bool = False) -> str:
     """Returns the title of an axis: its column, with a unit if known."""
-    return shown(_UNITS.get(name, name)) + (" (log scale)" if logarithmic else "")
+    return format_label(_UNITS.get(name, name)) + (" (log scale)" if logarithmic else "")
 
 
 def _figure(title: str, **layout: Any) -> go.Figure:
@@ -170,11 +170,11 @@ def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
     texts = []
     for number, state, *values in rows[["number", "state", *names]].itertuples(index=False):
         lines = [
-            f"{shown(name)}: {shown(value, name)}"
+            f"{format_label(name)}: {format_label(value, name)}"
             for name, value in zip(names, values, strict=True)
             if not pd.isna(value)
         ]
-        texts.append("<br>".join([f"<b>trial {number}</b>, {shown(state.lower())}", *lines]))
+        texts.append("<br>".join([f"<b>trial {number}</b>, {format_label(state.lower())}", *lines]))
     return texts
 
 
@@ -266,7 +266,7 @@ def _gains(view: SearchView) -> go.Figure | None:
     name = view.objective
     metric = f"test_{name.removeprefix('val_')}" if gain == "test_gain" else name
     colors = {"helped": BEST, "hurt": WORST}
-    title = f"Gain of dropout in {shown(metric)}, with 95 % intervals"
+    title = f"Gain of dropout in {format_label(metric)}, with 95 % intervals"
     drawing = _figure(title, height=190 + 44 * len(rows))
     drawing.add_scatter(
         x=rows[gain],
@@ -296,7 +296,7 @@ def _history(view: SearchView) -> go.Figure | None:
     if view.scored.empty:
         return None
     name = view.objective
-    drawing = _figure(f"{shown(name)} of each trial")
+    drawing = _figure(f"{format_label(name)} of each trial")
     complete = view.complete.sort_values("number")
     drawing.add_scatter(
         x=complete["number"],
@@ -309,7 +309,7 @@ def _history(view: SearchView) -> go.Figure | None:
     kinds = view.kinds[view.scored.index]
     for kind in _ordered(kinds):
         rows = view.scored[kinds == kind]
-        look = {"name": shown(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
+        look = {"name": format_label(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
         _add_trials(drawing, view, rows, rows["number"], rows[name], **look)
     drawing.update_xaxes(title=_title("number"))
     show_scores(drawing, view.scored[name], view.records)
@@ -331,7 +331,7 @@ def _curves(view: SearchView) -> go.Figure | None:
         text=_hover_text(view, view.trials),
     )
     points = means.rename("value").reset_index().merge(about, on="trial_id")
-    drawing = _figure(f"{shown(name)} over the epochs")
+    drawing = _figure(f"{format_label(name)} over the epochs")
     colours = {kind: colour for kind, (colour, _) in looks(view.kinds).items()}
     groups = points.groupby(["kind", "complete"])
     for kind, complete in (
@@ -349,7 +349,7 @@ def _curves(view: SearchView) -> go.Figure | None:
             x=x,
             y=y,
             mode="lines",
-            name=shown(kind if complete else f"{kind}, not complete"),
+            name=format_label(kind if complete else f"{kind}, not complete"),
             line={
                 "color": colours[kind],
                 "width": 2.0 if complete else 1.0,
@@ -396,7 +396,7 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
     grid = make_subplots(
         rows=down,
         cols=across,
-        subplot_titles=[shown(panel) for panel in panels],
+        subplot_titles=[format_label(panel) for panel in panels],
         shared_yaxes="all",
         shared_xaxes="all",
         x_title="rate: share dropped",
@@ -404,7 +404,7 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
         horizontal_spacing=0.03,
         figure=Figure(),
     )
-    title = f"{shown(name)} by wrapper, placement and rate"
+    title = f"{format_label(name)} by wrapper, placement and rate"
     look = _figure(title, height=220 + 250 * down).layout.to_plotly_json()
     grid.layout.template = look.pop("template")  # Updating one part by part takes half a second.
     grid.update_layout(look, margin={"t": 90})
@@ -420,7 +420,7 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
                 legendgroup="best without dropout",
                 showlegend=i == 0,
                 line={"color": GREY, "dash": "dash", "width": 2},
-                hovertemplate=f"best without dropout: {amount(best)}<extra></extra>",
+                hovertemplate=f"best without dropout: {format_number(best)}<extra></extra>",
                 **place,
             )
         for rank, wrapper in enumerate(wrappers):
@@ -434,8 +434,8 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
                     trials,
                     rates,
                     trials[name],
-                    name=shown(wrapper),
-                    legendgroup=shown(wrapper),
+                    name=format_label(wrapper),
+                    legendgroup=format_label(wrapper),
                     legendrank=rank,
                     showlegend=panel == _ordered(own["panel"], _PLACEMENTS)[0],
                     marker=_markers(looks(wrappers)[wrapper], trials["state"]),
@@ -486,7 +486,7 @@ def _importances(view: SearchView) -> go.Figure | None:
     drawing = _figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
-        y=[shown(name) for name in shares.index],
+        y=[format_label(name) for name in shares.index],
         orientation="h",
         marker={"color": [BEST if each else GREY for each in table["above_chance"]]},
         text=[f"{share:.0%}" for share in shares],
@@ -537,7 +537,7 @@ def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str
             "label": _title(name),
             "values": [words.index(text) for text in texts],
             "tickvals": list(range(len(words))),
-            "ticktext": [shown(word) for word in words],
+            "ticktext": [format_label(word) for word in words],
             # An axis of one word needs some length too.
             "range": [-0.3, max(len(words) - 0.7, 0.3)],
         }
@@ -554,7 +554,7 @@ def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str
         "label": _title(name, logarithmic),
         "values": [below if pd.isna(value) else place(value) for value in values],
         "tickvals": [*[below][:missing], *(place(tick) for tick in ticks)],
-        "ticktext": [*[NOT_APPLICABLE][:missing], *(setting(name, tick) for tick in ticks)],
+        "ticktext": [*[NOT_APPLICABLE][:missing], *(format_value(name, tick) for tick in ticks)],
         "range": [below if missing else bottom, top if top > bottom else bottom + 1.0],
     }
 

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from recdrop_tune.errors import plain
 from recdrop_tune.mlflow_store import harmless, markdown_table
-from recdrop_tune.results.frames import shown
+from recdrop_tune.results.frames import format_cell
 from recdrop_tune.results.outline import Section
 
 _NUMBER = r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?( [±(].*)?$"
@@ -62,7 +62,9 @@ def as_page(title: str, sections: Sequence[Section]) -> str:
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
-    words = {name: [shown(each, str(name)) for each in column] for name, column in table.items()}
+    words = {
+        name: [format_cell(each, str(name)) for each in column] for name, column in table.items()
+    }
     return pd.DataFrame(words, dtype=object)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from recdrop_tune.errors import ProjectError, RecdropError, plain, shown
+from recdrop_tune.errors import ProjectError, RecdropError, format_repr, plain
 from recdrop_tune.events import Configuration
 from recdrop_tune.files import JOURNAL, check_folder, inside, trial_folder
 from recdrop_tune.hyperparameters import without_dropout
@@ -61,12 +61,14 @@ def check_journal(directory: Path, records: Records, oracle: Any = None) -> None
     seeds = max((each.seeds for each in records.rounds), default=0)
     asked = {Configuration.named(name) for each in records.rounds for name in each.configurations}
     for name in sorted(each.name for each in asked if not _has(records, each)):
-        raise _damaged(path, f"it confirms the trial {shown(name)}, which the search does not have")
+        raise _damaged(
+            path, f"it confirms the trial {format_repr(name)}, which the search does not have"
+        )
     known = set()
     for each in records.confirmations:
         is_asked = each.configuration in asked and each.repeat < seeds
         if not is_asked or (each.score is None) == (each.message is None):
-            name = shown(each.configuration.name)
+            name = format_repr(each.configuration.name)
             about = f"{name} with repeat={each.repeat} and score={each.score}"
             raise _damaged(path, f"no round of the confirmation has the training of {about}")
         if each.score is not None:
@@ -87,11 +89,11 @@ def _compare(path: Path, records: Records, oracle: Any) -> None:
     for trial_id in records.trials.keys() - oracle.trials.keys():
         # A `keras_tuner.Tuner` that was killed in its first trial begins anew, with another id.
         if not (trial_folder(path.parent, trial_id, JOURNAL) / "trial.json").exists():
-            raise _damaged(path, f"the search does not have its trial {shown(trial_id)}")
+            raise _damaged(path, f"the search does not have its trial {format_repr(trial_id)}")
     # A trial that was killed before the journal had its start runs again.
     lost = [id for id in oracle.end_order if id not in records.trials]
     if lost:
-        raise _damaged(path, f"it lacks the trial {shown(lost[0])}, which has ended")
+        raise _damaged(path, f"it lacks the trial {format_repr(lost[0])}, which has ended")
 
 
 def _has(records: Records, configuration: Configuration) -> bool:

@@ -15,8 +15,8 @@ from recdrop_tune.events import Configuration
 from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.records import Records
 from recdrop_tune.results.intervals import HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN, PairedGain
-from recdrop_tune.standing import Gain, amount
-from recdrop_tune.terminal import dropout_words
+from recdrop_tune.standing import Gain, format_number
+from recdrop_tune.terminal import format_dropout
 
 if TYPE_CHECKING:
     from recdrop_tune.results.confirmation import Confirmation
@@ -43,7 +43,9 @@ def format_count(number: int, noun: str) -> str:
 
 def format_difference(gain: float) -> str:
     """Writes how much better something is: `0.0123 better`, `0.0123 worse`, or `no better` for zero."""
-    return f"{amount(abs(gain))} {'worse' if gain < 0 else 'better'}" if gain else "no better"
+    return (
+        f"{format_number(abs(gain))} {'worse' if gain < 0 else 'better'}" if gain else "no better"
+    )
 
 
 def format_configuration(records: Records, configuration: Configuration) -> str:
@@ -55,7 +57,7 @@ def format_configuration(records: Records, configuration: Configuration) -> str:
     values = records.trials[configuration.trial_id].active
     if configuration.twin or not drops(values):
         return f"{name} without {'its ' * configuration.twin}dropout"
-    return f"{name} ({dropout_words(values)})"
+    return f"{name} ({format_dropout(values)})"
 
 
 # The verdict of a confirmation.
@@ -103,7 +105,7 @@ def _answer(confirmation: Confirmation) -> str:
         HELPED: "dropout helped" + " only elsewhere" * (not is_best),
         HURT: "dropout hurt",
         NO_DIFFERENCE: "dropout makes no difference of more than "
-        f"{amount(confirmation.margin(confirmation.metric))}",
+        f"{format_number(confirmation.margin(confirmation.metric))}",
         NOT_KNOWN: _UNKNOWN,
     }
     proven = not math.isnan(gain.low)
@@ -115,7 +117,7 @@ def _answer(confirmation: Confirmation) -> str:
 def _proof(gain: PairedGain) -> str:
     if math.isnan(gain.low):
         return f"{format_count(gain.trainings, 'training')} each, which proves nothing"
-    interval = f"{amount(gain.low)} to {amount(gain.high)}"
+    interval = f"{format_number(gain.low)} to {format_number(gain.high)}"
     return f"95 % interval of the gain {interval}, {format_count(gain.trainings, 'fresh seed')}"
 
 
@@ -169,10 +171,11 @@ def format_search_answer(found: SearchView) -> str:
     if trial is not order[0]:
         begin = "The best trial in the search has no dropout. Best with dropout"
     name = format_configuration(records, Configuration(trial.trial_id))
-    best = f"{begin}: {name}, {records.objective} {amount(trial.score or 0.0)}"
+    best = f"{begin}: {name}, {records.objective} {format_number(trial.score or 0.0)}"
     if found.gain is None:
         return f"{best}. {_no_twin(found)}"
-    twin = f"the same without dropout has {amount(found.gain.twin_score)} (trial {found.gain.twin.number})"
+    score, number = format_number(found.gain.twin_score), found.gain.twin.number
+    twin = f"the same without dropout has {score} (trial {number})"
     return f"{best}; {twin}. {_worth(found, found.gain)}"
 
 
@@ -191,11 +194,11 @@ def _worth(found: SearchView, gain: Gain) -> str:
     if gain.value <= 0:
         how = "; `confirm=3` checks whether that holds" * found.by_tune
         return f"No gain in {each}{how}."
-    luck = f"This gain, {amount(gain.value)}, is from {each}"
+    luck = f"This gain, {format_number(gain.value)}, is from {each}"
     if gain.value < gain.spread:
-        luck += f", whose scores vary more (standard deviation {amount(gain.spread)})"
+        luck += f", whose scores vary more (standard deviation {format_number(gain.spread)})"
     luck += ". The best of many trials is partly lucky"
     if not math.isnan(gain.expected):
-        again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
+        again = f"about {format_number(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
     return f"{luck}.{' `confirm=3` checks this.' * found.by_tune}"

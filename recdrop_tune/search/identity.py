@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.errors import ProjectError, format_repr
 from recdrop_tune.files import (
     JOURNAL,
     SEARCH,
@@ -131,7 +131,7 @@ def _make_folder(folder: Path) -> list[Path]:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
         raise ProjectError(
-            f"The folder `{shown(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
+            f"The folder `{format_repr(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
             "`directory`."
         ) from error
     return new
@@ -153,8 +153,8 @@ def _read(folder: Path) -> dict[str, Any] | None:
             ) from error
     if others := [path.name for path in folder.iterdir() if not is_leftover(path.name)]:
         raise ProjectError(
-            f"The folder `{folder}` holds files but no search ({SEARCH}): {shown(others)}. Give an empty "
-            "or a new folder as `directory`."
+            f"The folder `{folder}` holds files but no search ({SEARCH}): {format_repr(others)}. Give an "
+            "empty or a new folder as `directory`."
         )
     return None
 

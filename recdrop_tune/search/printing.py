@@ -9,7 +9,7 @@ from pathlib import Path
 from recdrop_tune.errors import plain
 from recdrop_tune.events import Listener
 from recdrop_tune.records import Records
-from recdrop_tune.terminal import Progress, Terminal, best_words, counts, live_display
+from recdrop_tune.terminal import Progress, Terminal, counts, format_best, live_display
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def print_search(
     except KeyboardInterrupt as interrupt:
         # Notes come after the traceback. Printed lines would be above it, out of sight.
         interrupt.add_note(plain(f"Interrupted. Finished trials are kept in {folder}."))
-        best = best_words(records)
+        best = format_best(records)
         if best is not None:
             interrupt.add_note(plain(f"Best so far: {best}"))
         interrupt.add_note(plain(f"To resume: {how}"))

@@ -28,7 +28,7 @@ from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.states import SearchOutcome, TrialState
-from recdrop_tune.terminal import no_more_words
+from recdrop_tune.terminal import format_ending
 
 Runner = Callable[..., Tracking]
 """Runs the trials of a job, and returns the tracking of the search that has ended.
@@ -159,7 +159,7 @@ def check_completed(folder: str | Path, records: Records) -> None:
         raise _too_many_failures(folder, records)
     why = "the tuner proposed no configuration, or `timeout` was over before one could end."
     if is_stopped:
-        why = f"{no_more_words(records)} To resume, run again with the folder as `directory`."
+        why = f"{format_ending(records)} To resume, run again with the folder as `directory`."
     elif pruned:
         how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
         why = (

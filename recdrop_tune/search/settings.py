@@ -41,9 +41,9 @@ from recdrop_tune.errors import (
     check_cv,
     check_model_name,
     check_one_objective,
+    format_repr,
     invalid_argument,
     is_name,
-    shown,
 )
 from recdrop_tune.files import as_folders
 from recdrop_tune.problems import explain
@@ -124,7 +124,9 @@ def known_names(kind: Any) -> dict[Any, Sequence[str]]:
 
 def _repr(self: Any) -> str:
     """Writes the values in a few lines, without passwords."""
-    parts = [f"{each.name}={shown(getattr(self, each.name))}" for each in fields(self) if each.repr]
+    parts = [
+        f"{each.name}={format_repr(getattr(self, each.name))}" for each in fields(self) if each.repr
+    ]
     return f"{type(self).__name__}({', '.join(parts)})"
 
 

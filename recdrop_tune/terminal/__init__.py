@@ -2,11 +2,11 @@
 
 from recdrop_tune.terminal.displays import Progress, Terminal, live_display
 from recdrop_tune.terminal.status import (
-    best_words,
     counts,
-    dropout_words,
-    gain_words,
-    no_more_words,
+    format_best,
+    format_best_gain,
+    format_dropout,
+    format_ending,
     trainings,
 )
 from recdrop_tune.terminal.watching import WatchedSearch
@@ -15,11 +15,11 @@ __all__ = [
     "Progress",
     "Terminal",
     "WatchedSearch",
-    "best_words",
     "counts",
-    "dropout_words",
-    "gain_words",
+    "format_best",
+    "format_best_gain",
+    "format_dropout",
+    "format_ending",
     "live_display",
-    "no_more_words",
     "trainings",
 ]

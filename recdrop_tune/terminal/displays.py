@@ -20,7 +20,7 @@ from recdrop_tune import events, standing
 from recdrop_tune.errors import exception_line, plain
 from recdrop_tune.hyperparameters import NONE, has_wrapper
 from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.standing import amount
+from recdrop_tune.standing import format_number
 from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import status
 
@@ -83,19 +83,19 @@ class Progress:
         match event:
             case events.EpochEnded() if self._epochs:
                 metrics = "  ".join(
-                    f"{name} {amount(each)}" for name, each in event.metrics.items()
+                    f"{name} {format_number(each)}" for name, each in event.metrics.items()
                 )
                 trial = trials.get(event.trial_id)
                 which = f"trial {trial.number} " if trial and self._workers > 1 else ""
-                epoch = status.epoch_words(records, event)
+                epoch = status.format_epoch(records, event)
                 self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
                 self._print_trial(trials[id], event)
             case events.ConfirmationStarted():
-                self._print(status.round_words(records, event), "bold")
+                self._print(status.format_round(records, event), "bold")
             case events.ConfirmationEnded():
                 self._print_confirmation(event)
-            case events.NoMoreTrials() if (words := status.no_more_words(records)) is not None:
+            case events.NoMoreTrials() if (words := status.format_ending(records)) is not None:
                 self._print(words, "yellow")
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
@@ -104,16 +104,18 @@ class Progress:
 
     def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:
         records, epochs = self._records, f"after {record.total_epochs} epochs"
-        score = None if record.score is None else f"{records.objective} {amount(record.score)}"
+        score = (
+            None if record.score is None else f"{records.objective} {format_number(record.score)}"
+        )
         parts, style = [], "yellow"
         match event.status:
             case TrialState.COMPLETE:
                 best = standing.best(records)
-                parts.append(f"{records.objective} {amount(event.score or 0.0)}")
+                parts.append(f"{records.objective} {format_number(event.score or 0.0)}")
                 if best is record:
                     parts.append("best so far")
                 elif best is not None:
-                    parts.append(f"best {amount(best.score or 0.0)} (trial {best.number})")
+                    parts.append(f"best {format_number(best.score or 0.0)} (trial {best.number})")
                 style = "green" if best is record else ""
             case TrialState.PRUNED:
                 parts.append(" at ".join(filter(None, (f"pruned {epochs}", score))))
@@ -126,26 +128,26 @@ class Progress:
         parts.append(f"{record.seconds or 0:.1f} s")
         left = status.seconds_left(records, event.time, self._workers)
         if left and event.status != TrialState.INTERRUPTED:
-            parts.append(f"eta {status.duration(left)}")
+            parts.append(f"eta {status.format_duration(left)}")
         total = records.search.max_trials if records.search else None
         start = f"trial {record.number}" + (f" ({record.number + 1} of {total})" if total else "")
         room = _WIDTH - len("  ".join([start, "", *parts]))
-        words = shorten(status.configuration(record), max(room, _LEAST), placeholder=" …")
+        words = shorten(status.format_configuration(record), max(room, _LEAST), placeholder=" …")
         self._print("  ".join(filter(None, [start, words, *parts])), style)
         if event.status == TrialState.INTERRUPTED:
             return
-        if (forecast := status.forecast(records, event.time, self._workers)) is not None:
+        if (forecast := status.format_forecast(records, event.time, self._workers)) is not None:
             self._print(forecast, "dim")
 
     def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
         record = self._records.trials.get(event.trial_id)
         number = event.trial_id if record is None else record.number
-        score = f"{self._records.objective} {amount(event.score or 0.0)}"
+        score = f"{self._records.objective} {format_number(event.score or 0.0)}"
         done, total = status.trainings(self._records)
         parts = [f"confirming {done}/{total}"]
         parts += [f"trial {number} seed {event.repeat + 1}"]
         parts += [str(event.message) if event.score is None else score]
-        dropout = "" if record is None else status.dropout_words(record.hyperparameters)
+        dropout = "" if record is None else status.format_dropout(record.hyperparameters)
         if event.twin:
             dropout = f"its twin, without {dropout}"
         elif (donor := self._records.trials.get(event.dropout_of or "")) is not None:
@@ -195,7 +197,7 @@ class LiveDisplay:
             words = f"{len(records.trials)}" + (f" of {total}" if total else "") + " trials"
         left = status.seconds_left(records, time.time(), self._workers)
         states = "  ".join(f"{number} {state}" for state, number in counts.items())
-        ending = f"{status.duration(left)} left" if left else ""
+        ending = f"{status.format_duration(left)} left" if left else ""
         bar = ProgressBar(total=total or None, completed=done, width=24)
         row = Table.grid(padding=(0, 1))
         row.add_row(_text(words, "bold"), bar, _text(states), _text(ending, "cyan"))
@@ -205,18 +207,18 @@ class LiveDisplay:
         records, order = self._records, standing.ranked(self._records)
         best = order[0] if order else None
         if best is not None:
-            dropout, number = status.dropout_words(best.hyperparameters), f"trial {best.number}"
-            score = f"{records.objective} {amount(best.score or 0.0)}"
+            dropout, number = status.format_dropout(best.hyperparameters), f"trial {best.number}"
+            score = f"{records.objective} {format_number(best.score or 0.0)}"
             yield "best", _text("  ".join(filter(None, (score, dropout, number))), "green")
         without = (e for e in order if has_wrapper(e.hyperparameters, NONE))
         baseline = next(without, None)
-        if (gain := status.gain_words(records)) is not None:
+        if (gain := status.format_best_gain(records)) is not None:
             yield "gain", _text(gain.removeprefix("gain ").replace("no gain", "none"))
         elif baseline is not None:
             also = ", the best so far" if best is baseline else ""
-            yield "none", _text(f"{amount(baseline.score or 0.0)} without dropout{also}")
+            yield "none", _text(f"{format_number(baseline.score or 0.0)} without dropout{also}")
         for record in records.running[:_SHOWN]:
-            yield "now", _text(status.now_words(records, record))
+            yield "now", _text(status.format_running(records, record))
         if len(records.running) > _SHOWN:
             yield "", _text(f"and {len(records.running) - _SHOWN} more", "dim")
 

@@ -19,7 +19,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.hyperparameters import drops
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
-from recdrop_tune.standing import amount, setting
+from recdrop_tune.standing import format_number, format_value
 from recdrop_tune.states import TrialState
 
 
@@ -76,7 +76,7 @@ def _whole_trial(records: Records, otherwise: float) -> float:
     return sum(took) / len(took) if took else otherwise
 
 
-def forecast(records: Records, now: float, workers: int = 1) -> str | None:
+def format_forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long the search takes; returns `None` at any other time."""
     ended = [
         each
@@ -90,7 +90,7 @@ def forecast(records: Records, now: float, workers: int = 1) -> str | None:
     day = "%H:%M" if until[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M"
     return (
         "Going by the first trial, the search takes about "
-        f"{duration(records.seconds + left)}, until {time.strftime(day, until)}."
+        f"{format_duration(records.seconds + left)}, until {time.strftime(day, until)}."
     )
 
 
@@ -109,7 +109,7 @@ def trainings(records: Records) -> tuple[int, int]:
 # In words.
 
 
-def round_words(records: Records, event: ConfirmationStarted) -> str:
+def format_round(records: Records, event: ConfirmationStarted) -> str:
     """Writes what a round of the confirmation trains."""
     number = len(event.configurations)
     begun = (
@@ -123,37 +123,41 @@ def round_words(records: Records, event: ConfirmationStarted) -> str:
     return f"Not known yet. {begun}: {total - done} more trainings."
 
 
-def epoch_words(records: Records, event: EpochEnded) -> str:
+def format_epoch(records: Records, event: EpochEnded) -> str:
     """Writes which epoch it is, out of how many: `training 2 epoch 3/10`."""
     total = records.epochs
     training = f"training {event.execution + 1} " if event.execution else ""
     return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 
 
-def now_words(records: Records, record: TrialRecord) -> str:
+def format_running(records: Records, record: TrialRecord) -> str:
     """Writes what a running trial is doing."""
     parts, epochs = (
-        [f"trial {record.number}", configuration(record)],
+        [f"trial {record.number}", format_configuration(record)],
         record.repeats or record.epochs,
     )
     if not epochs:
         return "  ".join([*parts, "building"])
     last = epochs[-1]
     names = dict.fromkeys(("loss", records.objective))
-    metrics = [f"{name} {amount(last.metrics[name])}" for name in names if name in last.metrics]
-    return "  ".join([*parts, epoch_words(records, last), *metrics])
+    metrics = [
+        f"{name} {format_number(last.metrics[name])}" for name in names if name in last.metrics
+    ]
+    return "  ".join([*parts, format_epoch(records, last), *metrics])
 
 
-def best_words(records: Records) -> str | None:
+def format_best(records: Records) -> str | None:
     """Writes the best trial so far in one line; returns `None` before the first complete one."""
     best = standing.best(records)
     if best is None:
         return None
-    score = f"{records.objective} {amount(best.score or 0.0)}"
-    return " with ".join(filter(None, (score, configuration(best)))) + f" (trial {best.number})"
+    score = f"{records.objective} {format_number(best.score or 0.0)}"
+    return (
+        " with ".join(filter(None, (score, format_configuration(best)))) + f" (trial {best.number})"
+    )
 
 
-def gain_words(records: Records) -> str | None:
+def format_best_gain(records: Records) -> str | None:
     """Writes what the best trial gains by its dropout; returns `None` if its twin was not completed.
 
     Returns:
@@ -166,7 +170,7 @@ def gain_words(records: Records) -> str | None:
     return None if gain is None else f"{gain} over the same without dropout, so far"
 
 
-def no_more_words(records: Records) -> str | None:
+def format_ending(records: Records) -> str | None:
     """Writes why a search starts no more trials, and whether more pay; `None` if nothing is worth saying."""
     early, search = records.no_more, records.search
     if early is None or search is None:
@@ -180,7 +184,9 @@ def no_more_words(records: Records) -> str | None:
         MAX_TRIALS: "",
     }
     if early.reason in reasons:
-        return " ".join(filter(None, [reasons[early.reason], _more_words(records)])) or None
+        return (
+            " ".join(filter(None, [reasons[early.reason], _format_expected_gain(records)])) or None
+        )
     if early.tried != early.configurations:
         return (
             f"The tuner found no further configuration after {number}: it has tried {early.tried} of "
@@ -192,7 +198,7 @@ def no_more_words(records: Records) -> str | None:
     )
 
 
-def _more_words(records: Records) -> str:
+def _format_expected_gain(records: Records) -> str:
     """Writes whether more trials pay, if that is known."""
     gain = records.no_more.gain if records.no_more else None
     if gain is None:
@@ -203,35 +209,35 @@ def _more_words(records: Records) -> str:
     return f"More trials {verb}: five are expected to gain {than} than 1 % of {of}."
 
 
-def dropout_words(hyperparameters: Mapping[str, object]) -> str:
+def format_dropout(hyperparameters: Mapping[str, object]) -> str:
     """Writes which dropout a trial has, where, and how much, for each layer.
 
     Example:
-        >>> dropout_words({"units": 8, "wrapper": "zoneout", "placement": "recurrent", "rate": 0.1})
+        >>> format_dropout({"units": 8, "wrapper": "zoneout", "placement": "recurrent", "rate": 0.1})
         'zoneout, recurrent, rate 0.1'
     """
     layers = []
     for layer, values in dropout_settings(hyperparameters).items():
         words = (
-            f"{key} {setting(key, value)}" if key in ("rate", "schedule") else str(value)
+            f"{key} {format_value(key, value)}" if key in ("rate", "schedule") else str(value)
             for key, value in values.items()
         )
         layers.append((f"{layer} " if layer else "") + ", ".join(words))
     return "; ".join(layers)
 
 
-def configuration(record: TrialRecord) -> str:
+def format_configuration(record: TrialRecord) -> str:
     """Writes the dropout of a trial, then its other hyperparameters that are not the same in every trial.
 
     Returns:
         Such as `zoneout, recurrent, rate 0.1, units 64`.
     """
     others = [n for n in record.active if n.rpartition("/")[2] not in QUESTIONS]
-    words = [f"{n} {setting(n, record.active[n])}" for n in others if n not in record.fixed]
-    return ", ".join(filter(None, [dropout_words(record.hyperparameters), *words]))
+    words = [f"{n} {format_value(n, record.active[n])}" for n in others if n not in record.fixed]
+    return ", ".join(filter(None, [format_dropout(record.hyperparameters), *words]))
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Writes a number of seconds as people do: 12s, 2m10s, 3h05m."""
     whole = math.ceil(seconds)
     if whole < 60:

@@ -130,19 +130,22 @@ class WatchedSearch:
         counts = ", ".join(f"{number} {state.lower()}" for state, number in self.counts().items())
         most = records.search.max_trials if records.search else None
         trials = f"{len(records.trials)}" + ("" if most is None else f" of at most {most}")
-        took = status.duration(self.seconds)
+        took = status.format_duration(self.seconds)
         rows = [
             ("search", f"{self.folder} {self.state_words}"),
             ("trials", ": ".join(filter(None, (trials, counts)))),
-            ("best", status.best_words(records) or "no trial is complete"),
-            ("time", took + ("" if left is None else f", about {status.duration(left)} left")),
+            ("best", status.format_best(records) or "no trial is complete"),
+            (
+                "time",
+                took + ("" if left is None else f", about {status.format_duration(left)} left"),
+            ),
         ]
         if records.confirming is not None:
             done, total = status.trainings(records)
             rows.append(("confirming", f"{done} of {total} trainings"))
-        if early := status.no_more_words(records):
+        if early := status.format_ending(records):
             rows.append(("", early))
-        rows += [("now", status.now_words(records, record)) for record in self._running]
+        rows += [("now", status.format_running(records, record)) for record in self._running]
         return [f"{name:<10}  {text}" for name, text in rows]
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from recdrop_tune.errors import shown
+from recdrop_tune.errors import format_repr
 from recdrop_tune.oracle import read_space
 
 _DESCRIBED = ("choices", "low", "high", "step", "log", "mirrored")
@@ -26,7 +26,7 @@ def differences(there: Any, now: Any, name: str = "") -> list[str]:
             for key in {**there, **now}
             for line in differences(there.get(key), now.get(key), f"{name}.{key}".lstrip("."))
         ]
-    return [] if there == now else [f"  {name}: {shown(there)} there, {shown(now)} now"]
+    return [] if there == now else [f"  {name}: {format_repr(there)} there, {format_repr(now)} now"]
 
 
 def space_of(hyperparameters: kt.HyperParameters) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from recdrop_tune.errors import (
     check_callbacks,
     check_cv,
     check_integer,
+    format_repr,
     invalid_argument,
     is_disk_failure,
-    shown,
     warn_caller,
 )
 from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
@@ -242,8 +242,8 @@ class Tuner(kt.Tuner):
         there, now = state.get("objective"), self.get_state()["objective"]
         if there is not None and there != now:
             raise ProjectError(
-                f"The folder `{self.project_dir}` holds a search for the objective {shown(there)}, and "
-                f"this one is for {shown(now)}: their scores do not compare. Give another "
+                f"The folder `{self.project_dir}` holds a search for the objective {format_repr(there)}, and "
+                f"this one is for {format_repr(now)}: their scores do not compare. Give another "
                 "`project_name`, or the same objective."
             )
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.errors import format_repr, invalid_argument
 from recdrop_tune.oracle import OptunaOracle, make_pruner, single_objective
 from recdrop_tune.tuner.tuner import Tuner
 
@@ -111,6 +111,6 @@ def as_objective(objective: Any) -> kt.Objective:
             "objective",
             expected="a metric with a known direction, such as val_loss or val_accuracy",
             received=objective,
-            fix=f"Pass {{'name': {shown(objective)}, 'direction': 'max'}}, or 'min'.",
+            fix=f"Pass {{'name': {format_repr(objective)}, 'direction': 'max'}}, or 'min'.",
         )
     return kt.Objective(objective, direction)

@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from recdrop_tune.catalog import DECAYS, technique
-from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.errors import format_repr, invalid_argument
 from recdrop_tune.problems import suggestion
 from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.decays import check_decay
@@ -74,7 +74,7 @@ def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
             "wrapper",
             expected="a wrapper that drops, because of the other arguments",
             received=wrapper,
-            fix=f"Remove {shown(given)}, or choose another wrapper.",
+            fix=f"Remove {format_repr(given)}, or choose another wrapper.",
         )
     return ActivityDecay(layer, **decays, **options) if decaying else layer
 

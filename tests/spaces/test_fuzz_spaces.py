@@ -6,7 +6,7 @@ import keras_tuner as kt
 import yaml
 from hypothesis import strategies as st
 
-from recdrop_tune.errors import SearchSpaceError, shown
+from recdrop_tune.errors import SearchSpaceError, format_repr
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.spaces.space import preset_folder
 from tests.fuzzing import OddEquality, hold, profiles, refused
@@ -94,5 +94,5 @@ def test_errors_show_any_value_in_a_few_lines():
     endless = []
     endless.append(endless)
     for value in (endless, OddEquality(), "x" * 10**6, 10**400, [[0] * 99] * 99):
-        assert 0 < len(shown(value)) <= 1003
-    assert shown({"a": 1, "b": [0.1, None]}) == "{'a': 1, 'b': [0.1, None]}"
+        assert 0 < len(format_repr(value)) <= 1003
+    assert format_repr({"a": 1, "b": [0.1, None]}) == "{'a': 1, 'b': [0.1, None]}"
