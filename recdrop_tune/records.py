@@ -39,6 +39,9 @@ QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 Numbers = TypeVar("Numbers", bound=Any)
 """A number, or an array or a pandas object of numbers."""
 
+FOLDING = threading.RLock()
+"""Held while records take an event, and by readers in other threads. An attribute could not be copied."""
+
 
 @dataclass
 class TrialRecord:
@@ -166,7 +169,6 @@ class Records:
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
         backends: Keras's backends that have trained, in turn; several if it resumed with another one.
-        lock: Held while an event is taken; a reader in another thread holds it too.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -181,7 +183,6 @@ class Records:
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
         self.backends: list[str] = []
-        self.lock = threading.RLock()
         self._running: dict[str, None] = {}  # In the order of starts.
         self._sessions: list[tuple[float, float]] = []
         for event in events:
@@ -223,7 +224,7 @@ class Records:
 
     def on_event(self, event: Event) -> None:
         """Takes one event."""
-        with self.lock:
+        with FOLDING:
             self._take(event)
 
     def _take(self, event: Event) -> None:

@@ -19,7 +19,7 @@ from rich.text import Text
 from recdrop_tune import events, standing
 from recdrop_tune.errors import exception_line, plain
 from recdrop_tune.hyperparameters import NONE, has_wrapper
-from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.records import FOLDING, Records, TrialRecord
 from recdrop_tune.standing import format_number
 from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import status
@@ -174,7 +174,7 @@ class LiveDisplay:
 
     def draw(self) -> RenderableType:
         """Draws the panel; nothing before the search has started."""
-        with self._records.lock:  # rich refreshes the terminal in another thread.
+        with FOLDING:  # rich refreshes the terminal in another thread.
             if (search := self._records.search) is None:
                 return _text("")
             title = _text(search.experiment or search.name, style="bold")
