@@ -97,7 +97,7 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
         **{state.lower(): states.count(state) for state in FINAL},
         "seconds": records.seconds,
         "began": records.began,
-        "rank": None if score is None else records.cost(score),
+        "rank": best.cost if best else None,
     }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Configuration
@@ -169,12 +169,13 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
         )
     types = {"layer": "string", "wrapper": "string", "trials": "Int64", "complete": "Int64"}
     types |= {"best": "Float64", "gain": "Float64", "state": "string"}
-    ascending = [True, records.direction == "min", False]
-    return (
-        pd.DataFrame(rows, columns=list(types))
-        .astype(types)
-        .sort_values(["layer", "best", "trials"], ascending=ascending, ignore_index=True)
-    )
+
+    def rank(row: Mapping[str, Any]) -> tuple[str, float, int]:
+        cost = math.inf if row["best"] is None else records.cost(row["best"])
+        return row["layer"], cost, -row["trials"]
+
+    rows.sort(key=rank)
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
 def format_number(value: float) -> str:

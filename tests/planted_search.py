@@ -3,7 +3,7 @@
 import json
 import tempfile
 import zlib
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +109,8 @@ def with_frames(view, **frames):
 
 def with_records(view, change):
     """Returns a view of other records: `change` takes a copy of them."""
-    records = deepcopy(view.records)
+    records = copy(view.records)
+    records.trials = deepcopy(records.trials)
     change(records)
     return replace(view, records=records)
 

@@ -140,6 +140,20 @@ def test_an_end_that_the_journal_lacks_is_written_when_the_search_resumes(projec
     assert {path: path.read_bytes() for path in trials} == trials
 
 
+def test_a_tracked_search_whose_journal_is_lost_does_not_resume(tmp_path):
+    def tracked():
+        place = {"directory": tmp_path, "project_name": "p"}
+        tuner = kt.RandomSearch(Quick(), "val_loss", 2, **place)
+        rdt.track(tuner, None)
+        return tuner
+
+    tracked().search(*data(8), validation_data=data(8), epochs=2, verbose=0)
+    tracked()
+    (tmp_path / "p" / "events.jsonl").unlink()
+    with pytest.raises(ProjectError, match=r"events\.jsonl` is damaged: it lacks the trial '0'"):
+        tracked()
+
+
 HARMLESS = ("trial_0/build_config.json", "trial_0/checkpoint.weights.h5")
 """Files that do not matter to the search, besides the results."""
 

@@ -91,9 +91,9 @@ def _compare(path: Path, records: Records, oracle: Any) -> None:
         if not (trial_folder(path.parent, trial_id, JOURNAL) / "trial.json").exists():
             raise _damaged(path, f"the search does not have its trial {format_repr(trial_id)}")
     # A trial that was killed before the journal had its start runs again.
-    lost = [id for id in oracle.end_order if id not in records.trials]
-    if lost:
-        raise _damaged(path, f"it lacks the trial {format_repr(lost[0])}, which has ended")
+    for trial_id in oracle.end_order:
+        if trial_id not in records.trials:
+            raise _damaged(path, f"it lacks the trial {format_repr(trial_id)}, which has ended")
 
 
 def _has(records: Records, configuration: Configuration) -> bool:

@@ -12,12 +12,12 @@ import keras_tuner as kt
 
 from recdrop_tune.backends import check_training
 from recdrop_tune.events import Context, Listener, ResultSaved
-from recdrop_tune.files import JOURNAL
+from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import Tracking, in_context
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.records import Records
-from recdrop_tune.results import TuneResult, save_result
+from recdrop_tune.results import TuneResult, check_journal, save_result
 from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig
 
 
@@ -78,6 +78,7 @@ def track(
 
     Raises:
         InvalidArgumentError: An `OptunaOracle` uses MLflow's database, or the tuner is tracked already.
+        ProjectError: The tuner has trials that its journal lacks: that was lost, or they were not tracked.
 
     Example:
         >>> tuner = keras_tuner.Hyperband(build, "val_loss")
@@ -85,6 +86,10 @@ def track(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
     """
     check_training()
+    folder = Path(tuner.project_dir)
+    check_folder(folder)
+    records = Records(Journal(folder / JOURNAL).read(epochs=False))
+    check_journal(folder, records, tuner.oracle)
     config: Any = {"tracking": tracking}
     mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name, tuner.project_dir)
     about: Any = {"space": space, "info": info, "data": data, "context": context}

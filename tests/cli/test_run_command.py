@@ -285,7 +285,7 @@ def test_the_example_of_the_documentation(place):
     done = called(place, config, *options)
     assert done.exit_code == 0, done.output
     assert "1 trials, 1 complete." in done.output
-    assert rdt.TuneResult.load("shown").experiment == "digits"
+    assert rdt.TuneResult.load("shown").search.experiment == "digits"
 
 
 def test_every_key_is_in_the_table_of_the_documentation():

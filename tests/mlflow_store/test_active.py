@@ -74,7 +74,9 @@ def test_a_search_is_nested_in_the_active_run(store):
     tuned("runs/a", rdt.MLflow("speech", tags={"team": "eight"}))
     tags = client.get_run(searched).data.tags
     assert (tags["team"], tags["mlflow.parentRunId"]) == ("eight", active.info.run_id)
-    assert tuned("runs/a", True).experiment == "speech"  # Or all trials would be there twice.
+    assert (
+        tuned("runs/a", True).search.experiment == "speech"
+    )  # Or all trials would be there twice.
 
 
 @pytest.mark.heavy

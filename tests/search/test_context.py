@@ -229,7 +229,7 @@ def test_a_search_that_finds_something_is_compared_with_the_constant(tmp_path, p
 
 def test_mlflow_and_the_folder_have_it(random_labels):
     context = random_labels.context
-    client = MlflowClient(random_labels.tracking_uri)
+    client = MlflowClient(random_labels.search.tracking_uri)
     experiment = client.get_experiment_by_name("context").experiment_id
     (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'search'")
     assert run.data.params["data"] == context.words

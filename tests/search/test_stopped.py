@@ -72,7 +72,7 @@ def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     assert events_of(folder, ConfirmationStarted) == []  # It would train more.
     found = MlflowClient(planted_uri).search_runs(
         [MlflowClient(planted_uri).get_experiment_by_name("stopped").experiment_id],
-        f"tags.`recdrop.search_id` = '{ended.search.last.search_id}'",
+        f"tags.`recdrop.search_id` = '{ended.search.search_id}'",
     )
     assert [run.info.status for run in found] == ["FINISHED"] * 3
     assert not is_asked_to_stop(folder)
@@ -86,7 +86,7 @@ def test_in_the_confirmation(options):
     folder = options["directory"]
     given = {**options, "max_trials": 2, "confirm": rdt.Confirm(1, seeds=3, max_seeds=3)}
     ended = rdt.tune(data(), data(), Asking(folder, at=3), **given)
-    assert len(ended.search.records.confirmations) == 1
+    assert len(ended.records.confirmations) == 1
     assert [each.reason for each in events_of(folder, NoMoreTrials)] == [MAX_TRIALS, STOPPED]
 
 
@@ -162,7 +162,7 @@ def test_a_search_ends_by_itself(options, planted_uri, capsys):
     client = MlflowClient(planted_uri)
     (run,) = client.search_runs(
         [client.get_experiment_by_name("stopped").experiment_id],
-        f"tags.`recdrop.kind` = 'search' and tags.`recdrop.search_id` = '{ended.search.last.search_id}'",
+        f"tags.`recdrop.kind` = 'search' and tags.`recdrop.search_id` = '{ended.search.search_id}'",
     )
     assert (run.data.tags["recdrop.state"], run.data.params["min_gain"]) == (CONVERGED, "0.01")
     again = rdt.tune(data(), data(), Alike(), **given)
