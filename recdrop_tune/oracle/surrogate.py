@@ -120,8 +120,8 @@ class SurrogateSampler(BaseSampler):
     ) -> Values:
         """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
         trials, random = self._observe(study, trial), self._random(trial.number)
-        if len(trials) < STARTUP_TRIALS or all(each.is_running for each in trials):
-            tried = {each.key for each in trials}
+        if len(trials) < STARTUP_TRIALS or all(other.is_running for other in trials):
+            tried = {other.key for other in trials}
             drawn = (self._candidates.draw(tried, random) for _ in range(_DRAWS))
             accepted = (values for values in drawn if values and not self.refuses(values))
             values, self.promised = next(accepted, None), None

@@ -20,8 +20,8 @@ from recdrop_tune.errors import RecdropError, SearchSpaceError, invalid_argument
 from recdrop_tune.hyperparameters import Hyperparameter, count
 from recdrop_tune.problems import Keys as KeyPath
 from recdrop_tune.problems import explain, suggestion
-from recdrop_tune.spaces.counter import RowRecorder
 from recdrop_tune.spaces.keys import Keys
+from recdrop_tune.spaces.rows import RowRecorder
 from recdrop_tune.spaces.sampling import (
     DropoutSample,
     Sample,
