@@ -47,7 +47,6 @@ from recdrop_tune.oracle.twins import (
     twin_among,
     twin_of,
 )
-from recdrop_tune.oracle.workers import give_up, take_back
 
 __all__ = [
     "ENDED",
@@ -66,7 +65,6 @@ __all__ = [
     "exhausted",
     "fewer_than_trials",
     "forget_metrics",
-    "give_up",
     "has_dropout",
     "make_pruner",
     "metrics_at",
@@ -83,7 +81,6 @@ __all__ = [
     "single_objective",
     "state_of",
     "study_of",
-    "take_back",
     "trial_from_state",
     "trial_of",
     "twin_among",

@@ -46,7 +46,13 @@ from recdrop_tune.oracle.translation import (
     read_values,
     write_values,
 )
-from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
+from recdrop_tune.oracle.trial_files import (
+    read_object,
+    restore,
+    save_state,
+    save_trial,
+    settled,
+)
 from recdrop_tune.oracle.twins import due_twin, twin_of_best
 from recdrop_tune.standing import MIN_GAIN
 
@@ -506,6 +512,26 @@ class OptunaOracle(kt.Oracle):
             ProjectError: A file is damaged or missing; nothing was changed.
         """
         restore(self)
+
+    def give_up(self, tuner_id: str) -> None:
+        """Gives a dead worker up, so that its trial runs again at the worker that asks next."""
+        trial = self.ongoing_trials.pop(tuner_id, None)
+        if trial is not None:
+            self._retry_queue.append(trial.trial_id)
+        self.save()
+
+    def take_back(self) -> None:
+        """Leaves the trials that were running when the oracle's process died to their workers.
+
+        For an oracle that was just loaded while its workers live on; else their trials run again.
+        """
+        state = read_object(Path(self._get_oracle_fname()))
+        if state is None:
+            return
+        self.set_state(settled(state, self.trials))
+        for trial in self.ongoing_trials.values():
+            trial.status = TrialStatus.RUNNING
+        self.save()
 
     def get_state(self) -> dict[str, Any]:
         """Returns the state of the search, its id, the layers whose dropout is known and the promises."""

@@ -19,9 +19,7 @@ from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarnin
 from recdrop_tune.files import write_all
 from recdrop_tune.oracle import (
     TooManyFailuresError,
-    give_up,
     save_trial,
-    take_back,
 )
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Tasks
@@ -137,7 +135,7 @@ class OracleHost:
         self._follow_up = job.follow_up()
         self._tasks = Tasks(self._follow_up, self._tuner, self._tracking, _LOSSES)
         if again:
-            take_back(self._oracle)
+            self._oracle.take_back()
             self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
             self._tracking.take_over()
         self._tuner.save()
@@ -252,7 +250,7 @@ class OracleHost:
         if trial is None:
             return self._tasks.give_up(tuner_id, reason)
         if again:
-            give_up(self._oracle, tuner_id)
+            self._oracle.give_up(tuner_id)
         else:
             trial.status = TrialStatus.FAILED
             trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"

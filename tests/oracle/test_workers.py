@@ -3,7 +3,7 @@
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.oracle import OptunaOracle, give_up, save_trial, take_back
+from recdrop_tune.oracle import OptunaOracle, save_trial
 from tests.small_search import build
 
 
@@ -22,13 +22,13 @@ def test_the_trial_of_a_dead_worker_runs_again(make):
     oracle = make().oracle
     first, _ = oracle.create_trial("one"), oracle.create_trial("two")
     oracle.update_trial(first.trial_id, {"val_loss": 0.1}, step=0)
-    give_up(oracle, "one")
+    oracle.give_up("one")
     again = oracle.create_trial("three")
     assert again.trial_id == first.trial_id
     assert again.hyperparameters.values == first.hyperparameters.values
     assert again.metrics.metrics == {}
     assert len(oracle.trials) == 2
-    give_up(oracle, "nobody")
+    oracle.give_up("nobody")
     assert list(oracle.ongoing_trials) == ["two", "three"]
 
 
@@ -58,7 +58,7 @@ def test_the_oracles_process_dies_and_its_workers_live_on(make):
     save_trial(before.oracle, trial)
     before.save()
     oracle = make().oracle
-    take_back(oracle)
+    oracle.take_back()
     assert list(oracle.ongoing_trials) == ["one"]
     assert oracle.update_trial(trial.trial_id, {"val_loss": 0.4}, step=1).status == "RUNNING"
     other = oracle.create_trial("two")
