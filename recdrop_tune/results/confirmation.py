@@ -48,8 +48,8 @@ _COLUMNS = (*_ABOUT, "search", "n", "failed", "epochs", "mean", "std", *_GAIN, *
 class Confirmation:
     """The best configurations, their twins and the baselines, each trained again with the same fresh seeds.
 
-    All of it follows from the records. `configurations`, `pairs` and `names` are about dropout; the rest
-    holds for any named configurations and what each is compared with.
+    All of it follows from the records. What was trained and what it is compared with (`configurations`,
+    `pairs`, `names`) is about dropout; scores, gains and outcomes are those of any named configurations.
 
     Attributes:
         records: The records of the search.
