@@ -93,7 +93,7 @@ class Interrupts:
             signal.raise_signal(self._signal)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def reraise_lost(self) -> Iterator[None]:
         """Raises an interrupt that C++ has replaced by another error.
 
         pybind11 does so if the interrupt comes while it creates an exception of TensorFlow.

@@ -72,7 +72,7 @@ def _run_here(
     args, fit = job.arguments()
     with tracking:
         try:
-            with interrupts.kept():
+            with interrupts.reraise_lost():
                 tuner.search(*args, **fit)
         except Exception as error:
             if not is_disk_failure(error):  # Otherwise the running trials will run again.

@@ -112,15 +112,15 @@ def trainings(records: Records) -> tuple[int, int]:
 def format_round(records: Records, event: ConfirmationStarted) -> str:
     """Writes what a round of the confirmation trains."""
     number = len(event.configurations)
-    begun = (
+    start = (
         f"Confirming {number} configuration{'s' * (number > 1)} with {event.seeds} fresh seeds each"
     )
     if event.seeds == min(each.seeds for each in records.rounds):
         most = number * event.max_seeds
         more = f", {most} if it takes {event.max_seeds} seeds to know what dropout is worth"
-        return f"{begun}: {event.total} trainings{more if most > event.total else ''}."
+        return f"{start}: {event.total} trainings{more if most > event.total else ''}."
     done, total = trainings(records)
-    return f"Not known yet. {begun}: {total - done} more trainings."
+    return f"Not known yet. {start}: {total - done} more trainings."
 
 
 def format_epoch(records: Records, event: EpochEnded) -> str:

@@ -37,7 +37,7 @@ def test_a_ctrl_c_that_an_error_replaces(pressed):
                 with contextlib.suppress(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
             expected = KeyboardInterrupt if pressed else RuntimeError
-            with pytest.raises(expected) as raised, interrupts.kept():
+            with pytest.raises(expected) as raised, interrupts.reraise_lost():
                 raise RuntimeError("REPLACED BY KeyboardInterrupt")
             assert pressed == isinstance(raised.value.__cause__, RuntimeError)
             interrupts.on_event(TrialStarted(trial_id="1", number=0, hyperparameters={}))  # Once.
