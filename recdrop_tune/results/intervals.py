@@ -97,10 +97,10 @@ def rounds(first: int, most: int, done: Sequence[int] = ()) -> list[int]:
         >>> rounds(5, 50, done=[5, 8, 13, 20])
         [5, 8, 13, 20, 32, 50]
     """
-    found = [each for each in done if each <= most] or [min(first, most)]
-    while found[-1] < most:
-        found.append(min(most, max(first, math.ceil(found[-1] * _GROWTH))))
-    return found
+    sizes = [seeds for seeds in done if seeds <= most] or [min(first, most)]
+    while sizes[-1] < most:
+        sizes.append(min(most, max(first, math.ceil(sizes[-1] * _GROWTH))))
+    return sizes
 
 
 @dataclass(frozen=True)

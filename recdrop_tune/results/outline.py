@@ -64,37 +64,37 @@ class Section:
     figure: Any = None
 
 
-def outline(found: SearchView, top: int = 20) -> list[Section]:
+def outline(view: SearchView, top: int = 20) -> list[Section]:
     """Lists the sections of the summary, of the description in MLflow and of the page in a notebook."""
-    opening = Section("", _outcome(found))
-    if found.best is None:
+    opening = Section("", _outcome(view))
+    if view.best is None:
         return [opening]
-    trials = Section("Best trials", table=best_trials(found, top))
-    return [opening, *_dropout(found), trials, Section("", found.where)]
+    trials = Section("Best trials", table=best_trials(view, top))
+    return [opening, *_dropout(view), trials, Section("", view.where)]
 
 
-def full_outline(found: SearchView) -> list[Section]:
+def full_outline(view: SearchView) -> list[Section]:
     """Lists the sections of the report."""
-    search, frame = found.search, found.trials
-    constant = [name for name in found.hyperparameters if name not in found.varying]
+    search, frame = view.search, view.trials
+    constant = [name for name in view.hyperparameters if name not in view.varying]
     hidden = ["trial_id", "mlflow_run_id", *constant]
     drawn = {
         name: Section(unescape(each.layout.title.text), note=_CAPTIONS[name], figure=each)
-        for name, each in figures(found).items()
+        for name, each in figures(view).items()
     }
-    sections = [Section("", _outcome(found))]
+    sections = [Section("", _outcome(view))]
     picture = next((each for each in ("gains", "score_by_dropout") if each in drawn), None)
     sections += [drawn.pop(picture)] if picture else []
-    sections += _dropout(found)
+    sections += _dropout(view)
     sections += drawn.values()
     note = "Best first. Click a column to sort by it. Values that all trials share are among the settings."
-    trials = _rounded(found, frame.drop(columns=hidden))
+    trials = _rounded(view, frame.drop(columns=hidden))
     sections.append(Section("Trials", note=note, table=trials))
     # Pruned trials may have messages too.
     fine = set(frame["number"][frame["state"].isin([TrialState.COMPLETE, TrialState.PRUNED])])
     failures = [
         (each.number, each.message)
-        for each in sorted(found.records.trials.values(), key=lambda each: each.number)
+        for each in sorted(view.records.trials.values(), key=lambda each: each.number)
         if each.message and each.number not in fine
     ]
     if failures:
@@ -107,55 +107,55 @@ def full_outline(found: SearchView) -> list[Section]:
         "tuner": search.tuner,
         "experiment": search.experiment,
         "max_trials": search.max_trials,
-        found.objective: found.records.direction,
+        view.objective: view.records.direction,
         **{name: value for name in constant for value in frame[name].head(1).dropna()},
-        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(found.records.began)),
+        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(view.records.began)),
         **search.info,
         **{name: version(name) for name in ("mlflow", "plotly")},
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
     table = pd.DataFrame(settings.items(), columns=["setting", "value"])
-    return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
+    return [*sections, Section("Settings and versions", table=table), Section("", view.where)]
 
 
-def _outcome(found: SearchView) -> list[str]:
+def _outcome(view: SearchView) -> list[str]:
     """Lists the sentences about a search: the answer first, then what it is based on."""
-    records, best = found.records, standing.best(found.records)
-    counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
+    records, best = view.records, standing.best(view.records)
+    counts = view.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
         nothing = f"No trial is complete: {states}." if states else "No trial has started."
-        return [*filter(None, [_verdict(found), nothing])]
+        return [*filter(None, [_verdict(view), nothing])]
     sentences = [
-        _nothing_learned(found, best),
-        _verdict(found),
-        f"{len(found.trials)} trials, {states}. {_best_score(found, best)}",
-        _choice(found),
-        f"Best configuration: {_format_values(found.values_of(found.ranking[0]))}",
-        _learned_rates(found),
+        _nothing_learned(view, best),
+        _verdict(view),
+        f"{len(view.trials)} trials, {states}. {_best_score(view, best)}",
+        _choice(view),
+        f"Best configuration: {_format_values(view.values_of(view.ranking[0]))}",
+        _learned_rates(view),
         _end(records),
-        _weights(found, best),
+        _weights(view, best),
         standing.same_dropouts(records),
-        standing.never_tried(found.by_wrapper),
+        standing.never_tried(view.by_wrapper),
         _backends(records),
-        *_data(found),
+        *_data(view),
     ]
     return [*filter(None, sentences)]
 
 
-def _nothing_learned(found: SearchView, best: TrialRecord) -> str | None:
+def _nothing_learned(view: SearchView, best: TrialRecord) -> str | None:
     """Warns if the best trial is less than 5 % better than a constant predictor."""
-    context, cost = found.search.context, found.records.cost
+    context, cost = view.search.context, view.records.cost
     if context is None or context.constant is None:
         return None
     what, score = "the best trial", best.score or 0.0
-    if found.confirmation is not None:
-        what, score = "the mean of the chosen configuration", found.confirmation.best["mean"]
+    if view.confirmation is not None:
+        what, score = "the mean of the chosen configuration", view.confirmation.best["mean"]
     if is_clearly_better(cost(score), cost(context.constant), min(0.0, cost(1.0))):
         return None
     return (
-        f"Warning: {what} ({found.objective} {format_number(score)}) is not clearly better than always "
+        f"Warning: {what} ({view.objective} {format_number(score)}) is not clearly better than always "
         f"predicting {context.predicts} ({format_number(context.constant)}). Train for more epochs, try "
         "other learning rates, or look at the data."
     )
@@ -174,38 +174,38 @@ def is_clearly_better(cost: float, constant: float, perfect: float) -> bool:
     return gain > 0 and gain >= 0.05 * abs(constant - perfect)
 
 
-def _verdict(found: SearchView) -> str | None:
+def _verdict(view: SearchView) -> str | None:
     """Writes the verdict of the confirmation, or the answer of the search alone."""
-    advice = train_longer(found.records)
-    if found.confirmation is not None:
-        return found.confirmation.verdict
-    if standing.best(found.records) is not None and not found.by_wrapper.empty:
-        return after_advice(advice, format_search_answer(found))
+    advice = train_longer(view.records)
+    if view.confirmation is not None:
+        return view.confirmation.verdict
+    if standing.best(view.records) is not None and not view.by_wrapper.empty:
+        return after_advice(advice, format_search_answer(view))
     return f"{advice}." if advice else None
 
 
-def _best_score(found: SearchView, best: TrialRecord) -> str:
-    where = "" if found.confirmation is None else " in the search"
-    score = f"Best {found.objective}{where}: {format_number(best.score or 0.0)}"
+def _best_score(view: SearchView, best: TrialRecord) -> str:
+    where = "" if view.confirmation is None else " in the search"
+    score = f"Best {view.objective}{where}: {format_number(best.score or 0.0)}"
     if math.isnan(best.spread):
         return score
-    trainings = format_count(best.trainings, found.training_word)
+    trainings = format_count(best.trainings, view.training_word)
     return f"{score} ± {format_number(best.spread)} over {trainings}"
 
 
-def _choice(found: SearchView) -> str | None:
+def _choice(view: SearchView) -> str | None:
     """Writes which configuration the confirmation recommends."""
-    if found.confirmation is None:
+    if view.confirmation is None:
         return None
-    row, name = found.confirmation.best, found.confirmation.names[found.confirmation.best_id]
+    row, name = view.confirmation.best, view.confirmation.names[view.confirmation.best_id]
     search = "" if pd.isna(row["search"]) else f" (in the search: {format_number(row['search'])})"
     seeds = format_count(row["n"], "fresh seed")
     return f"Chosen by confirmation: {name}, mean {format_number(row['mean'])} over {seeds}{search}"
 
 
-def _learned_rates(found: SearchView) -> str | None:
-    best = found.trials[found.trials["trial_id"] == found.ranking[0]]
-    rates = best[learned_rate_columns(found.trials)].dropna(axis="columns")
+def _learned_rates(view: SearchView) -> str | None:
+    best = view.trials[view.trials["trial_id"] == view.ranking[0]]
+    rates = best[learned_rate_columns(view.trials)].dropna(axis="columns")
     if rates.empty:
         return None
     return f"Its learned rates: {_format_values(rates.iloc[0].to_dict())}"
@@ -223,12 +223,12 @@ def _end(records: Records) -> str | None:
     return f"{words} To resume, run it again with the same folder."
 
 
-def _weights(found: SearchView, best: TrialRecord) -> str | None:
+def _weights(view: SearchView, best: TrialRecord) -> str | None:
     """Writes whose weights the best model has, after several trainings of each trial."""
-    if math.isnan(best.spread) or found.confirmation is not None:
+    if math.isnan(best.spread) or view.confirmation is not None:
         return None
-    part = ", which was not trained on all data" if found.training_word == "fold" else ""
-    return f"The best model has the weights of its best {found.training_word}{part}."
+    part = ", which was not trained on all data" if view.training_word == "fold" else ""
+    return f"The best model has the weights of its best {view.training_word}{part}."
 
 
 def _backends(records: Records) -> str | None:
@@ -237,30 +237,30 @@ def _backends(records: Records) -> str | None:
     return f"Run on several backends: {', then '.join(records.backends)}." if several else None
 
 
-def _data(found: SearchView) -> Iterator[str]:
+def _data(view: SearchView) -> Iterator[str]:
     """Yields the data, and what a constant predictor scores."""
-    context = found.search.context
+    context = view.search.context
     if context is None:
         return
     if context.words:
         yield f"Data: {context.words}."
     if context.constant is not None:
-        score = f"{found.objective} {format_number(context.constant)}"
+        score = f"{view.objective} {format_number(context.constant)}"
         yield f"Always predicting {context.predicts} scores {score}."
 
 
-def _dropout(found: SearchView) -> Iterator[Section]:
+def _dropout(view: SearchView) -> Iterator[Section]:
     """Yields what dropout is worth: by the confirmation, or by the search alone."""
-    if found.by_wrapper.empty:
+    if view.by_wrapper.empty:
         return
-    if found.confirmation is not None:
+    if view.confirmation is not None:
         note = (
             "Trained again after the search, all with the same fresh seeds. `gain` is over the same settings "
             "without dropout (`twin`). The 95 % intervals hold for all configurations together, whenever it "
             "stopped."
         )
-        yield Section("Confirmation", [], note, found.confirmation.brief())
-    table = found.by_wrapper
+        yield Section("Confirmation", [], note, view.confirmation.brief())
+    table = view.by_wrapper
     table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], format_gain))
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
@@ -275,19 +275,19 @@ def _written(
     return scores.astype(object).map(write, na_action="ignore")
 
 
-def _rounded(found: SearchView, trials: pd.DataFrame) -> pd.DataFrame:
+def _rounded(view: SearchView, trials: pd.DataFrame) -> pd.DataFrame:
     """Returns a frame of trials with the objective and its spread as text."""
-    names = [found.objective, spread_column(found.objective)]
+    names = [view.objective, spread_column(view.objective)]
     return trials.astype(object).assign(**{n: _written(trials[n]) for n in names if n in trials})
 
 
-def best_trials(found: SearchView, top: int) -> pd.DataFrame:
+def best_trials(view: SearchView, top: int) -> pd.DataFrame:
     """Returns the first trials, with the columns in which trials differ."""
-    name = found.objective
-    spread = [each for each in [spread_column(name)] if each in found.trials]
-    columns = ["number", "state", *found.varying, name, *spread, "best_epoch", "seconds"]
-    table = _rounded(found, found.trials[columns].head(top))
-    if "wrapper" in found.wrappers and {"wrapper", "rate"} <= {*table}:
+    name = view.objective
+    spread = [each for each in [spread_column(name)] if each in view.trials]
+    columns = ["number", "state", *view.varying, name, *spread, "best_epoch", "seconds"]
+    table = _rounded(view, view.trials[columns].head(top))
+    if "wrapper" in view.wrappers and {"wrapper", "rate"} <= {*table}:
         learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
         table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
     return table

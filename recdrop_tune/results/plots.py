@@ -258,13 +258,11 @@ def _gains(view: SearchView) -> go.Figure | None:
     """Draws the confirmed gains with their intervals, in the order of the table; `None` without any."""
     if view.confirmation is None:
         return None
-    table, ids = view.confirmation.table, view.confirmation.ids
-    gain = "test_gain" if "test_gain" in table else "gain"
+    table, ids, metric = view.confirmation.table, view.confirmation.ids, view.confirmation.metric
+    gain = "gain" if metric == view.objective else "test_gain"
     rows = table[table[f"{gain}_low"].notna()]
     if rows.empty:
         return None
-    name = view.objective
-    metric = f"test_{name.removeprefix('val_')}" if gain == "test_gain" else name
     colors = {"helped": BEST, "hurt": WORST}
     title = f"Gain of dropout in {format_label(metric)}, with 95 % intervals"
     drawing = _figure(title, height=190 + 44 * len(rows))

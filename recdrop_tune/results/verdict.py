@@ -161,9 +161,9 @@ def after_advice(advice: str | None, verdict: str) -> str:
 # The answer of a search without a confirmation.
 
 
-def format_search_answer(found: SearchView) -> str:
+def format_search_answer(view: SearchView) -> str:
     """Writes which dropout was best in the search, where and how much, and what it was worth."""
-    records, order = found.records, standing.ranked(found.records)
+    records, order = view.records, standing.ranked(view.records)
     trial = next((each for each in order if drops(each.active)), None)
     if trial is None:
         return "What dropout is worth is not known: no trial with dropout was completed."
@@ -172,27 +172,27 @@ def format_search_answer(found: SearchView) -> str:
         begin = "The best trial in the search has no dropout. Best with dropout"
     name = format_configuration(records, Configuration(trial.trial_id))
     best = f"{begin}: {name}, {records.objective} {format_number(trial.score or 0.0)}"
-    if found.gain is None:
-        return f"{best}. {_no_twin(found)}"
-    score, number = format_number(found.gain.twin_score), found.gain.twin.number
+    if view.gain is None:
+        return f"{best}. {_no_twin(view)}"
+    score, number = format_number(view.gain.twin_score), view.gain.twin.number
     twin = f"the same without dropout has {score} (trial {number})"
-    return f"{best}; {twin}. {_worth(found, found.gain)}"
+    return f"{best}; {twin}. {_worth(view, view.gain)}"
 
 
-def _no_twin(found: SearchView) -> str:
+def _no_twin(view: SearchView) -> str:
     why = "its twin, the same settings without dropout, was not completed"
-    if not all(NONE in wrappers for wrappers in found.offered.values()):
+    if not all(NONE in wrappers for wrappers in view.offered.values()):
         why = "the space does not offer `none`"
-    how = " `confirm=1` trains and compares both." * found.by_tune
+    how = " `confirm=1` trains and compares both." * view.by_tune
     return f"What its dropout is worth is not known: {why}.{how}"
 
 
-def _worth(found: SearchView, gain: Gain) -> str:
+def _worth(view: SearchView, gain: Gain) -> str:
     """Writes the gain of a trial, and how much of it is luck."""
-    number, word = gain.trial.trainings, found.training_word
+    number, word = gain.trial.trainings, view.training_word
     each = f"{format_count(number, word)} each" if number > 1 else "one training each"
     if gain.value <= 0:
-        how = "; `confirm=3` checks whether that holds" * found.by_tune
+        how = "; `confirm=3` checks whether that holds" * view.by_tune
         return f"No gain in {each}{how}."
     luck = f"This gain, {format_number(gain.value)}, is from {each}"
     if gain.value < gain.spread:
@@ -201,4 +201,4 @@ def _worth(found: SearchView, gain: Gain) -> str:
     if not math.isnan(gain.expected):
         again = f"about {format_number(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
-    return f"{luck}.{' `confirm=3` checks this.' * found.by_tune}"
+    return f"{luck}.{' `confirm=3` checks this.' * view.by_tune}"
