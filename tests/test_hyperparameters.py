@@ -89,6 +89,29 @@ def test_what_a_row_contains(row, inside, outside):
     assert {type(row.exact(value)) for value in inside} == {type(row.middle)}
 
 
+@pytest.mark.parametrize(
+    "hp",
+    [
+        kt.engine.hyperparameters.Int("x", 8, 61, step=8),
+        kt.engine.hyperparameters.Int("x", 4, 300, sampling="log"),
+        kt.engine.hyperparameters.Float("x", 1e-4, 1e-2, sampling="log"),
+        kt.engine.hyperparameters.Float("x", 0.5, 0.99, sampling="reverse_log"),
+        kt.engine.hyperparameters.Float("x", 0.1, 0.7, step=0.1),
+        kt.engine.hyperparameters.Choice("x", ["a", "b", "c", "d"]),
+        kt.engine.hyperparameters.Boolean("x"),
+    ],
+)
+def test_the_middle_is_keras_tuners(hp):
+    (row,) = read_space([hp])
+    middle = hp.prob_to_value(0.5)
+    assert row.middle == (pytest.approx(middle, rel=1e-12) if type(middle) is float else middle)
+
+
+def test_steps_that_do_not_reach_the_end():
+    row = Hyperparameter("x", low=8, high=61, step=8)
+    assert (row.high, row.at(0.999), row.place(56)) == (56, 56, 1.0)
+
+
 def test_a_hyperparameter_that_is_active_only_without_dropout():
     hp = kt.HyperParameters()
     hp.Choice("wrapper", ["none", "recurrent"])

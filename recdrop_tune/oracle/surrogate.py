@@ -107,7 +107,7 @@ class SurrogateSampler(BaseSampler):
 
     def _set_space(self, space: Space) -> None:
         self._space, self._candidates = space, Candidates(space)
-        self._ended: dict[tuple[int, datetime | None], Observed] = {}
+        self._ended_trials: dict[tuple[int, datetime | None], ObservedTrial] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -155,7 +155,7 @@ class SurrogateSampler(BaseSampler):
         return np.random.default_rng([self._seed, *numbers])
 
     def _most_promising(
-        self, study: optuna.Study, trials: Sequence[Observed], random: np.random.Generator
+        self, study: optuna.Study, trials: Sequence[ObservedTrial], random: np.random.Generator
     ) -> tuple[Values | None, float | None]:
         """Returns the configuration to propose, and the gain that it promises; see `expected_gain`."""
         evidence = Evidence(trials)
@@ -173,7 +173,9 @@ class SurrogateSampler(BaseSampler):
             return None, None
         return candidates[chosen], None if parts is None else float(parts[chosen])
 
-    def _observe(self, study: optuna.Study, trial: FrozenTrial | None = None) -> list[Observed]:
+    def _observe(
+        self, study: optuna.Study, trial: FrozenTrial | None = None
+    ) -> list[ObservedTrial]:
         """Reads the other trials that are running or have ended, without discarded ones."""
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         own = None if trial is None else trial.number
@@ -183,14 +185,14 @@ class SurrogateSampler(BaseSampler):
             if other.state == TrialState.WAITING or other.number == own or is_discarded:
                 continue
             identity = other.number, other.datetime_start  # One sampler can serve several studies.
-            observed = self._ended.get(identity) or observe(self.space, other, sign)
-            if not observed.is_running:  # It never changes again.
-                self._ended[identity] = observed
-            trials.append(observed)
+            known = self._ended_trials.get(identity) or observe(self.space, other, sign)
+            if not known.is_running:  # It never changes again.
+                self._ended_trials[identity] = known
+            trials.append(known)
         return trials
 
 
-class Observed(NamedTuple):
+class ObservedTrial(NamedTuple):
     """A trial: its configuration, also as a member of sets, and its learning curve.
 
     `is_warm`: whether it belongs to another search, so that its configuration can be tried again.
@@ -208,11 +210,11 @@ class Observed(NamedTuple):
         return not self.curve.state.is_finished()
 
 
-def observe(space: Space, trial: FrozenTrial, sign: float) -> Observed:
+def observe(space: Space, trial: FrozenTrial, sign: float) -> ObservedTrial:
     """Reads a trial; `sign` is 1 if its study minimizes, and -1 if it maximizes."""
     values = from_optuna(space, trial.params)
     is_warm = WARM in trial.user_attrs
-    return Observed(trial.number, values, key_of(values), read_curve(trial, sign), is_warm)
+    return ObservedTrial(trial.number, values, key_of(values), read_curve(trial, sign), is_warm)
 
 
 class Evidence:
@@ -230,7 +232,7 @@ class Evidence:
         end: The last epoch of a complete training.
     """
 
-    def __init__(self, trials: Sequence[Observed]) -> None:
+    def __init__(self, trials: Sequence[ObservedTrial]) -> None:
         self.trials = {trial.number: trial for trial in trials}
         self.tried = {trial.key for trial in trials if not trial.is_warm}
         self.end = max([1, *(trial.curve.steps[-1] + 1 for trial in trials if trial.curve.steps)])
@@ -318,7 +320,7 @@ def choose_fitted(
     return [*ranked, *under_way[-_MAX_FITTED:]]
 
 
-def best_by_epoch(trials: Sequence[Observed], end: int) -> dict[int, list[tuple[int, float]]]:
+def best_by_epoch(trials: Sequence[ObservedTrial], end: int) -> dict[int, list[tuple[int, float]]]:
     """Returns epochs, and the best values until then, by the number of the trial.
 
     The value of a complete trial counts at the last epoch, `end`, and so does a failure, as infinity; it is
