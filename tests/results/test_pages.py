@@ -19,7 +19,7 @@ from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results.outline import best_trials, outline
 from recdrop_tune.results.render import as_html, as_markdown, as_text
-from recdrop_tune.terminal.status import configuration
+from recdrop_tune.terminal.status import format_configuration
 from tests.planted_search import (
     Planted,
     Sized,
@@ -289,7 +289,7 @@ def test_learning_rates_have_three_digits_and_frames_have_all(planted, text):
         description(planted),
         # The seconds of a trial can look like a learning rate.
         " ".join(row[column] for row in rows(table)),
-        configuration(standing.best(planted.view.records)),
+        format_configuration(standing.best(planted.view.records)),
     )
     for said in texts:
         assert f"{rates[0]:.3g}" in said
