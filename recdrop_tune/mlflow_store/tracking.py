@@ -29,7 +29,7 @@ from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import (
-    ENDED,
+    END_STATUSES,
     OptunaOracle,
     exhausted,
     fewer_than_trials,
@@ -264,12 +264,12 @@ class Tracking:
         """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
         for trial_id, record in self.records.trials.items():
             trial = self._oracle.trials.get(trial_id)
-            if trial is None or trial.status not in ENDED:
+            if trial is None or trial.status not in END_STATUSES:
                 continue
             path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
             # The oracle can know of an end that is not saved yet.
             saved = read_trial(path) if record.ended is None else None
-            if saved is not None and saved.status in ENDED:
+            if saved is not None and saved.status in END_STATUSES:
                 self.reporter.trial_ended(trial, path.stat().st_mtime)
 
     def end_search(self) -> None:

@@ -19,37 +19,28 @@ from recdrop_tune.oracle.scores import (
     reached,
     single_objective,
 )
-from recdrop_tune.oracle.study import delete_study, study_of
+from recdrop_tune.oracle.study import delete_study
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.translation import (
     active_values,
     check_names,
-    configuration,
     read_space,
     read_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    ENDED,
-    damage_named,
+    END_STATUSES,
     read_object,
     read_trial,
     save_trial,
-    settled,
     state_of,
-    trial_from_state,
-    unnoted,
 )
 from recdrop_tune.oracle.twins import (
-    has_dropout,
-    ranked,
-    same_among,
     trial_of,
-    twin_among,
     twin_of,
 )
 
 __all__ = [
-    "ENDED",
+    "END_STATUSES",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
     "HalvingPruner",
@@ -59,31 +50,21 @@ __all__ = [
     "active_values",
     "best_step",
     "check_names",
-    "configuration",
-    "damage_named",
     "delete_study",
     "exhausted",
     "fewer_than_trials",
     "forget_metrics",
-    "has_dropout",
     "make_pruner",
     "metrics_at",
     "other_names",
-    "ranked",
     "reached",
     "read_object",
     "read_space",
     "read_trial",
     "read_values",
-    "same_among",
     "save_trial",
-    "settled",
     "single_objective",
     "state_of",
-    "study_of",
-    "trial_from_state",
     "trial_of",
-    "twin_among",
     "twin_of",
-    "unnoted",
 ]

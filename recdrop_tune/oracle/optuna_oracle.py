@@ -48,10 +48,10 @@ from recdrop_tune.oracle.translation import (
 )
 from recdrop_tune.oracle.trial_files import (
     read_object,
+    reconciled,
     restore,
     save_state,
     save_trial,
-    settled,
 )
 from recdrop_tune.oracle.twins import due_twin, twin_of_best
 from recdrop_tune.standing import MIN_GAIN
@@ -528,7 +528,7 @@ class OptunaOracle(kt.Oracle):
         state = read_object(Path(self._get_oracle_fname()))
         if state is None:
             return
-        self.set_state(settled(state, self.trials))
+        self.set_state(reconciled(state, self.trials))
         for trial in self.ongoing_trials.values():
             trial.status = TrialStatus.RUNNING
         self.save()

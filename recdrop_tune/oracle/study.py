@@ -30,7 +30,7 @@ from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.scores import first_epochs, metrics_at
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
 from recdrop_tune.oracle.translation import read_space, read_values
-from recdrop_tune.oracle.trial_files import ENDED, read_object, save_state
+from recdrop_tune.oracle.trial_files import END_STATUSES, read_object, save_state
 
 ID = "keras_tuner_id"
 """User attribute of Optuna's trials: Keras Tuner's id."""
@@ -121,7 +121,7 @@ def _complete(study: optuna.Study, oracle: Any) -> None:
     for trial_id in oracle.start_order:
         trial = oracle.trials[trial_id]
         # One that has not ended, and that nobody is running, runs again as another trial of Optuna's.
-        if trial_id not in numbers and (trial.status in ENDED or trial_id in under_way):
+        if trial_id not in numbers and (trial.status in END_STATUSES or trial_id in under_way):
             study.add_trial(frozen_trial(oracle.space, trial, oracle.objective))
 
 
@@ -176,7 +176,7 @@ def frozen_trial(space: Space, trial: Any, objective: Any) -> FrozenTrial:
     params, distributions = to_optuna(space, read_values(space, trial.hyperparameters.values))
     epochs = first_epochs(trial, objective.name)
     ending: dict[str, Any] = {"state": TrialState.RUNNING}
-    if trial.status in ENDED:
+    if trial.status in END_STATUSES:
         ending = {"state": TrialState.COMPLETE, **outcome(trial, objective)}
         if trial.status == TrialStatus.STOPPED and epochs:
             ending["value"] = epochs[max(epochs)]  # As Optuna does for a trial that is pruned.

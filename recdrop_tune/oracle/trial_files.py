@@ -1,7 +1,7 @@
 """Keras Tuner's files of a search: the state of the oracle, and one file for each trial.
 
 A trial is saved before the state that lists it. So a search that was killed between the two has a trial that
-is missing in the state, or one that has ended although the state has it under way. `settled` mends that.
+is missing in the state, or one that has ended although the state has it under way. `reconciled` mends that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recdrop_tune.errors import ProjectError
 from recdrop_tune.files import check_can_be_read, check_trial_ids, trial_folder, write_atomically
 from recdrop_tune.states import TrialState
 
-ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED, TrialStatus.STOPPED)
+END_STATUSES = (TrialStatus.COMPLETED, TrialStatus.FAILED, TrialStatus.STOPPED)
 """Keras Tuner's statuses of trials that have ended."""
 
 RESTORE = (
@@ -102,7 +102,7 @@ def trial_from_state(state: dict[str, Any], path: Path) -> Any:
     trial = kt.engine.trial.Trial.from_state(state)
     if path.parent.name != f"trial_{trial.trial_id}":
         raise ValueError(f"it is the file of trial {trial.trial_id!r}")
-    if trial.status not in (*ENDED, TrialStatus.RUNNING, TrialStatus.INVALID):
+    if trial.status not in (*END_STATUSES, TrialStatus.RUNNING, TrialStatus.INVALID):
         raise ValueError(f"{trial.status!r} is not a status")
     if trial.status == TrialStatus.COMPLETED:
         float(trial.score), int(trial.best_step)
@@ -118,17 +118,19 @@ def read_trials(folder: Path) -> dict[str, Any]:
     return {trial.trial_id: trial for trial in found if trial is not None}
 
 
-def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
+def never_started(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
     """Lists the trials that were killed before they were handed out.
 
     Keras Tuner saves a new trial, then the oracle's state, and only then hands the trial out. So a trial that
     is missing in the state has never run, and it is proposed again.
     """
     noted = set(state["start_order"])
-    return [id for id, trial in trials.items() if id not in noted and trial.status not in ENDED]
+    return [
+        id for id, trial in trials.items() if id not in noted and trial.status not in END_STATUSES
+    ]
 
 
-def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
+def reconciled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     """Brings an oracle's state, which was saved last, into line with its trials by id.
 
     Each trial that has not ended is then under way, or waits to run again.
@@ -138,7 +140,7 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     """
     if len(set(state["start_order"])) < len(state["start_order"]):
         raise ValueError("a trial is listed twice")
-    ended = {id for id, trial in trials.items() if trial.status in ENDED}
+    ended = {id for id, trial in trials.items() if trial.status in END_STATUSES}
     unfinished = set(trials) - ended
     ongoing = {tuner: id for tuner, id in state["ongoing_trials"].items() if id in unfinished}
     waiting = [id for id in state["retry_queue"] if id in unfinished]
@@ -170,7 +172,7 @@ def save_trial(oracle: Any, trial: Any) -> None:
     power cut their trial is trained anew.
     """
     path = Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json"
-    durable = trial.status in ENDED or not path.exists()
+    durable = trial.status in END_STATUSES or not path.exists()
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
 
 
@@ -192,9 +194,9 @@ def restore(oracle: Any) -> None:
             if trial_id not in trials:
                 missing = trial_folder(path.parent, trial_id, path.name) / "trial.json"
                 raise ProjectError(f"`{missing}` is missing. {RESTORE}")
-        lost = unnoted(state, trials)
+        lost = never_started(state, trials)
         oracle.trials = {id: trial for id, trial in trials.items() if id not in lost}
-        oracle.set_state(settled(state, oracle.trials))
+        oracle.set_state(reconciled(state, oracle.trials))
     for trial_id in lost:
         Path(oracle._get_trial_dir(trial_id), "trial.json").unlink(missing_ok=True)
     # What was under way runs again.

@@ -6,7 +6,6 @@ the difference would include that of a learning rate or a number of units.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras_tuner as kt
@@ -14,39 +13,19 @@ from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.events import Configuration
 from recdrop_tune.hyperparameters import (
-    NONE,
-    Hyperparameter,
-    Space,
     Values,
     drops,
     offers_none,
-    walk,
+    with_dropout,
     without_dropout,
 )
 from recdrop_tune.oracle.translation import configuration, read_space, with_values
-
-
-def has_dropout(hyperparameters: kt.HyperParameters) -> bool:
-    """Returns whether the hyperparameters of a trial have a wrapper with dropout."""
-    return drops(configuration(hyperparameters))
 
 
 def twin_of(hyperparameters: kt.HyperParameters) -> Any | None:
     """Returns the `keras_tuner.HyperParameters` of the twin of a trial; None if it has no wrapper."""
     twin = without_dropout(read_space(hyperparameters.space), configuration(hyperparameters))
     return None if twin is None else with_values(hyperparameters, twin)
-
-
-def with_dropout_of(space: Space, donor: Mapping[str, Any], values: Mapping[str, Any]) -> Values:
-    """Returns a configuration with the dropout of another one, the donor."""
-    shared = without_dropout(space, values) or {}
-
-    def choose(row: Hyperparameter) -> Any:
-        if row.is_wrapper:
-            return donor.get(row.key, NONE)
-        return (shared if row.key in shared else donor).get(row.key, row.middle)
-
-    return walk(space, choose)
 
 
 # The configurations of a confirmation.
@@ -66,22 +45,6 @@ def trial_of(oracle: Any, wanted: Configuration) -> Any:
     return kt.engine.trial.Trial(hyperparameters, wanted.name, status=TrialStatus.COMPLETED)
 
 
-def same_among(
-    oracle: Any, wanted: Configuration, configurations: Iterable[Configuration]
-) -> Configuration | None:
-    """Finds a configuration with the same values among others; returns None if it is not among them."""
-    values = _values_of(oracle, wanted)
-    return next((other for other in configurations if _values_of(oracle, other) == values), None)
-
-
-def twin_among(
-    oracle: Any, wanted: Configuration, configurations: Iterable[Configuration]
-) -> Configuration | None:
-    """Finds the twin of a configuration among others; returns None if it is not among them."""
-    # Any dropout has the same twin.
-    return same_among(oracle, Configuration(wanted.trial_id, twin=True), configurations)
-
-
 def _values_of(oracle: Any, wanted: Configuration) -> Values | None:
     """Returns the values of a configuration; None for the twin of one that has no wrapper."""
     own = oracle.trials[wanted.trial_id].hyperparameters
@@ -91,7 +54,7 @@ def _values_of(oracle: Any, wanted: Configuration) -> Values | None:
     if wanted.dropout_of is None:
         return values
     donor = configuration(oracle.trials[wanted.dropout_of].hyperparameters)
-    return with_dropout_of(read_space(oracle.hyperparameters.space), donor, values)
+    return with_dropout(read_space(oracle.hyperparameters.space), values, donor)
 
 
 # The twin that a search tries last.

@@ -8,7 +8,9 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import CONVERGED, MAX_TRIALS
-from recdrop_tune.oracle import OptunaOracle, active_values, has_dropout, twin_of
+from recdrop_tune.hyperparameters import drops
+from recdrop_tune.oracle import OptunaOracle, active_values, twin_of
+from recdrop_tune.oracle.translation import configuration
 from recdrop_tune.spaces import SearchSpace
 
 SPACE = SearchSpace.load(
@@ -73,7 +75,7 @@ def test_a_search_ends_by_itself_and_the_twin_of_the_best_comes_last(searched):
     assert 0 < searched.expected_gain() < searched.min_gain
     *others, last = (searched.trials[id] for id in searched.start_order)
     best = min(others, key=lambda each: each.score)
-    assert has_dropout(best.hyperparameters)
+    assert drops(configuration(best.hyperparameters))
     assert active_values(last.hyperparameters) == active_values(twin_of(best.hyperparameters))
 
 
@@ -113,7 +115,7 @@ def test_two_workers_wait_for_each_other_before_the_search_ends(tmp_path):
     assert 8 <= len(oracle.trials) < 30
     assert oracle.ended_by() == CONVERGED
     *_, last = oracle.start_order
-    assert not has_dropout(oracle.trials[last].hyperparameters)
+    assert not drops(configuration(oracle.trials[last].hyperparameters))
     assert last not in oracle.get_state()["promises"]["made"]
 
 

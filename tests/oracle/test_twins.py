@@ -6,16 +6,15 @@ import time
 import keras_tuner as kt
 
 from recdrop_tune.events import Configuration
-from recdrop_tune.hyperparameters import offers_none
+from recdrop_tune.hyperparameters import drops, offers_none
 from recdrop_tune.oracle import (
     OptunaOracle,
     active_values,
-    has_dropout,
     read_space,
     trial_of,
-    twin_among,
     twin_of,
 )
+from recdrop_tune.oracle.translation import configuration
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import readable, trial_seed
 from recdrop_tune.tuner.trainings import seed_values
@@ -74,8 +73,8 @@ def test_a_twin_has_no_dropout_of_any_kind_and_all_else_the_same():
     assert (built.wrapper, built.locked_rate, built.embedding_rate) == ("none", {}, None)
     assert built.schedule == "constant"
     assert (built.units, built.learning_rate) == (16, 0.01)
-    assert has_dropout(hp)
-    assert not has_dropout(twin)
+    assert drops(configuration(hp))
+    assert not drops(configuration(twin))
     assert active_values(twin_of(twin)) == active_values(twin)
     assert hp.values["wrapper"] == "variational"  # The trial's own are as they were.
 
@@ -104,7 +103,7 @@ def test_each_layer_with_a_wrapper_of_its_own_loses_it():
         space.sample_dropout(hp, layer)
     hp.values |= {"encoder/wrapper": "recurrent", "decoder/wrapper": "none"}
     assert active_values(twin_of(hp)) == {"encoder/wrapper": "none", "decoder/wrapper": "none"}
-    assert has_dropout(hp)
+    assert drops(configuration(hp))
 
 
 def test_a_search_without_dropout_has_no_twins():
@@ -113,7 +112,7 @@ def test_a_search_without_dropout_has_no_twins():
     hp.Choice("units", [8, 16])
     hp.Choice("wrapper", ["bidirectional", "plain"])
     hp.Boolean("other/wrapper")
-    assert not has_dropout(hp)
+    assert not drops(configuration(hp))
     assert twin_of(hp) is None
     assert not offers_none(read_space(hp.space))
     assert seed_values(hp) == hp.values
@@ -156,16 +155,15 @@ def test_the_last_of_several_workers_waits_until_the_best_is_known(tmp_path):
     finish(oracle, second, 0.4)
     last = oracle.create_trial("a")
     assert last.status == "RUNNING"
-    assert not has_dropout(last.hyperparameters)
+    assert not drops(configuration(last.hyperparameters))
     assert active_values(last.hyperparameters) == active_values(twin_of(second.hyperparameters))
-    assert twin_among(oracle, Configuration(second.trial_id), [Configuration(last.trial_id)])
 
 
 def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):
     oracle = opened(tmp_path, 8, seed=0)
     for number in range(8):
         trial = oracle.create_trial("a")
-        dropping = has_dropout(trial.hyperparameters)
+        dropping = drops(configuration(trial.hyperparameters))
         for epoch in range(20):
             value = (0.1 if dropping else 0.9) + number / 1000 - epoch / 10_000
             answer = oracle.update_trial(trial.trial_id, {"val_loss": value}, step=epoch)
@@ -173,7 +171,7 @@ def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):
                 break
         trial.status = "COMPLETED" if answer.status != "STOPPED" else "STOPPED"
         oracle.end_trial(trial)
-    assert not has_dropout(trial.hyperparameters)
+    assert not drops(configuration(trial.hyperparameters))
     assert trial.status == "COMPLETED"
 
 
@@ -184,7 +182,7 @@ def test_when_the_time_is_up_the_twin_is_tried_and_nothing_else(tmp_path):
     time.sleep(0.5)
     twin = oracle.create_trial("a")
     assert twin.status == "RUNNING"
-    assert not has_dropout(twin.hyperparameters)
+    assert not drops(configuration(twin.hyperparameters))
     finish(oracle, twin, 0.6)
     assert oracle.create_trial("a").status == "STOPPED"
     # The time is that of a session.
