@@ -1,4 +1,4 @@
-"""The hyperparameters of a search, one row each, and all that follows from the list of rows.
+"""One row per hyperparameter of a search, and functions of lists of rows.
 
 A space is a list of rows, each after those in its conditions. A configuration is a dict of its active values,
 and of no others, by key. `recdrop_tune.oracle.translation` has Keras Tuner's and Optuna's forms of both.
@@ -68,6 +68,9 @@ class Hyperparameter:
     when: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        ends = self.low, self.high
+        if self.choices is None and not (all(map(_is_number, ends)) and self.low <= self.high):
+            raise ValueError(f"{self.name!r} has neither choices nor a range")
         if not self.key:
             object.__setattr__(self, "key", self.name)
         if self.is_integer and not self.log:
@@ -154,12 +157,16 @@ class Hyperparameter:
         """Returns the place of a number in its range, from 0 to 1; numbers outside are at the ends."""
         scale = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)
-        place = min(max((scale(self.mirror(value)) - low) / (high - low), 0.0), 1.0)
+        inside = min(max(self.mirror(value), self.low), self.high)
+        place = (scale(inside) - low) / (high - low)
         return 1 - place if self.mirrored else place
 
     def mirror(self, value: Any) -> Any:
         """Mirrors a value of a mirrored range, which makes the range logarithmic. Its own inverse."""
-        return self.low + self.high - value if self.mirrored else value
+        if not self.mirrored:
+            return value
+        # 0.9 + 0.99 - 0.9 is 0.9900000000000001, which is outside.
+        return min(max(self.low + self.high - value, self.low), self.high)
 
     def exact(self, value: Any) -> Any:
         """Removes the rounding error of a value: 0.3 for 0.30000000000000004, 16 for the integer 16.0."""
@@ -395,7 +402,8 @@ def check_space(space: Iterable[Hyperparameter]) -> list[Hyperparameter]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _is_whole(value: Any) -> bool:

@@ -40,7 +40,7 @@ Numbers = TypeVar("Numbers", bound=Any)
 """A number, or an array or a pandas object of numbers."""
 
 FOLDING = threading.RLock()
-"""Held while records take an event, and by readers in other threads. An attribute could not be copied."""
+"""Held while records take an event, and by readers in other threads; no attribute, as no lock is copied."""
 
 
 @dataclass
@@ -235,12 +235,13 @@ class Records:
             self._sessions[-1] = first, max(last, event.time)  # The clock can have been set back.
         match event:
             case SearchStarted():
-                self.search, self.space = event, event.hyperparameters
+                self.search = event
+                self._extend_space(event.hyperparameters)
                 self.confirming = self.no_more = self.ended = None
                 self.began = event.time if self.began is None else self.began
                 self._running = {}  # The running trials of a killed search start again.
             case SpaceChanged():
-                self.space = event.hyperparameters
+                self._extend_space(event.hyperparameters)
             case ResultSaved():
                 self.result = event
             case NoMoreTrials():
@@ -273,6 +274,11 @@ class Records:
             case ConfirmationEnded():
                 self.result = None
                 self.confirmations.append(event)
+
+    def _extend_space(self, space: list[Hyperparameter]) -> None:
+        """Takes a space, and keeps what earlier trials had: an oracle can ignore what a model registers."""
+        names = {row.name for row in space}
+        self.space = [*space, *(row for row in self.space if row.name not in names)]
 
     def _add_backend(self) -> None:
         """Adds the backend once something trains: a search can resume with nothing left to train."""

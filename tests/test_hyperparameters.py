@@ -3,6 +3,7 @@
 import math
 
 import keras_tuner as kt
+import numpy as np
 import pytest
 from keras_tuner.src.engine.conditions import Parent
 
@@ -78,8 +79,12 @@ def test_a_configuration_survives_both_translations(tmp_path, preset):
     [
         (Hyperparameter("x", choices=[1, 2]), [1, 2], [True, 3, "1"]),
         (Hyperparameter("x", choices=[True, False]), [True], [1, 0]),
-        (Hyperparameter("x", low=1, high=9, step=4), [1, 5.0, 9], [2, 13, True, "5"]),
-        (Hyperparameter("x", low=0.1, high=0.5, step=0.1), [0.1 + 0.2, 0.5], [0.25, 0.6, None]),
+        (Hyperparameter("x", low=1, high=9, step=4), [1, 5.0, 9], [2, 13, True, "5", math.inf]),
+        (
+            Hyperparameter("x", low=0.1, high=0.5, step=0.1),
+            [0.1 + 0.2, 0.5],
+            [0.25, 0.6, None, math.inf],
+        ),
         (Hyperparameter("x", low=0.1, high=0.5), [0.25], [0.6, math.nan]),
     ],
 )
@@ -105,6 +110,31 @@ def test_the_middle_is_keras_tuners(hp):
     (row,) = read_space([hp])
     middle = hp.prob_to_value(0.5)
     assert row.middle == (pytest.approx(middle, rel=1e-12) if type(middle) is float else middle)
+
+
+@pytest.mark.parametrize("ends", [(0.9, 0.99), (0.1, 0.9), (1e-3, 1.0)])
+def test_the_ends_of_a_mirrored_range_are_in_it(ends):
+    """`0.9 + 0.99 - 0.9` is more than 0.99."""
+    (row,) = read_space([kt.engine.hyperparameters.Float("x", *ends, sampling="reverse_log")])
+    for end in ends:
+        params, distributions = to_optuna([row], {"x": end})
+        assert distributions["x"]._contains(params["x"])
+        assert from_optuna([row], params) == {"x": pytest.approx(end, rel=1e-12)}
+        assert row.contains(from_optuna([row], params)["x"])
+    assert (row.place(-1.0), row.place(2.0)) == (0.0, 1.0)
+
+
+def test_steps_of_a_third_begin_at_the_lower_end():
+    (row,) = read_space([kt.engine.hyperparameters.Float("x", 1 / 3, 1.0, step=1 / 3)])
+    assert all(row.contains(value) for value in (*row.values, 1 / 3))
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    """Tables and JSON take no others."""
+    rates = list(np.array([0.1, 0.2]))
+    space = read_space([kt.engine.hyperparameters.Choice("x", rates)])
+    assert {type(value) for value in space[0].choices} == {float}
+    assert type(read_values(space, {"x": rates[1]})["x"]) is float
 
 
 def test_steps_that_do_not_reach_the_end():

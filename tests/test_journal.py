@@ -56,7 +56,10 @@ def test_a_line_that_a_crash_has_cut_is_removed(journal):
     assert journal.read() == [LOST]
 
 
-@pytest.mark.parametrize("line", [b"", b"7", b"{}", b"\xff", b'{"event": "WorkerLost"}'])
+ROW = b'{"event": "SpaceChanged", "hyperparameters": [{"name": "units", "low": 8, "high": null}]}'
+
+
+@pytest.mark.parametrize("line", [b"", b"7", b"{}", b"\xff", b'{"event": "WorkerLost"}', ROW])
 def test_a_line_that_is_not_an_event_is_damage(journal, line):
     journal.on_event(LOST)
     journal.close()

@@ -105,12 +105,14 @@ def test_a_space_comes_back_from_the_journal_with_its_types():
     assert read == started
 
 
-def test_the_space_is_the_last_one_and_so_are_the_hyperparameters_of_a_trial():
+def test_the_space_is_the_last_one_with_what_earlier_trials_had():
+    """A resumed oracle with `tune_new_entries=False` has forgotten what models registered."""
     values = {"wrapper": "none", "bias": True}
     grown = SpaceChanged(hyperparameters=SPACE)
     ended = TrialEnded(trial_id="0", status="COMPLETE", hyperparameters=values)
     records = Records([search(hyperparameters=SPACE[:1]), begun(), grown, ended])
     assert records.space == SPACE
     assert records.trials["0"].hyperparameters == values
-    records.on_event(search(hyperparameters=SPACE[:2]))
-    assert records.space == SPACE[:2]
+    wrapper = Hyperparameter("wrapper", choices=["none", "lambda", "zoneout"])
+    records.on_event(search(hyperparameters=[wrapper]))
+    assert records.space == [wrapper, *SPACE[1:]]

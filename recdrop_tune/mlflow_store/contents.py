@@ -204,6 +204,7 @@ class SearchContents:
             case events.TrialEnded():
                 run.tags["recdrop.state"] = event.status
                 record = self.records.trials[event.trial_id]
+                run.params |= trial_params(event.hyperparameters or {})
                 run.points += _end_points(record, event)
                 run.texts |= {"error.txt": failure_text(event.message)} if event.message else {}
                 run.end = (run_status(event.status), record.ended_at or event.time)

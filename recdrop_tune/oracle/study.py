@@ -8,9 +8,8 @@ storage does the study outlive the process. Then it is loaded, and what it lacks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,7 +28,7 @@ from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.scores import first_epochs, metrics_at
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
-from recdrop_tune.oracle.translation import read_space, read_values
+from recdrop_tune.oracle.translation import read_values
 from recdrop_tune.oracle.trial_files import END_STATUSES, read_object, save_state
 
 ID = "keras_tuner_id"
@@ -123,27 +122,6 @@ def _complete(study: optuna.Study, oracle: Any) -> None:
         # One that has not ended, and that nobody is running, runs again as another trial of Optuna's.
         if trial_id not in numbers and (trial.status in END_STATUSES or trial_id in under_way):
             study.add_trial(frozen_trial(oracle.space, trial, oracle.objective))
-
-
-def study_of(
-    oracle: Any, name: str, times: Mapping[str, tuple[float, float | None]]
-) -> optuna.Study:
-    """Makes a study in memory from the trials of any oracle, in the order in which they began.
-
-    `times` are the Unix timestamps at which each trial began and ended, by its id, if known.
-    """
-    space = read_space(oracle.hyperparameters.space)
-    with quiet_optuna():
-        study = _create(oracle, InMemoryStorage(), study_name=name)
-        for trial_id in oracle.start_order:
-            made = frozen_trial(space, oracle.trials[trial_id], oracle.objective)
-            began, ended = times.get(trial_id, (None, None))
-            if began is not None:
-                made.datetime_start = datetime.fromtimestamp(began)
-            if ended is not None and made.state.is_finished():
-                made.datetime_complete = datetime.fromtimestamp(ended)
-            study.add_trial(made)
-    return study
 
 
 def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:

@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 import keras_tuner as kt
+import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hyperparameters import (
@@ -112,18 +113,25 @@ def check_names(space: Iterable[Any]) -> None:
 def _values(hp: Any) -> dict[str, Any]:
     """Returns the choices or the range of one of Keras Tuner's hyperparameters."""
     if isinstance(hp, _types.Fixed):
-        return {"choices": [hp.value]}
+        return {"choices": [_plain(hp.value)]}
     if not hasattr(hp, "min_value"):
-        return {"choices": list(hp.values) if isinstance(hp, _types.Choice) else sorted(hp.values)}
+        values = hp.values if isinstance(hp, _types.Choice) else sorted(hp.values)
+        return {"choices": [_plain(value) for value in values]}
     number = int if isinstance(hp, _types.Int) else float
     low, high, step = number(hp.min_value), number(hp.max_value), hp.step
     if step is not None and (number is float or hp.sampling != "linear"):
         values = [number(float(f"{value:.12g}")) for value in hp.values]
         if hp.sampling != "linear":  # Optuna has no logarithmic range with a step.
             return {"choices": sorted(values)}
-        high = max(values)  # Rounding errors can make Keras Tuner end one step before `max_value`.
+        # Rounding errors can make Keras Tuner end one step before `max_value`; 1 / 3 has other digits.
+        low, high = min(values), max(values)
     scale = {"log": hp.sampling != "linear", "mirrored": hp.sampling == "reverse_log"}
     return {"low": low, "high": high, "step": step, **scale}
+
+
+def _plain(value: Any) -> Any:
+    """Returns a NumPy number as one of Python's, which JSON and tables take."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _keys(conditions: Mapping[str, Conditions]) -> dict[str, str]:

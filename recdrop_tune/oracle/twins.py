@@ -60,12 +60,6 @@ def _values_of(oracle: Any, wanted: Configuration) -> Values | None:
 # The twin that a search tries last.
 
 
-def ranked(oracle: Any) -> list[Any]:
-    """Lists the complete trials of an oracle, best first."""
-    best = oracle.get_best_trials(len(oracle.trials))
-    return [trial for trial in best if trial.status == TrialStatus.COMPLETED]
-
-
 def twin_of_best(oracle: Any) -> Values | None:
     """Returns the twin of the best configuration with dropout of an `OptunaOracle`.
 
@@ -73,8 +67,11 @@ def twin_of_best(oracle: Any) -> Values | None:
     """
     if not offers_none(oracle.space):
         return None
-    configurations = map(oracle.configuration_of, ranked(oracle))
-    best = next((values for values in configurations if drops(values)), None)
+    ranked = oracle.get_best_trials(len(oracle.trials))
+    complete = (trial for trial in ranked if trial.status == TrialStatus.COMPLETED)
+    best = next(
+        (values for values in map(oracle.configuration_of, complete) if drops(values)), None
+    )
     return None if best is None else without_dropout(oracle.space, best)
 
 

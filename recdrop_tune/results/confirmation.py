@@ -169,8 +169,12 @@ class Confirmation:
         scores = self.runs[[*dict.fromkeys([goal, self.metric, *tests])]].astype(float)
         scores.loc[~np.isfinite(scores[goal])] = self.records.cost(math.inf)
         names = [each.configuration.name for each in self._trainings]
-        scores = scores.assign(configuration=names, repeat=self.runs["repeat"].astype(int))
-        return scores.melt(["configuration", "repeat"], var_name="metric", value_name="score")
+        about = pd.DataFrame(
+            {"configuration": names, "repeat": self.runs["repeat"].astype(int)}, scores.index
+        )
+        # Not by `melt`: a metric can have any name.
+        parts = [about.assign(metric=str(metric), score=scores[metric]) for metric in scores]
+        return pd.concat(parts, ignore_index=True)
 
     def by_seed(self, metric: str) -> pd.DataFrame:
         """Returns the scores in a metric: a row for each seed, a column for each configuration."""

@@ -110,10 +110,10 @@ def full_outline(view: SearchView) -> list[Section]:
         view.objective: view.records.direction,
         **{name: value for name in constant for value in frame[name].head(1).dropna()},
         "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(view.records.began)),
-        **search.info,
         **{name: version(name) for name in ("mlflow", "plotly")},
         "python": platform.python_version(),
         "platform": platform.platform(),
+        **search.info,  # The versions of the search count, not those of a later reader.
     }
     table = pd.DataFrame(settings.items(), columns=["setting", "value"])
     return [*sections, Section("Settings and versions", table=table), Section("", view.where)]

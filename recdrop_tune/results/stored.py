@@ -90,6 +90,11 @@ def _compare(path: Path, records: Records, oracle: Any) -> None:
         # A `keras_tuner.Tuner` that was killed in its first trial begins anew, with another id.
         if not (trial_folder(path.parent, trial_id, JOURNAL) / "trial.json").exists():
             raise _damaged(path, f"the search does not have its trial {format_repr(trial_id)}")
+    if records.search is None and oracle.end_order:
+        raise ProjectError(
+            f"The tuner has searched in `{path.parent}`, and there is no `{path.name}`: the journal is "
+            "lost, or the search was not tracked. Restore it, or give another `directory`."
+        )
     # A trial that was killed before the journal had its start runs again.
     for trial_id in oracle.end_order:
         if trial_id not in records.trials:

@@ -18,7 +18,7 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.records import Records
-from recdrop_tune.results import TuneResult
+from recdrop_tune.results import TuneResult, check_journal
 from recdrop_tune.search.data import make
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.printing import print_search
@@ -115,6 +115,7 @@ class Distributed:
         )
         how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
         records = Records(Journal(folder / JOURNAL).read())
+        check_journal(folder, records, self.tuner.oracle)
         with (
             Interrupts() as interrupts,
             runner(job, workers, self._verbose, interrupts) as run_trials,

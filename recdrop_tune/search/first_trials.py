@@ -67,7 +67,7 @@ def first_points(space: Space, seed: int) -> list[Values]:
         return []
     points = []
     if all(NONE in wrappers for wrappers in offered.values()):
-        points.append(walk(space, lambda row: NONE if row.is_wrapper else _middle(row)))
+        points.append(walk(space, lambda row: NONE if row.key in offered else _middle(row)))
     # Keras's own comes first: it is the baseline for the others.
     dropping = {
         key: sorted((w for w in wrappers if w != NONE), key=lambda w: w != KERAS)
@@ -118,22 +118,25 @@ class _Spread:
                 self._strata[row.name] = np.concatenate(rounds)
             return row.choices[self._strata[row.name][turn]]
         if row.kind == "rate":
-            return row.at(self._random.uniform(0.0, _HIGHEST))
+            return _ascending(row, self._random.uniform(0.0, _HIGHEST))
         if row.name not in self._strata:
             # One value from each part of the range, in random order: a Latin hypercube.
             self._strata[row.name] = self._random.permutation(self.turns)
         part = self._strata[row.name][turn]
         place = (part + self._random.uniform(0.0, 1.0)) / self.turns
         if row.kind in _LOWEST:
-            place = _LOWEST[row.kind] + (1.0 - _LOWEST[row.kind]) * place
-            if row.choices:  # A list can have any order.
-                return sorted(row.choices)[int(place * len(row.choices))]
+            return _ascending(row, _LOWEST[row.kind] + (1.0 - _LOWEST[row.kind]) * place)
         return row.at(place)
 
 
 def searched_wrappers(space: Space) -> list[Hyperparameter]:
     """Returns the rows that choose a wrapper, without fixed ones."""
     return [row for row in space if row.is_wrapper and not row.is_fixed]
+
+
+def _ascending(row: Hyperparameter, place: float) -> Any:
+    """Returns the value at a place; a list can have any order."""
+    return sorted(row.choices)[int(place * len(row.choices))] if row.choices else row.at(place)
 
 
 def _middle(row: Hyperparameter) -> Any:

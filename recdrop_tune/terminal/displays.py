@@ -146,7 +146,7 @@ class Progress:
         done, total = status.trainings(self._records)
         parts = [f"confirming {done}/{total}"]
         parts += [f"trial {number} seed {event.repeat + 1}"]
-        parts += [str(event.message) if event.score is None else score]
+        parts += [exception_line(event.message or "") if event.score is None else score]
         dropout = "" if record is None else status.format_dropout(record.hyperparameters)
         if event.twin:
             dropout = f"its twin, without {dropout}"

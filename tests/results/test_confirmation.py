@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -214,6 +215,12 @@ def test_the_next_round_trains_what_is_not_known():
     best = {**SCORES, "0": [each - 0.2 for each in SCORES["0"]]}
     assert planted(best).in_question == ["0", "2", "2_twin", "0_with_1"]
     assert "0_with_1" not in planted({**best, "0_with_1": SCORES["2"]}).in_question[:-1]
+
+
+def test_an_objective_can_have_any_name():
+    records = planted().records
+    records.search = replace(records.search, objective="score")
+    assert Confirmation(records).verdict == planted().verdict.replace("val_loss", "score")
 
 
 def test_means_compare_after_rounds_that_left_some_configurations_out():

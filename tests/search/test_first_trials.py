@@ -5,6 +5,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.search.first_trials import enqueue_first_trials, first_points, untried_lines
 from recdrop_tune.spaces import SearchSpace
@@ -76,6 +77,29 @@ def test_each_layer_gets_all_its_wrappers(tmp_path):
         ("recurrent", "lambda"),
         ("zoneout", "lambda"),
     ]
+
+
+def test_a_layer_with_one_wrapper_keeps_it_in_the_trial_without_dropout(tmp_path):
+    def build(hp):
+        SearchSpace(wrapper=["none", "recurrent"], rate=0.2).sample_dropout(hp, "a")
+        SearchSpace(wrapper="native", rate=0.2).sample_dropout(hp, "b")
+
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
+    kt.Tuner(oracle, build, directory=tmp_path)
+    enqueue_first_trials(oracle)
+    points = oracle.points_to_try()
+    assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
+        ("none", "native"),
+        ("recurrent", "native"),
+    ]
+
+
+def test_a_rate_comes_from_the_lower_half_of_a_list_in_any_order():
+    space = [
+        Hyperparameter("wrapper", choices=["recurrent", "zoneout"]),
+        Hyperparameter("rate", choices=[0.5, 0.1]),
+    ]
+    assert {point["rate"] for point in first_points(space, 0)} == {0.1}
 
 
 def tried(oracle, number):

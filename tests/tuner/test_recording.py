@@ -4,6 +4,7 @@ import keras
 import keras_tuner as kt
 import pytest
 import tensorflow as tf
+from mlflow import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
@@ -140,6 +141,17 @@ def test_a_space_that_grows_while_models_are_built(tmp_path, oracle):
     assert grown.hyperparameters == [*started.hyperparameters, depth] == tracking.records.space
     repeated = [each.hyperparameters for each in events_of(tracking, TrialEnded)]
     assert [each for each in repeated if each is not None] == [{"deep": True, "depth": 2}]
+
+
+def test_mlflow_has_what_a_model_has_registered(tmp_path, planted_uri):
+    oracle = kt.oracles.RandomSearchOracle("val_loss", 4, seed=0)
+    tuner = kt.Tuner(oracle, Growing(), directory=tmp_path)
+    tracking = track(tuner, experiment="growing", tracking_uri=planted_uri)
+    tuner.search()
+    tracking.close()
+    client = MlflowClient(planted_uri)
+    runs = client.search_runs([client.get_experiment_by_name("growing").experiment_id])
+    assert {"deep": "True", "depth": "2"} in [run.data.params for run in runs]
 
 
 def test_tags_of_hyperband(tmp_path):
