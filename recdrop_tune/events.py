@@ -86,7 +86,7 @@ class SearchStarted(Event):
         direction: `"min"` or `"max"`.
         max_trials: The most trials that are run.
         hyperparameters: The search space, each hyperparameter after those in its conditions.
-        space: The same as the user's YAML, if known.
+        space: The search space as YAML, as it was given, if known.
         tracking_uri: Where MLflow's runs are, without credentials; `None` without MLflow.
         tags: The user's tags for all runs in MLflow.
         info: What else is worth recording: epochs, seed, sampler, versions.
@@ -271,7 +271,7 @@ class ConfirmationStarted(Event):
     """A round of a confirmation starts or resumes: configurations are trained again with fresh seeds.
 
     Attributes:
-        configurations: The names of what is trained: in later rounds of what is still in question.
+        configurations: The names of what is trained; in later rounds only of what is still in question.
         seeds: How many seeds each of them has been trained with after this round.
         max_seeds: How many at most after the last one.
         margin: The largest difference that does not matter; `None`: a hundredth of the score without dropout.
@@ -331,7 +331,7 @@ class NoMoreTrials(Event):
         configurations: Number of configurations in the space, if it is exhausted.
         tried: How many of them were tried. A tuner that draws at random can miss some.
         gain: The gain that another trial promises, if known: a part of the best loss, or of the error rate,
-            1 - value. It is corrected by what earlier proposals have kept.
+            1 - value. It is scaled by the part of earlier promises that came true.
     """
 
     reason: str

@@ -41,7 +41,7 @@ class Hyperparameter:
             same key have conditions that exclude each other.
         choices: Its values. A fixed hyperparameter has one.
         low: The lower end of its range; an integer for a range of integers.
-        high: The upper end; of integers, the last one that the steps reach.
+        high: The upper end; for integers, the last one on a step.
         step: The distance between two values; None for a continuous or logarithmic range. By
             default 1 for integers.
         log: Whether the range is logarithmic.
@@ -87,7 +87,8 @@ class Hyperparameter:
     @property
     def is_wrapper(self) -> bool:
         """Whether it chooses the wrapper of a layer. A user-defined `wrapper` can mean something else."""
-        return self.kind == "wrapper" and set(self.choices or [0]) <= set(TECHNIQUES)
+        is_named = self.kind == "wrapper" and self.choices is not None
+        return is_named and set(self.choices or ()) <= set(TECHNIQUES)
 
     @property
     def is_integer(self) -> bool:
@@ -191,7 +192,7 @@ class Hyperparameter:
 
     @cached_property
     def distribution(self) -> BaseDistribution:
-        """The Optuna distribution of its values, mirrored where the range is."""
+        """The Optuna distribution of its values as `mirror` returns them."""
         # Readers of a search need no Optuna, which takes a second to import.
         from optuna.distributions import (
             CategoricalDistribution,

@@ -29,9 +29,10 @@ from recdrop_tune.files import check_can_be_read, lock, name_file_in_errors
 
 _DURABLE = (
     SearchStarted,
-    TrialStarted,  # `check_journal` relies on it,
+    # `check_journal` relies on the starts.
+    TrialStarted,
     TrialEnded,
-    ConfirmationStarted,  # and on this.
+    ConfirmationStarted,
     ConfirmationEnded,
     ResultSaved,
     SearchEnded,

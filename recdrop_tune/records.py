@@ -1,4 +1,4 @@
-"""The book of a search: its events, folded into its settings, one record per trial, and the confirmation.
+"""The records of a search: its events, folded into its settings, one record per trial, and the confirmation.
 
 All readers of a search read this. It loads neither Keras nor Keras Tuner, so a command can show at once how a
 search stands.

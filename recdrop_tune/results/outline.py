@@ -41,13 +41,13 @@ _LONGEST_ERROR = 20_000
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
     "it helped, orange: it hurt.",
-    "history": "One point a trial. Hollow: stopped early, at its best value.",
+    "history": "One point per trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, with any other "
     "settings; only twins show what dropout is worth.",
-    "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
+    "parallel_coordinates": "One line per complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
-    "curves": "One line a trial. Dotted: stopped early. The best one is thick, with a star at its "
+    "curves": "One line per trial. Dotted: stopped early. The best one is thick, with a star at its "
     "best epoch. Click a name in the legend to hide its trials.",
 }
 

@@ -92,7 +92,7 @@ class TuneResult:
     def load(cls, directory: str | Path) -> Self:
         """Reads the result of a search from its project folder, without the script that ran it.
 
-        The search may have ended, been interrupted, or be running. Only its journal is read, which is JSON:
+        The search can have ended, been interrupted, or be running. Only its journal is read, which is JSON:
         nothing is written, and no code in the folder is run. Only what MLflow alone knows (`mlflow_run_id`,
         `ui_url`) is missing, and `best_model()` is the model that was saved at the end of the search.
 
@@ -115,7 +115,7 @@ class TuneResult:
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
         where inactive; `hp/<name>` if another column has the name), the objective and the other metrics at
         the trial's best epoch, `best_epoch` (from 0, as the steps in MLflow), `epochs`, `seconds`,
-        `n_params`, `mlflow_run_id`. With several trainings a trial (`executions_per_trial`, `cv`) the
+        `n_params`, `mlflow_run_id`. With several trainings per trial (`executions_per_trial`, `cv`) the
         metrics are means, and `<objective>_std` is the sample standard deviation of the objective.
 
         A pruned trial has the values of its best epoch before it was stopped. They do not compare with those
@@ -338,7 +338,7 @@ class TuneResult:
     def best_model(self) -> Any:
         """Builds the best trial's model and loads the weights of its best epoch.
 
-        With several trainings a trial (`executions_per_trial`, `cv`) these are the weights of the training
+        With several trainings per trial (`executions_per_trial`, `cv`) these are the weights of the training
         with the best epoch; with `cv` that is the best fold, so the model was not trained on all data: see
         `refit`. After a confirmation it is the configuration that the verdict recommends, with the weights of
         the best of its confirmed trainings.

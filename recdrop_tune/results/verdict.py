@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results.view import SearchView
 
 _BEST = 5
-"""The number of best trials that tell whether more epochs would help."""
+"""How many best trials `train_longer` looks at."""
 
 _UNKNOWN = "whether dropout helped is not known"
 

@@ -83,8 +83,8 @@ class SearchView:
     def best(self) -> pd.Series[Any] | None:
         """The row of the best trial, `None` if no trial is complete.
 
-        After a confirmation it is the recommended one. If that has no dropout or another one than the trial,
-        it is the row of the trial nevertheless.
+        After a confirmation it is the recommended one. For a twin or a combination it is the row of the trial
+        that it derives from.
         """
         if not self.ranking:
             return None

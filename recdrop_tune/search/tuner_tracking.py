@@ -78,7 +78,7 @@ def track(
 
     Raises:
         InvalidArgumentError: An `OptunaOracle` uses MLflow's database, or the tuner is tracked already.
-        ProjectError: The tuner has trials that its journal lacks: that was lost, or they were not tracked.
+        ProjectError: The tuner has trials that its journal lacks: it was lost, or they were not tracked.
 
     Example:
         >>> tuner = keras_tuner.Hyperband(build, "val_loss")

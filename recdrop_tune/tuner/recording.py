@@ -44,7 +44,7 @@ _HYPERBAND = {
     "tuner/round": "recdrop.round",
     "tuner/initial_epoch": "recdrop.initial_epoch",
     "tuner/epochs": "recdrop.epochs",
-    "tuner/trial_id": "recdrop.goes_on_from",
+    "tuner/trial_id": "recdrop.resumes_trial",
 }
 """The hyperparameters that Hyperband's oracles add, and the tags for them."""
 

@@ -164,6 +164,6 @@ def test_tags_of_hyperband(tmp_path):
     second = [event for event in started if event.tags["recdrop.round"] == "1"]
     assert second
     for event in second:
-        assert event.tags["recdrop.goes_on_from"] in tracking.records.trials
+        assert event.tags["recdrop.resumes_trial"] in tracking.records.trials
         assert (event.tags["recdrop.initial_epoch"], event.tags["recdrop.epochs"]) == ("1", "2")
     assert not any("tuner/" in name for event in started for name in event.hyperparameters)
