@@ -169,6 +169,7 @@ class Records:
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
         backends: Keras's backends that have trained, in turn; several if it resumed with another one.
+        workers: The most workers of a session.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -183,6 +184,7 @@ class Records:
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
         self.backends: list[str] = []
+        self.workers = 1
         self._running: dict[str, None] = {}  # In the order of starts.
         self._sessions: list[tuple[float, float]] = []
         for event in events:
@@ -240,6 +242,8 @@ class Records:
                 self.confirming = self.no_more = self.ended = None
                 self.began = event.time if self.began is None else self.began
                 self._running = {}  # The running trials of a killed search start again.
+                workers = event.info.get("workers")
+                self.workers = max(self.workers, workers if isinstance(workers, int) else 1)
             case SpaceChanged():
                 self._extend_space(event.hyperparameters)
             case ResultSaved():

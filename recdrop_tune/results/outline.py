@@ -130,6 +130,7 @@ def _outcome(view: SearchView) -> list[str]:
     sentences = [
         _nothing_learned(view, best),
         _verdict(view),
+        _failed_confirmation(view),
         f"{len(view.trials)} trials, {states}. {_best_score(view, best)}",
         _choice(view),
         f"Best configuration: {_format_values(view.values_of(view.ranking[0]))}",
@@ -182,6 +183,14 @@ def _verdict(view: SearchView) -> str | None:
     if standing.best(view.records) is not None and not view.by_wrapper.empty:
         return after_advice(advice, format_search_answer(view))
     return f"{advice}." if advice else None
+
+
+def _failed_confirmation(view: SearchView) -> str | None:
+    trainings = view.records.confirmations
+    if view.confirmation is not None or not trainings:
+        return None
+    why = exception_line(trainings[-1].message or "")
+    return f"All {len(trainings)} trainings of the confirmation failed; the last one with: {why}"
 
 
 def _best_score(view: SearchView, best: TrialRecord) -> str:

@@ -75,12 +75,10 @@ def check_journal(directory: Path, records: Records, oracle: Any = None) -> None
             known.add((each.configuration.name, each.repeat))
     if _number_saved(directory) > len(known):
         raise _damaged(path, "it lacks trainings of the confirmation")
-    # Weights are written before the event: of a search that was killed, each worker's can lack one.
-    info = records.search.info if records.search and records.rounds else {"workers": 0}
-    workers = info.get("workers", 1)
+    # Weights are written before their event, so after a kill each worker can have left some without one.
     unnamed = {each.name for each in (directory / CONFIRMED).glob("trial_*")}
     unnamed -= {f"trial_{name}" for name, _ in known}
-    if len(unnamed) > (workers if isinstance(workers, int) else 1):
+    if len(unnamed) > (records.workers if records.rounds else 0):
         raise _damaged(path, "it lacks trainings of the confirmation, which have left weights")
 
 
@@ -91,10 +89,7 @@ def _compare(path: Path, records: Records, oracle: Any) -> None:
         if not (trial_folder(path.parent, trial_id, JOURNAL) / "trial.json").exists():
             raise _damaged(path, f"the search does not have its trial {format_repr(trial_id)}")
     if records.search is None and oracle.end_order:
-        raise ProjectError(
-            f"The tuner has searched in `{path.parent}`, and there is no `{path.name}`: the journal is "
-            "lost, or the search was not tracked. Restore it, or give another `directory`."
-        )
+        raise _damaged(path, "it is lost, or the trials in its folder were not tracked")
     # A trial that was killed before the journal had its start runs again.
     for trial_id in oracle.end_order:
         if trial_id not in records.trials:

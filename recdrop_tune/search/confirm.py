@@ -44,6 +44,10 @@ class Retrainings:
         """
         records = tracking.records
         done = {(each.configuration, each.repeat) for each in records.confirmations}
+        if all(each.score is None for each in records.confirmations):
+            if done and records.confirming is not None:
+                return []  # More seeds would fail too.
+            done = set()  # What made all of them fail can have been mended.
         for seeds, wanted in self._rounds(records):
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [

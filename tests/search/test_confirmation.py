@@ -308,6 +308,32 @@ def planted_search(tmp_path):
     return search
 
 
+class FailingAgain(WorthSomething):
+    """Fails with the seeds of the confirmation, unless the cause is mended."""
+
+    mended = False
+
+    def fit(self, hp, model, *args, **kwargs):
+        self.trainings = getattr(self, "trainings", 0) + 1
+        if self.trainings > 6 and not self.mended:
+            raise ValueError("the disk with the data is away")
+        return super().fit(hp, model, *args, **kwargs)
+
+
+def test_a_confirmation_that_fails_as_a_whole_says_so_and_can_be_repeated(planted_search):
+    hypermodel, options = FailingAgain(), {"seed": 1, "confirm": rdt.Confirm(2, margin=1e-9)}
+    failed = planted_search(hypermodel, **options)
+    assert failed.confirmation is None
+    assert [each.seeds for each in failed.tracking.records.rounds] == [5]
+    number = len(failed.tracking.records.confirmations)
+    reason = "ValueError: the disk with the data is away"
+    assert f"All {number} trainings of the confirmation failed; the last one with: {reason}" in str(
+        failed
+    )
+    hypermodel.mended = True
+    assert planted_search(hypermodel, **options).confirmation.outcome == "helped"
+
+
 def test_seeds_are_added_until_it_is_known_whether_dropout_helps(planted_search):
     options = {"seed": 1, "confirm": rdt.Confirm(2, margin=1e-9)}
     helped = planted_search(WorthSomething(), **options)
