@@ -87,8 +87,8 @@ def test_a_search_without_mlflow(store, tmp_path):
     assert result.trials["mlflow_run_id"].isna().all()
     assert "MLflow" not in result.summary()
     for each in (result, rdt.TuneResult.load(folder)):
-        about = (each.experiment, each.tracking_uri, each.ui_command, each.ui_url, each.failure)
-        assert about == (None,) * 5
+        about = each.search.experiment, each.search.tracking_uri, each.ui_command, each.ui_url
+        assert about == (None,) * 4
     assert not MlflowClient(store).search_runs(["0"])
     assert [each.name for each in MlflowClient(store).search_experiments()] == ["Default"]
     assert not (tmp_path / "mlflow.db").exists()
