@@ -46,7 +46,7 @@ class State(NamedTuple):
 
 
 class End(NamedTuple):
-    """What the journal does not tell the process that began a search.
+    """The end of a search, as far as its journal lacks it, for the process that began it.
 
     Attributes:
         experiment_id: MLflow's experiment, if it has the whole search.

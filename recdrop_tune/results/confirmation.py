@@ -188,8 +188,8 @@ class Confirmation:
 
         Columns: `n` (trainings with a score), `failed` (those without), `mean` and `std`. The objective, on
         validation and on test data, also has `gain` (over the twin; positive is better), `gain_low` and
-        `gain_high` (its 95 % interval), `worst` (the worst difference of a seed), `better` (the share of the
-        seeds with which it is better) and `outcome` (of this configuration).
+        `gain_high` (its 95 % interval), `worst` (the worst difference of a seed), `better` (the share of
+        seeds that favour it) and `outcome` (of this configuration).
         """
         estimates = {}
         for metric in self.scores["metric"].unique():

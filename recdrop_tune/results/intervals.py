@@ -12,7 +12,7 @@ Intervals after few seeds are therefore wide, and further rounds narrow them.
 They all hold together in at least 95 of 100 confirmations, because the chance of an error is divided between
 the looks and, at each look, between the pairs (Bonferroni). The parts add up to 5 %, so the bound holds for
 any rule that stops and for any dependence between pairs. Each look gets the *share* of the planned seeds
-that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. Of this, 2 % is
+that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. 2 of the 5 % are
 kept for seeds beyond the plan: by the look after `n` seeds, `2 % * (1 - planned / n)` of it is spent, so a
 confirmation can be extended any number of times.
 

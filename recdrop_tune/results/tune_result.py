@@ -78,7 +78,7 @@ class TuneResult:
     @property
     def search(self) -> SearchStarted:
         """The search as it last started or resumed: its objective, settings, data and MLflow experiment."""
-        assert self.records.search is not None  # `read_search` refuses a journal without a start.
+        assert self.records.search is not None  # `view` asks this while it is made.
         return self.records.search
 
     @cached_property
@@ -403,7 +403,7 @@ class TuneResult:
         return load_weights(folder, self.tuner.hypermodel.build(trial.hyperparameters))
 
     def _trial(self, trial_id: str) -> Any:
-        """Returns a configuration as Keras Tuner's trial, from which its model can be built."""
+        """Returns a configuration as a trial of Keras Tuner, to build its model."""
         return trial_of(self.tuner.oracle, Configuration.named(trial_id))
 
     def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:

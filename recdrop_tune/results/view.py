@@ -42,7 +42,9 @@ class SearchView:
     @property
     def search(self) -> SearchStarted:
         """The search as it last started or resumed."""
-        assert self.records.search is not None  # `read_search` refuses a journal without a start.
+        assert (
+            self.records.search is not None
+        )  # `read_search` refuses others; tracking writes the start.
         return self.records.search
 
     @property
