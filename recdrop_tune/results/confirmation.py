@@ -7,12 +7,10 @@ configuration it would be that of a learning rate too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from recdrop_tune import standing
@@ -25,31 +23,33 @@ from recdrop_tune.results.intervals import (
     HURT,
     NO_DIFFERENCE,
     NOT_KNOWN,
-    Looks,
     Pair,
     PairedGain,
-    comparable_means,
-    paired_gains,
     shrunk,
 )
+from recdrop_tune.results.paired_trainings import GAIN, JUDGED, PairedTrainings, format_if_known
 from recdrop_tune.results.verdict import format_configuration, format_verdict
-from recdrop_tune.standing import format_gain, format_number
 
 _ABOUT = ("trial_id", "number", "twin", "dropout_of")
-_GAIN = {"gain": "gain", "gain_low": "low", "gain_high": "high"}
-_JUDGED = {"worst": "worst", "better": "better", "outcome": "outcome"}
-"""Columns of `Confirmation.estimates` by the attributes of `PairedGain` that they show."""
-
-_COLUMNS = (*_ABOUT, "search", "n", "failed", "epochs", "mean", "std", *_GAIN, *_JUDGED)
+_COLUMNS = (*_ABOUT, "search", "n", "failed", "epochs", "mean", "std", *GAIN, *JUDGED)
 """Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
 
 
 @dataclass(frozen=True)
-class Confirmation:
+class Confirmation(PairedTrainings):
     """The best configurations, their twins and the baselines, each trained again with the same fresh seeds.
 
-    All of it follows from the records. What was trained and what it is compared with (`configurations`,
-    `pairs`, `names`) is about dropout; scores, gains and outcomes are those of any named configurations.
+    `runs` has the columns `trial_id`, `number`, `twin` (whether the twin of the trial was trained),
+    `dropout_of` (the trial whose dropout it had instead of its own), `repeat`, `seed`, `best_epoch`,
+    `seconds`, the objective, the other metrics at the best epoch, those on the test data as `test_...`, and
+    `message`, the error of a failed training.
+
+    `table` has the recommended configuration first, then the best mean. Its columns are `trial_id`, `number`,
+    `twin`, `dropout_of`, the active hyperparameters (`hp/<name>` if another column has the name), `search`
+    (the score in the search), `n` and `failed`, `epochs` (the most of a training), and the other `estimates`
+    of the objective. With test data, the same for the objective on them: `test_loss`, `test_loss_std`,
+    `test_gain`, ..., and `worst`, `better` and `outcome` are on them; and the means of the other test
+    metrics.
 
     Attributes:
         records: The records of the search.
@@ -60,19 +60,16 @@ class Confirmation:
         >>> confirmation.runs[["trial_id", "seed", "val_loss"]]
     """
 
-    records: Records
-
     # What was trained.
 
-    @cached_property
-    def _trainings(self) -> list[ConfirmationEnded]:
-        """The trainings, seed by seed. A training that a dead worker had reported too counts once."""
-        last = {(each.configuration, each.repeat): each for each in self.records.confirmations}
-        trials = self.records.trials
-        return sorted(
-            last.values(),
-            key=lambda each: (each.repeat, trials[each.trial_id].number, each.configuration.name),
-        )
+    def _place(self, training: ConfirmationEnded) -> tuple[Any, ...]:
+        number = self.records.trials[training.trial_id].number
+        return number, training.configuration.name
+
+    def _about(self, configuration: Configuration) -> dict[str, Any]:
+        trial_id, twin, dropout_of = configuration
+        number = self.records.trials[trial_id].number
+        return {"trial_id": trial_id, "number": number, "twin": twin, "dropout_of": dropout_of}
 
     @cached_property
     def configurations(self) -> dict[str, Values]:
@@ -108,146 +105,17 @@ class Confirmation:
         """The configurations that joined after another one was known to have helped."""
         return [name for name in self.configurations if Configuration.named(name).dropout_of]
 
-    # Scores.
-
-    @cached_property
-    def runs(self) -> pd.DataFrame:
-        """One row for each training.
-
-        Columns: `trial_id`, `number`, `twin` (whether the twin of the trial was trained), `dropout_of` (the
-        trial whose dropout it had instead of its own), `repeat`, `seed`, `best_epoch`, `seconds`, the
-        objective, the other metrics at the best epoch, those on the test data as `test_...`, and `message`,
-        the error of a failed training.
-        """
-        rows = [
-            {
-                "trial_id": each.trial_id,
-                "number": self.records.trials[each.trial_id].number,
-                "twin": each.twin,
-                "dropout_of": each.dropout_of,
-                "repeat": each.repeat,
-                "seed": each.seed,
-                "best_epoch": each.best_epoch,
-                "seconds": each.seconds,
-                self.records.objective: each.score,
-                **each.metrics,
-                "message": each.message,
-            }
-            for each in self._trainings
-        ]
-        frame = pd.DataFrame(rows)
-        frame["message"] = frame.pop("message")  # The last column.
-        types = dict.fromkeys(frame, "Float64") | {"twin": "bool"}
-        types |= dict.fromkeys(("trial_id", "dropout_of", "message"), "string")
-        types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64")
-        return frame.astype(types)
-
-    def trainings(self, name: str) -> pd.DataFrame:
-        """Returns the rows of `runs` of a configuration.
-
-        Args:
-            name: One of `ids`.
-        """
-        return self.runs[[each.configuration.name == name for each in self._trainings]]
-
-    @cached_property
-    def metric(self) -> str:
-        """The metric of the outcomes: the objective, on the test data if there are any."""
-        name = f"test_{self.records.objective.removeprefix('val_')}"
-        tested = name in self.runs and self.runs[name].notna().any()
-        return name if tested else self.records.objective
-
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        """One row for each training and metric: the objective, and the metrics on the test data.
-
-        Columns: `configuration` (its name), `repeat`, `metric` and `score`: infinitely bad if the training
-        failed or its objective is not finite, NaN if the metric was not reported.
-        """
-        goal = self.records.objective
-        tests = (name for name in map(str, self.runs) if name.startswith("test_"))
-        scores = self.runs[[*dict.fromkeys([goal, self.metric, *tests])]].astype(float)
-        scores.loc[~np.isfinite(scores[goal])] = self.records.cost(math.inf)
-        names = [each.configuration.name for each in self._trainings]
-        about = pd.DataFrame(
-            {"configuration": names, "repeat": self.runs["repeat"].astype(int)}, scores.index
-        )
-        # Not by `melt`: a metric can have any name.
-        parts = [about.assign(metric=str(metric), score=scores[metric]) for metric in scores]
-        return pd.concat(parts, ignore_index=True)
-
-    def by_seed(self, metric: str) -> pd.DataFrame:
-        """Returns the scores in a metric: a row for each seed, a column for each configuration."""
-        own = self.scores[self.scores["metric"] == metric]
-        table = own.pivot(index="repeat", columns="configuration", values="score")
-        return table.reindex(range(int(table.index.max()) + 1) if len(table) else [])
-
-    @cached_property
-    def estimates(self) -> dict[str, pd.DataFrame]:
-        """The metrics of `scores`, each with one row for each configuration.
-
-        Columns: `n` (trainings with a score), `failed` (those without), `mean` and `std`. The objective, on
-        validation and on test data, also has `gain` (over the twin; positive is better), `gain_low` and
-        `gain_high` (its 95 % interval), `worst` (the worst difference of a seed), `better` (the share of
-        seeds that favour it) and `outcome` (of this configuration).
-        """
-        estimates = {}
-        for metric in self.scores["metric"].unique():
-            scores = self.by_seed(metric)
-            finite = scores[np.isfinite(scores)]
-            frame = pd.DataFrame({"n": finite.count(), "failed": np.isinf(scores).sum()})
-            frame = frame.assign(mean=finite.mean(), std=finite.std())
-            gains = self.gains.get(metric, {})
-            for column, attribute in (_GAIN | _JUDGED).items():
-                values = {name: getattr(gain, attribute) for name, gain in gains.items()}
-                kind = str if column == "outcome" else float
-                frame[column] = pd.Series(values, dtype=kind)
-            estimates[metric] = frame
-        return estimates
-
-    # Gains.
-
-    @cached_property
-    def gains(self) -> dict[str, dict[str, PairedGain]]:
-        """The gains in the objective, on validation and on test data, by configuration.
-
-        The intervals of a metric hold together. A combined configuration takes over the share of the chance
-        of an error of one that is known to have helped.
-        """
-        number = len(self.pairs) - len(self._combined)
-        metrics = dict.fromkeys([self.records.objective, self.metric])
-        return {name: self._gains(name, self.pairs, self.margin(name), number) for name in metrics}
-
     @property
-    def judged(self) -> dict[str, PairedGain]:
-        """The gains in `metric`, by configuration."""
-        return self.gains[self.metric]
-
-    def margin(self, metric: str) -> float:
-        """Returns the largest difference that does not matter, by default 1 % of the mean of the twins."""
-        given = self.records.rounds[-1].margin if self.records.rounds else None
-        if given is not None:
-            return given
-        without = self.by_seed(metric)[[twin for _, twin in self.pairs]].to_numpy()
-        without = without[np.isfinite(without)]
-        return abs(float(without.mean())) / 100 if len(without) else 0.0
-
-    def _gains(self, metric: str, pairs: Sequence[Pair], *how: Any) -> dict[str, PairedGain]:
-        """Returns how much better the first of each pair is; see `paired_gains`."""
-        rounds = self.records.rounds
-        looks = Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
-        costs = self.by_seed(metric).map(self.records.cost)
-        gains = paired_gains(costs, pairs, looks, *how)
-        return {own: gain for (own, _), gain in zip(pairs, gains, strict=True)}
+    def _number(self) -> int:
+        """A combined configuration takes over the share of one that is known to have helped."""
+        return len(self.pairs) - len(self._combined)
 
     # The conclusion.
 
-    @cached_property
-    def order(self) -> list[str]:
-        """The configurations with a score, the best mean first."""
-        costs = self.by_seed(self.records.objective).map(self.records.cost)
-        means = comparable_means(costs.where(np.isfinite(costs)))
-        return [str(name) for name in means.dropna().sort_values(kind="stable").index]
+    @property
+    def lead(self) -> str | None:
+        """The best mean."""
+        return next(iter(self.order), None)
 
     @property
     def ids(self) -> list[str]:
@@ -266,11 +134,6 @@ class Confirmation:
         compared = self._gains(self.records.objective, [(name, first) for name in others])
         rivals = [first, *(name for name in others if compared[name].outcome != HURT)]
         return next((name for name in rivals if self.outcomes.get(name) == HELPED), first)
-
-    @property
-    def outcomes(self) -> dict[str, str]:
-        """The outcome of each configuration that has a twin."""
-        return {name: gain.outcome for name, gain in self.judged.items()}
 
     @property
     def outcome(self) -> str:
@@ -320,14 +183,8 @@ class Confirmation:
         These are the pairs whose outcome is not known, and the best mean. If that has no dropout while
         dropout helped elsewhere, a combination of both joins them, once in a confirmation.
         """
-        unknown = [pair for pair in self.pairs if self.outcomes[pair[0]] == NOT_KNOWN]
-        if self.order and self.outcomes.get(self.order[0], NOT_KNOWN) != NOT_KNOWN:
-            unknown = []
         combination = self._combination()
-        if not unknown and not combination:
-            return []
-        names = {*self.order[:1], *(name for pair in unknown for name in pair)}
-        return [*(name for name in self.configurations if name in names), *combination]
+        return [*(super().in_question or self.order[: len(combination)]), *combination]
 
     def _combination(self) -> list[str]:
         """Returns the best mean, if that has no dropout, with the best dropout that helped elsewhere."""
@@ -358,98 +215,22 @@ class Confirmation:
         return frame.assign(search=scores).loc[self.ids]
 
     @property
-    def _columns(self) -> dict[str, dict[str, str]]:
-        """The metrics of `estimates`, each with the columns of `table` that show its estimates."""
-        columns = {metric: {"mean": metric} for metric in self.estimates}
-        test = {name: f"test_{name}" for name in _GAIN} | {name: name for name in _JUDGED}
-        columns[self.metric] = {"mean": self.metric, "std": f"{self.metric}_std", **test}
-        every = ("mean", "std", *_GAIN, *_JUDGED)
-        return columns | {self.records.objective: {name: name for name in every}}
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """One row for each configuration, the recommended one first, then the best mean.
-
-        Columns: `trial_id`, `number`, `twin` (whether it is the twin of that trial, which the search has not
-        tried), `dropout_of` (the trial whose dropout it has instead of its own), the active hyperparameters
-        (`hp/<name>` if another column has the name), `search` (the score in the search), `n` and `failed`,
-        `epochs` (the most of a training), and the other `estimates` of the objective. With test data, the
-        same for the objective on them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `worst`, `better`
-        and `outcome` are on them; and the means of the other test metrics.
-        """
-        counts = self.estimates[self.records.objective][["n", "failed"]]
-        frame = self._settings.join(counts)
-        frame["epochs"] = pd.Series(self.records.epochs, frame.index, "Int64")
-        for metric, columns in self._columns.items():
-            for name, column in columns.items():
-                frame[column] = self.estimates[metric][name]
-        return frame.reset_index(drop=True)
-
-    @property
     def best(self) -> pd.Series[Any]:
         """The row of the recommended configuration."""
         return self.table.iloc[0]
 
-    def row(self, name: str) -> pd.Series[Any]:
-        """Returns the row of the table for a configuration.
-
-        Args:
-            name: One of `ids`.
-        """
-        return self.table.iloc[self.ids.index(name)]
-
-    def brief(self) -> pd.DataFrame:
-        """Returns the table for people: settings that vary, means with spreads, gains with intervals.
-
-        All cells are text. Empty columns are left out.
-        """
+    def _brief_settings(self) -> dict[str, list[str]]:
         table, settings = self.table, self._settings.columns.drop(["trial_id", "number", "search"])
-        words: dict[str, Iterable[str]] = {"number": map(format_cell, table["number"])}
+        words = {"number": [*map(format_cell, table["number"])]}
         for name in settings:
             if table[name].nunique(dropna=False) > 1:
                 words[name] = [format_cell(value, name) for value in table[name]]
         if table["twin"].any():
             words["twin"] = ["twin" if twin else "" for twin in table["twin"]]
-        words["search"] = map(_format, table["search"])
-        words["n"] = map(format_cell, table["n"])
-        if table["failed"].any():
-            words["failed"] = map(format_cell, table["failed"])
-        words["epochs"] = map(format_cell, table["epochs"])
-        for columns in self._columns.values():
-            means = table[columns["mean"]]
-            if "std" not in columns:
-                words[columns["mean"]] = map(format_cell, means)
-                continue
-            words[columns["mean"]] = map(_format_mean, means, table[columns["std"]])
-            ends = (table[columns[name]] for name in _GAIN)
-            words[columns["gain"]] = map(_format_gain, *ends)
-        words |= {"worst": map(_format, table["worst"])}
-        words |= {name: map(format_cell, table[name]) for name in ("better", "outcome")}
-        frame = pd.DataFrame({name: list(cells) for name, cells in words.items()})
-        return frame.loc[:, (frame != "-").any()]
-
-    def text(self) -> str:
-        """Writes the table for a terminal."""
-        return str(self.brief().to_string(index=False))
+        return {**words, "search": [*map(format_if_known, table["search"])]}
 
 
 def confirmation_of(records: Records) -> Confirmation | None:
     """Returns the confirmation of a search; `None` if no confirmed training succeeded."""
     confirmation = Confirmation(records) if records.confirmations else None
     return confirmation if confirmation and confirmation.order else None
-
-
-def _format(value: float) -> str:
-    return "-" if pd.isna(value) else format_number(value)
-
-
-def _format_mean(mean: float, std: float) -> str:
-    return _format(mean) + ("" if pd.isna(std) else f" ± {format_number(std)}")
-
-
-def _format_gain(gain: float, low: float, high: float) -> str:
-    if pd.isna(gain):
-        return "-"
-    return format_gain(gain) + (
-        "" if pd.isna(low) else f" ({format_number(low)} to {format_number(high)})"
-    )

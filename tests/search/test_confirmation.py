@@ -117,7 +117,7 @@ def test_the_verdict_is_read_on_the_test_data_and_shown(result, tmp_path):
     assert row["test_gain_low"] < row["test_gain"] < row["test_gain_high"]
     assert confirmation.outcome == row["outcome"] == "not known"  # Two seeds prove little.
     assert "test_loss" in confirmation.verdict
-    assert {confirmation.verdict, *confirmation.text().splitlines()} <= set(
+    assert {confirmation.verdict, *confirmation.brief().to_string(index=False).splitlines()} <= set(
         result.summary().splitlines()
     )
     page = result.report(tmp_path / "report.html").read_text()
