@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from recdrop_tune.mlflow_store import sync
     from recdrop_tune.models import RateSchedule, explain, mc_predict, to_plain
     from recdrop_tune.oracle import OptunaOracle
-    from recdrop_tune.results import TuneResult
+    from recdrop_tune.results import ModelComparison, TuneResult
     from recdrop_tune.search import (
         Confirm,
         MLflow,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Task,
         Training,
         Workers,
+        compare_models,
         distribute,
         track,
         tune,
@@ -56,8 +57,8 @@ _NAMES = {
     "mlflow_store": "sync",
     "models": "RateSchedule explain mc_predict to_plain",
     "oracle": "OptunaOracle",
-    "results": "TuneResult",
-    "search": "Confirm MLflow Optuna Task Training Workers distribute track tune",
+    "results": "ModelComparison TuneResult",
+    "search": "Confirm MLflow Optuna Task Training Workers compare_models distribute track tune",
     "spaces": "SearchSpace",
     "tuner": "Tuner",
     "wrappers": "wrap",
@@ -69,6 +70,7 @@ __all__ = [
     "ExistingModel",
     "LanguageModel",
     "MLflow",
+    "ModelComparison",
     "Optuna",
     "OptunaOracle",
     "RateSchedule",
@@ -83,6 +85,7 @@ __all__ = [
     "Workers",
     "__version__",
     "compare",
+    "compare_models",
     "distribute",
     "dropout_model",
     "dropout_rnn",

@@ -56,7 +56,8 @@ def compare(*folders: str | Path) -> pd.DataFrame:
         path for folder in folders or (RUNS,) for path in _projects(Path(folder).expanduser())
     ):
         records = Records(Journal(project / JOURNAL).read(epochs=False))
-        if records.search:  # A search that was killed at its start has not written its first event.
+        # One that was killed at its start has no first event, and a comparison of models has no trials.
+        if records.search and not records.search.models:
             rows.append(_row(project, records, records.search))
     frame = pd.DataFrame(rows, columns=[*_TYPES, "began", "rank"]).astype(_TYPES)
     frame["began"] = pd.to_datetime(frame["began"].map(datetime.fromtimestamp))

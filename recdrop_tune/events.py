@@ -97,6 +97,7 @@ class SearchStarted(Event):
         pid: Id of the process that started it.
         host: The machine of that process.
         resume_hint: How to resume it, in words or as a command, if known.
+        models: The models that `compare_models` compares, the baseline first; none in a search.
     """
 
     search_id: str
@@ -118,6 +119,7 @@ class SearchStarted(Event):
     pid: int | None = None
     host: str | None = None
     resume_hint: str | None = None
+    models: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +238,7 @@ class Configuration(NamedTuple):
     """A configuration that a confirmation trains: that of a trial, with its own dropout or another one.
 
     Attributes:
-        trial_id: The trial.
+        trial_id: The trial; in a comparison of models the position of the model.
         twin: Whether it has no dropout.
         dropout_of: The trial whose dropout replaces its own.
 

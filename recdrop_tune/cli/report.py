@@ -14,6 +14,7 @@ from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.journal import Journal
 from recdrop_tune.lazy import load_quietly
+from recdrop_tune.records import Records
 
 
 @click.command()
@@ -36,10 +37,12 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     folder = project_folder(directory)
     check_importable()
     load_quietly("recdrop_tune.results")
-    from recdrop_tune.results import TuneResult
+    from recdrop_tune.results import ModelComparison, TuneResult
 
     try:
-        result = TuneResult.load(folder)
+        search = Records(Journal(folder / JOURNAL).read(epochs=False)).search
+        kind = ModelComparison if search is not None and search.models else TuneResult
+        result = kind.load(folder)
         try:
             page = result.report(output or folder / "report.html")
         except InvalidArgumentError as error:

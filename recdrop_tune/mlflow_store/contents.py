@@ -121,6 +121,8 @@ class SearchContents:
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
                 if event.trial_id in self.latest:
                     self._update(self.latest[event.trial_id], event)
+            case events.ConfirmationEnded() if self.search.models:
+                self._add_training(event, self.search.models[int(event.trial_id)])
             case events.ConfirmationEnded() if event.score is not None:
                 name = f"confirmed{event.configuration.suffix}"
                 metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
@@ -146,8 +148,10 @@ class SearchContents:
 
     def _begin(self, event: events.SearchStarted) -> None:
         self.search, self.data, self.summary = event, event.data, None
-        names = ("tuner", "objective", "direction", "max_trials")
+        names = ("objective", "direction", *(() if event.models else ("tuner", "max_trials")))
         params = {name: getattr(event, name) for name in names}
+        if event.models:
+            params["models"] = ", ".join(event.models)
         if event.context is not None:
             params["data"] = event.context.words
             if event.context.constant is not None:
@@ -181,6 +185,29 @@ class SearchContents:
         }
         self.attempts[run.key] = self.changed[run.key] = run
         self.latest[event.trial_id] = run
+
+    def _add_training(self, event: events.ConfirmationEnded, model: str) -> None:
+        """Adds the run of a training of a compared model, which has ended."""
+        state = TrialState.FAILED if event.score is None else TrialState.COMPLETE
+        run = Contents(
+            f"{model} seed {event.repeat + 1}",
+            event.time - event.seconds,
+            f"{event.trial_id}-{event.repeat}",
+            params={"model": model, "repeat": event.repeat, "seed": event.seed},
+            tags={
+                **self._tags(self.search.tags),
+                "recdrop.kind": "trial",
+                "recdrop.search_id": self.search.search_id,
+                "recdrop.trial_id": f"{event.trial_id}-{event.repeat}",
+                "recdrop.state": state,
+            },
+            texts={"error.txt": failure_text(event.message)} if event.message else {},
+            end=(run_status(state), event.time),
+        )
+        numbers = {"objective": event.score, "best_epoch": event.best_epoch}
+        numbers |= {"train_seconds": event.seconds, **event.metrics}
+        run.points = points({k: v for k, v in numbers.items() if v is not None}, 0, event.time)
+        self.attempts[run.key] = self.changed[run.key] = self.latest[run.trial_id] = run
 
     def _tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Returns tags to write; `sync` leaves out a description, for a stranger's could load images."""

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
@@ -207,7 +207,7 @@ class Tracking:
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
         objective = self._oracle.objective
-        info = describe_search(self._tuner, self._oracle)
+        info = describe_search(self._tuner, None if self.about["models"] else self._oracle)
         plain = type(self._tuner).__name__ == "Tuner"  # Its oracle tells more.
         kind = self._oracle.__class__ if plain else type(self._tuner)
         self.emit(
@@ -218,7 +218,7 @@ class Tracking:
                 tuner=kind.__name__,
                 objective=objective.name,
                 direction=objective.direction,
-                max_trials=self._oracle.max_trials,
+                max_trials=self.most_trials,
                 hyperparameters=read_space(self._oracle.get_space().space),
                 tracking_uri=self.tracking_uri and absolute(self.tracking_uri),
                 configurations=fewer_than_trials(self._oracle),
@@ -228,6 +228,12 @@ class Tracking:
                 **{**self.about, "info": info | self.about["info"]},
             )
         )
+
+    @property
+    def most_trials(self) -> int | None:
+        """The most trials that are run: none where models are compared."""
+        most: int | None = self._oracle.max_trials
+        return 0 if self.about["models"] else most
 
     def can_begin(self) -> bool:
         """Returns whether another trial or training can begin: no one has asked the search to stop."""
@@ -415,10 +421,12 @@ def track(
     data: Mapping[str, Any] | None = None,
     context: events.Context | None = None,
     register_model: str | None = None,
+    models: Sequence[str] = (),
 ) -> Tracking:
     """Tracks a tuner; see `recdrop_tune.track`, which also saves the result at the end.
 
-    `records` are those of the search so far; by default they are read from its journal.
+    `records` are those of the search so far; by default they are read from its journal. `models` are the
+    models that are compared, without trials.
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
@@ -438,6 +446,7 @@ def track(
         "context": context,
         "tags": dict(tags or {}),
         "register_model": register_model,
+        "models": list(models),
     }
     if records is None:
         records = Records(Journal(Path(tuner.project_dir, JOURNAL)).read())

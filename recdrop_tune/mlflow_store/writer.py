@@ -261,6 +261,7 @@ class MLflowWriter:
         """Writes the view of the trials; its columns are the hyperparameters that differ so far."""
         about, records = contents.search, contents.records.trials.values()
         trials = [record.hyperparameters for record in records]
+        trials = trials or [{"model": name} for name in about.models]
         state = view(about.search_id, about.objective, about.direction != "max", trials)
         with suppress(MlflowException):  # The user may lack the permission.
             self._runs.client.set_experiment_tag(

@@ -11,7 +11,7 @@ from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_pre
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, LayerSchedules, RateSchedule
 from recdrop_tune.models.reuse import ModelCache, renew, structure
-from recdrop_tune.models.template import Template
+from recdrop_tune.models.template import ModelCopies, Template
 
 __all__ = [
     "SCHEDULES",
@@ -22,6 +22,7 @@ __all__ = [
     "LearnedRates",
     "MCPrediction",
     "ModelCache",
+    "ModelCopies",
     "NoNoiseWarning",
     "RateSchedule",
     "Template",

@@ -32,81 +32,50 @@ from recdrop_tune.models.plain import plain_layer, plain_names
 from recdrop_tune.wrappers import is_default_name
 
 
-class Template:
-    """Builds the models of trials from a copy of a model whose recurrent layers have no dropout.
+class ModelCopies:
+    """Builds copies of a model, each with new first weights. Frozen layers keep theirs.
 
     Args:
         model: The model.
-        keep_weights: Whether copies start with its weights.
 
     Attributes:
-        names: Names of the recurrent layers that stay the same when the model is made again.
-        cells: Their cells, `"lstm"` or `"gru"`.
         compiled: The arguments of `compile`; None if the model is not compiled.
-        dropped: The removed dropout of the recurrent layers, in words.
 
     Raises:
-        InvalidArgumentError: The model has no recurrent layers or cannot be copied.
+        InvalidArgumentError: The model cannot be copied.
     """
 
-    def __init__(self, model: Any, keep_weights: bool) -> None:
-        if not isinstance(model, keras.Model):
-            raise invalid_argument("model", expected="a Keras model", received=model)
-        if keep_weights and not model.built:
-            raise invalid_argument(
-                "keep_weights",
-                expected="a model that has weights",
-                received=True,
-                fix="Build it first: give it a `keras.Input`, or call it on a batch.",
-            )
-        self.keep_weights = keep_weights
-        pairs, names = list[tuple[Any, Any]](), plain_names(model)
+    def __init__(self, model: Any) -> None:
+        self.keep_weights = False
+        self._take(model, copy_layer)
+        _check_names(self.plain)
 
-        def copy_one(layer: Any) -> Any:
-            pairs.append((layer, _undropped(layer, names)))
+    def _take(self, model: Any, copy_one: Callable[[Any], Any]) -> None:
+        """Copies a model, and checks that nothing is lost."""
+        pairs = list[tuple[Any, Any]]()
+
+        def noted(layer: Any) -> Any:
+            pairs.append((layer, copy_one(layer)))
             return pairs[-1][1]
 
-        self.plain = copy_model(model, copy_one)
+        self.plain = copy_model(model, noted)
         copy_weights(model, self.plain)
         for layer, fresh in pairs:
             for part, other in zip(walk(layer), walk(fresh), strict=False):
                 if type(part) is type(other):
                     check_arguments(part, other)
-        found = recurrent_layers(self.plain)
-        if not found:
-            kinds = dict.fromkeys(
-                type(layer).__name__ for layer in walk(model) if layer is not model
-            )
-            raise invalid_argument(
-                "model",
-                expected="a model with at least one LSTM or GRU layer",
-                received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
-            )
-        _check_names(self.plain)
-        self.names, self.cells = _names(found), [str(cell_of(layer)) for layer in found]
         self.compiled = compiled_parts(model)
-        self.dropped = _dropped(model)
 
-    def build(self, change: Callable[[int, Any], Any] = lambda _, layer: layer) -> Any:
-        """Builds a copy.
+    def build(self) -> Any:
+        """Builds a copy, compiled if the model is."""
+        return self._compiled(self._copied(copy_layer))
 
-        Under one seed, the first weights are the same for every `change`.
-
-        Args:
-            change: Returns the replacement of a recurrent layer, given its number and a fresh copy that can
-                be used.
-        """
-        numbers = {id(layer): number for number, layer in enumerate(recurrent_layers(self.plain))}
-
-        def copy_one(layer: Any) -> Any:
-            new = copy_layer(layer)
-            return change(numbers[id(layer)], new) if id(layer) in numbers else new
-
+    def _copied(self, copy_one: Callable[[Any], Any]) -> Any:
         model = copy_model(self.plain, copy_one)
         copy_weights(self.plain, model, frozen_only=not self.keep_weights)
-        losses = map(keras.losses.get, keras.tree.flatten(self.loss))
-        if not any(map(is_of_whole_sequences, losses)):
-            model = with_masks(model)
+        return model
+
+    def _compiled(self, model: Any) -> Any:
         if self.compiled is not None:
             compile_copy(model, self.compiled)
         return model
@@ -135,7 +104,7 @@ class Template:
         vars(self).update({**state, "plain": plain})
 
     def digest(self) -> str:
-        """Returns a hash of the weights' shapes, the optimizer and the loss.
+        """Returns a hash of the layers, the weights' shapes, the optimizer and the loss.
 
         Names are left out, because Keras numbers them.
         """
@@ -150,9 +119,83 @@ class Template:
             else getattr(each, "__name__", each)
             for each in losses
         ]
-        described = [[list(each.shape) for each in self.plain.weights], optimizer, named]
+        shapes = [list(each.shape) for each in self.plain.weights]
+        described = [*map(_plain_arguments, walk(self.plain))], shapes, optimizer, named
         text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Template(ModelCopies):
+    """Builds the models of trials from a copy of a model whose recurrent layers have no dropout.
+
+    Args:
+        model: The model.
+        keep_weights: Whether copies start with its weights.
+
+    Attributes:
+        names: Names of the recurrent layers that stay the same when the model is made again.
+        cells: Their cells, `"lstm"` or `"gru"`.
+        compiled: The arguments of `compile`; None if the model is not compiled.
+        dropped: The removed dropout of the recurrent layers, in words.
+
+    Raises:
+        InvalidArgumentError: The model has no recurrent layers or cannot be copied.
+    """
+
+    def __init__(self, model: Any, keep_weights: bool) -> None:
+        if not isinstance(model, keras.Model):
+            raise invalid_argument("model", expected="a Keras model", received=model)
+        if keep_weights and not model.built:
+            raise invalid_argument(
+                "keep_weights",
+                expected="a model that has weights",
+                received=True,
+                fix="Build it first: give it a `keras.Input`, or call it on a batch.",
+            )
+        self.keep_weights, names = keep_weights, plain_names(model)
+        self._take(model, lambda layer: _undropped(layer, names))
+        found = recurrent_layers(self.plain)
+        if not found:
+            kinds = dict.fromkeys(
+                type(layer).__name__ for layer in walk(model) if layer is not model
+            )
+            raise invalid_argument(
+                "model",
+                expected="a model with at least one LSTM or GRU layer",
+                received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
+            )
+        _check_names(self.plain)
+        self.names, self.cells = _names(found), [str(cell_of(layer)) for layer in found]
+        self.dropped = _dropped(model)
+
+    def build(self, change: Callable[[int, Any], Any] = lambda _, layer: layer) -> Any:
+        """Builds a copy.
+
+        Under one seed, the first weights are the same for every `change`.
+
+        Args:
+            change: Returns the replacement of a recurrent layer, given its number and a fresh copy that can
+                be used.
+        """
+        numbers = {id(layer): number for number, layer in enumerate(recurrent_layers(self.plain))}
+
+        def copy_one(layer: Any) -> Any:
+            new = copy_layer(layer)
+            return change(numbers[id(layer)], new) if id(layer) in numbers else new
+
+        model = self._copied(copy_one)
+        losses = map(keras.losses.get, keras.tree.flatten(self.loss))
+        if not any(map(is_of_whole_sequences, losses)):
+            model = with_masks(model)
+        return self._compiled(model)
+
+
+def _plain_arguments(layer: Any) -> list[Any]:
+    """Returns the class of a layer, and its arguments that are numbers or words."""
+    # The configuration of a model is that of its layers, with their names.
+    config = {} if isinstance(layer, keras.Model) else layer.get_config()
+    plain = {k: v for k, v in config.items() if isinstance(v, bool | int | float | str)}
+    return [type(layer).__name__, {k: v for k, v in plain.items() if k != "name"}]
 
 
 def _check_names(model: Any) -> None:

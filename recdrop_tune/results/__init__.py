@@ -2,7 +2,9 @@
 
 from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.intervals import Looks, PairedGain, paired_gains, rounds
-from recdrop_tune.results.saving import save_result
+from recdrop_tune.results.model_comparison import ModelComparison
+from recdrop_tune.results.paired_trainings import PairedTrainings
+from recdrop_tune.results.saving import save_comparison, save_result
 from recdrop_tune.results.stored import CONFIRMED, check_journal
 from recdrop_tune.results.tune_result import TuneResult
 
@@ -10,10 +12,13 @@ __all__ = [
     "CONFIRMED",
     "Confirmation",
     "Looks",
+    "ModelComparison",
     "PairedGain",
+    "PairedTrainings",
     "TuneResult",
     "check_journal",
     "paired_gains",
     "rounds",
+    "save_comparison",
     "save_result",
 ]

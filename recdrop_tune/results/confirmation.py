@@ -24,7 +24,6 @@ from recdrop_tune.results.intervals import (
     NO_DIFFERENCE,
     NOT_KNOWN,
     Pair,
-    PairedGain,
     shrunk,
 )
 from recdrop_tune.results.paired_trainings import GAIN, JUDGED, PairedTrainings, format_if_known

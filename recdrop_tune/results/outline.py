@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
-from recdrop_tune.events import STOPPED
+from recdrop_tune.events import STOPPED, SearchStarted
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results.frames import format_cell, learned_rate_columns, spread_column
-from recdrop_tune.results.plots import figures
+from recdrop_tune.results.plots import comparison_figure, figures
 from recdrop_tune.results.verdict import (
     after_advice,
     format_count,
@@ -34,6 +34,9 @@ from recdrop_tune.results.view import SearchView
 from recdrop_tune.standing import format_gain, format_number
 from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import format_ending
+
+if TYPE_CHECKING:
+    from recdrop_tune.results.model_comparison import ModelComparison
 
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
@@ -119,6 +122,36 @@ def full_outline(view: SearchView) -> list[Section]:
     return [*sections, Section("Settings and versions", table=table), Section("", view.where)]
 
 
+def comparison_outline(comparison: ModelComparison) -> list[Section]:
+    """Lists the sections of the report about compared models; the first two are its summary."""
+    records = comparison.records
+    assert records.search is not None
+    search = records.search
+    lines = [comparison.verdict, _backends(records), *_data(search)]
+    sections = [Section("", [*filter(None, lines)])]
+    if not comparison.runs.empty:
+        note = (
+            f"All trained with the same fresh seeds. `gain` is over `{comparison.models[0]}`, seed by "
+            "seed. The 95 % intervals hold for all models together, whenever it stopped."
+        )
+        sections.append(Section("Models", note=note, table=comparison.brief()))
+        picture = comparison_figure(comparison)
+        sections.append(Section(unescape(picture.layout.title.text), figure=picture))
+        sections.append(
+            Section("Trainings", table=comparison.runs.dropna(axis="columns", how="all"))
+        )
+    settings = {
+        "metric": f"{records.objective}, {records.direction}",
+        "experiment": search.experiment,
+        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(records.began)),
+        "platform": platform.platform(),
+        **search.info,
+    }
+    table = pd.DataFrame(settings.items(), columns=["setting", "value"])
+    where = Section("", [f"Folder: {comparison.folder}"])
+    return [*sections, Section("Settings and versions", table=table), where]
+
+
 def _outcome(view: SearchView) -> list[str]:
     """Lists the sentences about a search: the answer first, then what it is based on."""
     records, best = view.records, standing.best(view.records)
@@ -140,7 +173,7 @@ def _outcome(view: SearchView) -> list[str]:
         standing.same_dropouts(records),
         standing.never_tried(view.by_wrapper),
         _backends(records),
-        *_data(view),
+        *_data(view.search),
     ]
     return [*filter(None, sentences)]
 
@@ -246,15 +279,15 @@ def _backends(records: Records) -> str | None:
     return f"Run on several backends: {', then '.join(records.backends)}." if several else None
 
 
-def _data(view: SearchView) -> Iterator[str]:
+def _data(search: SearchStarted) -> Iterator[str]:
     """Yields the data, and what a constant predictor scores."""
-    context = view.search.context
+    context = search.context
     if context is None:
         return
     if context.words:
         yield f"Data: {context.words}."
     if context.constant is not None:
-        score = f"{view.objective} {format_number(context.constant)}"
+        score = f"{search.objective} {format_number(context.constant)}"
         yield f"Always predicting {context.predicts} scores {score}."
 
 

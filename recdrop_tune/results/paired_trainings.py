@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -103,9 +103,11 @@ class PairedTrainings(ABC):
         ]
         frame = pd.DataFrame(rows)
         frame["message"] = frame.pop("message")  # The last column.
-        types = dict.fromkeys(frame, "Float64")
+        types = dict.fromkeys(map(str, frame), "Float64")
         types |= dict.fromkeys(("trial_id", "dropout_of", "model", "message"), "string")
-        types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64") | {"twin": "bool"}
+        types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64") | {
+            "twin": "bool"
+        }
         return frame.astype({name: kind for name, kind in types.items() if name in frame})
 
     def trainings(self, name: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from recdrop_tune.results.frames import learned_rate_columns, spread_column
 from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
 from recdrop_tune.standing import format_number, format_value
 from recdrop_tune.states import TrialState
+
+if TYPE_CHECKING:
+    from recdrop_tune.results.model_comparison import ModelComparison
 
 _LOOKS = {
     "none": ("#8a8a8a", "circle"),
@@ -263,12 +266,22 @@ def _gains(view: SearchView) -> go.Figure | None:
     rows = table[table[f"{gain}_low"].notna()]
     if rows.empty:
         return None
-    colors = {"helped": BEST, "hurt": WORST}
     title = f"Gain of dropout in {format_label(metric)}, with 95 % intervals"
     drawing = _figure(title, height=190 + 44 * len(rows))
+    names = [escape(view.confirmation.names[ids[each]], quote=False) for each in rows.index]
+    _add_gains(drawing, rows, gain, names, "the same without dropout")
+    drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
+    return drawing
+
+
+def _add_gains(
+    drawing: go.Figure, rows: pd.DataFrame, gain: str, names: Sequence[str], base: str, **place: Any
+) -> None:
+    """Adds the gains of a table of paired trainings with their intervals: blue is better, orange worse."""
+    colors = dict.fromkeys(("helped", "better"), BEST) | dict.fromkeys(("hurt", "worse"), WORST)
     drawing.add_scatter(
         x=rows[gain],
-        y=[escape(view.confirmation.names[ids[each]], quote=False) for each in rows.index],
+        y=names,
         mode="markers",
         marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
         error_x={
@@ -279,11 +292,52 @@ def _gains(view: SearchView) -> go.Figure | None:
         hovertext=rows["outcome"],
         hoverinfo="x+text",
         showlegend=False,
+        **place,
     )
-    drawing.add_vline(0.0, line={"color": GREY, "dash": "dash", "width": 2})
-    drawing.update_xaxes(title="worse &#8592; the same without dropout &#8594; better")
-    drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
-    return drawing
+    drawing.add_vline(0.0, line={"color": GREY, "dash": "dash", "width": 2}, **place)
+    drawing.update_xaxes(title=f"worse &#8592; {base} &#8594; better", **place)
+
+
+def comparison_figure(comparison: ModelComparison) -> go.Figure:
+    """Draws the score of each training of each model, and below the gains over the baseline."""
+    metric, table, runs = comparison.metric, comparison.table, comparison.runs
+    gain = "gain" if metric == comparison.records.objective else "test_gain"
+    rows = table[table[f"{gain}_low"].notna()]
+    names = {name: format_label(name) for name in table["model"]}
+    grid = make_subplots(
+        rows=2,
+        cols=1,
+        vertical_spacing=0.3,
+        row_heights=[len(table) + 1, max(1, len(rows)) + 1],
+        figure=Figure(),
+    )
+    look = _figure(f"{format_label(metric)} of each training, and the gains with 95 % intervals")
+    grid.update_layout(look.layout, height=320 + 44 * (len(table) + len(rows)))
+    for name, label in names.items():
+        own = runs[runs["model"] == name]
+        grid.add_scatter(
+            x=own[metric],
+            y=[label] * len(own),
+            mode="markers",
+            marker={"size": 9, "color": GREY, "opacity": 0.7},
+            hovertext=[f"seed {seed}" for seed in own["seed"]],
+            hoverinfo="x+text",
+            showlegend=False,
+            row=1,
+            col=1,
+        )
+    grid.update_xaxes(**_axis(runs[metric], metric), row=1, col=1)
+    _add_gains(
+        grid,
+        rows,
+        gain,
+        [names[each] for each in rows["model"]],
+        format_label(comparison.models[0]),
+        row=2,
+        col=1,
+    )
+    grid.update_yaxes(autorange="reversed", automargin=True, title=None)
+    return grid
 
 
 def _history(view: SearchView) -> go.Figure | None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -13,7 +14,8 @@ import pandas as pd
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from recdrop_tune.errors import plain
+from recdrop_tune.errors import invalid_argument, plain
+from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import harmless, markdown_table
 from recdrop_tune.results.frames import format_cell
 from recdrop_tune.results.outline import Section
@@ -59,6 +61,26 @@ def as_page(title: str, sections: Sequence[Section]) -> str:
         script=Markup(asset("report.js").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def write_page(path: str | Path, title: str, sections: Sequence[Section]) -> Path:
+    """Writes a page into a file, which it replaces.
+
+    Raises:
+        InvalidArgumentError: The file cannot be written.
+    """
+    page, path = as_page(title, sections), Path(path).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, page)
+    except (OSError, ValueError) as error:  # "." has no name for a file.
+        raise invalid_argument(
+            "path",
+            expected="a file that can be written",
+            received=str(path),
+            fix=f"{error}. Give another path.",
+        ) from error
+    return path
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:

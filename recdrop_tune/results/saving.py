@@ -9,8 +9,9 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from recdrop_tune.events import ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, fresh_path, inside, name_file_in_errors
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
-from recdrop_tune.results.outline import full_outline, outline
+from recdrop_tune.results.model_comparison import ModelComparison
+from recdrop_tune.results.outline import comparison_outline, full_outline, outline
 from recdrop_tune.results.render import as_markdown, as_page
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.states import FINAL
@@ -78,30 +80,10 @@ def save_result(
         pieces[MODEL_CARD] = lambda path: best_model.describe(best_id, best)
         pieces[CODE] = lambda path: code()
     with _replaced(directory / RESULT) as folder:
-        for name, write in pieces.items():
-            if name in (MODEL_CARD, CODE) and not (folder / MODEL).exists():
-                continue
-            try:
-                with name_file_in_errors(directory / RESULT / name):
-                    text = write(folder / name)
-                    if isinstance(text, str):
-                        (folder / name).write_bytes(text.encode())
-                continue
-            except _ABSENT:
-                pass
-            except Exception as error:  # A user's model can fail in any way.
-                if is_disk_failure(error):
-                    raise  # There is no room for the other pieces either.
-                what = f"`{directory / RESULT / name}` was not written: {type(error).__name__}: {error}"
-                warnings.warn(what, TrackingWarning, stacklevel=2)
-            (folder / name).unlink(missing_ok=True)
+        _write_pieces(folder, directory / RESULT, pieces)
         if not (folder / MODEL).exists():
             _keep_model(directory, folder, best_id)
-        files = sorted(f"{RESULT}/{path.name}" for path in folder.iterdir())
-        path = folder / "summary.md"
-        summary = path.read_text(encoding="utf-8") if path.exists() else ""
-    if len(summary) > NOTE_LENGTH:
-        summary = summary[: NOTE_LENGTH - len(_CUT)].rpartition("\n")[0] + _CUT
+        files, summary = _written(folder)
     return ResultSaved(
         files=files,
         summary=summary,
@@ -109,6 +91,69 @@ def save_result(
         best=best,
         metrics=_numbers(view),
     )
+
+
+def save_comparison(comparison: ModelComparison, directory: Path) -> ResultSaved | None:
+    """Writes the folder `result` of a comparison of models.
+
+    Returns:
+        What was saved; `None` if no training has a score.
+    """
+    lead = comparison.lead
+    if lead is None:
+        return None
+    comparison = replace(comparison, folder=directory)
+    sections = comparison_outline(comparison)
+    pieces: dict[str, Callable[[Path], object]] = {
+        "summary.md": lambda path: as_markdown(sections[:2]),
+        "models.csv": lambda path: _as_csv(comparison.table),
+        "runs.csv": lambda path: _as_csv(comparison.runs),
+        "report.html": lambda path: as_page(directory.name, sections),
+    }
+    with _replaced(directory / RESULT) as folder:
+        _write_pieces(folder, directory / RESULT, pieces)
+        files, summary = _written(folder)
+    gain = comparison.judged[lead]
+    numbers = {"gain": gain.gain, "gain_low": gain.low, "gain_high": gain.high}
+    return ResultSaved(
+        files=files,
+        summary=summary,
+        best_trial_id=lead,
+        best={"model": comparison.names[lead], "outcome": comparison.outcome},
+        metrics={name: value for name, value in numbers.items() if math.isfinite(value)},
+    )
+
+
+def _write_pieces(
+    folder: Path, place: Path, pieces: Mapping[str, Callable[[Path], object]]
+) -> None:
+    """Writes files into a folder that will be at a place. What cannot be written is left out."""
+    for name, write in pieces.items():
+        if name in (MODEL_CARD, CODE) and not (folder / MODEL).exists():
+            continue
+        try:
+            with name_file_in_errors(place / name):
+                text = write(folder / name)
+                if isinstance(text, str):
+                    (folder / name).write_bytes(text.encode())
+            continue
+        except _ABSENT:
+            pass
+        except Exception as error:  # A user's model can fail in any way.
+            if is_disk_failure(error):
+                raise  # There is no room for the other pieces either.
+            what = f"`{place / name}` was not written: {type(error).__name__}: {error}"
+            warnings.warn(what, TrackingWarning, stacklevel=3)
+        (folder / name).unlink(missing_ok=True)
+
+
+def _written(folder: Path) -> tuple[list[str], str]:
+    """Returns the files of a result, and its summary as the description of a run."""
+    path = folder / "summary.md"
+    summary = path.read_text(encoding="utf-8") if path.exists() else ""
+    if len(summary) > NOTE_LENGTH:
+        summary = summary[: NOTE_LENGTH - len(_CUT)].rpartition("\n")[0] + _CUT
+    return sorted(f"{RESULT}/{path.name}" for path in folder.iterdir()), summary
 
 
 class _BestModel:

@@ -23,11 +23,12 @@ CONFIRMED = "confirmed"
 """The subfolder of a project for the weights of confirmed configurations."""
 
 
-def read_search(directory: Path) -> Records:
+def read_search(directory: Path, of_models: bool = False) -> Records:
     """Reads the journal of a search that has ended, was interrupted or is running.
 
     Args:
         directory: The project folder.
+        of_models: Whether it has to be a comparison of models.
 
     Raises:
         ProjectError: The folder holds no search, a link that leads out, or a damaged journal.
@@ -43,6 +44,10 @@ def read_search(directory: Path) -> Records:
             f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the "
             "folder that was printed when the search started, by default one in `recdrop_runs`."
         )
+    if bool(records.search.models) != of_models:
+        kinds = ("a search by `tune`", "TuneResult"), ("a comparison of models", "ModelComparison")
+        what, reader = kinds[not of_models]
+        raise ProjectError(f"`{directory}` holds {what}. Read it with `rdt.{reader}.load`.")
     check_journal(directory, records)
     return records
 
@@ -97,8 +102,10 @@ def _compare(path: Path, records: Records, oracle: Any) -> None:
 
 
 def _has(records: Records, configuration: Configuration) -> bool:
-    """Returns whether the trials of a configuration exist, and have a twin if it is one."""
+    """Returns whether a model, or the trials of a configuration, exist; and have a twin if it is one."""
     trial_id, is_twin, dropout_of = configuration
+    if records.search is not None and records.search.models:
+        return configuration.name in map(str, range(len(records.search.models)))
     if not {trial_id, dropout_of or trial_id} <= records.trials.keys():
         return False
     return (

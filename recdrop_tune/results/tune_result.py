@@ -15,7 +15,7 @@ import pandas as pd
 from recdrop_tune import models, standing
 from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.events import FIT, Configuration, Context, SearchStarted
-from recdrop_tune.files import JOURNAL, SEARCH, trial_folder, write_atomically
+from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import trial_of
 from recdrop_tune.records import Records
@@ -24,7 +24,7 @@ from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures, pareto_figure
-from recdrop_tune.results.render import as_html, as_page, as_text
+from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
 from recdrop_tune.results.study import study_of
 from recdrop_tune.results.view import SearchView
@@ -304,18 +304,7 @@ class TuneResult:
         Raises:
             InvalidArgumentError: The file cannot be written.
         """
-        page, path = as_page(self.directory.name, full_outline(self.view)), Path(path).expanduser()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, page)
-        except (OSError, ValueError) as error:  # "." has no name for a file.
-            raise invalid_argument(
-                "path",
-                expected="a file that can be written",
-                received=str(path),
-                fix=f"{error}. Give another path.",
-            ) from error
-        return path
+        return write_page(path, self.directory.name, full_outline(self.view))
 
     @property
     def best_id(self) -> str:

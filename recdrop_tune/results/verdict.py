@@ -20,6 +20,7 @@ from recdrop_tune.terminal import format_dropout
 
 if TYPE_CHECKING:
     from recdrop_tune.results.confirmation import Confirmation
+    from recdrop_tune.results.model_comparison import ModelComparison
     from recdrop_tune.results.view import SearchView
 
 _BEST = 5
@@ -65,7 +66,7 @@ def format_configuration(records: Records, configuration: Configuration) -> str:
 
 def format_verdict(confirmation: Confirmation) -> str:
     """Writes what a confirmation has shown, in a few sentences."""
-    sentences = [*_sentences(confirmation), *_failures(confirmation)]
+    sentences = [*_sentences(confirmation), *_failures(confirmation, "without its dropout")]
     return after_advice(train_longer(confirmation.records), " ".join(sentences))
 
 
@@ -121,18 +122,61 @@ def _proof(gain: PairedGain) -> str:
     return f"95 % interval of the gain {interval}, {format_count(gain.trainings, 'fresh seed')}"
 
 
-def _failures(confirmation: Confirmation) -> Iterator[str]:
+def _failures(trainings: Confirmation | ModelComparison, other: str) -> Iterator[str]:
     """Yields which trainings have failed: those that have not may be the lucky ones."""
-    for own, twin in confirmation.pairs:
-        gain = confirmation.judged[own]
-        failed, without = gain.failed
-        if failed or without:
-            messages = confirmation.trainings(own if failed else twin)["message"].dropna()
+    for own, base in trainings.pairs:
+        gain = trainings.judged[own]
+        failed, of_base = gain.failed
+        if failed or of_base:
+            messages = trainings.trainings(own if failed else base)["message"].dropna()
             why = f" ({exception_line(messages.iloc[0])})" if len(messages) else ""
             yield (
-                f"Of {confirmation.names[own]} {failed} of {gain.judged} trainings failed, without its "
-                f"dropout {without}{why}."
+                f"Of {trainings.names[own]} {failed} of {gain.judged} trainings failed, {other} "
+                f"{of_base}{why}."
             )
+
+
+# The answer of a comparison of models.
+
+
+def format_comparison(comparison: ModelComparison) -> str:
+    """Writes whether models are better than the baseline: the best of them first."""
+    lead = comparison.lead
+    if lead is None:
+        sentences = ["Which model is better is not known: too few trainings have ended."]
+    else:
+        others = [name for name in comparison.order if name in comparison.judged and name != lead]
+        sentences = [_compared(comparison, name) for name in [lead, *others]]
+    sentences += _failures(comparison, f"of {comparison.models[0]}")
+    advice, answer = train_longer(comparison.records), " ".join(sentences)
+    if advice is not None and comparison.outcome in ("better", "worse"):
+        return f"{advice}; {answer}"  # The answer begins with the name of a model.
+    return after_advice(advice, answer)
+
+
+def _compared(comparison: ModelComparison, name: str) -> str:
+    gain, records = comparison.judged[name], comparison.records
+    model, baseline = comparison.names[name], comparison.models[0]
+    outcomes = {
+        HELPED: f"{model} is better than {baseline}",
+        HURT: f"{model} is worse than {baseline}",
+        NO_DIFFERENCE: f"Between {model} and {baseline} there is no difference of more than "
+        f"{format_number(comparison.margin(comparison.metric))}",
+        NOT_KNOWN: f"Whether {model} is better than {baseline} is not known",
+    }
+    if math.isnan(gain.gain):
+        return f"{outcomes[NOT_KNOWN]}: no seed has trained both."
+    sign = -1 if gain.gain < 0 else 1
+    low, high = sorted((sign * gain.low, sign * gain.high))
+    way, seeds = (
+        "lower" if records.cost(sign) > 0 else "higher",
+        format_count(gain.trainings, "seed"),
+    )
+    difference = f"{comparison.metric} {way} by {format_number(abs(gain.gain))}"
+    proof = f"95 % interval {format_number(low)} to {format_number(high)}, {seeds}"
+    if math.isnan(low):
+        proof = f"{seeds}, which prove{'s' * (gain.trainings == 1)} nothing"
+    return f"{outcomes[gain.outcome]}: {difference} ({proof})."
 
 
 def train_longer(records: Records) -> str | None:

@@ -1,11 +1,14 @@
-"""The confirmation: the best configurations and their twins, trained again with the same fresh seeds."""
+"""Trainings with the same fresh seeds, in rounds: of a search's best configurations, or of given models."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import keras_tuner as kt
 
 from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
@@ -14,15 +17,22 @@ from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import trial_of
 from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.results import CONFIRMED, Confirmation, rounds
+from recdrop_tune.results import (
+    CONFIRMED,
+    Confirmation,
+    ModelComparison,
+    PairedTrainings,
+    rounds,
+)
+from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
 from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
-class Retrainings:
-    """Trains the best configurations again, here or in workers.
+class Retrainings(ABC):
+    """Trains configurations in rounds, here or in workers, until it is known which is better.
 
     `tasks`, `keep` and `failed` are called in the oracle's process, `run` in a worker.
 
@@ -36,11 +46,23 @@ class Retrainings:
     seed: int | None
     test: Any
 
+    @abstractmethod
+    def first(self, records: Records) -> list[Configuration]:
+        """Returns what the first round trains."""
+
+    @abstractmethod
+    def outcome(self, records: Records) -> PairedTrainings:
+        """Returns what the trainings so far have shown."""
+
+    @abstractmethod
+    def trial(self, tuner: Any, configuration: Configuration) -> Any:
+        """Returns a configuration as a trial of Keras Tuner, to build its model."""
+
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only what is
-        `Confirmation.in_question`.
+        `PairedTrainings.in_question`.
         """
         records = tracking.records
         done = {(each.configuration, each.repeat) for each in records.confirmations}
@@ -53,7 +75,7 @@ class Retrainings:
             missing = [
                 {
                     "configuration": each,
-                    "trial": trial_of(tuner.oracle, each),
+                    "trial": self.trial(tuner, each),
                     "repeat": repeat,
                     "seed": confirmation_seed(self.seed, repeat),
                 }
@@ -76,7 +98,7 @@ class Retrainings:
         """Yields the seeds and configurations of the first round, of the last one, and of the next one."""
         first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
         planned = rounds(first, most, sorted({each.seeds for each in records.rounds}))
-        yield planned[0], chosen_configurations(records, self.settings.top)
+        yield planned[0], self.first(records)
         if not records.rounds:
             return
         last = records.rounds[-1]
@@ -84,7 +106,7 @@ class Retrainings:
             yield last.seeds, [*map(Configuration.named, last.configurations)]
         for seeds in planned:
             if seeds > last.seeds:
-                names = Confirmation(records).in_question
+                names = self.outcome(records).in_question
                 yield seeds, [*map(Configuration.named, names)]
                 break
 
@@ -104,6 +126,31 @@ class Retrainings:
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
+    @abstractmethod
+    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+        """Takes a trial, its score, and the weights of a training."""
+
+    def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
+        """Records a training that failed."""
+        about = {**task["configuration"]._asdict(), "repeat": task["repeat"], "seed": task["seed"]}
+        tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
+
+
+class ConfirmationTrainings(Retrainings):
+    """Trains the best configurations of a search again, and the same without dropout."""
+
+    def first(self, records: Records) -> list[Configuration]:
+        """Returns the best configurations and their twins."""
+        return chosen_configurations(records, self.settings.top)
+
+    def outcome(self, records: Records) -> PairedTrainings:
+        """Returns the confirmation so far."""
+        return Confirmation(records)
+
+    def trial(self, tuner: Any, configuration: Configuration) -> Any:
+        """Returns the trial of a configuration, or one made like it."""
+        return trial_of(tuner.oracle, configuration)
+
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
         """Stores the weights of the best training of each configuration."""
         trial, score, weights = result
@@ -118,10 +165,28 @@ class Retrainings:
             place = Path(tuner.project_dir) / CONFIRMED
             save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
 
-    def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
-        """Records a training that failed."""
-        about = {**task["configuration"]._asdict(), "repeat": task["repeat"], "seed": task["seed"]}
-        tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
+
+class ComparisonTrainings(Retrainings):
+    """Trains the models that `compare_models` compares."""
+
+    def first(self, records: Records) -> list[Configuration]:
+        """Returns all models."""
+        assert records.search is not None
+        return [Configuration(str(number)) for number in range(len(records.search.models))]
+
+    def outcome(self, records: Records) -> PairedTrainings:
+        """Returns the comparison so far."""
+        return ModelComparison(records)
+
+    def trial(self, tuner: Any, configuration: Configuration) -> Any:
+        """Returns a trial that builds a model."""
+        hyperparameters = tuner.oracle.get_space().copy()
+        models = hyperparameters.space[0].values
+        hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
+        return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
+
+    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+        """Keeps no weights: the scores are what is asked for."""
 
 
 def chosen_configurations(records: Records, top: int) -> list[Configuration]:

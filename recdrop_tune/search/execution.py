@@ -17,6 +17,7 @@ from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.files import JOURNAL, SEARCH
 from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
+from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle, read_object, read_space
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult, check_journal
@@ -36,8 +37,20 @@ def run(plan: Plan) -> TuneResult:
     """Runs a search, or resumes the one in its folder.
 
     Raises:
+        RecdropError: No trial was completed; and see `carry_out`.
+        OSError: A disk is full or broken. Nothing is lost; run again when there is room.
+    """
+    tuner, tracking = carry_out(plan)
+    check_completed(tuner.project_dir, tracking.records)
+    return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
+
+
+def carry_out(plan: Plan) -> tuple[Any, Tracking]:
+    """Runs what a plan describes, or resumes it; returns the tuner and its tracking.
+
+    Raises:
         ProjectError: The folder has another search, or cannot be written to; nothing was changed.
-        RecdropError: The model cannot be built, or no trial was completed.
+        RecdropError: The model cannot be built.
         OSError: A disk is full or broken. Nothing is lost; run again when there is room.
     """
     config = plan.config
@@ -75,8 +88,7 @@ def run(plan: Plan) -> TuneResult:
             config=replace(plan.config, directory=folder),
             resume_hint=f'run again with directory="{folder}"{keep}',
         )
-        check_completed(tuner.project_dir, records)
-        return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
+        return tuner, tracking
 
 
 def _confirm(plan: Plan, confirm: Any) -> TuneResult:
@@ -97,7 +109,7 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
         InvalidArgumentError: A configuration is not in the space, or the scores of another search do not
             compare with those of this one.
     """
-    if not isinstance(oracle, OptunaOracle):
+    if not isinstance(oracle, OptunaOracle) or plan.models:
         return []
     if plan.config.tuner_name == "optuna":
         enqueue_first_trials(oracle, plan.config.optuna.try_first)
@@ -123,6 +135,8 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
 
 def _hints(plan: Plan, oracle: Any) -> Iterator[str]:
     """Yields lines about what the search will not try."""
+    if plan.models:
+        return
     if plan.config.tuner_name == "optuna":
         yield from untried_lines(oracle)
     if not any(row.is_wrapper for row in read_space(oracle.get_space().space)):

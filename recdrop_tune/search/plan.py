@@ -18,7 +18,7 @@ from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, Listener, Proces
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.records import Records
-from recdrop_tune.search.confirm import Retrainings
+from recdrop_tune.search.confirm import ComparisonTrainings, ConfirmationTrainings, Retrainings
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
@@ -42,6 +42,7 @@ class Plan:
         config_file: The YAML file that describes the search, if one does.
         process: The process that started it.
         resume_hint: How to resume it, in words or as a command.
+        models: The models to compare, the baseline first, if there is nothing to search.
     """
 
     config: SearchConfig
@@ -52,6 +53,7 @@ class Plan:
     config_file: Path | None = None
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
+    models: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -130,7 +132,7 @@ class Plan:
 
         `records` are those of the search so far; by default they are read from its journal.
         """
-        if self.config.tuner_name == "optuna":
+        if self.config.tuner_name == "optuna" and not self.models:
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
         data = self.data.parts
         observed = tuner.hypermodel.extension(ObservedTrials)
@@ -148,6 +150,7 @@ class Plan:
             info=self._info(),
             data=data,
             context=context_of(train, validation, self.model, model, self.goal, self.data.padding),
+            models=self.models,
         )
         tracking.process, tracking.resume_hint = self.process, self.resume_hint
         return tracking
@@ -163,11 +166,12 @@ class Plan:
         return (), fit | {**self.training.fit, "callbacks": callbacks}
 
     def follow_up(self) -> Retrainings | None:
-        """Makes the confirmation."""
+        """Makes the confirmation, or the comparison of models."""
         confirm = self.config.confirm
         if not confirm:
             return None
-        return Retrainings(confirm, self.config.seed, self.data.parts["test"])
+        kind = ComparisonTrainings if self.models else ConfirmationTrainings
+        return kind(confirm, self.config.seed, self.data.parts["test"])
 
     def refit(
         self, hp: Any, total: int, x: Any, y: Any, epochs: int, **arguments: Any
@@ -212,7 +216,7 @@ class Plan:
         if self.config_file is not None:
             info[CONFIG_FILE] = str(self.config_file.absolute())
         pruner = optuna.pruner or "halving"
-        if config.tuner_name == "optuna" and isinstance(pruner, str):
+        if config.tuner_name == "optuna" and isinstance(pruner, str) and not self.models:
             info["pruner"] = pruner  # Its name; the oracle has only its class.
         if optuna.warm_start:
             info["warm_start"] = ", ".join(folder.name for folder in optuna.warm_start)
@@ -221,5 +225,6 @@ class Plan:
             info["timeout"] = config.timeout
         if config.confirm:
             # Most of the best have a dropout, so a twin each.
-            info[CONFIRMATION] = 2 * config.confirm.top * config.confirm.seeds
+            number = len(self.models) or 2 * config.confirm.top
+            info[CONFIRMATION] = number * config.confirm.seeds
         return info

@@ -80,7 +80,7 @@ def _run_here(
             if isinstance(error, TooManyFailuresError):
                 raise _too_many_failures(tuner.project_dir, records) from None
             raise
-        if follow_up is None or not _states(records)[TrialState.COMPLETE]:
+        if follow_up is None:
             return tracking
         keep = partial(follow_up.keep, tuner, tracking)
         while tracking.can_begin() and (tasks := follow_up.tasks(tuner, tracking)):

@@ -17,7 +17,13 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import Tracking, in_context
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.records import Records
-from recdrop_tune.results import TuneResult, check_journal, save_result
+from recdrop_tune.results import (
+    ModelComparison,
+    TuneResult,
+    check_journal,
+    save_comparison,
+    save_result,
+)
 from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig
 
 
@@ -108,6 +114,8 @@ def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> Tracking:
     tracked = track_tuner(tuner, tracking_uri=store.pop("uri", None), **store, **about)
 
     def save(of: Tracking) -> ResultSaved | None:
+        if of.about["models"]:
+            return save_comparison(ModelComparison(of.records), Path(tuner.project_dir))
         result = TuneResult(tuner, of)
         # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
         model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model

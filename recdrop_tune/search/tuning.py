@@ -150,6 +150,17 @@ def run_search(
     config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
 ) -> TuneResult:
     """Runs a search; see `tune`. `config_file` is the YAML file that describes it."""
+    return run(prepare(config, train, validation, config_file))
+
+
+def prepare(
+    config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
+) -> Plan:
+    """Checks arguments and data, and returns the plan of what they ask for.
+
+    Raises:
+        InvalidArgumentError: One is invalid.
+    """
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(each) for each in training.callbacks]
@@ -187,7 +198,7 @@ def run_search(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return run(Plan(config, data, hypermodel, space, goal, config_file))
+    return Plan(config, data, hypermodel, space, goal, config_file)
 
 
 def _check_validation(objective: str, validation: Any, training: Training) -> None:

@@ -140,12 +140,12 @@ class Progress:
             self._print(forecast, "dim")
 
     def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
-        record = self._records.trials.get(event.trial_id)
-        number = event.trial_id if record is None else record.number
+        record, search = self._records.trials.get(event.trial_id), self._records.search
+        name = f"trial {event.trial_id if record is None else record.number}"
+        if search is not None and search.models:
+            name = search.models[int(event.trial_id)]
         score = f"{self._records.objective} {format_number(event.score or 0.0)}"
-        done, total = status.trainings(self._records)
-        parts = [f"confirming {done}/{total}"]
-        parts += [f"trial {number} seed {event.repeat + 1}"]
+        parts = [status.format_trainings(self._records), f"{name} seed {event.repeat + 1}"]
         parts += [exception_line(event.message or "") if event.score is None else score]
         dropout = "" if record is None else status.format_dropout(record.hyperparameters)
         if event.twin:
@@ -189,7 +189,7 @@ class LiveDisplay:
         records, counts = self._records, status.counts(self._records)
         if records.confirming is not None:
             done, total = status.trainings(records)
-            words = f"confirming {done}/{total}"
+            words = status.format_trainings(records)
         else:
             done = sum(counts.values()) - counts.get(TrialState.INTERRUPTED.lower(), 0)
             total = (records.search and records.search.max_trials) or 0

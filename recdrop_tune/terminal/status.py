@@ -111,16 +111,24 @@ def trainings(records: Records) -> tuple[int, int]:
 
 def format_round(records: Records, event: ConfirmationStarted) -> str:
     """Writes what a round of the confirmation trains."""
-    number = len(event.configurations)
-    start = (
-        f"Confirming {number} configuration{'s' * (number > 1)} with {event.seeds} fresh seeds each"
-    )
+    number, what = len(event.configurations), "configuration"
+    verb, question = "Confirming", "what dropout is worth"
+    if records.search is not None and records.search.models:
+        verb, what, question = "Training", "model", "which is better"
+    start = f"{verb} {number} {what}{'s' * (number > 1)} with {event.seeds} fresh seeds each"
     if event.seeds == min(each.seeds for each in records.rounds):
         most = number * event.max_seeds
-        more = f", {most} if it takes {event.max_seeds} seeds to know what dropout is worth"
+        more = f", {most} if it takes {event.max_seeds} seeds to know {question}"
         return f"{start}: {event.total} trainings{more if most > event.total else ''}."
     done, total = trainings(records)
     return f"Not known yet. {start}: {total - done} more trainings."
+
+
+def format_trainings(records: Records) -> str:
+    """Writes how many trainings of the confirmation have ended: `confirming 3/10`."""
+    done, total = trainings(records)
+    is_comparison = records.search is not None and records.search.models
+    return f"{'training' if is_comparison else 'confirming'} {done}/{total}"
 
 
 def format_epoch(records: Records, event: EpochEnded) -> str:

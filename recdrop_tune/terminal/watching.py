@@ -135,14 +135,20 @@ class WatchedSearch:
             ("search", f"{self.folder} {self.state_words}"),
             ("trials", ": ".join(filter(None, (trials, counts)))),
             ("best", status.format_best(records) or "no trial is complete"),
+        ]
+        if records.search is not None and (models := records.search.models):
+            rows = [("comparison", rows[0][1]), ("models", ", ".join(models))]
+        rows.append(
             (
                 "time",
                 took + ("" if left is None else f", about {status.format_duration(left)} left"),
-            ),
-        ]
+            )
+        )
         if records.confirming is not None:
             done, total = status.trainings(records)
-            rows.append(("confirming", f"{done} of {total} trainings"))
+            rows.append(
+                ("confirming" if records.trials else "done", f"{done} of {total} trainings")
+            )
         if early := status.format_ending(records):
             rows.append(("", early))
         rows += [("now", status.format_running(records, record)) for record in self._running]

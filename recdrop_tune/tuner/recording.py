@@ -303,7 +303,9 @@ class TrackedOracle:
         """Creates a trial and reports it, or the end of the search."""
         self._search.begin_search()
         # A worker that repeats its request gets the trial that it has.
-        may_start = tuner_id in self._oracle.ongoing_trials or self._search.can_begin()
+        may_start = tuner_id in self._oracle.ongoing_trials or (
+            self._search.most_trials != 0 and self._search.can_begin()
+        )
         trial = self._oracle.create_trial(tuner_id) if may_start else self.no_trial()
         if trial.status == TrialStatus.STOPPED:
             trial = self.no_trial()
