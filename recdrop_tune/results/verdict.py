@@ -143,7 +143,10 @@ def format_comparison(comparison: ModelComparison) -> str:
     """Writes whether models are better than the baseline: the best of them first."""
     lead = comparison.lead
     if lead is None:
-        sentences = ["Which model is better is not known: too few trainings have ended."]
+        scored = (
+            f"only {comparison.models[0]} has scores" if comparison.order else "none has a score"
+        )
+        sentences = [f"Which model is better is not known: {scored}."]
     else:
         others = [name for name in comparison.order if name in comparison.judged and name != lead]
         sentences = [_compared(comparison, name) for name in [lead, *others]]
