@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -152,6 +152,53 @@ def _model():
     return model
 
 
+COMPARISONS = {
+    "models: nothing": [(0.0, 1.0)],
+    "models: half": [(0.5, 1.0)],
+    "models: one": [(1.0, 1.0)],
+    "models: two": [(2.0, 1.0)],
+    "models: unequal": [(0.0, 3.0)],
+    "models: four, nothing": [(0.0, 1.0)] * 3,
+    "models: four, unequal": [(0.0, 3.0), (0.0, 1.0), (0.0, 0.3)],
+    "models: four, one of them": [(0.0, 1.0), (1.0, 1.0), (0.0, 1.0)],
+}
+"""How much compared models gain over the baseline, and how far their scores are apart, both in spreads."""
+
+
+class PlantedModel(keras.Sequential):
+    """A model whose trainings take no time, and report planted scores.
+
+    Args:
+        number: Its number among the compared models.
+        gain: How much better its scores are than 1, in spreads.
+        spread: Their standard deviation over seeds, in spreads.
+    """
+
+    def __init__(self, number, gain, spread):
+        super().__init__([keras.Input((1,)), keras.layers.Identity()])
+        self.compile("sgd", "mse")
+        self.planted = number, gain, spread
+
+    def fit(self, *args, **kwargs):
+        """Draws a score, by the random state that a training begins with, which its seed has set."""
+        number, gain, spread = self.planted
+        draw, alike = int(np.random.randint(2**31)), _alike()
+        noise = [np.random.default_rng(seed).normal() for seed in (draw, [draw, number])]
+        noise = np.sqrt(alike) * noise[0] + np.sqrt(1 - alike) * noise[1]
+        return {"val_loss": float(1 - gain * SPREAD + spread * SPREAD * noise)}
+
+
+def compared_models(name):
+    """Returns functions that build the models of one of `COMPARISONS`, the baseline first."""
+    every = [(0.0, 1.0), *COMPARISONS[name]]
+    return {str(n): partial(PlantedModel, n, *about) for n, about in enumerate(every)}
+
+
+@cache
+def _alike():
+    return float(np.mean([each["alike"] for each in measured().values()]))
+
+
 @cache
 def measured(loss="test_loss"):
     """Measures the noise of real trainings, by task: its size relative to the loss, and the effect of seeds.
@@ -180,7 +227,7 @@ def measured(loss="test_loss"):
 
 def problems():
     """Returns the planted problems by name."""
-    alike = float(np.mean([each["alike"] for each in measured().values()]))
+    alike = _alike()
     every = ("native", "recurrent", "variational")
 
     def worth(spreads):

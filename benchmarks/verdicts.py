@@ -3,6 +3,7 @@
     python benchmarks/verdicts.py                             # all problems: four hours on two cores
     python benchmarks/verdicts.py --problems two --searches 20
     python benchmarks/verdicts.py --problems nothing one two flat --confirm 0
+    python benchmarks/verdicts.py --problems "models: nothing" "models: four, unequal"
 
 Runs `tune` with confirmation on problems with a known truth (`_planted.py`): the gain of dropout, and the
 noise of trainings. For each problem it counts:
@@ -21,6 +22,9 @@ in common.
 
 With `--confirm 0` only how much the stated gain of searches without a confirmation is too large, and the
 same of the plain difference of the best trial and its twin.
+
+The problems `models: ...` are comparisons by `compare_models`, counted in the same way: how often the answer
+is `better`, `worse`, `no difference` or not known, how often it is false, and how often all intervals hold.
 
 Resumes after an interruption: the searches are in --folder. Prints a table, and writes JSON to
 benchmarks/results/.
@@ -71,7 +75,7 @@ def prepare():
     from recdrop_tune.search import confirm, tuner_tracking
 
     # The report at the end of a search takes as long as the search, and nobody needs the weights.
-    tuner_tracking.save_result = lambda *_: None
+    tuner_tracking.save_result = tuner_tracking.save_comparison = lambda *_: None
     confirm.save_weights = lambda *_: None
     # Otherwise the collections of garbage between searches walk through all of TensorFlow.
     gc.freeze()
@@ -106,6 +110,69 @@ def search(name, number, arguments):
         )
         found = read(result, problem)
     return {"problem": name, "number": number, **found, "seconds": time.perf_counter() - started}
+
+
+def comparison(name, number, arguments):
+    """Runs a comparison; returns what it answers, whether that is false, and whether its intervals hold."""
+    import recdrop_tune as rdt
+
+    data = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        answer = rdt.compare_models(
+            _planted.compared_models(name),
+            data,
+            data,
+            epochs=1,
+            seeds=arguments.seeds,
+            max_seeds=arguments.max_seeds,
+            training=rdt.Training(reuse_models=0),  # All of them look alike.
+            seed=number,
+            tracking=False,
+            directory=Path(folder) / "comparison",
+            verbose=0,
+        )
+        margin = answer.margin("val_loss")
+        table = answer.table.set_index("model")
+    true = {
+        str(n): gain * _planted.SPREAD for n, (gain, _) in enumerate(_planted.COMPARISONS[name], 1)
+    }
+    gain = true[answer.names[answer.lead]]
+    is_true = {
+        "better": gain > 0,
+        "worse": gain < 0,
+        "no difference": abs(gain) <= margin,
+        "not known": True,
+    }
+    return {
+        "problem": name,
+        "number": number,
+        "outcome": answer.outcome,
+        "false": not is_true[answer.outcome],
+        "hold": all(holds(table.loc[model], each) for model, each in true.items()),
+        "seeds": int((table["n"] + table["failed"]).max()),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def count_comparisons(name, rows):
+    """Counts what the comparisons of a problem came to."""
+
+    def share(what):
+        return round(sum(map(what, rows)) / len(rows), 4)
+
+    return {
+        "problem": name,
+        "comparisons": len(rows),
+        **{
+            outcome: share(lambda row, o=outcome: row["outcome"] == o)
+            for outcome in ("better", "worse", "no difference", "not known")
+        },
+        "false": share(lambda row: row["false"]),
+        "all intervals hold": share(lambda row: row["hold"]),
+        "seeds": round(statistics.mean(row["seeds"] for row in rows), 1),
+        "seconds": round(statistics.mean(row["seconds"] for row in rows), 2),
+    }
 
 
 def read(result, problem):
@@ -174,7 +241,11 @@ def run(names, arguments):
                     lines.flush()
                 print(f"  {name}: {min(at + BATCH, len(left))} of {len(left)}", flush=True)
             rows = [held[name, number] for number in wanted]
-            if arguments.confirm:
+            if name in _planted.COMPARISONS:
+                counted = count_comparisons(name, rows)
+                print(json.dumps(counted), flush=True)
+                keep(arguments, counted, "comparisons")
+            elif arguments.confirm:
                 counted = count(name, rows)
                 print(line(counted), flush=True)
                 keep(arguments, counted, "rows")
@@ -189,7 +260,8 @@ def searched(name, numbers, arguments):
     # Forked processes would share TensorFlow's threads.
     options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": prepare}
     with ProcessPoolExecutor(arguments.jobs, **options) as pool:
-        futures = [pool.submit(search, name, number, arguments) for number in numbers]
+        task = comparison if name in _planted.COMPARISONS else search
+        futures = [pool.submit(task, name, number, arguments) for number in numbers]
         yield from (future.result() for future in as_completed(futures))
 
 
@@ -261,7 +333,7 @@ def keep(arguments, counted, key):
 
 def main():
     """Searches, counts, prints and writes."""
-    every = tuple(_planted.problems())
+    every = (*_planted.problems(), *_planted.COMPARISONS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="*", default=every, choices=every)
     parser.add_argument("--searches", type=int, default=400, help="of each problem")

@@ -295,8 +295,8 @@ def test_noise_of_planted_searches(benchmarks):
 
 @pytest.mark.heavy
 def test_verdicts(tmp_path, out, run_here):
-    sizes = "--searches 2 --trials 5 --confirm 1 --max-seeds 8 --jobs 1 --problems two vowels"
-    search = f"{sizes} --folder {tmp_path}/searches"
+    sizes = "--searches 2 --trials 5 --confirm 1 --max-seeds 8 --jobs 1 --folder"
+    search = f"{sizes} {tmp_path}/searches --problems two vowels 'models: two'"
     printed, held = run("verdicts.py", search, out)
     rows = {row["problem"]: row for row in held["rows"]}
     assert set(rows) == {"two", "vowels"}
@@ -306,4 +306,6 @@ def test_verdicts(tmp_path, out, run_here):
         assert sum(row[outcome] for outcome in outcomes) == 1
         assert 5 <= row["seeds"] <= 8
     assert "helped at least 99 %" in printed
+    (compared,) = held["comparisons"]
+    assert (compared["better"], compared["all intervals hold"]) == (1.0, 1.0)
     assert run_here("verdicts.py", search)[1] == held  # Nothing is searched twice.
