@@ -30,6 +30,7 @@ _SEARCHING = (
     "api/tracking",
     "api/tuner",
     "choose-a-dropout",
+    "compare-models",
     "confirm",
     "existing-model",
     "index",

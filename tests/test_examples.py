@@ -24,6 +24,7 @@ TINY = {
     "accuracy_vs_speed.py": "--trials 3 --epochs 2 --train-samples 100",
     "character_language_model.py": "--trials 2 --epochs 1 --confirm-seeds 2 --train-characters 1500"
     " --units 8",
+    "compare_models.py": "--epochs 1 --seeds 2 --max-seeds 2 --train-samples 100",
     "uncertainty.py": "--epochs 2 --passes 3 --train-samples 100",
     "existing_keras_tuner.py": "--trials 2 --epochs 1",
 }
@@ -53,6 +54,10 @@ RESULTS = {
     ],
     "accuracy_vs_speed.py": [r"The Pareto front, \d of 3 trials:\n"],
     "character_language_model.py": [r"the best model continues\n\n.{300}"],
+    "compare_models.py": [
+        r"(better|worse|difference|not known).*val_loss (lower|higher) by ",
+        r"^ +recurrent_dropout .* 2 ",
+    ],
     "uncertainty.py": [
         r"as they are +0\.\d",
         r"noise of 0\.5 +0\.\d",

@@ -158,6 +158,31 @@ def test_a_model_as_it_is(search):
 
 
 @pytest.mark.heavy
+def test_models_are_compared_as_in_one_process(local_ray, tmp_path):
+    def built():
+        return build(kt.HyperParameters())
+
+    def compare(name, workers):
+        return rdt.compare_models(
+            {"given": built(), "function": built},
+            data(40),
+            data(),
+            epochs=1,
+            seeds=2,
+            max_seeds=2,
+            workers=workers,
+            seed=0,
+            tracking=False,
+            directory=tmp_path / name,
+            verbose=0,
+        )
+
+    names = ["model", "repeat", "seed", "val_loss", "val_accuracy"]
+    runs = [compare(name, workers).runs[names] for name, workers in (("alone", None), ("two", 2))]
+    pd.testing.assert_frame_equal(*runs, rtol=1e-5)
+
+
+@pytest.mark.heavy
 def test_what_cannot_be_pickled(search, tmp_path):
     locked = Unpicklable()
     for name, given in [

@@ -71,6 +71,7 @@ def answer(running_eagerly, options):
         return compare(**options)
 
 
+@pytest.mark.backends
 def test_all_models_are_trained_with_the_same_seeds_and_first_weights(answer, tmp_path):
     seeds = answer.runs.groupby("model")["seed"].apply(list)
     assert seeds["plain"] == seeds["dropped"] == [confirmation_seed(1, each) for each in range(3)]
