@@ -92,8 +92,9 @@ def by_page(*languages):
 
 
 # Keras: a model that has not been trained has no slots for Adam's state yet. Scikit-learn: with few points
-# the fit of Bayesian optimization does not converge.
+# the fit of Bayesian optimization does not converge. And the page that replaces Keras's own dropout.
 @pytest.mark.filterwarnings(
+    "ignore:The model has dropout in its recurrent layers",
     "ignore:Skipping variable loading for optimizer",
     "ignore::sklearn.exceptions.ConvergenceWarning",
 )
