@@ -364,7 +364,8 @@ class TuneResult:
         """Builds the model of one complete trial, with the weights of its best epoch.
 
         Args:
-            trial: Its `trial_id`, its `number`, or its row of `trials`.
+            trial: Its `trial_id`, its `number`, or its row of `trials`. A row of `confirmation.table` is a
+                configuration: that of a trial, its twin, or one with the dropout of another trial.
 
         Raises:
             InvalidArgumentError: There is no such trial, or it was not completed.
@@ -379,6 +380,9 @@ class TuneResult:
         known: dict[Any, str] = {trials[id].number: id for id in ranking if id in trials}
         known |= {id: id for id in ranking}
         wanted = getattr(trial, "trial_id", trial)
+        if isinstance(wanted, str) and hasattr(trial, "dropout_of"):  # A row of a confirmation.
+            dropout_of = None if pd.isna(trial.dropout_of) else trial.dropout_of
+            wanted = Configuration(wanted, trial.twin, dropout_of).name
         trial_id = known.get(wanted) if isinstance(wanted, Hashable) else None
         if trial_id is None:
             expected = "the id or the number of a complete trial, or its row of `trials`"

@@ -138,11 +138,13 @@ def test_the_best_models_are_first_those_that_were_confirmed(result):
     runs, confirmed = result.confirmation.runs, result.confirmation.ids
     others = [each for each in result.trials["trial_id"] if each not in confirmed]
     models = result.best_models(len(confirmed) + 1)
+    # A row of the table stands for the twin of its trial too.
+    models += [result.model_of(row) for row in result.confirmation.table.itertuples()]
     losses = [model.evaluate(*data(16), batch_size=8, verbose=0)[0] for model in models]
     names = runs["trial_id"] + runs["twin"].map({True: "_twin", False: ""})
     lowest = runs.groupby(names)["val_loss"].min()
     found = result.trials.set_index("trial_id")["val_loss"]
-    expected = [*lowest[confirmed], *found[others[:1]]]
+    expected = [*lowest[confirmed], *found[others[:1]], *lowest[confirmed]]
     assert losses == pytest.approx([float(value) for value in expected], rel=1e-5)
     (of_best,) = runs[runs["val_loss"] == lowest[confirmed[0]]].itertuples()
     tested = models[0].evaluate(*data(32), batch_size=8, verbose=0, return_dict=True)
