@@ -219,8 +219,7 @@ class MLflowWriter:
         self._write_run(run)
         self._runs.inputs(run.run_id, contents.data)
         for trial_id, new in contents.confirmations.items():
-            if trial_id in self.run_ids:
-                self._runs.write(self.run_ids[trial_id], points=new)
+            self._runs.write(self.run_ids[trial_id], points=new)
         if run.end is not None:
             self._runs.end(run.run_id, *run.end)
         contents.mark_written()
@@ -239,8 +238,7 @@ class MLflowWriter:
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 self._runs.client,
-                # A trial from before the tracking has no run.
-                self.run_ids.get(Configuration.named(result.best_trial_id).trial_id, run_id),
+                self.run_ids[Configuration.named(result.best_trial_id).trial_id],
                 folder,
                 contents.search.search_id,
                 also=[run_id],
