@@ -29,7 +29,7 @@ from recdrop_tune.files import check_can_be_read, lock, name_file_in_errors
 
 _DURABLE = (
     SearchStarted,
-    # `check_journal` relies on the starts.
+    # `read_records` relies on the starts.
     TrialStarted,
     TrialEnded,
     ConfirmationStarted,

@@ -5,7 +5,7 @@ from recdrop_tune.results.intervals import Looks, PairedGain, paired_gains, roun
 from recdrop_tune.results.model_comparison import ModelComparison
 from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.results.saving import save_comparison, save_result
-from recdrop_tune.results.stored import CONFIRMED, check_journal
+from recdrop_tune.results.stored import CONFIRMED, read_records
 from recdrop_tune.results.tune_result import TuneResult
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
     "PairedGain",
     "PairedTrainings",
     "TuneResult",
-    "check_journal",
     "paired_gains",
+    "read_records",
     "rounds",
     "save_comparison",
     "save_result",

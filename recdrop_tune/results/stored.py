@@ -34,35 +34,40 @@ def read_search(directory: Path, of_models: bool = False) -> Records:
         ProjectError: The folder holds no search, a link that leads out, or a damaged journal.
     """
     check_folder(directory)
-    path = directory / JOURNAL
     try:
-        records = Records(Journal(path).read())
+        records = read_records(directory)
     except OSError as error:
-        raise ProjectError(f"`{path}` cannot be read: {error}.") from error
-    if records.search is None:
+        raise ProjectError(f"`{directory / JOURNAL}` cannot be read: {error}.") from error
+    if bool(records.search and records.search.models) != of_models:
+        kinds = ("a search by `tune`", "TuneResult"), ("a comparison of models", "ModelComparison")
+        what, reader = kinds[not of_models]
+        raise ProjectError(f"`{directory}` holds {what}. Read it with `rdt.{reader}.load`.")
+    return records
+
+
+def read_records(directory: Path, oracle: Any = None) -> Records:
+    """Reads the journal of a search, and compares it with the other files of the folder.
+
+    Args:
+        directory: The project folder.
+        oracle: The oracle of a search that begins or resumes, whose trials are compared too.
+
+    Raises:
+        ProjectError: The journal has trainings that the search cannot have, or lacks some; or there is no
+            oracle, and no search.
+    """
+    path = directory / JOURNAL
+    # Before the journal: a search that runs meanwhile would save more than the journal had.
+    saved = _number_saved(directory)
+    weights = {folder.name for folder in (directory / CONFIRMED).glob("trial_*")}
+    records = Records(Journal(path).read())
+    if oracle is not None:
+        _compare(path, records, oracle)
+    elif records.search is None:
         raise ProjectError(
             f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the "
             "folder that was printed when the search started, by default one in `recdrop_runs`."
         )
-    if bool(records.search.models) != of_models:
-        kinds = ("a search by `tune`", "TuneResult"), ("a comparison of models", "ModelComparison")
-        what, reader = kinds[not of_models]
-        raise ProjectError(f"`{directory}` holds {what}. Read it with `rdt.{reader}.load`.")
-    check_journal(directory, records)
-    return records
-
-
-def check_journal(directory: Path, records: Records, oracle: Any = None) -> None:
-    """Raises a `ProjectError` if a journal has trainings that the search cannot have, or lacks some.
-
-    Args:
-        directory: The project folder.
-        records: The records of the journal.
-        oracle: The oracle of a search that resumes, whose trials are compared too.
-    """
-    path = directory / JOURNAL
-    if oracle is not None:
-        _compare(path, records, oracle)
     seeds = max((each.seeds for each in records.rounds), default=0)
     asked = {Configuration.named(name) for each in records.rounds for name in each.configurations}
     for name in sorted(each.name for each in asked if not _has(records, each)):
@@ -78,13 +83,13 @@ def check_journal(directory: Path, records: Records, oracle: Any = None) -> None
             raise _damaged(path, f"no round of the confirmation has the training of {about}")
         if each.score is not None:
             known.add((each.configuration.name, each.repeat))
-    if _number_saved(directory) > len(known):
+    if saved > len(known):
         raise _damaged(path, "it lacks trainings of the confirmation")
     # Weights are written before their event, so after a kill each worker can have left some without one.
-    unnamed = {each.name for each in (directory / CONFIRMED).glob("trial_*")}
-    unnamed -= {f"trial_{name}" for name, _ in known}
+    unnamed = weights - {f"trial_{name}" for name, _ in known}
     if len(unnamed) > (records.workers if records.rounds else 0):
         raise _damaged(path, "it lacks trainings of the confirmation, which have left weights")
+    return records
 
 
 def _compare(path: Path, records: Records, oracle: Any) -> None:

@@ -12,13 +12,11 @@ from typing import Any
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import Process
-from recdrop_tune.files import JOURNAL, check_folder
-from recdrop_tune.journal import Journal
+from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
-from recdrop_tune.records import Records
-from recdrop_tune.results import TuneResult, check_journal
+from recdrop_tune.results import TuneResult, read_records
 from recdrop_tune.search.data import make
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.printing import print_search
@@ -114,8 +112,7 @@ class Distributed:
             self._make_tuner, dict(zip(names, args, strict=False)), kwargs, workers, self._tracking
         )
         how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
-        records = Records(Journal(folder / JOURNAL).read())
-        check_journal(folder, records, self.tuner.oracle)
+        records = read_records(folder, self.tuner.oracle)
         with (
             Interrupts() as interrupts,
             runner(job, workers, self._verbose, interrupts) as run_trials,

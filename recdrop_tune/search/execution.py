@@ -14,13 +14,11 @@ import keras_tuner as kt
 
 from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.files import JOURNAL, SEARCH
-from recdrop_tune.journal import Journal
+from recdrop_tune.files import SEARCH
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle, read_object, read_space
-from recdrop_tune.records import Records
-from recdrop_tune.results import TuneResult, check_journal
+from recdrop_tune.results import TuneResult, read_records
 from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
@@ -73,8 +71,7 @@ def carry_out(plan: Plan) -> tuple[Any, Tracking]:
             _check_space(plan)
         tuner = plan.new_tuner()
         # All that this process knows of the search: the journal so far, then each new event.
-        records = Records(Journal(plan.folder / JOURNAL).read())
-        check_journal(plan.folder, records, tuner.oracle)
+        records = read_records(plan.folder, tuner.oracle)
         hints = [*_enqueue(plan, tuner.oracle), *_hints(plan, tuner.oracle)]
         how = f'run again with directory="{plan.folder}"{keep}'
         listeners = stack.enter_context(

@@ -20,7 +20,7 @@ from recdrop_tune.records import Records
 from recdrop_tune.results import (
     ModelComparison,
     TuneResult,
-    check_journal,
+    read_records,
     save_comparison,
     save_result,
 )
@@ -94,12 +94,11 @@ def track(
     check_training()
     folder = Path(tuner.project_dir)
     check_folder(folder)
-    records = Records(Journal(folder / JOURNAL).read(epochs=False))
-    check_journal(folder, records, tuner.oracle)
+    records = read_records(folder, tuner.oracle)
     config: Any = {"tracking": tracking}
     mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name, tuner.project_dir)
     about: Any = {"space": space, "info": info, "data": data, "context": context}
-    return track_in(mlflow, tuner, listeners=listeners, **about)
+    return track_in(mlflow, tuner, records=records, listeners=listeners, **about)
 
 
 def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> Tracking:

@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.journal import Journal
 from recdrop_tune.results import Looks, paired_gains
 from recdrop_tune.search.confirm import confirmation_seed
 from tests.small_search import data
@@ -254,6 +255,24 @@ def test_a_damaged_journal_is_not_shown_and_nothing_is_trained(result, options, 
     with pytest.raises(ProjectError, match=r"events\.jsonl"):
         rdt.TuneResult.load(folder)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_search_that_runs_on_while_it_is_read_is_not_damaged(result, tmp_path, monkeypatch):
+    folder = shutil.copytree(result.directory, tmp_path / "p")
+    saved, journal = folder / "result", folder / "events.jsonl"
+    saved.rename(tmp_path / "later")
+    lines = journal.read_text().splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if '"ConfirmationEnded"' in line)
+    journal.write_text("".join(lines[:last]))
+    read = Journal.read
+
+    def read_then_save(self, **options):
+        events = read(self, **options)
+        (tmp_path / "later").rename(saved)
+        return events
+
+    monkeypatch.setattr(Journal, "read", read_then_save)
+    assert len(rdt.TuneResult.load(folder).confirmation.runs) == len(result.confirmation.runs) - 1
 
 
 def test_it_is_in_mlflow(result):
