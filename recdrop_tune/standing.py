@@ -10,7 +10,7 @@ description all call them, so they cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Configuration
 from recdrop_tune.hyperparameters import (
     NONE,
+    Space,
     Values,
     drops,
     is_twin,
@@ -62,11 +63,18 @@ def best(records: Records) -> TrialRecord | None:
 
 def values_of(records: Records, configuration: Configuration) -> Values:
     """Returns the active hyperparameters of a configuration that the confirmation trains."""
-    values = records.trials[configuration.trial_id].active
+    return derived_values(records.space, configuration, lambda id: records.trials[id].active)
+
+
+def derived_values(
+    space: Space, configuration: Configuration, values_of_trial: Callable[[str], Values]
+) -> Values:
+    """Returns the values of a configuration, from those of the trials that it derives from."""
+    values = values_of_trial(configuration.trial_id)
     if configuration.twin:
-        return without_dropout(records.space, values) or values
+        return without_dropout(space, values) or values
     if configuration.dropout_of is not None:
-        return with_dropout(records.space, values, records.trials[configuration.dropout_of].active)
+        return with_dropout(space, values, values_of_trial(configuration.dropout_of))
     return values
 
 

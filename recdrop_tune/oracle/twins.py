@@ -12,14 +12,9 @@ import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.events import Configuration
-from recdrop_tune.hyperparameters import (
-    Values,
-    drops,
-    offers_none,
-    with_dropout,
-    without_dropout,
-)
+from recdrop_tune.hyperparameters import Values, drops, offers_none, without_dropout
 from recdrop_tune.oracle.translation import configuration, read_space, with_values
+from recdrop_tune.standing import derived_values
 
 
 def twin_of(hyperparameters: kt.HyperParameters) -> Any | None:
@@ -34,27 +29,19 @@ def twin_of(hyperparameters: kt.HyperParameters) -> Any | None:
 def trial_of(oracle: Any, wanted: Configuration) -> Any:
     """Returns a configuration as a `keras_tuner` trial; the oracle knows it only if it is a trial's own."""
     trial = oracle.trials[wanted.trial_id]
-    values = _values_of(oracle, wanted)
-    if not wanted.suffix or values is None:
+    if not wanted.suffix:
         return trial
+    values = derived_values(
+        read_space(oracle.hyperparameters.space),
+        wanted,
+        lambda id: configuration(oracle.trials[id].hyperparameters),
+    )
     # The trial can lack hyperparameters that only the other dropout has.
     known = oracle.hyperparameters if wanted.dropout_of else trial.hyperparameters
     hyperparameters = known.copy()
     hyperparameters.values = trial.hyperparameters.values
     hyperparameters = with_values(hyperparameters, values)
     return kt.engine.trial.Trial(hyperparameters, wanted.name, status=TrialStatus.COMPLETED)
-
-
-def _values_of(oracle: Any, wanted: Configuration) -> Values | None:
-    """Returns the values of a configuration; None for the twin of one that has no wrapper."""
-    own = oracle.trials[wanted.trial_id].hyperparameters
-    values = configuration(own)
-    if wanted.twin:
-        return without_dropout(read_space(own.space), values)
-    if wanted.dropout_of is None:
-        return values
-    donor = configuration(oracle.trials[wanted.dropout_of].hyperparameters)
-    return with_dropout(read_space(oracle.hyperparameters.space), values, donor)
 
 
 # The twin that a search tries last.
