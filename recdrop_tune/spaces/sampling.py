@@ -11,6 +11,7 @@ from typing import Any
 
 from recdrop_tune.catalog import DECAYS, LOCKED_SITES, OPTIONS, SITES, TECHNIQUES
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.spaces.keys import Keys
 from recdrop_tune.spaces.values import Range, Scalar, Value, as_words
 
@@ -98,9 +99,9 @@ def _reachable_max(value: Range) -> float:
     It counts `(max - min) // step + 1` values. Floating point makes that one too few for ranges such as 0.05
     to 0.6 by 0.05. There the end is moved by the one or two units in the last place that correct the count.
     """
-    if value.step is None or value.size is None or isinstance(value.min, int):
+    if value.step is None or isinstance(value.min, int):
         return value.max
-    steps = value.size - 1
+    steps = Hyperparameter("range", low=value.min, high=value.max, step=value.step).count - 1
     last = float(f"{value.min + steps * value.step:.12g}")
     while (last - value.min) // value.step < steps:
         last = math.nextafter(last, math.inf)

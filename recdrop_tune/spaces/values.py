@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
@@ -38,8 +37,8 @@ class Range(BaseModel):
         log: Whether values are drawn evenly on a logarithmic scale. Excludes `step`.
 
     Example:
-        >>> Range(min=0.05, max=0.6, step=0.05).size
-        12
+        >>> Range(min=0.05, max=0.6).to_dict()
+        {'min': 0.05, 'max': 0.6}
     """
 
     model_config = STRICT
@@ -48,14 +47,6 @@ class Range(BaseModel):
     max: int | float
     step: int | float | None = None
     log: bool = False
-
-    @property
-    def size(self) -> int | None:
-        """The number of values, or `None` for a continuum."""
-        if isinstance(self.min, int) and isinstance(self.max, int):
-            return (self.max - self.min) // int(self.step or 1) + 1
-        # 1e-9: 0.55 / 0.05 is 10.999999999999998 in floating point, and the upper end is meant.
-        return math.floor((self.max - self.min) / self.step + 1e-9) + 1 if self.step else None
 
     def to_dict(self) -> dict[str, Scalar]:
         """Returns the range as users write it."""

@@ -11,6 +11,7 @@ import pytest
 from recdrop_tune.catalog import OPTIONS as ALL_OPTIONS
 from recdrop_tune.catalog import SCHEDULE_NAMES, TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.models import SCHEDULES
 from recdrop_tune.spaces import Sample, SearchSpace, plain_names
 from tests.spaces.test_space import DECAYS, FULL, LOCKED, OPTIONS, PER_SITE
@@ -161,7 +162,7 @@ def test_a_stepped_range_reaches_its_end_without_noise(low, high, step):
     hp = kt.HyperParameters()
     space.sample(hp)
     (rate,) = (p for p in hp.space if p.name == "rate")
-    expected = [round(low + i * step, 10) for i in range(space.rate.size)]
+    expected = Hyperparameter("rate", low=low, high=high, step=step).values
     assert [round(value, 10) for value in rate.values] == expected
     assert rate.max_value == pytest.approx(expected[-1], abs=1e-12)
     for value in rate.values:
