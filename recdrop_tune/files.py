@@ -8,6 +8,7 @@ user gave its path. Somebody who can swap files while a search runs has the user
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -36,6 +37,14 @@ JOURNAL = "events.jsonl"
 
 SEARCH = "search.json"
 """The file that makes a folder the project folder of a search."""
+
+RESTORE = (
+    "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
+    "`overwrite=True`."
+)
+
+_NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What code raises that gets something else than it expects."""
 
 _UNFINISHED = ".unfinished-"
 _LEFTOVER = re.compile(re.escape(_UNFINISHED) + r"[0-9a-f]{16}-(.+)")
@@ -159,6 +168,37 @@ def name_file_in_errors(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def damage_named(path: Path, advice: str = RESTORE) -> Iterator[None]:
+    """Raises a `ProjectError` that names a file where the block cannot make sense of its content."""
+    try:
+        yield
+    except ProjectError:
+        raise
+    except OSError as error:
+        raise ProjectError(f"`{path}` cannot be read: {error}. Nothing was changed.") from error
+    except _NONSENSE as error:
+        kind = type(error).__name__
+        raise ProjectError(f"`{path}` is damaged ({kind}: {error}). {advice}") from error
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Reads a file that holds a JSON object; returns None if there is no such file.
+
+    Raises:
+        ProjectError: The file cannot be read, or holds something else.
+    """
+    check_can_be_read(path)
+    with damage_named(path):
+        try:
+            held = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not isinstance(held, dict):
+            raise ValueError("not a JSON object")
+        return held
 
 
 def lock(file: IO[bytes] | int, *, shared: bool = False, patience: float = 0.0) -> bool | None:

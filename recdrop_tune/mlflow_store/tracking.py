@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from recdrop_tune.backends import BackendWarning
 from recdrop_tune.credentials import hide
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import TrackingWarning
-from recdrop_tune.files import JOURNAL, check_folder, trial_folder
+from recdrop_tune.files import JOURNAL, SEARCH, check_folder, read_object
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.mlflow_store.datasets import describe_data
@@ -29,12 +30,11 @@ from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import (
-    END_STATUSES,
     OptunaOracle,
     exhausted,
     fewer_than_trials,
     read_space,
-    read_trial,
+    time_of_end,
 )
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
@@ -44,7 +44,6 @@ from recdrop_tune.tuner import (
     TrackedOracle,
     TrialReporter,
     describe_search,
-    search_id,
 )
 
 _FLUSH_SECONDS = 60.0
@@ -87,8 +86,8 @@ class Tracking:
         about: Mapping[str, Any],
     ) -> None:
         journal = Journal(Path(tuner.project_dir, JOURNAL))
-        started = [] if records.search is None else [records.search]
-        self.search_id = search_id(started, journal.path.parent)
+        search = records.search
+        self.search_id = _search_id(journal.path.parent) if search is None else search.search_id
         self.experiment = experiment
         self.tracking_uri = None if uri is None else hide(uri)
         self.mlflow = MLflowWriter(uri or "", journal)
@@ -269,14 +268,9 @@ class Tracking:
     def _report_lost_ends(self) -> None:
         """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
         for trial_id, record in self.records.trials.items():
-            trial = self._oracle.trials.get(trial_id)
-            if trial is None or trial.status not in END_STATUSES:
-                continue
-            path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
-            # The oracle can know of an end that is not saved yet.
-            saved = read_trial(path) if record.ended is None else None
-            if saved is not None and saved.status in END_STATUSES:
-                self.reporter.trial_ended(trial, path.stat().st_mtime)
+            when = time_of_end(self._oracle, trial_id) if record.ended is None else None
+            if when is not None:
+                self.reporter.trial_ended(self._oracle.trials[trial_id], when)
 
     def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""
@@ -304,6 +298,12 @@ def ending_of(oracle: Any) -> events.NoMoreTrials | None:
 def expected_gain(oracle: Any) -> float | None:
     """Returns what `OptunaOracle.expected_gain` does; None for other oracles."""
     return oracle.expected_gain() if isinstance(oracle, OptunaOracle) else None
+
+
+def _search_id(folder: Path) -> str:
+    """Returns the identity of a search that begins; `tune` writes it into its folder before that."""
+    known = (read_object(folder / SEARCH) or {}).get("id")
+    return known if known and isinstance(known, str) else uuid.uuid4().hex
 
 
 class Background:

@@ -13,11 +13,11 @@ from recdrop_tune.oracle.proposals import (
 )
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.scores import (
+    as_objective,
     best_step,
     forget_metrics,
     metrics_at,
     reached,
-    single_objective,
 )
 from recdrop_tune.oracle.study import delete_study
 from recdrop_tune.oracle.surrogate import SurrogateSampler
@@ -28,11 +28,9 @@ from recdrop_tune.oracle.translation import (
     read_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    END_STATUSES,
-    read_object,
-    read_trial,
     save_trial,
     state_of,
+    time_of_end,
 )
 from recdrop_tune.oracle.twins import (
     trial_of,
@@ -40,7 +38,6 @@ from recdrop_tune.oracle.twins import (
 )
 
 __all__ = [
-    "END_STATUSES",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
     "HalvingPruner",
@@ -48,6 +45,7 @@ __all__ = [
     "SurrogateSampler",
     "TooManyFailuresError",
     "active_values",
+    "as_objective",
     "best_step",
     "check_names",
     "delete_study",
@@ -58,13 +56,11 @@ __all__ = [
     "metrics_at",
     "other_names",
     "reached",
-    "read_object",
     "read_space",
-    "read_trial",
     "read_values",
     "save_trial",
-    "single_objective",
     "state_of",
+    "time_of_end",
     "trial_of",
     "twin_of",
 ]

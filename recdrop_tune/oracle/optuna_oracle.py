@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
 from recdrop_tune.events import CONVERGED, MAX_TRIALS, TIMEOUT
-from recdrop_tune.files import as_folders
+from recdrop_tune.files import as_folders, read_object
 from recdrop_tune.hyperparameters import Hyperparameter, Values, offers_none, walk
 from recdrop_tune.optuna_forms import quiet_optuna, suggest
 from recdrop_tune.oracle import scores as scores
@@ -47,7 +47,6 @@ from recdrop_tune.oracle.translation import (
     write_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    read_object,
     reconciled,
     restore,
     save_state,

@@ -1,4 +1,4 @@
-"""The scores of trials, including those that were pruned."""
+"""The objective of a search, and the scores of trials, including those that were pruned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from typing import Any
 import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
 
-from recdrop_tune.errors import check_one_objective, invalid_argument
+from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument
+
+_GROWING = {
+    *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),
+    *("cosinesimilarity", "iou", "binaryiou", "meaniou", "onehotiou", "onehotmeaniou"),
+    *("precisionatrecall", "recallatprecision", "sensitivityatspecificity"),
+    "specificityatsensitivity",
+}
+"""Keras metrics to maximize whose direction Keras Tuner (1.4.8) does not know or gets wrong."""
 
 
 def single_objective(objective: Any) -> Any:
@@ -28,6 +37,37 @@ def single_objective(objective: Any) -> Any:
     if direction not in ("min", "max"):
         raise invalid_argument("direction", expected="'min' or 'max'", received=direction)
     return objective
+
+
+def as_objective(objective: Any) -> kt.Objective:
+    """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
+
+    Raises:
+        InvalidArgumentError: There are several, or the direction is not known, or neither `"min"` nor
+            `"max"`.
+
+    Example:
+        >>> as_objective("val_accuracy").direction
+        'max'
+    """
+    objective = single_objective(objective)
+    if isinstance(objective, kt.Objective):
+        return objective
+    direction = None
+    if objective == MILLISECONDS:
+        direction = "min"
+    elif isinstance(objective, str):
+        kind = objective.removeprefix("val_").replace("_", "").lower()
+        infer = kt.engine.metrics_tracking.infer_metric_direction
+        direction = "max" if kind in _GROWING else infer(objective)
+    if direction is None:
+        raise invalid_argument(
+            "objective",
+            expected="a metric with a known direction, such as val_loss or val_accuracy",
+            received=objective,
+            fix=f"Pass {{'name': {format_repr(objective)}, 'direction': 'max'}}, or 'min'.",
+        )
+    return kt.Objective(objective, direction)
 
 
 @dataclass(frozen=True)

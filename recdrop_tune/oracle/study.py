@@ -23,13 +23,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.addresses import MAKING_TABLES
 from recdrop_tune.errors import ProjectError
+from recdrop_tune.files import read_object
 from recdrop_tune.hyperparameters import Space
 from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.scores import first_epochs, metrics_at
 from recdrop_tune.oracle.surrogate import DISCARDED, WARM
 from recdrop_tune.oracle.translation import read_values
-from recdrop_tune.oracle.trial_files import END_STATUSES, read_object, save_state
+from recdrop_tune.oracle.trial_files import END_STATUSES, save_state
 
 ID = "keras_tuner_id"
 """User attribute of Optuna's trials: Keras Tuner's id."""

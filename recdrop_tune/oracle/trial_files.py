@@ -7,8 +7,6 @@ is missing in the state, or one that has ended although the state has it under w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,18 @@ import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.files import check_can_be_read, check_trial_ids, trial_folder, write_atomically
+from recdrop_tune.files import (
+    RESTORE,
+    check_trial_ids,
+    damage_named,
+    read_object,
+    trial_folder,
+    write_atomically,
+)
 from recdrop_tune.states import TrialState
 
 END_STATUSES = (TrialStatus.COMPLETED, TrialStatus.FAILED, TrialStatus.STOPPED)
 """Keras Tuner's statuses of trials that have ended."""
-
-RESTORE = (
-    "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
-    "`overwrite=True`."
-)
 
 _STATES = {
     TrialStatus.COMPLETED: TrialState.COMPLETE,
@@ -34,9 +34,6 @@ _STATES = {
     TrialStatus.INVALID: TrialState.FAILED,  # Keras Tuner runs it again.
     TrialStatus.RUNNING: TrialState.RUNNING,
 }
-
-_NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What code raises that gets something else than it expects."""
 
 
 def state_of(trial: Any, epochs: int | None = None) -> TrialState:
@@ -51,37 +48,6 @@ def state_of(trial: Any, epochs: int | None = None) -> TrialState:
     trained = trial.hyperparameters.values.get("tuner/epochs", epochs)
     is_cut_short = epochs is not None and trained != epochs
     return TrialState.PRUNED if state == TrialState.COMPLETE and is_cut_short else state
-
-
-@contextmanager
-def damage_named(path: Path, advice: str = RESTORE) -> Iterator[None]:
-    """Raises a `ProjectError` that names a file where the block cannot make sense of its content."""
-    try:
-        yield
-    except ProjectError:
-        raise
-    except OSError as error:
-        raise ProjectError(f"`{path}` cannot be read: {error}. Nothing was changed.") from error
-    except _NONSENSE as error:
-        kind = type(error).__name__
-        raise ProjectError(f"`{path}` is damaged ({kind}: {error}). {advice}") from error
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Reads a file that holds a JSON object; returns None if there is no such file.
-
-    Raises:
-        ProjectError: The file cannot be read, or holds something else.
-    """
-    check_can_be_read(path)
-    with damage_named(path):
-        try:
-            held = json.loads(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if not isinstance(held, dict):
-            raise ValueError("not a JSON object")
-        return held
 
 
 def read_trial(path: Path) -> Any | None:
@@ -174,6 +140,17 @@ def save_trial(oracle: Any, trial: Any) -> None:
     path = Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json"
     durable = trial.status in END_STATUSES or not path.exists()
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
+
+
+def time_of_end(oracle: Any, trial_id: str) -> float | None:
+    """Returns when the end of a trial was saved, in seconds since 1970; None if it has not ended."""
+    trial = oracle.trials.get(trial_id)
+    if trial is None or trial.status not in END_STATUSES:
+        return None
+    path = Path(oracle._get_trial_dir(trial_id)) / "trial.json"
+    saved = read_trial(path)
+    # The oracle can know of an end that is not saved yet.
+    return path.stat().st_mtime if saved and saved.status in END_STATUSES else None
 
 
 def restore(oracle: Any) -> None:

@@ -17,7 +17,7 @@ from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.events import FIT, Configuration, Context, SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
-from recdrop_tune.oracle import trial_of
+from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.frames import pareto_front
@@ -28,7 +28,7 @@ from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
 from recdrop_tune.results.study import study_of
 from recdrop_tune.results.view import SearchView
-from recdrop_tune.tuner import as_objective, load_weights
+from recdrop_tune.tuner import load_weights
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,10 +14,10 @@ import keras_tuner as kt
 
 from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.files import SEARCH
+from recdrop_tune.files import SEARCH, read_object
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import OptunaOracle, read_object, read_space
+from recdrop_tune.oracle import OptunaOracle, read_space
 from recdrop_tune.results import TuneResult, read_records
 from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values

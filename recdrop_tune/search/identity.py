@@ -21,9 +21,11 @@ from recdrop_tune.errors import ProjectError, format_repr
 from recdrop_tune.files import (
     JOURNAL,
     SEARCH,
+    damage_named,
     delete_leftovers,
     is_leftover,
     lock,
+    read_object,
     write_atomically,
 )
 from recdrop_tune.journal import Journal
@@ -138,19 +140,13 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    if os.path.lexists(folder / SEARCH):
-        try:
-            saved = json.loads((folder / SEARCH).read_bytes())
+    if (saved := read_object(folder / SEARCH)) is not None:
+        with damage_named(folder / SEARCH):
             return {
                 "id": str(saved["id"]),
                 "seed": int(saved["seed"]),
                 "identity": {**saved["identity"]},
             }
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise ProjectError(
-                f"`{folder / SEARCH}` is damaged: {error!r}. Restore it, or delete the search with "
-                "`overwrite=True`."
-            ) from error
     if others := [path.name for path in folder.iterdir() if not is_leftover(path.name)]:
         raise ProjectError(
             f"The folder `{folder}` holds files but no search ({SEARCH}): {format_repr(others)}. Give an "

@@ -15,6 +15,7 @@ from recdrop_tune.errors import invalid_argument, warn_caller
 from recdrop_tune.files import RUNS
 from recdrop_tune.hypermodels import has_own_fit, task_in_words
 from recdrop_tune.kernels import compilations_kept
+from recdrop_tune.oracle import as_objective
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.data import Data
@@ -40,7 +41,6 @@ from recdrop_tune.search.settings import (
     is_reference,
 )
 from recdrop_tune.search.tuner_tracking import with_active
-from recdrop_tune.tuner import as_objective
 
 
 def tune(

@@ -9,13 +9,12 @@ from recdrop_tune.tuner.recording import (
     TrialReporter,
     describe_search,
     readable,
-    search_id,
 )
 from recdrop_tune.tuner.reports import ReportsEpochs
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
-from recdrop_tune.tuner.tuners import as_objective, make_tuner
+from recdrop_tune.tuner.tuners import make_tuner
 
 __all__ = [
     "GroupedFolds",
@@ -24,7 +23,6 @@ __all__ = [
     "TrainingReporter",
     "TrialReporter",
     "Tuner",
-    "as_objective",
     "check_folds",
     "copy_callbacks",
     "describe_search",
@@ -34,7 +32,6 @@ __all__ = [
     "readable",
     "retrain",
     "save_weights",
-    "search_id",
     "space_of",
     "trial_seed",
 ]

@@ -9,11 +9,9 @@ import math
 import platform
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,13 +20,11 @@ from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune import events
 from recdrop_tune.errors import is_disk_failure
-from recdrop_tune.files import SEARCH
 from recdrop_tune.hyperparameters import Space
 from recdrop_tune.oracle import (
     OptunaOracle,
     other_names,
     reached,
-    read_object,
     read_space,
     read_values,
     state_of,
@@ -47,20 +43,6 @@ _HYPERBAND = {
     "tuner/trial_id": "recdrop.resumes_trial",
 }
 """The hyperparameters that Hyperband's oracles add, and the tags for them."""
-
-
-def search_id(history: Iterable[events.Event], folder: Path) -> str:
-    """Returns the identity of a search; a new one if it has none yet.
-
-    Args:
-        history: Its events so far.
-        folder: The project folder. `tune` writes the identity into a file there before the first event.
-    """
-    for event in history:
-        if isinstance(event, events.SearchStarted):
-            return event.search_id
-    known = (read_object(folder / SEARCH) or {}).get("id")
-    return known if known and isinstance(known, str) else uuid.uuid4().hex
 
 
 def readable(hyperparameters: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from recdrop_tune.errors import (
     is_disk_failure,
     warn_caller,
 )
-from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
+from recdrop_tune.files import check_folder, delete_leftovers, read_object, write_atomically
 from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache
@@ -36,7 +36,6 @@ from recdrop_tune.oracle import (
     check_names,
     delete_study,
     forget_metrics,
-    read_object,
 )
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (

@@ -1,4 +1,4 @@
-"""The tuners of `tune` by name, and the objective by the name of a metric."""
+"""The tuners of `tune` by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras_tuner as kt
-
-from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.errors import format_repr, invalid_argument
-from recdrop_tune.oracle import OptunaOracle, make_pruner, single_objective
+from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.tuner.tuner import Tuner
 
 TUNERS = {
@@ -74,43 +70,3 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         directory=str(folder.parent),
         project_name=folder.name,
     )
-
-
-_GROWING = {
-    *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),
-    *("cosinesimilarity", "iou", "binaryiou", "meaniou", "onehotiou", "onehotmeaniou"),
-    *("precisionatrecall", "recallatprecision", "sensitivityatspecificity"),
-    "specificityatsensitivity",
-}
-"""Keras metrics to maximize whose direction Keras Tuner (1.4.8) does not know or gets wrong."""
-
-
-def as_objective(objective: Any) -> kt.Objective:
-    """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
-
-    Raises:
-        InvalidArgumentError: There are several, or the direction is not known, or neither `"min"` nor
-            `"max"`.
-
-    Example:
-        >>> as_objective("val_accuracy").direction
-        'max'
-    """
-    objective = single_objective(objective)
-    if isinstance(objective, kt.Objective):
-        return objective
-    direction = None
-    if objective == MILLISECONDS:
-        direction = "min"
-    elif isinstance(objective, str):
-        kind = objective.removeprefix("val_").replace("_", "").lower()
-        infer = kt.engine.metrics_tracking.infer_metric_direction
-        direction = "max" if kind in _GROWING else infer(objective)
-    if direction is None:
-        raise invalid_argument(
-            "objective",
-            expected="a metric with a known direction, such as val_loss or val_accuracy",
-            received=objective,
-            fix=f"Pass {{'name': {format_repr(objective)}, 'direction': 'max'}}, or 'min'.",
-        )
-    return kt.Objective(objective, direction)

@@ -8,10 +8,10 @@ import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.oracle import as_objective
 from recdrop_tune.results.outline import is_clearly_better
 from recdrop_tune.search.context import context_of, describe_data, score_constant
 from recdrop_tune.search.hypermodel_of import ObservedTrials
-from recdrop_tune.tuner import as_objective
 from tests.small_search import Failing, build
 
 GOAL = kt.Objective("val_loss", "min")

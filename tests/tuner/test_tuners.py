@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.tuner import as_objective
+from recdrop_tune.oracle import as_objective
 from tests.small_search import data
 
 
