@@ -126,7 +126,6 @@ def comparison(name, number, arguments):
             epochs=1,
             seeds=arguments.seeds,
             max_seeds=arguments.max_seeds,
-            training=rdt.Training(reuse_models=0),  # All of them look alike.
             seed=number,
             tracking=False,
             directory=Path(folder) / "comparison",

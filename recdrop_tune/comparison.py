@@ -57,7 +57,7 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     ):
         records = Records(Journal(project / JOURNAL).read(epochs=False))
         # One that was killed at its start has no first event, and a comparison of models has no trials.
-        if records.search and not records.search.models:
+        if records.search and not records.models:
             rows.append(_row(project, records, records.search))
     frame = pd.DataFrame(rows, columns=[*_TYPES, "began", "rank"]).astype(_TYPES)
     frame["began"] = pd.to_datetime(frame["began"].map(datetime.fromtimestamp))

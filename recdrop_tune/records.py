@@ -196,6 +196,11 @@ class Records:
         return self.search.objective if self.search else "objective"
 
     @property
+    def models(self) -> list[str]:
+        """The compared models, the baseline first; none in a search."""
+        return self.search.models if self.search else []
+
+    @property
     def direction(self) -> str:
         """`"min"` or `"max"`."""
         return self.search.direction if self.search else "min"

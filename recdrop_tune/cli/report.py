@@ -40,9 +40,8 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     from recdrop_tune.results import ModelComparison, TuneResult
 
     try:
-        search = Records(Journal(folder / JOURNAL).read(epochs=False)).search
-        kind = ModelComparison if search is not None and search.models else TuneResult
-        result = kind.load(folder)
+        models = Records(Journal(folder / JOURNAL).read(epochs=False)).models
+        result = (ModelComparison if models else TuneResult).load(folder)
         try:
             page = result.report(output or folder / "report.html")
         except InvalidArgumentError as error:

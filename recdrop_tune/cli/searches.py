@@ -28,6 +28,10 @@ def searches(directories: tuple[Path, ...]) -> None:
         frame = compare(*directories)
     except OSError as error:
         raise RecdropError(str(error)) from None
+    if frame.empty:
+        raise RecdropError(
+            "There is no search; `recdrop-tune report` shows a comparison of models."
+        )
     # A stranger's folder cannot print control sequences or further lines.
     click.echo(plain(_table(frame)))
 

@@ -122,7 +122,7 @@ class SearchContents:
                 if event.trial_id in self.latest:
                     self._update(self.latest[event.trial_id], event)
             case events.ConfirmationEnded() if self.search.models:
-                self._add_training(event, self.search.models[int(event.trial_id)])
+                self._add_training(event)
             case events.ConfirmationEnded() if event.score is not None:
                 name = f"confirmed{event.configuration.suffix}"
                 metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
@@ -160,7 +160,8 @@ class SearchContents:
         own = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
         self.run.tags |= self._tags(event.tags) | own | {"recdrop.state": TrialState.RUNNING}
         self.run.end = None
-        self.run.texts = {} if event.space is None else {"space.yaml": event.space}
+        is_searched = event.space is not None and not event.models
+        self.run.texts = {"space.yaml": event.space or ""} if is_searched else {}
         if self.alive:
             self.result, self.is_result_new = None, False
 
@@ -168,7 +169,7 @@ class SearchContents:
         self.run.end = (status, when)
         early = self.records.no_more if status == SearchOutcome.FINISHED else None
         self.run.tags["recdrop.state"] = early.reason if early else status
-        if self.result is None:
+        if self.result is None and not self.search.models:
             self.run.texts["trials.csv"] = self.records.to_csv()
 
     def _begin_trial(self, event: events.TrialStarted) -> None:
@@ -186,28 +187,34 @@ class SearchContents:
         self.attempts[run.key] = self.changed[run.key] = run
         self.latest[event.trial_id] = run
 
-    def _add_training(self, event: events.ConfirmationEnded, model: str) -> None:
+    def _add_training(self, event: events.ConfirmationEnded) -> None:
         """Adds the run of a training of a compared model, which has ended."""
+        names = {str(number): model for number, model in enumerate(self.search.models)}
+        model = names.get(event.trial_id, "unknown")  # Anybody may have written the journal.
         state = TrialState.FAILED if event.score is None else TrialState.COMPLETE
+        trial_id = f"{event.trial_id}-{event.repeat}"
+        if trial_id in self.latest:  # It had failed, and was trained again.
+            self.latest[trial_id].tags["recdrop.kind"] = "superseded"
+            self.changed[self.latest[trial_id].key] = self.latest[trial_id]
+        numbers = {"objective": event.score, "best_epoch": event.best_epoch}
+        numbers |= {"train_seconds": event.seconds, **event.metrics}
         run = Contents(
             f"{model} seed {event.repeat + 1}",
             event.time - event.seconds,
-            f"{event.trial_id}-{event.repeat}",
+            trial_id,
             params={"model": model, "repeat": event.repeat, "seed": event.seed},
             tags={
                 **self._tags(self.search.tags),
                 "recdrop.kind": "trial",
                 "recdrop.search_id": self.search.search_id,
-                "recdrop.trial_id": f"{event.trial_id}-{event.repeat}",
+                "recdrop.trial_id": trial_id,
                 "recdrop.state": state,
             },
+            points=points({k: v for k, v in numbers.items() if v is not None}, 0, event.time),
             texts={"error.txt": failure_text(event.message)} if event.message else {},
             end=(run_status(state), event.time),
         )
-        numbers = {"objective": event.score, "best_epoch": event.best_epoch}
-        numbers |= {"train_seconds": event.seconds, **event.metrics}
-        run.points = points({k: v for k, v in numbers.items() if v is not None}, 0, event.time)
-        self.attempts[run.key] = self.changed[run.key] = self.latest[run.trial_id] = run
+        self.attempts[run.key] = self.changed[run.key] = self.latest[trial_id] = run
 
     def _tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Returns tags to write; `sync` leaves out a description, for a stranger's could load images."""

@@ -130,8 +130,8 @@ def _state(records: Records, end: tuple[SearchOutcome, float] | None) -> str:
     assert search is not None
     most = "" if search.max_trials is None else f" of at most {search.max_trials}"
     numbers = [f"{len(records.trials)}{most} trials started"]
-    if search.models:
-        numbers = [f"comparing {', '.join(search.models)}"]
+    if records.models:
+        numbers = [f"comparing {', '.join(records.models)}"]
     numbers += [f"{number} {state}" for state, number in counts(records).items()]
     if end is None:
         when = max([search.time, *(each.last_sign for each in records.trials.values())])
@@ -160,6 +160,6 @@ def _resuming(
     how = quoted(search.resume_hint)
     if folder is not None:
         how = f"run it again with the folder {quoted(str(folder.absolute()))}"
-    most = "max_seeds" if search.models else "max_trials"
+    most = "max_seeds" if records.models else "max_trials"
     more = f", with a larger `{most}`" if over and reason not in (STOPPED, TIMEOUT) else ""
     return f"To resume{more}: {how}"

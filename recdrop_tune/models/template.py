@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from recdrop_tune.models.copies import (
     copy_weights,
     custom_objects,
     functions_of,
+    lambdas_allowed,
     not_copied,
     set_functions,
 )
@@ -103,26 +105,22 @@ class ModelCopies:
         set_functions(plain, functions)
         vars(self).update({**state, "plain": plain})
 
-    def digest(self) -> str:
-        """Returns a hash of the layers, the weights' shapes, the optimizer and the loss.
-
-        Names are left out, because Keras numbers them.
-        """
-        compiled = self.compiled or {}
-        optimizer, losses = compiled.get("optimizer"), keras.tree.flatten(compiled.get("loss"))
-        if isinstance(optimizer, Described):
-            optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
-        # Names alone: the fingerprint has the arguments of a loss.
-        named = [
-            each.config["class_name"]
-            if isinstance(each, Described)
-            else getattr(each, "__name__", each)
-            for each in losses
-        ]
-        shapes = [list(each.shape) for each in self.plain.weights]
-        described = [*map(_plain_arguments, walk(self.plain))], shapes, optimizer, named
-        text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    @lambdas_allowed()
+    def fingerprint(self) -> str:
+        """Returns a hash of the layers, of what the model was compiled with, and of frozen weights."""
+        compiled = keras.tree.map_structure(
+            lambda part: part.config if isinstance(part, Described) else part, self.compiled
+        )
+        parts = keras.saving.serialize_keras_object([self.plain.get_config(), compiled])
+        text = json.dumps(parts, default=lambda part: type(part).__name__, sort_keys=True)
+        # Keras numbers default names: of layers, of optimizers and of metrics.
+        for number, layer in enumerate(walk(self.plain)):
+            text = text.replace(f'"{layer.name}"', f'"layer {number}"')
+        text = re.sub(r'("name": "[^"]*?)_\d+"', r'\1"', text)
+        frozen = [layer for layer in walk(self.plain) if not layer.trainable]
+        weights = [keras.ops.convert_to_numpy(each) for layer in frozen for each in layer.weights]
+        content = b"".join([text.encode(), *(each.tobytes() for each in weights)])
+        return hashlib.sha256(content).hexdigest()[:12]
 
 
 class Template(ModelCopies):
@@ -189,13 +187,25 @@ class Template(ModelCopies):
             model = with_masks(model)
         return self._compiled(model)
 
+    def digest(self) -> str:
+        """Returns a hash of the weights' shapes, the optimizer and the loss.
 
-def _plain_arguments(layer: Any) -> list[Any]:
-    """Returns the class of a layer, and its arguments that are numbers or words."""
-    # The configuration of a model is that of its layers, with their names.
-    config = {} if isinstance(layer, keras.Model) else layer.get_config()
-    plain = {k: v for k, v in config.items() if isinstance(v, bool | int | float | str)}
-    return [type(layer).__name__, {k: v for k, v in plain.items() if k != "name"}]
+        Names are left out, because Keras numbers them.
+        """
+        compiled = self.compiled or {}
+        optimizer, losses = compiled.get("optimizer"), keras.tree.flatten(compiled.get("loss"))
+        if isinstance(optimizer, Described):
+            optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
+        # Names alone: the fingerprint has the arguments of a loss.
+        named = [
+            each.config["class_name"]
+            if isinstance(each, Described)
+            else getattr(each, "__name__", each)
+            for each in losses
+        ]
+        described = [[list(each.shape) for each in self.plain.weights], optimizer, named]
+        text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _check_names(model: Any) -> None:

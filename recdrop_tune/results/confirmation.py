@@ -59,6 +59,8 @@ class Confirmation(PairedTrainings):
         >>> confirmation.runs[["trial_id", "seed", "val_loss"]]
     """
 
+    columns = _ABOUT
+
     # What was trained.
 
     def _place(self, training: ConfirmationEnded) -> tuple[Any, ...]:

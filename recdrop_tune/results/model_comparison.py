@@ -30,7 +30,8 @@ class ModelComparison(PairedTrainings):
 
     `print` writes the answer in a sentence or two, and a notebook shows it with the table.
 
-    `table` has one row for each model, the best mean first. Its columns are `model`, `ms_per_step` (the
+    `table` has one row for each model, the best first: that of the best mean, had all been trained with all
+    seeds. Its columns are `model`, `ms_per_step` (the
     median milliseconds of a training step), `n` and `failed` (trainings with and without a score), `epochs`
     (the most of a training), and of the metric `mean` and `std`, `gain` (over the baseline, seed by seed;
     positive is better), `gain_low` and `gain_high` (its 95 % interval), `worst` (the worst difference of a
@@ -52,6 +53,7 @@ class ModelComparison(PairedTrainings):
     """
 
     folder: Path = Path()
+    columns = ("model",)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -78,8 +80,7 @@ class ModelComparison(PairedTrainings):
     @property
     def models(self) -> list[str]:
         """The names of the models, the baseline first."""
-        assert self.records.search is not None
-        return self.records.search.models
+        return self.records.models
 
     @property
     def names(self) -> dict[str, str]:
@@ -95,7 +96,7 @@ class ModelComparison(PairedTrainings):
 
     @property
     def ids(self) -> list[str]:
-        """The trained models: the best mean first, and last those without a score."""
+        """The trained models: the best first, and last those without a score."""
         trained = sorted({each.trial_id for each in self._trainings}, key=int)
         return list(dict.fromkeys([*self.order, *trained]))
 
@@ -120,7 +121,7 @@ class ModelComparison(PairedTrainings):
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each model, the best mean first."""
+        """One row for each model, the best first."""
         table = super().table
         return table.assign(outcome=table["outcome"].replace(_WORDS))
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,11 @@ class PairedTrainings(ABC):
 
     Attributes:
         records: The records of the search.
+        columns: The columns of `runs` that tell configurations apart.
     """
 
     records: Records
+    columns: ClassVar[tuple[str, ...]]
 
     # What was trained.
 
@@ -101,13 +103,13 @@ class PairedTrainings(ABC):
             }
             for each in self._trainings
         ]
-        frame = pd.DataFrame(rows)
+        columns = [*self.columns, "repeat", "seed", "best_epoch", "seconds", self.records.objective]
+        frame = pd.DataFrame(rows, columns=None if rows else [*columns, "message"])
         frame["message"] = frame.pop("message")  # The last column.
         types = dict.fromkeys(map(str, frame), "Float64")
         types |= dict.fromkeys(("trial_id", "dropout_of", "model", "message"), "string")
-        types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64") | {
-            "twin": "bool"
-        }
+        types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64")
+        types["twin"] = "bool"
         return frame.astype({name: kind for name, kind in types.items() if name in frame})
 
     def trainings(self, name: str) -> pd.DataFrame:
@@ -120,9 +122,10 @@ class PairedTrainings(ABC):
 
     @cached_property
     def metric(self) -> str:
-        """The metric of the outcomes: the objective, on the test data if there are any."""
+        """The metric of the outcomes: the objective, on the test data if all trainings saw them."""
         name = f"test_{self.records.objective.removeprefix('val_')}"
-        tested = name in self.runs and self.runs[name].notna().any()
+        scored = [each.metrics for each in self._trainings if each.score is not None]
+        tested = scored and all(name in metrics for metrics in scored)
         return name if tested else self.records.objective
 
     @cached_property
@@ -130,12 +133,14 @@ class PairedTrainings(ABC):
         """One row for each training and metric: the objective, and the metrics on the test data.
 
         Columns: `configuration` (its name), `repeat`, `metric` and `score`: infinitely bad if the training
-        failed or its objective is not finite, NaN if the metric was not reported.
+        failed, or its objective is not finite on the validation or the test data; NaN if another metric was
+        not reported.
         """
         goal = self.records.objective
         tests = (name for name in map(str, self.runs) if name.startswith("test_"))
         scores = self.runs[[*dict.fromkeys([goal, self.metric, *tests])]].astype(float)
-        scores.loc[~np.isfinite(scores[goal])] = self.records.cost(math.inf)
+        is_finite = np.isfinite(scores[[goal, self.metric]]).all(axis=1)
+        scores.loc[~is_finite] = self.records.cost(math.inf)
         names = [each.configuration.name for each in self._trainings]
         about = pd.DataFrame(
             {"configuration": names, "repeat": self.runs["repeat"].astype(int)}, scores.index
@@ -230,7 +235,9 @@ class PairedTrainings(ABC):
         """
         if self.lead is not None and self.outcomes.get(self.lead, NOT_KNOWN) != NOT_KNOWN:
             return []
-        unknown = [pair for pair in self.pairs if self.outcomes[pair[0]] == NOT_KNOWN]
+        # More seeds tell nothing of one that always fails.
+        known = [pair for pair in self.pairs if {*pair} <= {*self.order}]
+        unknown = [pair for pair in known if self.outcomes[pair[0]] == NOT_KNOWN]
         asked = {*self.order[:1], *(name for pair in unknown for name in pair)}
         trained = dict.fromkeys(each.configuration.name for each in self._trainings)
         return [name for name in trained if name in asked] if unknown else []

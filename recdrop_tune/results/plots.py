@@ -303,7 +303,8 @@ def comparison_figure(comparison: ModelComparison) -> go.Figure:
     metric, table, runs = comparison.metric, comparison.table, comparison.runs
     gain = "gain" if metric == comparison.records.objective else "test_gain"
     rows = table[table[f"{gain}_low"].notna()]
-    names = {name: format_label(name) for name in table["model"]}
+    # Not `format_label`: two long names could be cut to one.
+    names = {name: escape(name, quote=False) for name in table["model"]}
     grid = make_subplots(
         rows=2,
         cols=1,
@@ -332,7 +333,7 @@ def comparison_figure(comparison: ModelComparison) -> go.Figure:
         rows,
         gain,
         [names[each] for each in rows["model"]],
-        format_label(comparison.models[0]),
+        names[comparison.models[0]],
         row=2,
         col=1,
     )

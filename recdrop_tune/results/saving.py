@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def save_result(
     )
 
 
-def save_comparison(comparison: ModelComparison, directory: Path) -> ResultSaved | None:
+def save_comparison(comparison: ModelComparison) -> ResultSaved | None:
     """Writes the folder `result` of a comparison of models.
 
     Returns:
@@ -102,8 +101,7 @@ def save_comparison(comparison: ModelComparison, directory: Path) -> ResultSaved
     lead = comparison.lead
     if lead is None:
         return None
-    comparison = replace(comparison, folder=directory)
-    sections = comparison_outline(comparison)
+    directory, sections = comparison.folder, comparison_outline(comparison)
     pieces: dict[str, Callable[[Path], object]] = {
         "summary.md": lambda path: as_markdown(sections[:2]),
         "models.csv": lambda path: _as_csv(comparison.table),

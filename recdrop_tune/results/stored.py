@@ -38,7 +38,7 @@ def read_search(directory: Path, of_models: bool = False) -> Records:
         records = read_records(directory)
     except OSError as error:
         raise ProjectError(f"`{directory / JOURNAL}` cannot be read: {error}.") from error
-    if bool(records.search and records.search.models) != of_models:
+    if bool(records.models) != of_models:
         kinds = ("a search by `tune`", "TuneResult"), ("a comparison of models", "ModelComparison")
         what, reader = kinds[not of_models]
         raise ProjectError(f"`{directory}` holds {what}. Read it with `rdt.{reader}.load`.")
@@ -109,8 +109,8 @@ def _compare(path: Path, records: Records, oracle: Any) -> None:
 def _has(records: Records, configuration: Configuration) -> bool:
     """Returns whether a model, or the trials of a configuration, exist; and have a twin if it is one."""
     trial_id, is_twin, dropout_of = configuration
-    if records.search is not None and records.search.models:
-        return configuration.name in map(str, range(len(records.search.models)))
+    if records.models:
+        return configuration.name in map(str, range(len(records.models)))
     if not {trial_id, dropout_of or trial_id} <= records.trials.keys():
         return False
     return (
@@ -125,10 +125,11 @@ def _damaged(path: Path, what: str) -> ProjectError:
 
 def _number_saved(directory: Path) -> int:
     """Returns the number of confirmed trainings in the saved result."""
-    # It does not exist yet, or is damaged.
-    with suppress(OSError, ValueError, TypeError, LookupError):
-        table = (directory / RESULT / "confirmation.csv").read_bytes()
-        return int(pd.read_csv(io.BytesIO(table))["n"].sum())
+    for name in ("confirmation.csv", "models.csv"):
+        # It does not exist yet, or is damaged.
+        with suppress(OSError, ValueError, TypeError, LookupError):
+            table = (directory / RESULT / name).read_bytes()
+            return int(pd.read_csv(io.BytesIO(table))["n"].sum())
     return 0
 
 

@@ -26,7 +26,7 @@ from recdrop_tune.search.settings import (
 )
 
 if TYPE_CHECKING:
-    from recdrop_tune.search.comparing import compare_models
+    from recdrop_tune.search.compare_models import compare_models
     from recdrop_tune.search.distributed import Distributed, distribute
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
     from recdrop_tune.search.tuner_tracking import track
@@ -60,7 +60,7 @@ __all__ = [
 _HOME = {
     "Distributed": "distributed",
     "ObjectiveNotReportedError": "hypermodel_of",
-    "compare_models": "comparing",
+    "compare_models": "compare_models",
     "distribute": "distributed",
     "run_search": "tuning",
     "track": "tuner_tracking",

@@ -8,12 +8,24 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import RecdropError, invalid_argument, is_name
+from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.errors import (
+    InvalidArgumentError,
+    RecdropError,
+    invalid_argument,
+    is_name,
+    warn_caller,
+)
 from recdrop_tune.models import ModelCopies
+from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.references import model_named
 
 MODEL = "model"
 """The hyperparameter with the name of a model."""
+
+
+_OF_KERAS = ("fit", "train_step", "test_step", "compute_metrics")
+"""The methods that report metrics."""
 
 
 class ComparedModels(kt.HyperModel):
@@ -62,14 +74,68 @@ class ComparedModels(kt.HyperModel):
             raise RecdropError(what) from error
         return _check_compiled(name, model)
 
+    def check(
+        self, metric: str, is_logged: bool, parts: Mapping[str, Any], batch_size: int, fit: Any
+    ) -> None:
+        """Checks before the first training that each model can be trained and scored.
+
+        Args:
+            metric: The metric to compare.
+            is_logged: Whether a callback may report it, so that nobody knows before.
+            parts: The data, as `check_data` takes them.
+            batch_size: Samples per batch, for arrays.
+            fit: Further arguments of `Model.fit`.
+
+        Raises:
+            RecdropError: One cannot be built, or always is the same model.
+            InvalidArgumentError: One does not take the data, or does not report the metric.
+        """
+        losses = {}
+        for name in self.builders:
+            model = self.build_one(name)
+            if self.build_one(name) is model:
+                raise invalid_argument(
+                    f"models[{name!r}]",
+                    expected="a function that builds a new model each time",
+                    received="one that returns the same model, which would be trained on and on",
+                )
+            check_data(parts, model, batch_size, fit)
+            reported = {"loss", MILLISECONDS, *model.get_metrics_result()}
+            is_known = not is_logged and all(
+                getattr(type(model), each) is getattr(keras.Model, each) for each in _OF_KERAS
+            )
+            if is_known and metric.removeprefix("val_") not in reported:
+                raise invalid_argument(
+                    "metric",
+                    expected=f"one that the model `{name}` reports: {', '.join(sorted(reported))}",
+                    received=metric,
+                    fix="With validation data, these are also there with `val_`.",
+                )
+            losses[name] = _loss_name(model.loss)
+        if metric in ("loss", "val_loss") and len(set(losses.values())) > 1:
+            words = ", ".join(f"`{name}` {loss}" for name, loss in losses.items())
+            warn_caller(
+                f"The models are compiled with different losses ({words}), so `{metric}` is not the same "
+                "measure for all of them. Pass another `metric`, which each of them reports."
+            )
+
     def description(self) -> dict[str, Any]:
         """Returns what tells this comparison from another one."""
-        return {name: _describe(builder) for name, builder in self.builders.items()}
+        models = {name: _describe(builder) for name, builder in self.builders.items()}
+        return {"baseline": next(iter(models)), "order": [*models], "models": models}
 
 
 def _builder(name: str, model: Any) -> Callable[[], Any]:
     if isinstance(model, keras.Model):
-        return ModelCopies(_check_compiled(name, model)).build
+        try:
+            return ModelCopies(_check_compiled(name, model)).build
+        except InvalidArgumentError as error:
+            raise invalid_argument(
+                f"models[{name!r}]",
+                expected=error.expected,
+                received=error.received,
+                fix=error.fix if error.argument != "model" else "Give a function that builds it.",
+            ) from error
     if callable(model) and not isinstance(model, type | keras.layers.Layer):
         return model  # type: ignore[no-any-return]
     expected = "a compiled Keras model, or a function that builds one"
@@ -91,5 +157,12 @@ def _check_compiled(name: str, model: Any) -> Any:
 def _describe(builder: Callable[[], Any]) -> str:
     copies = getattr(builder, "__self__", None)
     if isinstance(copies, ModelCopies):
-        return f"model {copies.digest()}"
+        return f"model {copies.fingerprint()}"
     return f"function {builder.__module__}.{getattr(builder, '__qualname__', type(builder))}"
+
+
+def _loss_name(loss: Any) -> str:
+    """Names a loss, or all of several, as Keras names its own: `"mse"` is `mean_squared_error`."""
+    named = [keras.losses.get(part) for part in keras.tree.flatten(loss)]
+    names = (getattr(part, "name", None) or getattr(part, "__name__", "") for part in named)
+    return ", ".join(map(str, names))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ class Retrainings(ABC):
                 )
                 tracking.emit(begun)
                 return missing
+        last = records.rounds[-1] if records.rounds else None
+        if last is not None and last.margin != self.settings.margin:
+            tracking.emit(replace(last, margin=self.settings.margin, time=time.time()))
         return []
 
     def _rounds(self, records: Records) -> Iterator[tuple[int, list[Configuration]]]:
@@ -171,8 +175,7 @@ class ComparisonTrainings(Retrainings):
 
     def first(self, records: Records) -> list[Configuration]:
         """Returns all models."""
-        assert records.search is not None
-        return [Configuration(str(number)) for number in range(len(records.search.models))]
+        return [Configuration(str(number)) for number in range(len(records.models))]
 
     def outcome(self, records: Records) -> PairedTrainings:
         """Returns the comparison so far."""

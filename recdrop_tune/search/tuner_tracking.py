@@ -114,7 +114,7 @@ def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> Tracking:
 
     def save(of: Tracking) -> ResultSaved | None:
         if of.about["models"]:
-            return save_comparison(ModelComparison(of.records), Path(tuner.project_dir))
+            return save_comparison(ModelComparison(of.records, Path(tuner.project_dir)))
         result = TuneResult(tuner, of)
         # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
         model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model

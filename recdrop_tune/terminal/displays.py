@@ -140,10 +140,10 @@ class Progress:
             self._print(forecast, "dim")
 
     def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
-        record, search = self._records.trials.get(event.trial_id), self._records.search
+        record, models = self._records.trials.get(event.trial_id), self._records.models
         name = f"trial {event.trial_id if record is None else record.number}"
-        if search is not None and search.models:
-            name = search.models[int(event.trial_id)]
+        if models:
+            name = models[int(event.trial_id)]
         score = f"{self._records.objective} {format_number(event.score or 0.0)}"
         parts = [status.format_trainings(self._records), f"{name} seed {event.repeat + 1}"]
         parts += [exception_line(event.message or "") if event.score is None else score]

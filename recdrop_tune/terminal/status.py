@@ -113,7 +113,7 @@ def format_round(records: Records, event: ConfirmationStarted) -> str:
     """Writes what a round of the confirmation trains."""
     number, what = len(event.configurations), "configuration"
     verb, question = "Confirming", "what dropout is worth"
-    if records.search is not None and records.search.models:
+    if records.models:
         verb, what, question = "Training", "model", "which is better"
     start = f"{verb} {number} {what}{'s' * (number > 1)} with {event.seeds} fresh seeds each"
     if event.seeds == min(each.seeds for each in records.rounds):
@@ -127,8 +127,7 @@ def format_round(records: Records, event: ConfirmationStarted) -> str:
 def format_trainings(records: Records) -> str:
     """Writes how many trainings of the confirmation have ended: `confirming 3/10`."""
     done, total = trainings(records)
-    is_comparison = records.search is not None and records.search.models
-    return f"{'training' if is_comparison else 'confirming'} {done}/{total}"
+    return f"{'training' if records.models else 'confirming'} {done}/{total}"
 
 
 def format_epoch(records: Records, event: EpochEnded) -> str:
@@ -185,6 +184,8 @@ def format_ending(records: Records) -> str | None:
         return None
     most = "" if search.max_trials is None else f" of at most {search.max_trials}"
     number = f"{len(records.trials)}{most} trials"
+    if records.models:
+        number = f"{trainings(records)[0]} trainings"
     reasons = {
         STOPPED: f"Stopped by request after {number}.",
         TIMEOUT: f"The time was over after {number}.",

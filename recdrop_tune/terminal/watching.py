@@ -136,8 +136,8 @@ class WatchedSearch:
             ("trials", ": ".join(filter(None, (trials, counts)))),
             ("best", status.format_best(records) or "no trial is complete"),
         ]
-        if records.search is not None and (models := records.search.models):
-            rows = [("comparison", rows[0][1]), ("models", ", ".join(models))]
+        if records.models:
+            rows = [("comparison", rows[0][1]), ("models", ", ".join(records.models))]
         rows.append(
             (
                 "time",
@@ -172,6 +172,8 @@ class WatchedSearch:
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
             "running": [_about(record) | _last_epoch(record) for record in self._running],
+            "models": records.models,
+            "trainings": dict(zip(("done", "total"), status.trainings(records), strict=True)),
         }
 
     @property

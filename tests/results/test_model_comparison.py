@@ -1,5 +1,7 @@
 """The answer of `compare_models` on planted trainings: its words, its table, its pages and its next round."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,29 @@ def test_a_failure_is_no_luck():
     assert diverged.table.set_index("model").loc["zoneout", "failed"] == 1
 
 
+def test_what_always_fails_is_not_trained_again():
+    assert compared({"plain": PLAIN, "b": [None] * 5, "c": FOUR["c"]}).in_question == ["0", "2"]
+    assert compared({"plain": PLAIN, "b": [None] * 5}).in_question == []
+
+
+def test_test_data_that_only_some_trainings_saw_do_not_count():
+    planted = events({"plain": PLAIN, "zoneout": shifted(0.1)})
+    seen = replace(planted[-1], metrics={"test_loss": 0.1})
+    answer = rdt.ModelComparison(Records([*planted[:-1], seen]))
+    assert (answer.metric, answer.outcome) == ("val_loss", "better")
+    tests = {"plain": PLAIN, "zoneout": [*shifted(0.1)[:4], float("nan")]}
+    diverged = compared({"plain": PLAIN, "zoneout": shifted(0.1)}, tests=tests)
+    assert diverged.metric == "test_loss"
+    assert diverged.table.set_index("model").loc["zoneout", "failed"] == 1
+
+
+def test_before_the_first_training_nothing_is_known(tmp_path):
+    answer = compared({"plain": [], "zoneout": []}, looks=[5])
+    assert (answer.outcome, answer.ids, len(answer.runs)) == ("not known", [], 0)
+    assert str(answer) == "Which model is better is not known: none has a score."
+    assert str(answer) in answer.report(tmp_path / "page.html").read_text()
+
+
 def test_it_is_written_as_a_figure_a_page_and_latex(tmp_path):
     named = {"plain": PLAIN, "50 % <i>zone_out</i>": shifted(0.1)}
     answer = compared(named)
@@ -132,6 +157,8 @@ def test_it_is_written_as_a_figure_a_page_and_latex(tmp_path):
     assert [len(each.x) for each in points] == [5, 5]
     assert list(gains.x) == pytest.approx([0.1])
     assert [*gains.y] == ["50 % &lt;i&gt;zone_out&lt;/i&gt;"]
+    alike = compared({"plain": PLAIN, **{f"{'long ' * 20}{n}": shifted(0.1) for n in (1, 2)}})
+    assert len({*alike.plot().data[-1].y}) == 2
     page = answer.report(tmp_path / "page.html").read_text()
     assert "better than plain" in page.partition("<h2")[0]
     assert "<i>zone" not in page.partition("plotly")[0]

@@ -1,6 +1,7 @@
 """`compare_models` with real trainings: seeds, folder, MLflow, commands, failures and bad arguments."""
 
 import json
+from functools import partial
 from typing import ClassVar
 
 import keras
@@ -13,6 +14,8 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.models import ModelCopies
+from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.confirm import confirmation_seed
 from tests.small_search import data
 
@@ -112,6 +115,43 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
         compare(**options, models={"plain": dense(units=3), "dropped": dropped})
 
 
+def test_a_resumed_comparison_has_its_new_margin(tmp_path):
+    first = compare(tmp_path / "p", margin=1e-9)
+    assert (first.outcome, first.margin("val_loss")) == ("not known", 1e-9)
+    again = compare(tmp_path / "p", margin=1000.0, training=rdt.Training(callbacks=[Noted()]))
+    assert (again.outcome, Noted.first) == ("no difference", [])
+
+
+def changed_loss(loss="huber", **arguments):
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(2, **arguments)])
+    model.compile(keras.optimizers.Adam(0.1), loss, metrics=["mae", keras.metrics.AUC()])
+    return model
+
+
+def test_models_that_differ_are_told_apart():
+    def fingerprint(*arguments, **named):
+        return ModelCopies(changed_loss(*arguments, **named)).fingerprint()
+
+    same = [fingerprint(), fingerprint()]
+    others = [
+        fingerprint("mse"),
+        fingerprint(keras.losses.Huber(0.5)),
+        fingerprint(recurrent_dropout=0.1),
+        fingerprint(kernel_regularizer="l2"),
+        fingerprint(trainable=False),
+        fingerprint(trainable=False),  # Other weights, which stay.
+    ]
+    assert len({*same}) == 1
+    assert len({*same, *others}) == 7
+
+
+def test_losses_that_do_not_compare_are_named(tmp_path):
+    models = {name: partial(changed_loss, name) for name in ("mse", "mae")}
+    x = data()[0]
+    with pytest.warns(UserWarning, match="`mse` mean_squared_error, `mae` mean_absolute_error"):
+        ComparedModels(models, None).check("val_loss", False, {"training": (x, x[:, 0, :2])}, 8, {})
+
+
 def test_an_interrupted_comparison_goes_on(tmp_path):
     whole = compare(tmp_path / "whole")
     training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=3)])
@@ -119,6 +159,10 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
         compare(tmp_path / "part", training=training)
     again = compare(tmp_path / "part", training=rdt.Training(callbacks=[Noted()]))
     assert len(Noted.first) == 3
+    training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=0)])
+    with pytest.raises(KeyboardInterrupt):
+        compare(tmp_path / "begun", training=training)
+    assert "not known" in str(rdt.ModelComparison.load(tmp_path / "begun"))
     names = ["model", "seed", "val_loss"]
     pd.testing.assert_frame_equal(again.runs[names], whole.runs[names])
 
@@ -157,10 +201,12 @@ def test_the_commands_know_it(answer, options, tmp_path):
     assert "<h2" in page.read_text()
     assert "models" in called("status", folder)
     assert "has ended" in called("status", folder)
-    assert str(folder) not in called("list", folder.parent)
+    assert json.loads(called("status", folder, "--json"))["trainings"]["done"] >= 6
+    done = CliRunner().invoke(main, ["list", str(folder)])
+    assert (done.exit_code, "There is no search" in done.output) == (1, True)
 
 
-def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path):
+def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path, new_store):
     training = rdt.Training(callbacks=[Noted(ValueError("no luck"), at=1)])
     once = compare(tmp_path / "once", training=training)
     assert once.table.set_index("model")["failed"].to_dict() == {"plain": 0, "dropped": 1}
@@ -170,8 +216,14 @@ def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path):
         def on_train_begin(self, logs=None):
             raise ValueError("never")
 
+    tracking = rdt.MLflow("all", uri=new_store(tmp_path))
     with pytest.raises(RecdropError, match="Every training failed; the last one with: ValueError"):
-        compare(tmp_path / "all", training=rdt.Training(callbacks=[Never()]))
+        compare(tmp_path / "all", training=rdt.Training(callbacks=[Never()]), tracking=tracking)
+    compare(tmp_path / "all", tracking=tracking)  # What made them fail has been mended.
+    client = MlflowClient(tracking.uri)
+    runs = client.search_runs([client.get_experiment_by_name("all").experiment_id])
+    kinds = [(run.data.tags["recdrop.kind"], run.info.status) for run in runs]
+    assert kinds.count(("superseded", "FAILED")) == kinds.count(("trial", "FINISHED")) == 6
 
 
 def test_folds_and_class_weights_are_those_of_training(tmp_path):
@@ -182,12 +234,28 @@ def test_folds_and_class_weights_are_those_of_training(tmp_path):
         models, data(), directory=tmp_path / "p", training=training, metric="val_accuracy", **usual
     )
     assert answer.records.direction == "max"
-    assert json.loads((tmp_path / "p" / "search.json").read_text())["identity"]["cv"] == 2
+    identity = json.loads((tmp_path / "p" / "search.json").read_text())["identity"]
+    assert identity["cv"] == 2
+    assert identity["fit"]["class_weight"] == {
+        "0": pytest.approx(12 / 14),
+        "1": pytest.approx(12 / 10),
+    }
     assert len(answer.runs) == 4
 
 
 def not_compiled():
     return keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+
+
+class Own(keras.Model):
+    """A model that Keras cannot copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.compile("sgd", "mse")
+
+
+ONE = dense()
 
 
 def broken():
@@ -203,6 +271,13 @@ def broken():
         ({"models": {"plain": dense, "other": broken}}, None, "`other` cannot be built: OSError"),
         ({"baseline": "none"}, "baseline", "one of plain, dropped"),
         ({"metric": "score"}, "metric", "known direction"),
+        ({"metric": "val_auc"}, "metric", "`plain` reports: accuracy, loss, ms_per_step"),
+        ({"models": {"plain": dense, "other": lambda: ONE}}, "models['other']", "the same model"),
+        (
+            {"models": {"plain": dense, "other": Own()}},
+            "models['other']",
+            "a function that builds it",
+        ),
         ({"seeds": 0}, "seeds", "greater than or equal to 1"),
         ({"margin": -1.0}, "margin", "greater than or equal to 0"),
         ({"models": {"plain": dense, "other": lambda: dense(units=1)}}, "train", "1"),

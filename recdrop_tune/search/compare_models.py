@@ -10,8 +10,8 @@ from typing import Any
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, exception_line
 from recdrop_tune.results import ModelComparison
 from recdrop_tune.search.compared_models import ComparedModels
-from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.execution import carry_out
+from recdrop_tune.search.hypermodel_of import may_report
 from recdrop_tune.search.settings import Confirm, MLflow, SearchConfig, Training, Workers
 from recdrop_tune.search.tuning import prepare
 
@@ -39,10 +39,10 @@ def compare_models(
 ) -> ModelComparison:
     """Finds out whether models are really better than another one, or only luckier.
 
-    All are trained with the same fresh seeds: first weights, order of the data, and masks. After 5, 8, 13 and
-    20 seeds it looks, and ends as soon as it is known how the best of the compared models differs from the
-    baseline. The 95 % intervals hold for all models together, whenever it ends. Any Keras model can be
-    compared, with or without recurrent layers.
+    All are trained with the same fresh seeds, which decide first weights, order of the data, and masks. After
+    5, 8, 13 and 20 seeds it looks, and ends as soon as it is known how the best of the compared models
+    differs from the baseline. The 95 % intervals hold for all models together, whenever it ends. Any Keras
+    model can be compared, with or without recurrent layers.
 
     Args:
         models: At least two by name: compiled Keras models, or functions that build one. A model is copied
@@ -67,7 +67,8 @@ def compare_models(
         tracking: Name of the MLflow experiment; or `MLflow`. `None` or `False` turns MLflow off. The
             comparison is a run, and each training is a child of it.
         directory: The project folder, by default a new one in `recdrop_runs`. If it has the same comparison,
-            that is resumed: nothing is trained twice, and with a larger `max_seeds` more seeds are trained.
+            that is resumed: nothing is trained twice. If the answer is not known yet, a larger `max_seeds`
+            trains more seeds.
         seed: Seed that those of the trainings are derived from; by default a random one.
         verbose: 0 prints nothing, 1 a line for each training, 2 also what workers print.
         overwrite: Whether to delete the comparison in `directory` and start a new one.
@@ -107,11 +108,11 @@ def compare_models(
         plan = prepare(SearchConfig(**arguments), train, validation)
     except InvalidArgumentError as error:
         raise error.renamed("metric") if error.argument == "objective" else error from None
-    for name in compared.builders:
-        check_data(plan.data.parts, compared.build_one(name), batch_size, plan.training.fit)
+    is_logged = any(map(may_report, plan.training.callbacks))
+    compared.check(plan.goal.name, is_logged, plan.data.parts, batch_size, plan.training.fit)
     tuner, tracked = carry_out(replace(plan, models=tuple(compared.builders)))
     answer = ModelComparison(tracked.records, Path(tuner.project_dir))
-    if not answer.order:
+    if tracked.records.confirmations and not answer.order:
         why = exception_line(tracked.records.confirmations[-1].message or "")
         raise RecdropError(
             f"Every training failed; the last one with: {why}. The folder is `{answer.folder}`."
