@@ -169,6 +169,8 @@ def _compared(comparison: ModelComparison, name: str) -> str:
     }
     if math.isnan(gain.gain):
         return f"{outcomes[NOT_KNOWN]}: no seed has trained both."
+    if not any(gain.differences.values()):
+        return f"{model} and {baseline} have the same scores with each seed."
     sign = -1 if gain.gain < 0 else 1
     low, high = sorted((sign * gain.low, sign * gain.high))
     way, seeds = (

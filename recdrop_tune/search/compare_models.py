@@ -7,7 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import InvalidArgumentError, RecdropError, exception_line
+from recdrop_tune.errors import (
+    InvalidArgumentError,
+    RecdropError,
+    exception_line,
+    invalid_argument,
+)
 from recdrop_tune.results import ModelComparison
 from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.execution import carry_out
@@ -46,7 +51,8 @@ def compare_models(
 
     Args:
         models: At least two by name: compiled Keras models, or functions that build one. A model is copied
-            and stays as it is; each training gets new weights, but for frozen layers.
+            and stays as it is. Each training gets new weights, also where the model has been trained, but for
+            frozen layers.
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a dataset, or a function that makes them; as in
             `tune`.
         validation: The same, for a metric that starts with `val_`.
@@ -90,13 +96,17 @@ def compare_models(
         Bouthillier et al., 2021, Accounting for variance in machine learning benchmarks (arXiv:2103.03098).
     """
     compared = ComparedModels(models, baseline)
+    confirm = Confirm(1, seeds=seeds, max_seeds=max_seeds, margin=margin, test=test)
+    if confirm.seeds > confirm.max_seeds:
+        expected = f"at least `seeds`, which is {seeds}"
+        raise invalid_argument("max_seeds", expected=expected, received=max_seeds)
     arguments: dict[str, Any] = {
         "model": compared,
         "objective": metric,
         "epochs": epochs,
         "batch_size": batch_size,
         "training": training,
-        "confirm": Confirm(1, seeds=seeds, max_seeds=max_seeds, margin=margin, test=test),
+        "confirm": confirm,
         "workers": workers,
         "tracking": tracking,
         "directory": directory,
@@ -107,13 +117,13 @@ def compare_models(
     try:
         plan = prepare(SearchConfig(**arguments), train, validation)
     except InvalidArgumentError as error:
-        raise error.renamed("metric") if error.argument == "objective" else error from None
+        raise error.renamed("metric") if "objective" in error.argument else error from None
     is_logged = any(map(may_report, plan.training.callbacks))
     compared.check(plan.goal.name, is_logged, plan.data.parts, batch_size, plan.training.fit)
     tuner, tracked = carry_out(replace(plan, models=tuple(compared.builders)))
     answer = ModelComparison(tracked.records, Path(tuner.project_dir))
     if tracked.records.confirmations and not answer.order:
-        why = exception_line(tracked.records.confirmations[-1].message or "")
+        why = exception_line(tracked.records.confirmations[-1].message or "").rstrip(".")
         raise RecdropError(
             f"Every training failed; the last one with: {why}. The folder is `{answer.folder}`."
         )

@@ -44,12 +44,16 @@ class ComparedModels(kt.HyperModel):
 
     def __init__(self, models: Mapping[str, Any], baseline: str | None) -> None:
         super().__init__()
-        if not isinstance(models, Mapping) or len(models) < 2 or not all(map(is_name, models)):
+        if not isinstance(models, Mapping) or len(models) < 2:
             raise invalid_argument(
                 "models",
                 expected="a dict of at least two models by name, such as {'plain': plain, 'zoneout': zoned}",
                 received=[*models] if isinstance(models, Mapping) else models,
             )
+        for name in models:
+            if not isinstance(name, str) or not is_name(name):
+                expected = "names of at most 500 characters, in one line"
+                raise invalid_argument("models", expected=expected, received=name)
         baseline = next(iter(models)) if baseline is None else baseline
         if baseline not in models:
             expected = f"one of {', '.join(models)}"
@@ -99,7 +103,10 @@ class ComparedModels(kt.HyperModel):
                     expected="a function that builds a new model each time",
                     received="one that returns the same model, which would be trained on and on",
                 )
-            check_data(parts, model, batch_size, fit)
+            try:
+                check_data(parts, model, batch_size, fit)
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(f"Model `{name}`: {error}") from error
             reported = {"loss", MILLISECONDS, *model.get_metrics_result()}
             is_known = not is_logged and all(
                 getattr(type(model), each) is getattr(keras.Model, each) for each in _OF_KERAS

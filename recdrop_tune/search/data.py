@@ -154,7 +154,7 @@ def _check_form(name: str, part: Any) -> None:
     is_pair = isinstance(part, list | tuple) and len(part) in (2, 3)
     if is_pair and part[0] is not None and part[1] is not None:
         return
-    fix = "Give x and y together: tune((x, y), (x_val, y_val), model)."
+    fix = "Give x and y together, as a tuple: `(x, y)`."
     if isinstance(part, Iterator):
         fix = "Every trial reads the data again, and a generator can be read only once."
     received = [type(each).__name__ for each in part] if is_pair else type(part).__name__

@@ -84,7 +84,9 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Decides whether another search is the same one. A search can be extended to more trials."""
         space = getattr(self.model, "space", None)
-        return {
+        # A search can be confirmed on test data later; here they change what is asked.
+        compared = {"test data": self.data.test is not None} if self.models else {}
+        return compared | {
             "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
             "objective": {self.goal.name: self.goal.direction},
             "tuner": self.config.tuner_name,
@@ -223,8 +225,7 @@ class Plan:
         info["workers"] = self.at_once
         if config.timeout is not None and isfinite(config.timeout):
             info["timeout"] = config.timeout
-        if config.confirm:
+        if config.confirm and not self.models:
             # Most of the best have a dropout, so a twin each.
-            number = len(self.models) or 2 * config.confirm.top
-            info[CONFIRMATION] = number * config.confirm.seeds
+            info[CONFIRMATION] = 2 * config.confirm.top * config.confirm.seeds
         return info

@@ -222,8 +222,8 @@ def _warn_of_training_metric(objective: str, validation: Any, training: Training
         return
     if _is_validated(validation, training):
         warn_caller(
-            f"The objective `{objective}` is measured on the training data, which handicaps dropout. For the "
-            f'validation data, use objective="val_{objective}".'
+            f"`{objective}` is measured on the training data, which handicaps dropout. For the validation "
+            f"data, use `val_{objective}`."
         )
 
 

@@ -84,6 +84,7 @@ def test_all_models_are_trained_with_the_same_seeds_and_first_weights(answer, tm
     assert scores["one"].tolist() == scores["other"].tolist()
     assert scores["one"].nunique() == 3
     assert (same.outcome, len(Noted.first)) == ("not known", 6)  # No spread, no interval.
+    assert str(same).endswith("other and one have the same scores with each seed.")
 
 
 def test_a_given_model_stays_as_it_is_and_frozen_layers_keep_their_weights(tmp_path):
@@ -113,6 +114,10 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
     pd.testing.assert_frame_equal(known, answer.runs)
     with pytest.raises(ProjectError, match=r"It differs in:\n.*plain"):
         compare(**options, models={"plain": dense(units=3), "dropped": dropped})
+    with pytest.raises(ProjectError, match="baseline"):
+        compare(**options, baseline="dropped")
+    with pytest.raises(ProjectError, match="test data"):
+        compare(**options | {"test": None})
 
 
 def test_a_resumed_comparison_has_its_new_margin(tmp_path):
@@ -278,9 +283,11 @@ def broken():
             "models['other']",
             "a function that builds it",
         ),
+        ({"models": {1: dense, 2: dropped}}, "models", "names of at most"),
         ({"seeds": 0}, "seeds", "greater than or equal to 1"),
+        ({"seeds": 5}, "max_seeds", "at least `seeds`"),
         ({"margin": -1.0}, "margin", "greater than or equal to 0"),
-        ({"models": {"plain": dense, "other": lambda: dense(units=1)}}, "train", "1"),
+        ({"models": {"plain": dense, "other": lambda: dense(units=1)}}, "other", "train"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_trained(tmp_path, changed, argument, words):
