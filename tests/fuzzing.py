@@ -48,18 +48,6 @@ class OddEquality:
         raise RuntimeError("no representation")
 
 
-class OddTruth:
-    """Equals everything, and is neither true nor false."""
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other):
-        return True
-
-    def __bool__(self):
-        raise RuntimeError("no truth value")
-
-
 LONGEST = 20_000
 """The longest readable error message, with fifty problems, in characters."""
 

@@ -89,6 +89,7 @@ def test_the_command_line(tmp_path, monkeypatch, line, options, said):
     assert (done.exit_code, said in done.output) == (1, True), done.output
 
 
+@pytest.mark.heavy
 def test_a_search_goes_on_with_another_backend(tmp_path):
     """It was begun here, and its journal is made to say that it was begun elsewhere."""
     given = {"seed": 0, "epochs": 1, "verbose": 0, "directory": tmp_path / "search"}

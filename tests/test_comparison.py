@@ -32,10 +32,10 @@ def runs(tmp_path_factory, new_store, planted, running_eagerly):
     """A folder of searches: a confirmed one, a planted one, and one that was interrupted."""
     folder = tmp_path_factory.mktemp("runs")
     shutil.copytree(planted.directory, folder / "planted")
-    options = {"max_trials": 4, "epochs": 1, "seed": 0, "verbose": 0, "objective": "val_accuracy"}
+    options = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0, "objective": "val_accuracy"}
     with running_eagerly():
         tracking = rdt.MLflow("accuracy", uri=new_store(tmp_path_factory.mktemp("mlflow")))
-        confirm = rdt.Confirm(top=1, seeds=2, max_seeds=2)
+        confirm = rdt.Confirm(top=1, seeds=1, max_seeds=1)
         place = {"directory": folder / "confirmed", "tracking": tracking, "confirm": confirm}
         tune(data(24), data(16), space=SPACE, **options, **place)
     cut = [*trial(0, status="FAILED"), *trial(1, status="PRUNED"), *trial(2, status=None)]

@@ -6,12 +6,11 @@ import threading
 import pytest
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.events import EpochEnded, TrackingWarning, WorkerLost
+from recdrop_tune.events import TrackingWarning, WorkerLost
 from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.stopping import ask_to_stop, forget_stop, is_asked_to_stop
 
 LOST = WorkerLost(worker="1", trial_id=None, reason="gone", time=1.0)
-EPOCH = EpochEnded(trial_id="0", epoch=0, metrics={"loss": float("nan")}, seconds=1.0, time=2.0)
 
 
 @pytest.fixture

@@ -178,6 +178,7 @@ def test_links_that_lead_out_of_a_project_are_refused(project, outside, operatio
     assert sorted(os.listdir(project.parent)) == beside
 
 
+@pytest.mark.heavy
 def test_a_project_behind_a_link_resumes(project):
     link = project.with_name("link")
     link.symlink_to(project)

@@ -133,6 +133,7 @@ def test_a_search_is_that_of_tune_and_goes_on(place):
     assert "another search" in problem(place, text, "--epochs", "2", "--seed", "3")
 
 
+@pytest.mark.heavy
 def test_data_of_ones_own(place):
     """Lists of unequal lengths, groups of samples, and a task with its metrics."""
     done = called(
@@ -144,6 +145,7 @@ def test_data_of_ones_own(place):
     assert "1 trials, 1 complete. Best val_AUC: " in done.output
 
 
+@pytest.mark.heavy
 def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(place):
     done = called(
         place,
@@ -207,7 +209,6 @@ def test_every_problem_has_its_line(place):
         ("data: exits:load\n", "`exits:load` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
         ("data: my_data:load\ntraining: {callbacks: my_data:no}\n", "has no attribute 'no'"),
         ("data: my_data:load\nobjective: f1\n", "line 2: Invalid value received for argument `obj"),
-        ("data: my_data:load\nobjective: [loss, val_loss]\n", "`result.pareto_front("),
     ],
 )
 def test_wrong_code(place, text, words):

@@ -55,7 +55,7 @@ def fit(hypermodel, hp=None, callbacks=(), epochs=EPOCHS):
     return model
 
 
-def make(*names, space=None, bidirectional=False):
+def make(*names, space=None):
     """A build function with one layer for each name."""
 
     def build(hp):
@@ -63,7 +63,6 @@ def make(*names, space=None, bidirectional=False):
         for name in names:
             plain = keras.layers.GRU(3, return_sequences=name != names[-1])
             layer = dropout_rnn(hp, plain, name, space or {**ONE, "schedule": "annealed"})
-            layer = keras.layers.Bidirectional(layer) if bidirectional else layer
             features = layer(features)
         outputs = keras.layers.Dense(2, activation="softmax")(features)
         model = keras.Model(inputs, outputs)
@@ -142,11 +141,6 @@ def test_each_layer_has_its_own_schedule():
         assert [seen[place] for seen in Rates.seen[0]] == moved(name)
 
 
-def test_a_bidirectional_around_the_layer_has_two_layers_with_the_schedule():
-    fit(scheduled(make("rnn", bidirectional=True)))
-    assert Rates.seen[0] == [[rate, rate] for rate in moved("annealed")]
-
-
 class Own(kt.HyperModel):
     """A hypermodel with its own `fit`."""
 
@@ -176,6 +170,7 @@ def test_a_user_defined_fit():
         fit(scheduled(Own(passes=False)))
 
 
+@pytest.mark.heavy
 def test_a_reused_model_has_the_schedule_of_its_trial(tmp_path):
     schedules = ["annealed", "linear", "constant"]
     space = {**ONE, "wrapper": ["none", "recurrent"], "schedule": schedules}
@@ -229,6 +224,7 @@ def test_the_best_model_has_the_configured_rate_and_its_score(options, tmp_path)
     np.testing.assert_array_equal(np.array(model(x)), np.array(loaded(x)))
 
 
+@pytest.mark.heavy
 def test_tune_with_a_build_function(options):
     build = make("rnn")
     rdt.tune(data(), data(), model=build, max_trials=1, **options)
@@ -238,6 +234,7 @@ def test_tune_with_a_build_function(options):
     assert len(Rates.seen) == 1
 
 
+@pytest.mark.heavy
 def test_a_missing_objective_is_found_in_the_first_epoch(options):
     """After all epochs if a callback has a method for their end, which can add metrics."""
     starts = []

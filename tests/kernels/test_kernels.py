@@ -19,6 +19,7 @@ from tests.backends import PRECISE, on_tensorflow
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 
+@pytest.mark.heavy
 @on_tensorflow
 def test_tensorflow_still_tells_when_it_traces_for_xla():
     import tensorflow as tf
@@ -35,6 +36,7 @@ def test_tensorflow_still_tells_when_it_traces_for_xla():
     assert seen == [True, False, False]
 
 
+@pytest.mark.heavy
 @on_tensorflow
 def test_xla_reserves_memory_for_the_steps_that_there_are():
     """The bound of a loop of unknown length was the largest integer, and XLA reserves that many steps."""

@@ -47,6 +47,9 @@ WIDEST = [w for w in WRAPPERS if w[1] == TECHNIQUES[w[0]].placements[-1]]
 ONE_EACH = [next(w for w in WIDEST if w[0] == each) for each in dict.fromkeys(w[0] for w in WIDEST)]
 """Each wrapper once."""
 
+SLOWLY = [pytest.param(w, marks=pytest.mark.heavy if i % 4 else ()) for i, w in enumerate(ONE_EACH)]
+"""Each wrapper once: a few are enough for a test that takes a second, unless heavy ones run."""
+
 ALONE = [w for w in WRAPPERS if "+" not in w[1] and w[2] == OPTIONS.get(w[0], ({},))[0]]
 """Each wrapper at each of its sites alone, with the first of its options."""
 

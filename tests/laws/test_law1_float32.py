@@ -150,15 +150,3 @@ def check_gradients(loss, exact, gradients, units):
             # Back through the same steps as forth: twice the roundings.
             allowed = 2 * tolerance(units) * np.abs(terms).sum()
             assert abs(terms.sum() - slope(loss, array, direction)) < allowed
-
-
-def test_the_kernels_are_those_that_are_meant():
-    """Small layers without a mask are what the fused op is for; all others are for the loop."""
-    kernels = {}
-    for wrapper, cell, units, scenario in (row for row in MATRIX if can_differ(*row)):
-        wrapped = make_wrapper(make_layer(cell, units, scenario), wrapper)
-        masked = scenario == "right_padded"
-        fused = cell == "lstm" and units == SMALL and not masked and "hidden_rate" not in wrapper[2]
-        kernels.setdefault(fused, set()).add(explained_kernel(wrapped, masked))
-    assert kernels[True] == {"fused CPU op"}
-    assert "step loop" in kernels[False]

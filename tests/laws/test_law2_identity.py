@@ -11,6 +11,7 @@ from tests.laws.cases import (
     MASKS,
     ONE_EACH,
     SCENARIOS,
+    SLOWLY,
     WIDEST,
     arrays,
     in_matrix,
@@ -74,7 +75,7 @@ def stack(wrapped):
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("wrapper", ONE_EACH, ids=wrapper_id)
+@pytest.mark.parametrize("wrapper", SLOWLY, ids=wrapper_id)
 @pytest.mark.usefixtures("eagerly")
 def test_identity_in_a_masked_stack(wrapper):
     rng = np.random.default_rng(0)

@@ -11,7 +11,6 @@ from recdrop_tune.rewrites import KernelCall
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
     LockedDropout,
-    NativeDropoutWrapper,
     RecurrentDropoutWrapper,
 )
 from tests.backends import array
@@ -58,24 +57,14 @@ def test_each_call_draws_anew(wrapper, cell):
     assert not np.allclose(first, second)
 
 
-def build(cls, cell="lstm", **options):
-    kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
-    layer = kind(UNITS, return_sequences=True)
-    layer.build((BATCH, TIME, UNITS))
-    layer.built = True
-    return cls(layer, rate=RATE, seed=0, **options)
-
-
-def kernel_call(cell):
-    gates = {"lstm": 4, "gru": 3}[cell]
-    states = (ops.ones((BATCH, UNITS)),) * (2 if cell == "lstm" else 1)
+def kernel_call():
     return KernelCall(
-        cell,
+        "lstm",
         ops.ones(SHAPE),
-        states,
-        ops.ones((UNITS, gates * UNITS)),
-        ops.ones((UNITS, gates * UNITS)),
-        ops.ones((gates * UNITS,)) if cell == "lstm" else ops.ones((2, gates * UNITS)),
+        (ops.ones((BATCH, UNITS)),) * 2,
+        ops.ones((UNITS, 4 * UNITS)),
+        ops.ones((UNITS, 4 * UNITS)),
+        ops.ones((4 * UNITS,)),
     )
 
 
@@ -103,7 +92,7 @@ def check_concrete(wrapped, site, draws):
     for hard in (False, True):
         wrapped.hard_masks = hard
         if site == "recurrent":
-            factors = array(wrapped.rewrite(kernel_call("lstm")).recurrent_kernel)
+            factors = array(wrapped.rewrite(kernel_call()).recurrent_kernel)
         else:
             factors = array(wrapped.noise(site, ops.ones(SHAPE)))
         if hard:
@@ -121,19 +110,19 @@ def test_mean_is_preserved(wrapper):
     if technique == "concrete":
         check_concrete(wrapped, site, UNITS if site == "recurrent" else BATCH * UNITS)
     elif (technique, site) == ("weight_drop", "input"):
-        check_factors(array(wrapped.rewrite(kernel_call("lstm")).kernel))
+        check_factors(array(wrapped.rewrite(kernel_call()).kernel))
     elif site in ("input", "output"):
         check_factors(array(wrapped.noise(site, ops.ones(SHAPE))))
     elif technique == "zoneout":
-        bits = array(wrapped.rewrite(kernel_call("lstm")).forcings[0].bits)
+        bits = array(wrapped.rewrite(kernel_call()).forcings[0].bits)
         assert set(np.unique(bits)) == {0.0, 1.0}  # kept or not: nothing is scaled
         assert abs(bits.mean() - RATE) < FOUR_SIGMA
     elif technique in ("variational", "weight_drop"):
-        check_factors(array(wrapped.rewrite(kernel_call("lstm")).recurrent_kernel), WEIGHTS_SIGMA)
+        check_factors(array(wrapped.rewrite(kernel_call()).recurrent_kernel), WEIGHTS_SIGMA)
     elif technique == "native":
-        check_factors(array(wrapped.rewrite(kernel_call("lstm")).state_noise))
+        check_factors(array(wrapped.rewrite(kernel_call()).state_noise))
     else:
-        call = wrapped.rewrite(kernel_call("lstm"))
+        call = wrapped.rewrite(kernel_call())
         kept = 1.0 - array(call.forcings[0].bits)[:, :-1]  # the last step feeds nothing back
         scale = array(call.recurrent_kernel)[0, 0]
         check_factors(kept * scale)
@@ -142,38 +131,8 @@ def test_mean_is_preserved(wrapper):
 
 
 @pytest.mark.backends
-def test_gru_scales_only_what_the_candidate_reads():
-    call = build(RecurrentDropoutWrapper, "gru").rewrite(kernel_call("gru"))
-    expected = np.repeat([1.0, 1.0, 1 / (1 - RATE)], UNITS)
-    np.testing.assert_allclose(
-        array(call.recurrent_kernel), np.tile(expected, (UNITS, 1)), rtol=1e-6
-    )
-    np.testing.assert_allclose(array(call.bias), [np.ones(3 * UNITS), expected], rtol=1e-6)
-    check_factors((1.0 - array(call.forcings[0].bits)) * expected[-1])
-
-
-@pytest.mark.backends
-@pytest.mark.parametrize("per_step", [True, False])
-def test_recurrent_masks_are_shared_over_time_only_when_asked(per_step):
-    wrapped = build(RecurrentDropoutWrapper, "gru", per_step=per_step)
-    bits = array(wrapped.rewrite(kernel_call("gru")).forcings[0].bits)
-    assert (bits == bits[:, :1]).all() == (not per_step)
-    assert not (bits == bits[:1]).all()  # samples never share one
-
-
-@pytest.mark.backends
-def test_native_masks_belong_to_a_sample_and_a_gate():
-    wrapped = build(NativeDropoutWrapper, placement="input+recurrent")
-    call = wrapped.rewrite(kernel_call("lstm"))
-    for noise in (array(call.input_noise), array(call.state_noise)):
-        assert noise.shape == (4, BATCH, UNITS)
-        assert not (noise == noise[:1]).all()
-        assert not (noise == noise[:, :1]).all()
-
-
-@pytest.mark.backends
 def test_gaussian_noise_has_the_moments_of_dropout():
-    wrapped = build(LambdaDropoutWrapper, function="gaussian")
+    wrapped = LambdaDropoutWrapper(keras.layers.LSTM(UNITS), RATE, seed=0, function="gaussian")
     noise = array(wrapped.noise("input", ops.ones(SHAPE)))
     assert abs(noise.mean() - 1.0) < FOUR_SIGMA
     assert noise.var() == pytest.approx(RATE / (1 - RATE), rel=0.05)

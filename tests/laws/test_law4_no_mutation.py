@@ -67,15 +67,3 @@ def test_later_layers_start_with_the_weights_of_a_model_without_dropout(wrapper)
     plain = first_weights(lambda layer: layer)
     for one, other in zip(plain, first_weights(wrapped), strict=True):
         np.testing.assert_array_equal(array(one), array(other))
-
-
-def test_training_a_wrapped_layer_trains_the_layer():
-    layer = keras.layers.LSTM(4)
-    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}))
-    model = keras.Sequential([keras.Input((5, 2)), wrapped, keras.layers.Dense(1)])
-    before = [np.array(weight) for weight in layer.weights]
-    model.compile("sgd", "mse")
-    model.fit(np.ones((8, 5, 2)), np.ones((8, 1)), verbose=0)
-    assert all(not np.allclose(np.array(w), b) for w, b in zip(layer.weights, before, strict=True))
-    plain = keras.Sequential([keras.Input((5, 2)), layer, model.layers[-1]])
-    np.testing.assert_array_equal(*(np.array(m(np.ones((2, 5, 2)))) for m in (model, plain)))

@@ -98,15 +98,6 @@ def test_a_process_that_imports_the_package_loads_a_model(imports, tmp_path):
     assert float(done.stdout) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.backends
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
-def test_clone_model(wrapper):
-    model = make_model(wrapper)
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(array(model(X)), array(clone(X)))
-
-
 @over(
     ("wrapper", "kind"),
     product(EXACT, KINDS),
@@ -152,16 +143,6 @@ def test_learned_rates_are_saved_beside_the_weights(kind, tmp_path):
         other.load_weights(path)
     assert other.layers[0].learned_rates == pytest.approx(learned)
     assert other.layers[0].rate == 0.4
-
-
-@pytest.mark.backends
-def test_the_weights_of_a_plain_layer_leave_learned_rates_alone(tmp_path):
-    wrapped = make_model(("concrete", "recurrent", {"samples": 20}))
-    plain = keras.layers.LSTM(UNITS)
-    plain.build((None, None, FEATURES))
-    wrapped.layers[0].layer.set_weights(plain.get_weights())
-    np.testing.assert_array_equal(array(plain(X)), array(wrapped.layers[0](X)))
-    assert wrapped.layers[0].learned_rates == pytest.approx({"recurrent": 0.4})
 
 
 @pytest.mark.backends
@@ -261,21 +242,6 @@ def test_a_function_that_could_not_be_loaded_serves_all_the_same(kind, tmp_path)
     np.testing.assert_array_equal(np.array(model(X)), np.array(clone(X)))
     noisy, plain = np.array(clone(X, training=True)), np.array(clone(X))
     np.testing.assert_allclose(noisy, 3 * plain, rtol=1e-5)
-
-
-def test_keras_tuner_trains_with_a_function_that_could_not_be_loaded(tmp_path):
-    keras_tuner = pytest.importorskip("keras_tuner")
-
-    def build(hp):
-        hp.Fixed("units", UNITS)
-        model = with_function(unregistered)
-        model.compile("sgd", "mse")
-        return model
-
-    tuner = keras_tuner.RandomSearch(build, "loss", 1, directory=tmp_path)
-    tuner.search(X, np.zeros((len(X), UNITS)), verbose=0)
-    (best,) = tuner.get_best_models(1)
-    assert best.layers[0].function is unregistered
 
 
 def test_a_function_may_be_named_later(tmp_path):

@@ -4,6 +4,7 @@ from itertools import cycle, product
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from tests.backends import JIT_COMPILE, POLICIES
@@ -40,6 +41,7 @@ TRAINED = [w for w in WIDEST if w in ONE_EACH or {"mask_groups", "hidden_rate"} 
 """Each technique, and the options that add kernel calls or masks of their own."""
 
 
+@pytest.mark.heavy
 @over(
     ("wrapper", "policy", "kind"),
     product(WIDEST, MIXED, KINDS),

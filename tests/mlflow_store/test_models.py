@@ -117,6 +117,7 @@ def test_an_upload_that_was_broken_off_is_made_up_for(tmp_path, uri, monkeypatch
     assert "+" not in asked
 
 
+@pytest.mark.heavy
 def test_the_model_is_registered_once_and_an_alias_that_was_moved_stays(tmp_path, result, uri):
     client = MlflowClient(uri)
 

@@ -64,9 +64,9 @@ def batches(orders):
     "form",
     [
         {},
-        {"x": {"x": X}},
+        pytest.param({"x": {"x": X}}, marks=pytest.mark.heavy),
         {"sample_weight": np.linspace(0.5, 1.5, 7)},
-        {"class_weight": {0: 1.0, 1: 2.0}},
+        pytest.param({"class_weight": {0: 1.0, 1: 2.0}}, marks=pytest.mark.heavy),
         {"x": np.append(X, [[0.0], [1.0]], 0), "y": np.append(Y, [0, 1]), "validation_split": 0.2},
     ],
     ids=lambda form: ", ".join(form) or "arrays",

@@ -84,7 +84,7 @@ def by_keras(made, given):
     return history
 
 
-QUICK = ("plain", "large", "weights", "a split")
+QUICK = ("plain", "large")
 
 
 @pytest.mark.parametrize(

@@ -138,22 +138,6 @@ def test_certain_targets_are_counted(options, expected):
     assert learning.counted_samples == expected
 
 
-def test_padded_tags_need_a_number():
-    padded = X.copy()
-    padded[::2, 3:] = 0.0
-
-    def trained(**samples):
-        space = {"wrapper": "concrete", "placement": "input", "units": 3, **samples}
-        tagger = rdt.SequenceTagger(2, (None, 3), space=space, mask_value=0.0)
-        model = tagger.build(kt.HyperParameters())
-        model.run_eagerly = True
-        return fit(model, padded, EACH, verbose=0)
-
-    with pytest.raises(InvalidArgumentError, match="`samples`"):
-        trained()
-    assert np.isfinite(trained(samples=96).history["loss"][0])
-
-
 @on_tensorflow
 def test_a_dataset_is_not_counted():
     tf = pytest.importorskip("tensorflow")
@@ -354,6 +338,7 @@ def test_a_copy_that_learns_starts_with_the_weights_of_the_model():
 SPACE = {"wrapper": ["none", "concrete"], "placement": "recurrent", "units": 3}
 
 
+@pytest.mark.heavy
 @pytest.mark.backends
 @pytest.mark.usefixtures("eagerly")
 def test_a_search_learns_and_records_rates(tmp_path):

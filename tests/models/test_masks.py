@@ -67,7 +67,9 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=["SequenceTagger", "sequential", pytest.param("nested", marks=pytest.mark.heavy)]
+)
 def model(request):
     hypermodel = MODELS[request.param]()
     with warnings.catch_warnings():

@@ -223,8 +223,10 @@ LEARNED = {"wrapper": "concrete", "samples": 26}
     ("build", "first", "second"),
     [
         pytest.param(dense, {}, OTHER, marks=pytest.mark.backends),
-        pytest.param(wrapped, {}, {"rate": 0.45, **OTHER}, marks=pytest.mark.backends),
-        (scaling, {}, {"learning_rate": 0.05}),
+        pytest.param(
+            wrapped, {}, {"rate": 0.45, **OTHER}, marks=(pytest.mark.backends, pytest.mark.heavy)
+        ),
+        pytest.param(scaling, {}, {"learning_rate": 0.05}, marks=pytest.mark.heavy),
         pytest.param(wrapped, ZONEOUT, {**ZONEOUT, "hidden_rate": 0.3}, marks=pytest.mark.full),
         pytest.param(wrapped, LEARNED, {**LEARNED, "rate": 0.45}, marks=pytest.mark.full),
     ],
@@ -313,10 +315,10 @@ class KeepsItsModel(kt.HyperModel):
 @pytest.mark.parametrize(
     ("hypermodel", "reused"),
     [
-        (stateful, 1),
+        pytest.param(stateful, 1, marks=pytest.mark.heavy),
         (HYPERMODELS["regressor"], 1),
-        (with_own_loss, 0),
-        (KeepsItsModel(), 0),
+        pytest.param(with_own_loss, 0, marks=pytest.mark.heavy),
+        pytest.param(KeepsItsModel(), 0, marks=pytest.mark.heavy),
     ],
     ids=["stateful", "built in", "own loss", "own fit"],
 )

@@ -91,12 +91,12 @@ def compiled_anew(hp):
     ("build", "steps"),
     [
         (hypermodel().build, SEVERAL),
-        (existing().build, SEVERAL),
+        pytest.param(existing().build, SEVERAL, marks=pytest.mark.heavy),
         (dropped, SEVERAL),
-        (existing(steps_per_execution=THREE).build, THREE),
+        pytest.param(existing(steps_per_execution=THREE).build, THREE, marks=pytest.mark.heavy),
         (lambda hp: compiled(keras.Model.compile), 1),
         (lambda hp: compiled(keras.Model.compile, steps_per_execution=THREE), THREE),
-        (compiled_anew, 1),
+        pytest.param(compiled_anew, 1, marks=pytest.mark.heavy),
     ],
     ids=["own", "existing", "dropped", "existing has it", "user", "user has it", "compiled anew"],
 )

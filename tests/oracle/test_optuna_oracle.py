@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import keras_tuner as kt
-import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -11,7 +10,6 @@ from optuna.trial import TrialState
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.translation import read_space
 from recdrop_tune.tuner import Tuner
 
 
@@ -219,24 +217,6 @@ def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
     assert list(tuner.oracle.trials) == ["00"]
 
 
-def test_children_are_drawn_after_their_parents():
-    space = dropout_space().space
-    rows = read_space(space[::-1])
-    assert [row.name for row in rows] == ["wrapper", "per_step", "rate", "cell"]
-    assert [row.name for row in read_space(space)] == [hp.name for hp in space]
-
-
-def test_names_that_differ_in_a_group_alone_are_two_hyperparameters(tmp_path):
-    """Both are active, so neither is the `placement` of the other's wrapper."""
-    hp = kt.HyperParameters()
-    hp.Choice("placement.recurrent", ["input", "state"])
-    hp.Choice("placement.lambda", ["input", "output"])
-    tuner = make_tuner(tmp_path, hp, lambda trial: 1.0, max_trials=9)
-    tuner.search()
-    assert len({tuple(tried.values()) for tried in values(tuner)}) == 4
-    assert len(tuner.oracle.trials) == 4
-
-
 @pytest.mark.parametrize(
     ("declare", "expected"),
     [
@@ -256,16 +236,3 @@ def test_every_kind_of_hyperparameter(tmp_path, declare, expected):
     oracle._set_project_dir(str(tmp_path), "p")
     found = {oracle.populate_space(str(n))["values"]["x"] for n in range(12)}
     assert found == expected
-
-
-@pytest.mark.parametrize("sampling", ["linear", "log", "reverse_log"])
-def test_ranges_without_a_step(tmp_path, sampling):
-    hp = kt.HyperParameters()
-    hp.Float("x", 1e-3, 1.0, sampling=sampling)
-    tuner = make_tuner(tmp_path, hp, max_trials=20, try_first=[{"x": 0.25}])
-    tuner.oracle.create_trial("t")
-    found = [tuner.oracle.populate_space(str(n))["values"]["x"] for n in range(20)]
-    assert values(tuner)[0]["x"] == pytest.approx(0.25)
-    assert all(1e-3 <= x <= 1.0 for x in found)
-    middle = {"linear": 0.5, "log": 0.03, "reverse_log": 0.97}[sampling]
-    assert np.median(found) == pytest.approx(middle, rel=1.0)

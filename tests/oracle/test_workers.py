@@ -18,20 +18,6 @@ def make(tmp_path):
     return made
 
 
-def test_the_trial_of_a_dead_worker_runs_again(make):
-    oracle = make().oracle
-    first, _ = oracle.create_trial("one"), oracle.create_trial("two")
-    oracle.update_trial(first.trial_id, {"val_loss": 0.1}, step=0)
-    oracle.give_up("one")
-    again = oracle.create_trial("three")
-    assert again.trial_id == first.trial_id
-    assert again.hyperparameters.values == first.hyperparameters.values
-    assert again.metrics.metrics == {}
-    assert len(oracle.trials) == 2
-    oracle.give_up("nobody")
-    assert list(oracle.ongoing_trials) == ["two", "three"]
-
-
 def test_a_worker_that_comes_back_begins_its_trial_anew(make):
     oracle = make().oracle
     trial = oracle.create_trial("one")

@@ -76,91 +76,77 @@ SWAPPED = {**SCORES, "1": SCORES["1_twin"], "1_twin": SCORES["1"]}
 BETTER = {**SCORES, **{name: [each - 0.12 for each in SCORES[name]] for name in ("2", "2_twin")}}
 
 
-@pytest.mark.parametrize(
-    ("confirmation", "outcome", "words"),
-    [
-        (
-            planted(),
-            "helped",
-            r"^Use trial 1 \(zoneout\): dropout helped; it is about 0\.02\d\d better in val_loss than the "
-            r"same without dropout \(95 % interval of the gain 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
-            r"It is not known of trial 2 \(native\)\.$",
-        ),
-        (
-            planted(BETTER),
-            "helped",
-            r"^Use trial 1 \(zoneout\): dropout helped; it is .* Trial 2 \(native\) has the better mean "
-            r"val_loss, but is not known to be better\. It is not known of trial 2",
-        ),
-        (
-            planted(only(*FIRST, **{"0": [each - 0.2 for each in SCORES["1"]]})),
-            "helped",
-            r"^Use trial 0 without dropout: dropout helped only elsewhere; trial 1 \(zoneout\) is about 0",
-        ),
-        (
-            planted({name: SWAPPED[name] for name in FIRST}),
-            "hurt",
-            r"^Use trial 1 without its dropout: dropout hurt; trial 1 \(zoneout\) is .* worse in val_loss",
-        ),
-        (
-            planted(only("2", "2_twin"), margin=0.05),
-            "no difference",
-            r"^Use trial 2 \(native\): dropout makes no difference of more than 0\.0500; it is no better in ",
-        ),
-        (
-            planted(SWAPPED),
-            "not known",
-            r"is not known; trial 2 .* It hurt in trial 1 \(zoneout\)\.",
-        ),
-        (
-            planted(only(*FIRST, **{"1": [0.20, None, 0.18, None, 0.24]})),
-            "not known",
-            r"Of trial 1 \(zoneout\) 2 of 5 trainings failed, without its dropout 0 \(ValueError: no\)\.$",
-        ),
-        (planted(only("0")), "not known", "no configuration with dropout was completed"),
-        (
-            planted(only("1", "0")),
-            "not known",
-            r"^Use trial 1 \(zoneout\): whether .* because it was not trained without its dropout\.$",
-        ),
-        (
-            planted({"1": [0.2], "1_twin": [0.3]}),
-            "not known",
-            r"; it is 0\.1000 better in val_loss .* \(1 training each, which proves nothing\)\.$",
-        ),
-        (
-            planted(only(*FIRST, **{"1": [0.20, 0.25, 0.18, 0.22, 0.90]})),
-            "not known",
-            r"5 fresh seeds\)\. With seed 104, trial 1 \(zoneout\) is 0\.6300 worse, far from the other",
-        ),
-        (
-            planted(best_epoch=1),
-            "helped",
-            r"^Train longer: after 2 epochs, .* at the end; use trial 1 \(zoneout\): dropout helped",
-        ),
-        (
-            planted({**SCORES, "0_with_1": [each - 0.1 for each in SCORES["0"]]}),
-            "helped",
-            r"^Use trial 0 with the dropout of trial 1 \(zoneout\): dropout helped; it is about",
-        ),
-    ],
-    ids=[
+VERDICTS = {
+    "helped": (
+        planted(),
         "helped",
-        "better mean",
-        "known worse",
+        r"^Use trial 1 \(zoneout\): dropout helped; it is about 0\.02\d\d better in val_loss than the "
+        r"same without dropout \(95 % interval of the gain 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
+        r"It is not known of trial 2 \(native\)\.$",
+    ),
+    "better mean": (
+        planted(BETTER),
+        "helped",
+        r"^Use trial 1 \(zoneout\): dropout helped; it is .* Trial 2 \(native\) has the better mean "
+        r"val_loss, but is not known to be better\. It is not known of trial 2",
+    ),
+    "known worse": (
+        planted(only(*FIRST, **{"0": [each - 0.2 for each in SCORES["1"]]})),
+        "helped",
+        r"^Use trial 0 without dropout: dropout helped only elsewhere; trial 1 \(zoneout\) is about 0",
+    ),
+    "hurt": (
+        planted({name: SWAPPED[name] for name in FIRST}),
         "hurt",
-        "equal",
-        "mixed",
-        "failed",
-        "no dropout",
-        "no twin",
-        "one training",
-        "far off",
-        "short",
-        "combined",
-    ],
-)
-def test_verdicts(confirmation, outcome, words):
+        r"^Use trial 1 without its dropout: dropout hurt; trial 1 \(zoneout\) is .* worse in val_loss",
+    ),
+    "equal": (
+        planted(only("2", "2_twin"), margin=0.05),
+        "no difference",
+        r"^Use trial 2 \(native\): dropout makes no difference of more than 0\.0500; it is no better in ",
+    ),
+    "mixed": (
+        planted(SWAPPED),
+        "not known",
+        r"is not known; trial 2 .* It hurt in trial 1 \(zoneout\)\.",
+    ),
+    "failed": (
+        planted(only(*FIRST, **{"1": [0.20, None, 0.18, None, 0.24]})),
+        "not known",
+        r"Of trial 1 \(zoneout\) 2 of 5 trainings failed, without its dropout 0 \(ValueError: no\)\.$",
+    ),
+    "no dropout": (planted(only("0")), "not known", "no configuration with dropout was completed"),
+    "no twin": (
+        planted(only("1", "0")),
+        "not known",
+        r"^Use trial 1 \(zoneout\): whether .* because it was not trained without its dropout\.$",
+    ),
+    "one training": (
+        planted({"1": [0.2], "1_twin": [0.3]}),
+        "not known",
+        r"; it is 0\.1000 better in val_loss .* \(1 training each, which proves nothing\)\.$",
+    ),
+    "far off": (
+        planted(only(*FIRST, **{"1": [0.20, 0.25, 0.18, 0.22, 0.90]})),
+        "not known",
+        r"5 fresh seeds\)\. With seed 104, trial 1 \(zoneout\) is 0\.6300 worse, far from the other",
+    ),
+    "short": (
+        planted(best_epoch=1),
+        "helped",
+        r"^Train longer: after 2 epochs, .* at the end; use trial 1 \(zoneout\): dropout helped",
+    ),
+    "combined": (
+        planted({**SCORES, "0_with_1": [each - 0.1 for each in SCORES["0"]]}),
+        "helped",
+        r"^Use trial 0 with the dropout of trial 1 \(zoneout\): dropout helped; it is about",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_verdicts(case):
+    confirmation, outcome, words = VERDICTS[case]
     verdict = confirmation.verdict
     assert (confirmation.outcome, bool(re.search(words, verdict))) == (outcome, True), verdict
 

@@ -77,6 +77,7 @@ def test_ties_with_the_worst_are_not_among_the_best(direction):
     assert shares["importance"].to_dict() == {"x": 1.0}
 
 
+@pytest.mark.heavy
 def test_where_nothing_matters_nothing_is_above_chance():
     """By chance one search in twenty has a share above it."""
     found = (importances(search(*np.random.default_rng(each).normal(size=15))) for each in range(5))

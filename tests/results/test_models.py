@@ -80,6 +80,7 @@ def test_a_loaded_result_has_the_best_one(result, copied):
             ask()
 
 
+@pytest.mark.heavy
 def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path):
     words, scaled = keras.layers.StringLookup(), keras.layers.Normalization()
     words.adapt(np.array(["bad", "fine", "good"]))

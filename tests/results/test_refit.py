@@ -94,6 +94,7 @@ def test_the_code_does_the_same(search, case, running_eagerly):
     assert ("class_weight" in code) == ("training" in given)
 
 
+@pytest.mark.heavy
 def test_arguments_of_fit_replace_those_of_the_search(search, running_eagerly):
     stops = [keras.callbacks.EarlyStopping("val_loss", patience=1), Started]
     training = rdt.Training(class_weight=WEIGHTS, early_stopping=1, callbacks=stops)

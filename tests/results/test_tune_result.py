@@ -1,17 +1,14 @@
 """The frame of trials: types, names, failures, and what it does not need."""
 
 import re
-import shutil
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.hypermodels import dropout_rnn
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.results import TuneResult
 from recdrop_tune.search import tune
 from tests.planted_search import Planted, description, page, planted_result
 from tests.small_search import Failing, data
@@ -70,6 +67,7 @@ def test_gain_where_each_layer_has_a_dropout_of_its_own(named):
     assert set(named.wrappers["layer"]) == {"enc", "dec"}
 
 
+@pytest.mark.heavy
 def test_hyperparameters_named_like_columns(named):
     frame = named.trials
     assert set(frame["state"]) == {"COMPLETE"}
@@ -120,15 +118,3 @@ def test_large_scores_have_an_exponent_everywhere(tmp_path):
     for text in (result.summary(), description(result), page(result)):
         assert "e+29" in text
         assert not re.search(r"\d{20}\.", text)
-
-
-def test_a_result_is_loaded_from_its_journal_alone(planted, tmp_path):
-    (tmp_path / "p").mkdir()
-    shutil.copy(planted.directory / "events.jsonl", tmp_path / "p")
-    loaded = TuneResult.load(tmp_path / "p")
-    left_out = "mlflow_run_id"
-    pd.testing.assert_frame_equal(
-        loaded.trials.drop(columns=left_out), planted.trials.drop(columns=left_out)
-    )
-    assert loaded.best_hyperparameters == planted.best_hyperparameters
-    assert loaded.importances().equals(planted.importances())

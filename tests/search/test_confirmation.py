@@ -219,36 +219,26 @@ def edited(kind, **values):
     return edit
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        killed,
-        without_trainings,
-        edited("ConfirmationStarted", max_seeds=0),
-        edited("ConfirmationStarted", configurations=["77_twin"]),
-        edited("ConfirmationEnded", repeat=10**9),
-        edited("ConfirmationEnded", score=None),
-        edited("ConfirmationEnded", trial_id="77"),
-        edited("TrialStarted", trial_id="77"),
-        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-        lambda path: path.write_text(path.read_text().rpartition('{"event": "Confirmation')[0]),
-    ],
-    ids=[
-        "gone",
-        "trainings",
-        "seeds",
-        "round",
-        "repeat",
-        "score",
-        "confirmed-trial",
-        "trial",
-        "half",
-        "without-the-last",
-    ],
-)
+DAMAGE = {
+    "gone": killed,
+    "trainings": without_trainings,
+    "seeds": edited("ConfirmationStarted", max_seeds=0),
+    "round": edited("ConfirmationStarted", configurations=["77_twin"]),
+    "repeat": edited("ConfirmationEnded", repeat=10**9),
+    "score": edited("ConfirmationEnded", score=None),
+    "confirmed trial": edited("ConfirmationEnded", trial_id="77"),
+    "trial": edited("TrialStarted", trial_id="77"),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "without the last": lambda path: path.write_text(
+        path.read_text().rpartition('{"event": "Confirmation')[0]
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_journal_is_not_shown_and_nothing_is_trained(result, options, tmp_path, damage):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
-    damage(folder / "events.jsonl")
+    DAMAGE[damage](folder / "events.jsonl")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(ProjectError, match=re.escape(f"`{folder / 'events.jsonl'}` is damaged")):
         rdt.tune(data(), data(16), **{**options, "directory": folder})
@@ -377,6 +367,7 @@ APART = [
 """The best has no dropout, and the dropout that helps has a worse learning rate."""
 
 
+@pytest.mark.heavy
 def test_rounds_go_on_until_the_outcome_of_the_best_mean_is_known(planted_search):
     options = {"max_trials": 5, "seed": 6, "tuner": rdt.Optuna(try_first=APART)}
     confirm = rdt.Confirm(3, max_seeds=8, margin=1e-9)
@@ -389,6 +380,7 @@ def test_rounds_go_on_until_the_outcome_of_the_best_mean_is_known(planted_search
     assert "It helped in trial 4 (recurrent, rate 0.1)." in result.confirmation.verdict
 
 
+@pytest.mark.heavy
 def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search, planted_uri):
     options = {"max_trials": 5, "seed": 4, "tuner": rdt.Optuna(try_first=APART)}
     options["tracking"] = rdt.MLflow(uri=planted_uri)
@@ -411,6 +403,7 @@ def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search,
     assert run.data.metrics[f"confirmed_with_{recurrent}"] < run.data.metrics["confirmed"]
 
 
+@pytest.mark.heavy
 def test_what_the_learning_rate_did_is_not_credited_to_dropout(planted_search):
     confirm = rdt.Confirm(1, max_seeds=8)
     confirmation = planted_search(LearningRateAlone(), seed=CREDITED, confirm=confirm).confirmation

@@ -200,6 +200,7 @@ def random_labels(tmp_path_factory, new_store, running_eagerly):
         return searched(folder, new_store(folder), False, max_trials=2, confirm=confirm)
 
 
+@pytest.mark.heavy
 def test_a_search_that_finds_nothing_warns(random_labels):
     context = random_labels.context
     assert context.words.endswith("positive, 200 sequences of 6 steps, 2 features")
@@ -217,6 +218,7 @@ def test_a_search_that_finds_nothing_warns(random_labels):
     assert texts[1].split("\n\n")[0].startswith(warning)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("eagerly")
 def test_a_search_that_finds_something_is_compared_with_the_constant(tmp_path, planted_uri):
     goal = {"max_trials": 1, "epochs": 12, "objective": "val_accuracy"}
@@ -227,6 +229,7 @@ def test_a_search_that_finds_something_is_compared_with_the_constant(tmp_path, p
     assert "Warning" not in result.summary()
 
 
+@pytest.mark.heavy
 def test_mlflow_and_the_folder_have_it(random_labels):
     context = random_labels.context
     client = MlflowClient(random_labels.search.tracking_uri)

@@ -205,6 +205,7 @@ def test_a_search_with_other_scores_is_refused(run, old, changed, message):
     assert files(old) == before
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("eagerly")
 def test_another_loss_space_or_splitter_is_refused(run):
     folds = {"validation": None, "training": rdt.Training(cv=Halves())}
@@ -229,6 +230,7 @@ def test_a_search_learns_from_another_one(run, old, capsys):
     assert result.tracking.records.search.info["warm_start"] == "old"
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("eagerly")
 def test_scores_that_do_not_compare_are_not_learned_from(run, old):
     with pytest.raises(InvalidArgumentError, match=r"`warm_start`.* differs in:\n  epochs"):

@@ -180,6 +180,7 @@ def test_settings_that_do_not_fit_the_data(training, train, said):
         )
 
 
+@pytest.mark.heavy
 def test_no_group_is_on_both_sides_of_a_fold(search):
     groups, seen = np.arange(24) % 4, []
 
@@ -201,6 +202,7 @@ def test_no_group_is_on_both_sides_of_a_fold(search):
     assert len(seen) == 2
 
 
+@pytest.mark.heavy
 def test_a_training_ends_when_it_gets_no_better(search):
     training = Training(early_stopping=2)
     trial = search((X, LABELS), (X, 1 - LABELS), epochs=60, training=training).trials.iloc[0]

@@ -81,6 +81,7 @@ def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     assert "Stopped" not in again.summary()
 
 
+@pytest.mark.heavy
 def test_in_the_confirmation(options):
     """The third training of all is its first; no other one follows."""
     folder = options["directory"]
@@ -90,6 +91,7 @@ def test_in_the_confirmation(options):
     assert [each.reason for each in events_of(folder, NoMoreTrials)] == [MAX_TRIALS, STOPPED]
 
 
+@pytest.mark.heavy
 def test_an_old_request_does_not_stop_a_new_search(options):
     options["directory"].mkdir()
     rdt.tune(data(), data(), build, **{**options, "max_trials": 1})
@@ -127,6 +129,7 @@ def test_with_workers(tmp_path):
 SMALL = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": [0.1, 0.3]}
 
 
+@pytest.mark.heavy
 def test_a_space_that_is_exhausted(options, capsys):
     given = {**options, "epochs": 1, "space": SMALL}
     ended = rdt.tune(data(), data(), **{**given, "max_trials": 3})

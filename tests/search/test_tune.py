@@ -50,6 +50,7 @@ def proposals(result):
     return frame.drop(columns=["seconds", "ms_per_step", "mlflow_run_id"]).reset_index(drop=True)
 
 
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_search(tmp_path, options):
     frames = []
     for name in "ab":
@@ -94,6 +95,7 @@ def test_a_search_resumes_in_its_folder(options, uri, capsys):
         assert {"wrapper", "placement", "rate"} <= set(client.get_run(run_id).data.params)
 
 
+@pytest.mark.heavy
 def test_one_object_has_the_records_of_a_search(options):
     """The terminal and the tracking read it, so a search folds each event once."""
     numbers = []
@@ -107,6 +109,7 @@ def test_one_object_has_the_records_of_a_search(options):
     assert numbers == [1, 1]
 
 
+@pytest.mark.heavy
 def test_folders_databases_storage_and_sampler(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -166,6 +169,7 @@ def test_all_trials_fail(options, capsys):
     assert second == "ValueError: the loss went to the moon"
 
 
+@pytest.mark.heavy
 def test_a_timeout_ends_before_the_first_trial(options):
     with pytest.raises(RecdropError, match=r"No trial was completed: .*`timeout` was over"):
         rdt.tune(data(), data(), **options, timeout=1e-6)
@@ -195,6 +199,7 @@ class Logs(keras.callbacks.Callback):
         logs.update(self.make(epoch))
 
 
+@pytest.mark.heavy
 def test_callbacks_and_arguments_of_fit(options):
     """Only numbers are kept. An objective need not come in every epoch."""
 
@@ -215,6 +220,7 @@ def test_callbacks_and_arguments_of_fit(options):
     assert rdt.Training(callbacks=callbacks[0]).callbacks == (callbacks[0],)
 
 
+@pytest.mark.heavy
 def test_a_trial_that_ends_before_its_objective_fails_alone(options):
     lengths = iter([3, 1, 3])
 

@@ -33,10 +33,6 @@ def options(tmp_path):
     ("wrong", "message"),
     [
         ({"objective": "val_f1"}, "`objective`.*'name': 'val_f1', 'direction': 'max'"),
-        (
-            {"objective": ["val_loss", "ms_per_step"]},
-            "`objective`.*one metric.*result.pareto_front",
-        ),
         ({"model": 3}, r"`model`.*a Keras model, a function that builds one.*HyperModel"),
         (
             {"model": keras.Sequential([keras.Input((5, 3)), keras.layers.Dense(1)])},

@@ -59,7 +59,7 @@ spaces = st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), values, ma
 
 @profiles
 def test_dicts(profile):
-    hold(profile, 120, spaces, check_source)
+    hold(profile, 60, spaces, check_source)
 
 
 @st.composite

@@ -70,18 +70,6 @@ def assert_valid(sample: Sample) -> None:
     assert all(0 <= rate < 1 for rate in rates.values())
 
 
-def test_every_random_configuration_is_valid(tmp_path):
-    oracle = kt.oracles.RandomSearchOracle(OBJECTIVE, max_trials=60, seed=0)
-    samples = walk(FULL, oracle, tmp_path)
-    assert len(samples) == 60
-    for sample in samples:
-        assert_valid(sample)
-    assert {sample.wrapper for sample in samples} == set(FULL["wrapper"])
-    for trial in oracle.trials.values():
-        values = plain_names(trial.hyperparameters.values)
-        assert ("placement" in values) == (values["wrapper"] != "none")
-
-
 @pytest.mark.parametrize(
     "raw",
     [PER_SITE, "three_ways", {**LOCKED, "embedding_rate": 0.1}, DECAYS, SCHEDULED],

@@ -126,16 +126,6 @@ def fit_one_epoch_after_the_other(self, hp, model, *args, epochs, **kwargs):
     return [model.fit(*args, epochs=1, **kwargs) for _ in range(epochs)][-1]
 
 
-def build_with_an_attribute(hp):
-    model = build(hp)
-    model.size = hp.Choice("size", [4, 8, 16])
-    return model
-
-
-def fit_by_the_attribute(self, hp, model, *args, **kwargs):
-    return model.fit(*args, **{**kwargs, "batch_size": model.size})
-
-
 def build_without_shapes(hp):
     hp.Choice("learning_rate", [0.1, 0.2, 0.3])
     return keras.Sequential([keras.layers.Dense(1)])
@@ -150,25 +140,9 @@ SCRIPTS |= {
     "a_fit_that_returns_metrics": fits(fit_and_return_metrics, objective=score()),
     "a_fit_that_returns_a_list": fits(fit_and_return_a_list, objective=score()),
     "a_fit_of_one_epoch_after_the_other": fits(fit_one_epoch_after_the_other),
-    "a_model_with_attributes": fits(fit_by_the_attribute, build_with_an_attribute, max_trials=4),
     "a_fit_that_never_builds_the_model": fits(return_the_rate, build_without_shapes),
     "an_objective_that_is_left_unspecified": fits(return_the_rate, objective=None),
 }
-
-
-@script
-def a_hypermodel_that_keeps_a_layer(kind, where):
-    class Own(kt.HyperModel):
-        def build(self, hp):
-            model = build(hp)
-            self.kept = {"last": model.layers[-1]}
-            return model
-
-        def fit(self, hp, model, *args, **kwargs):
-            model.fit(*args, **kwargs)
-            return {"val_loss": float(np.sum(self.kept["last"].get_weights()[0]))}
-
-    return search(kind(oracle(), Own(), **where))
 
 
 @script
@@ -425,14 +399,17 @@ def same(one, other):
 
 
 HEAVY = (
+    "a_build_and_fit_model_that_prepares_the_data",
     "a_build_and_fit_model_with_folds",
     "a_fit_of_one_epoch_after_the_other",
-    "a_hypermodel_that_keeps_a_layer",
-    "a_model_with_attributes",
+    "a_fit_that_returns_metrics",
     "a_run_trial_that_adds_a_hyperparameter",
+    "a_run_trial_that_fits_by_itself",
     "a_run_trial_that_reads_the_histories",
+    "a_run_trial_that_reports_by_itself",
     "a_run_trial_that_scores_anew",
     "a_search_goes_on_and_begins_anew",
+    "callbacks",
     "several_executions",
     "tensorboard",
 )

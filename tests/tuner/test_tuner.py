@@ -174,7 +174,7 @@ def test_executions_start_from_other_weights_and_the_same_seed_repeats_them(tmp_
     assert all(map(np.array_equal, seen[:2], seen[2:]))
 
 
-@pytest.mark.parametrize("cv", [3, TimeSeriesSplit(3)])
+@pytest.mark.parametrize("cv", [3, pytest.param(TimeSeriesSplit(3), marks=pytest.mark.heavy)])
 def test_cross_validation_trains_once_a_fold(tmp_path, cv):
     def fit(model, *args, x, y, validation_data, **kwargs):
         parts.append((len(x), len(validation_data[0])))
@@ -279,8 +279,8 @@ class Stages(Remembers):
     ("returned", "score", "best", "epochs"),
     [
         (lambda histories: histories[1], 0.4, 3, 3),
-        (lambda histories: histories[0], 0.1, 0, 1),
-        (lambda histories: histories, 0.25, 0, 1),
+        pytest.param(lambda histories: histories[0], 0.1, 0, 1, marks=pytest.mark.heavy),
+        pytest.param(lambda histories: histories, 0.25, 0, 1, marks=pytest.mark.heavy),
     ],
     ids=["last", "first", "both"],
 )
@@ -301,6 +301,7 @@ def test_what_is_returned_after_several_fits_of_a_training_counts(
         assert all(map(np.array_equal, weights, hypermodel.seen[of]))
 
 
+@pytest.mark.heavy
 def test_several_fits_of_several_trainings(tmp_path):
     curves = [[0.1], [0.5, 0.4], [0.1], [0.7, 0.2]]
     hypermodel = Stages(lambda histories: histories[1], *curves)
@@ -309,6 +310,7 @@ def test_several_fits_of_several_trainings(tmp_path):
     assert [each.value for each in history] == [[0.5, 0.7], [0.4, 0.2]]
 
 
+@pytest.mark.heavy
 def test_each_fold_is_tested_with_its_own_weights(tmp_path):
     hypermodel = Remembers([0.5], [0.5], [0.5, 0.1, 0.3], [0.5, 0.6])
     tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
@@ -362,6 +364,7 @@ def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
         search(tmp_path / "c", callbacks=[lambda: "nothing"])
 
 
+@pytest.mark.heavy
 def test_a_subclassed_model_that_is_not_built_can_be_loaded(tmp_path):
     class Own(keras.Model):
         def __init__(self, rnn):
@@ -390,6 +393,7 @@ def test_a_folder_keeps_its_objective(tmp_path):
     assert len(search(tmp_path, own=oracle(2)).oracle.trials) == 2
 
 
+@pytest.mark.heavy
 def test_a_folder_keeps_its_ranges_and_says_so(tmp_path, recwarn):
     def with_share(highest, new="a"):
         def searched(hp):
@@ -428,6 +432,7 @@ def test_a_generator_that_ends_is_refused(tmp_path, argument, steps):
     assert len(tuner.oracle.trials) == 2
 
 
+@pytest.mark.heavy
 def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
     tuner = search(tmp_path, own=oracle(4, objective=kt.Objective(MILLISECONDS, "min")))
     trial = trial_of(tuner)
@@ -477,6 +482,7 @@ def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
         tuner(own, of_two_kinds, directory=tmp_path).search()
 
 
+@pytest.mark.heavy
 def test_a_policy_of_dtypes_stays(tmp_path):
     """Keras forgets it when its session is cleared, which every training begins with."""
     policies = []

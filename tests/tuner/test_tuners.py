@@ -38,7 +38,9 @@ class Made(kt.HyperModel):
         return history
 
 
-@pytest.mark.parametrize("tuner", ["optuna", "grid", "hyperband"])
+@pytest.mark.parametrize(
+    "tuner", ["optuna", "grid", pytest.param("hyperband", marks=pytest.mark.heavy)]
+)
 def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, tuner):
     options = {"tuner": tuner, "directory": tmp_path / "p", "epochs": 3, "seed": 0, "verbose": 0}
     options |= {"tracking": None, "timeout": 1e3}

@@ -68,7 +68,11 @@ ADAM = "ignore:Skipping variable loading for optimizer"
 @pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("make", "number"),
-    [(bayesian, 2), (grid, 2), pytest.param(hyperband, 5, marks=pytest.mark.heavy)],
+    [
+        (grid, 2),
+        pytest.param(bayesian, 2, marks=pytest.mark.heavy),
+        pytest.param(hyperband, 5, marks=pytest.mark.heavy),
+    ],
 )
 @pytest.mark.usefixtures("eagerly")
 def test_stock_tuners(tmp_path, make, number):

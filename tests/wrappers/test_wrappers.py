@@ -22,6 +22,7 @@ from recdrop_tune.wrappers import (
 from tests.backends import JIT_COMPILE, TRACES_EACH_STEP, array
 from tests.laws.cases import (
     ONE_EACH,
+    SLOWLY,
     WIDEST,
     learns_rates,
     make_wrapper,
@@ -114,7 +115,7 @@ def test_integers_are_dropped_and_scaled_as_floats_are(wrapper, kind):
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("wrapper", ONE_EACH, ids=wrapper_id)
+@pytest.mark.parametrize("wrapper", SLOWLY, ids=wrapper_id)
 def test_a_new_rate_needs_no_new_trace(wrapper):
     technique_id, placement, options = wrapper
     traces = []
