@@ -30,25 +30,6 @@ def out(tmp_path):
 
 
 @pytest.fixture
-def page(tmp_path):
-    """Makes a page with a place for a table; returns a function that returns the lines between its marks."""
-    path = tmp_path / "page.md"
-
-    def make(name):
-        path.write_text(f"Before\n<!-- table: {name} -->\nold\n<!-- end -->\nAfter\n")
-
-        def lines():
-            before, mark, *table, end, after = path.read_text().splitlines()
-            assert (before, after) == ("Before", "After")
-            assert (mark, end) == (f"<!-- table: {name} -->", "<!-- end -->")
-            return table
-
-        return path, lines
-
-    return make
-
-
-@pytest.fixture
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
 
@@ -102,33 +83,6 @@ def test_it_runs(script, arguments, keys, value, out):
     for key in keys:
         found = found[key]
     assert found == value
-
-
-@pytest.mark.parametrize(
-    ("script", "task", "sizes", "table"),
-    [
-        pytest.param(*row, id=row[0], marks=LONG)
-        for row in [
-            ("which_dropout.py", "vowels", "--wrapper none zoneout --trials 1", "vowels"),
-            ("published.py", "mnist1d", "--search 'published GRU' --trials 2", "mnist1d"),
-            ("learned_rates.py", "vowels", "--placement recurrent --trials 2", ""),
-            ("activity_decay.py", None, "", "decays"),
-        ]
-    ],
-)
-def test_it_runs_and_trains_nothing_twice(script, task, sizes, table, tmp_path, page, run_here):
-    if task == "vowels":
-        pytest.importorskip("sktime")  # Only the extra `examples` has it.
-    if task is not None:
-        option = "--data" if script == "published.py" else "--task"
-        sizes += f" {option} {task} --folder {tmp_path}/searches"
-    command = f"run {sizes} --seeds 2 --epochs 1"
-    printed, _ = run_here(script, command)
-    assert printed
-    assert run_here(script, command)[0] == ""
-    path, lines = page(table)
-    printed, _ = run_here(script, f"table --page {path}" if table else "table")
-    assert len(lines()) > 2 if table else printed
 
 
 def test_prediction_intervals_cover_what_was_asked(benchmarks):

@@ -158,7 +158,7 @@ HARMLESS = ("trial_0/build_config.json", "trial_0/checkpoint.weights.h5")
 """Files that do not matter to the search, besides the results."""
 
 
-@pytest.mark.parametrize("how", ["gone", "half"])
+@pytest.mark.parametrize("how", ["gone", pytest.param("half", marks=pytest.mark.heavy)])
 def test_a_search_resumes_without_other_files(project, how):
     """And trains nothing again. Keras Tuner's file of a tuner can be gone too."""
     trials = {path: path.read_bytes() for path in project.glob("trial_*/trial.json")}

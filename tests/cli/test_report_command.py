@@ -28,7 +28,7 @@ def confirmed(tmp_path_factory, planted_uri, running_eagerly):
             rdt.MLflow("stored", uri=planted_uri),
             model=None,
             space=space,
-            max_trials=3,
+            max_trials=2,
             confirm=rdt.Confirm(1, seeds=2, max_seeds=2),
         )
 

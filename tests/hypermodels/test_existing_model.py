@@ -312,14 +312,6 @@ def test_jit_compile_is_chosen_again_for_the_copy(given):
 # Classes whose `get_config` lacks an argument.
 
 
-def test_a_preset_is_taken_by_its_name_and_loaded():
-    model = sequential(layers.LSTM(3))
-    named, loaded = (
-        rdt.ExistingModel(model, each) for each in ("quick", rdt.SearchSpace.load("quick"))
-    )
-    assert named.space == loaded.space
-
-
 class Level(keras.metrics.Metric):
     """A metric without a `get_config`."""
 

@@ -65,6 +65,7 @@ def test_ambiguous_data_are_refused(x, y, text):
     assert all(repr(name) in str(caught.value) for name in TASK_NAMES)
 
 
+@pytest.mark.heavy
 def test_a_search_for_the_dropout_of_a_language_model(tmp_path, eagerly):
     space = {
         "units": 4,

@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import keras
 import keras_tuner as kt
-import numpy as np
 import pytest
 
 import recdrop_tune as rdt
@@ -204,24 +203,6 @@ def options(tmp_path):
         "directory": tmp_path / "project",
         "tracking": None,
     }
-
-
-@pytest.mark.heavy
-def test_the_best_model_has_the_configured_rate_and_its_score(options, tmp_path):
-    space = {**ONE, "schedule": "annealed", "learning_rate": 0.01}
-    result = rdt.tune(data(), data(), space=space, max_trials=1, **options)
-    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
-    assert list(result.trials["schedule"]) == ["annealed"]
-    model = result.best_model()
-    x, y = data()
-    loss, *_ = model.evaluate(x, y, verbose=0)
-    assert loss == pytest.approx(result.trials["val_loss"][0], rel=1e-5)
-    model.save(tmp_path / "best.keras")
-    loaded = keras.models.load_model(tmp_path / "best.keras", compile=False)
-    for best in (model, loaded):
-        assert rates(best) == pytest.approx([0.4])
-        assert dropout_layers(best)[0].rate == 0.4
-    np.testing.assert_array_equal(np.array(model(x)), np.array(loaded(x)))
 
 
 @pytest.mark.heavy

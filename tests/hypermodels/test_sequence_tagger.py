@@ -67,7 +67,7 @@ def test_padded_steps_do_not_change_what_fit_and_evaluate_report():
     assert history["val_accuracy"][0] == pytest.approx(after["accuracy"], rel=1e-5)
 
 
-@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("column", [pytest.param(False, marks=pytest.mark.heavy), True])
 def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
     y = RNG.integers(0, 2, (8, 5))
     weights = RNG.random((8, 7)).astype("float32")

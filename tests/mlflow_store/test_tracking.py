@@ -199,30 +199,6 @@ def test_a_search_that_breaks_off(tmp_path, uri):
     assert [run.info.status for run in (parent, *children)] == ["FAILED", "KILLED"]
 
 
-def test_a_trial_that_is_resumed_gets_a_run_of_its_own(tmp_path, uri):
-    hypermodel = Failing(("none", "recurrent", "lambda"), KeyboardInterrupt)
-    tuner = kt.RandomSearch(hypermodel, "val_loss", 1, seed=1, directory=tmp_path)
-    first = track(tuner, experiment="resumed", tracking_uri=uri)
-    with pytest.raises(KeyboardInterrupt), first:
-        search(tuner)
-    assert runs(uri, "resumed")[0].info.status == "KILLED"
-    tuner = kt.RandomSearch(build, "val_loss", 1, seed=1, directory=tmp_path)
-    again = track(tuner, experiment="resumed", tracking_uri=uri)
-    search(tuner)
-    client = MlflowClient(uri)
-    old = client.get_run(first.mlflow.run_ids["0"])
-    _, [new] = runs(uri, "resumed")
-    assert old.info.status == "KILLED"
-    assert (old.data.tags["recdrop.kind"], old.data.tags["recdrop.state"]) == (
-        "superseded",
-        "INTERRUPTED",
-    )
-    assert old.info.end_time <= new.info.start_time
-    assert new.info.status == "FINISHED"
-    assert again.mlflow.run_ids == {"0": new.info.run_id}
-    assert [epoch.epoch for epoch in again.records.trials["0"].epochs] == [0, 1]
-
-
 @pytest.mark.filterwarnings("ignore:All-NaN axis:RuntimeWarning")
 def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
     class Diverging(Failing):

@@ -65,7 +65,7 @@ def batches(orders):
     [
         {},
         pytest.param({"x": {"x": X}}, marks=pytest.mark.heavy),
-        {"sample_weight": np.linspace(0.5, 1.5, 7)},
+        pytest.param({"sample_weight": np.linspace(0.5, 1.5, 7)}, marks=pytest.mark.heavy),
         pytest.param({"class_weight": {0: 1.0, 1: 2.0}}, marks=pytest.mark.heavy),
         {"x": np.append(X, [[0.0], [1.0]], 0), "y": np.append(Y, [0, 1]), "validation_split": 0.2},
     ],

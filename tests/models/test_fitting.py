@@ -105,6 +105,7 @@ def test_the_numbers_are_those_of_keras(form, monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.heavy
 def test_datasets_are_not_changed():
     def batches():
         return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(99, seed=3).batch(4)
@@ -117,6 +118,7 @@ def test_datasets_are_not_changed():
     assert calls.steps == 4
 
 
+@pytest.mark.heavy
 def test_a_number_of_steps_is_kept():
     endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).repeat()
     made = model()

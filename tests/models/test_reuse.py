@@ -312,13 +312,14 @@ class KeepsItsModel(kt.HyperModel):
         return self.model.fit(*args, **kwargs)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("hypermodel", "reused"),
     [
-        pytest.param(stateful, 1, marks=pytest.mark.heavy),
+        (stateful, 1),
         (HYPERMODELS["regressor"], 1),
-        pytest.param(with_own_loss, 0, marks=pytest.mark.heavy),
-        pytest.param(KeepsItsModel(), 0, marks=pytest.mark.heavy),
+        (with_own_loss, 0),
+        (KeepsItsModel(), 0),
     ],
     ids=["stateful", "built in", "own loss", "own fit"],
 )

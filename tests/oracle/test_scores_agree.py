@@ -68,7 +68,10 @@ def run_of(result, uri, number=0):
     [
         ([[None, math.nan, None, 0.5, None, 0.4]], "max", {}, {"validation_freq": 2}, 3, [0.5]),
         # A training that ends before the best epoch counts with its best one.
-        ([[0.5, 0.3], [0.5, 0.5, 0.5, 0.1]], "min", {"cv": 2}, {}, 3, [0.3, 0.1]),
+        pytest.param(
+            *([[0.5, 0.3], [0.5, 0.5, 0.5, 0.1]], "min", {"cv": 2}, {}, 3, [0.3, 0.1]),
+            marks=pytest.mark.heavy,
+        ),
     ],
     ids=["NaN and validation_freq", "folds"],
 )

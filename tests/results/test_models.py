@@ -31,7 +31,7 @@ def result(tmp_path_factory, running_eagerly):
             data(24),
             (X, Y),
             space=SPACE,
-            max_trials=4,
+            max_trials=3,
             epochs=2,
             seed=0,
             verbose=0,

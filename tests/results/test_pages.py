@@ -220,7 +220,7 @@ class Hostile(Planted):
 
 
 def test_names_values_and_errors_stay_words(tmp_path, planted_uri):
-    oracle = OptunaOracle("val_loss", max_trials=14, seed=0, max_consecutive_failed_trials=99)
+    oracle = OptunaOracle("val_loss", max_trials=6, seed=0, max_consecutive_failed_trials=99)
     oracle.enqueue({"wrapper": "recurrent", "units": 16})  # It fails.
     hostile = Hostile(epochs=1, failing="recurrent", error=f"{BAD}\n</pre>{BAD}")
     result = planted_result(oracle, tmp_path, planted_uri, hostile)

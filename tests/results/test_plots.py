@@ -134,6 +134,7 @@ def test_learned_rates_are_drawn_as_they_were_at_the_best_epoch(view):
     assert not traces(unknown, mode="markers", name="concrete")
 
 
+@pytest.mark.heavy
 def test_layers_with_their_own_dropout_have_their_own_panels(view):
     ours = {f"enc/{name}": view.trials[name] for name in ("wrapper", "placement", "rate")}
     ours |= {f"dec{name[3:]}": values.shift(1) for name, values in ours.items()}

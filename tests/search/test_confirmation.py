@@ -17,7 +17,7 @@ from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.journal import Journal
 from recdrop_tune.results import Looks, paired_gains
 from recdrop_tune.search.confirm import confirmation_seed
-from tests.small_search import data
+from tests import small_search
 
 SPACE = {
     "cell": "lstm",
@@ -28,6 +28,13 @@ SPACE = {
     "learning_rate": [0.001, 0.01, 0.03],
 }
 SEEDS = 2
+
+
+def data(samples=24):
+    """Sequences of two steps, which train quickly."""
+    x, y = small_search.data(samples)
+    return x[:, :2], y
+
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -40,7 +47,7 @@ def options(tmp_path_factory, new_store):
         "max_trials": 5,
         "epochs": 2,
         "batch_size": 32,
-        "seed": 1,  # The twin of a trial has the best mean, and no outcome is known.
+        "seed": 7,  # The twin of a trial has the best mean, and no outcome is known.
         "verbose": 0,
         "directory": folder / "p",
         "tracking": rdt.MLflow(uri=new_store(folder)),
@@ -62,7 +69,7 @@ def test_the_best_their_twins_and_the_baselines_are_trained_with_the_same_seeds(
     assert len(runs) == SEEDS * len(table)
     seeds = runs.groupby(["trial_id", "twin"])["seed"].apply(list)
     assert all(each == seeds.iloc[0] for each in seeds)
-    assert seeds.iloc[0] == [confirmation_seed(1, repeat) for repeat in range(SEEDS)]
+    assert seeds.iloc[0] == [confirmation_seed(7, repeat) for repeat in range(SEEDS)]
     assert len({confirmation_seed(seed, repeat) for seed in (1, 2) for repeat in range(50)}) == 100
     for twin in table[table["twin"]].itertuples():
         owner = found.loc[twin.trial_id]
@@ -331,6 +338,7 @@ class FailingAgain(WorthSomething):
         return super().fit(hp, model, *args, **kwargs)
 
 
+@pytest.mark.heavy
 def test_a_confirmation_that_fails_as_a_whole_says_so_and_can_be_repeated(planted_search):
     hypermodel, options = FailingAgain(), {"seed": 1, "confirm": rdt.Confirm(2, margin=1e-9)}
     failed = planted_search(hypermodel, **options)
@@ -429,7 +437,7 @@ class WithGain(rdt.SequenceClassifier):
 def test_cross_validation_and_confirmation_together(tmp_path):
     result = rdt.tune(
         data(),
-        model=WithGain(2, (5, 3), {**SPACE, "wrapper": ["none", "recurrent"]}),
+        model=WithGain(2, (2, 3), {**SPACE, "wrapper": ["none", "recurrent"]}),
         training=rdt.Training(cv=2),
         max_trials=3,
         epochs=1,

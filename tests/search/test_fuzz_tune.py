@@ -59,4 +59,4 @@ def test_data(profile, tmp_path, monkeypatch):
         assert isinstance(error, InvalidArgumentError | ProjectError)
         assert os.listdir(tmp_path) == ["file"]
 
-    hold(profile, 50, st.tuples(parts | near, near | parts | st.none()), check)
+    hold(profile, 30, st.tuples(parts | near, near | parts | st.none()), check)

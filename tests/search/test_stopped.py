@@ -57,6 +57,7 @@ def events_of(folder, kind):
     return [each for each in Journal(folder / "events.jsonl").read() if isinstance(each, kind)]
 
 
+@pytest.mark.heavy
 def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     folder = options["directory"]
     options["tracking"] = rdt.MLflow("stopped", uri=planted_uri)

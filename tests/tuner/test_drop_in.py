@@ -409,8 +409,10 @@ HEAVY = (
     "a_run_trial_that_reports_by_itself",
     "a_run_trial_that_scores_anew",
     "a_search_goes_on_and_begins_anew",
+    "arguments_of_compile_over_a_models_own",
     "callbacks",
     "several_executions",
+    "several_objectives",
     "tensorboard",
 )
 

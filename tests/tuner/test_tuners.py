@@ -39,7 +39,8 @@ class Made(kt.HyperModel):
 
 
 @pytest.mark.parametrize(
-    "tuner", ["optuna", "grid", pytest.param("hyperband", marks=pytest.mark.heavy)]
+    "tuner",
+    ["optuna", *(pytest.param(each, marks=pytest.mark.heavy) for each in ("grid", "hyperband"))],
 )
 def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, tuner):
     options = {"tuner": tuner, "directory": tmp_path / "p", "epochs": 3, "seed": 0, "verbose": 0}
