@@ -52,12 +52,6 @@ def test_scaling_of_the_oracle(run_here):
     assert [row["trials"] for row in held["ask"]["result"]] == [3, 6]
 
 
-LONG = (pytest.mark.heavy, pytest.mark.full)
-"""One to four minutes each: for a change of such a benchmark, with `-m full`."""
-
-KINDS = "'Keras Tuner' 'same trials' defaults"
-SEARCHES = f"--backends tensorflow --sizes digits --trials 3 --epochs 2 --turns 1 --kinds {KINDS}"
-WORKERS = "workers requests --trials 2 --turns 1 --workers 2 --seconds 1"
 PLACES = "--sizes 128,4,2,4 --wrappers time_distributed --turns 1"
 
 
@@ -74,8 +68,6 @@ PLACES = "--sizes 128,4,2,4 --wrappers time_distributed --turns 1"
         ),
         ("placements.py", PLACES, ["rows", 0, "wrapper"], "time_distributed"),
         ("sync.py", "--trials 20 --server", ["rows", 0, "second", "there"], 20),
-        pytest.param("scaling.py", WORKERS, ["workers", "result", 2, "workers"], 2, marks=LONG),
-        pytest.param("search_time.py", SEARCHES, ["digits", 2, "trials"], 3, marks=LONG),
     ],
 )
 def test_it_runs(script, arguments, keys, value, out):

@@ -182,13 +182,3 @@ def test_other_tuners_need_a_number_of_trials(options):
     given = {**options, "max_trials": None, "tuner": "random"}
     with pytest.raises(InvalidArgumentError, match=r"max_trials.*default sampler"):
         rdt.tune(data(), data(), Alike(), **given)
-
-
-@pytest.mark.heavy
-def test_a_search_with_workers_ends_by_itself(tmp_path):
-    from tests.ray_searches import search
-
-    ended = search(tmp_path / "p", Alike(), max_trials=None)
-    assert 8 <= len(ended.trials) < 20
-    (why,) = events_of(tmp_path / "p", NoMoreTrials)
-    assert why.reason == CONVERGED
