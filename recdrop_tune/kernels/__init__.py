@@ -40,7 +40,9 @@ from recdrop_tune.kernels.process_state import (
     default_seed,
     derive_seed,
     gradients_tied_to_graphs,
+    random_states,
     seeds_aside,
+    set_random_states,
 )
 
 __all__ = [
@@ -70,8 +72,10 @@ __all__ = [
     "lost_arguments",
     "mask_of",
     "merges_as_keras",
+    "random_states",
     "run",
     "seeds_aside",
+    "set_random_states",
     "stateless_scope",
     "sublayers",
     "wrapped_function",

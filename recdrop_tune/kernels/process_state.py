@@ -10,6 +10,7 @@ from numbers import Integral
 from typing import Any
 
 import keras
+import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels.keras_internals import (
@@ -134,6 +135,34 @@ def seeds_aside() -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
+
+
+def random_states() -> list[Any]:
+    """Returns the states of the random generators that are no variables: Python's, NumPy's and PyTorch's.
+
+    With Keras's torch backend, dropout without a seed draws from PyTorch's.
+    """
+    states: list[Any] = [random.getstate(), np.random.get_state(), []]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        tensors = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        states[2] = [each.numpy() for each in tensors]
+    return states
+
+
+def set_random_states(states: list[Any]) -> None:
+    """Restores what `random_states` returned."""
+    of_python, of_numpy, of_torch = states
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)
+    if keras.backend.backend() == "torch" and of_torch:
+        import torch
+
+        tensors = [torch.from_numpy(each) for each in of_torch]
+        torch.set_rng_state(tensors[0])
+        for device, state in enumerate(tensors[1 : 1 + torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state, device)
 
 
 # Seeds of Keras and NumPy are unsigned 32-bit integers.

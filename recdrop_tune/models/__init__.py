@@ -10,7 +10,7 @@ from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, LayerSchedules, RateSchedule
-from recdrop_tune.models.reuse import ModelCache, renew, structure
+from recdrop_tune.models.reuse import ModelCache, renew, structure, variables_of
 from recdrop_tune.models.template import ModelCopies, Template
 
 __all__ = [
@@ -40,5 +40,6 @@ __all__ = [
     "spare_rates",
     "structure",
     "to_plain",
+    "variables_of",
     "walk",
 ]

@@ -70,6 +70,17 @@ def structure(model: Any) -> str | None:
     return json.dumps([described, losses, shapes, autocast, excluded], sort_keys=True)
 
 
+def variables_of(model: Any) -> list[Any]:
+    """Lists all variables that a training changes: weights, seeds, the optimizer's, and kept states."""
+    optimizer = model.optimizer
+    if optimizer is None:
+        return [*model.variables, *kept_states(model)]
+    spare_rates(model)
+    if not optimizer.built:  # `LossScaleOptimizer` would make its variables again.
+        optimizer.build(model.trainable_variables)
+    return [*model.variables, *optimizer.variables, *kept_states(model)]
+
+
 def renew(model: Any, fresh: Any) -> None:
     """Gives a trained model the state of a fresh one of the same structure.
 
@@ -77,20 +88,13 @@ def renew(model: Any, fresh: Any) -> None:
         model: The trained model. It keeps its traced functions.
         fresh: The fresh model, whose weights, rates, schedules, random states and optimizer state are copied.
     """
-    for each in (fresh, model):
-        spare_rates(each)
-        if not each.optimizer.built:  # `LossScaleOptimizer` would make its variables again.
-            each.optimizer.build(each.trainable_variables)
+    states = [variables_of(each) for each in (model, fresh)]
     counted = [(layer, layer.counted_samples) for layer in learning_layers(model)]
     # Rates before variables: setting a learned rate resets its logits.
     for layer, other in zip(dropout_layers(model), dropout_layers(fresh), strict=True):
         layer.configured_rates, layer.schedule = other.configured_rates, other.schedule
-    states = [
-        (each.variables, each.optimizer.variables, kept_states(each)) for each in (model, fresh)
-    ]
-    for old, new in zip(*states, strict=True):
-        for variable, value in zip(old, new, strict=True):
-            variable.assign(value)
+    for variable, value in zip(*states, strict=True):
+        variable.assign(value)
     # The traced function divides by it; the fresh model has none yet.
     for layer, number in counted:
         layer.expect_samples(layer.counted_samples or number or None)

@@ -16,7 +16,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
-from recdrop_tune.files import write_all
+from recdrop_tune.files import write_all, write_atomically
 from recdrop_tune.oracle import (
     TooManyFailuresError,
     save_trial,
@@ -206,6 +206,16 @@ class OracleHost:
         self._since.pop(tuner_id, None)
         self._end(trial)
 
+    def snapshot(self, trial_id: str) -> dict[str, bytes]:
+        """Returns what a lost worker or an interrupted search has left of a trial: a file by its name."""
+        path = self._tuner.snapshot_path(trial_id)
+        return {path.name: path.read_bytes()} if path.exists() else {}
+
+    def keep_snapshot(self, tuner_id: str, trial_id: str, content: bytes) -> None:
+        """Stores what another worker would continue with."""
+        if self._has(tuner_id, trial_id):
+            write_atomically(self._tuner.snapshot_path(trial_id), content)
+
     def emit(self, tuner_id: str, event: Event) -> None:
         """Records an event of a worker, unless its trial now belongs to another one."""
         trial_id = getattr(event, "trial_id", None)
@@ -284,6 +294,7 @@ class OracleHost:
             self._has_failed = True
         finally:
             self._tuner.drop_weights(trial.trial_id)
+            self._tuner.snapshot_path(trial.trial_id).unlink(missing_ok=True)
 
     def _has(self, tuner_id: str, trial_id: str | None) -> bool:
         trial = self._oracle.ongoing_trials.get(tuner_id)

@@ -15,14 +15,14 @@ from typing import Any
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.events import Event
-from recdrop_tune.files import read_all
+from recdrop_tune.files import read_all, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.scratch import scratch_folder
-from recdrop_tune.tuner import ReportsEpochs, TrainingReporter
+from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter
 
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
@@ -72,12 +72,18 @@ class RemoteOracle:
         self._ask("update_space", hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Asks for the next trial."""
+        """Asks for the next trial, and for what a lost worker has left of it."""
         trial = self._ask("create_trial", self.tuner_id)
         if trial.status == TrialStatus.RUNNING:
             self._trial = trial
+            write_all(self._folder_of(trial.trial_id), self._ask("snapshot", trial.trial_id))
             self._reporter.begins(trial.trial_id)
         return trial
+
+    def send_snapshot(self, trial_id: str) -> None:
+        """Sends what another worker would continue with."""
+        content = Path(self._folder_of(trial_id), SNAPSHOT).read_bytes()
+        self._ask("keep_snapshot", self.tuner_id, trial_id, content)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         """Reports an epoch; the status of the returned trial is `STOPPED` if it must stop."""
@@ -89,6 +95,7 @@ class RemoteOracle:
     def end_trial(self, trial: Any) -> None:
         """Reports the end of a trial, and sends its weights."""
         folder = Path(self._folder_of(trial.trial_id))
+        (folder / SNAPSHOT).unlink(missing_ok=True)
         self._ask("end_trial", self.tuner_id, trial, read_all(folder, "trial.json"))
         self._reporter.ends(trial.trial_id)
         shutil.rmtree(folder, ignore_errors=True)
@@ -153,6 +160,7 @@ class Worker:
         tuner.oracle = RemoteOracle(
             self._ask, self._name, tuner.oracle, reporter, tuner.get_trial_dir
         )
+        tuner.on_save = tuner.oracle.send_snapshot
         if tuner.hypermodel is not None:
             tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(reporter))
         return tuner

@@ -322,6 +322,9 @@ class Training:
         callbacks: Keras callbacks, or functions that make one. Every training gets a copy.
         keep_checkpoints: The weights of how many trials to keep, the best ones; `None` keeps all.
         reuse_models: How many compiled models to keep for trials with the same structure; 0 for none.
+        save_every: Seconds after which a running training is saved at the end of an epoch. Once resumed, an
+            interrupted one continues from there, with the numbers that it would have had. Shorter trials are
+            never saved; `None` saves none.
         compilation_cache: Whether to keep what JAX has compiled for workers and later searches, or the folder
             for it.
         fit: Further arguments of `Model.fit`, such as `{"validation_split": 0.2}`.
@@ -343,6 +346,7 @@ class Training:
     callbacks: Annotated[Any, PlainValidator(_callbacks)] = ()
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 16
+    save_every: Seconds | None = 30.0
     compilation_cache: Flag | Annotated[Path, AfterValidator(_absolute)] = True
     fit: dict[str, Any] = field(default_factory=dict)
 

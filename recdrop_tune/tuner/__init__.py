@@ -10,6 +10,7 @@ from recdrop_tune.tuner.recording import (
     describe_search,
     readable,
 )
+from recdrop_tune.tuner.recovery import SNAPSHOT
 from recdrop_tune.tuner.reports import ReportsEpochs
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
@@ -17,6 +18,7 @@ from recdrop_tune.tuner.tuner import Tuner
 from recdrop_tune.tuner.tuners import make_tuner
 
 __all__ = [
+    "SNAPSHOT",
     "GroupedFolds",
     "ReportsEpochs",
     "TrackedOracle",

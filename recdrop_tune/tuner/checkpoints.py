@@ -77,10 +77,7 @@ def load(folder: Path, model: Any) -> Any:
         )
     try:
         if not model.built:
-            config = json.loads((folder / BUILD).read_bytes())
-            model.build_from_config(dict(config or {}))
-            # A subclassed model has its weights now, but `built` is not set; Keras does the same.
-            model.built = model.built or bool(model.weights)
+            build_like(model, json.loads((folder / BUILD).read_bytes()))
         with warnings.catch_warnings():
             # The optimizer's state can be in the file too, and is not needed here.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
@@ -96,6 +93,14 @@ def load(folder: Path, model: Any) -> Any:
         spare_rates(model)
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def build_like(model: Any, config: Any) -> None:
+    """Builds a model, unless it is built, by another one's `get_build_config`."""
+    if not model.built:
+        model.build_from_config(dict(config or {}))
+        # A subclassed model has its weights now, but `built` is not set; Keras does the same.
+        model.built = model.built or bool(model.weights)
 
 
 def drop(folder: Path) -> None:

@@ -18,6 +18,10 @@ from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_ou
 
 if TYPE_CHECKING:
     from recdrop_tune.tuner.recording import TrainingReporter
+    from recdrop_tune.tuner.recovery import Snapshot
+
+Curve = list[tuple[int, dict[str, float], float]]
+"""The epochs of a training: Keras's number, metrics and seconds."""
 
 _LAST_EPOCHS, _LAST_SHARE = 2, 0.1
 """A trial with at most this many epochs left, or less than this share, is trained to its end.
@@ -95,6 +99,12 @@ class TrialReport:
             and not is_nearly_over(epoch, epochs)
         ):
             self.stopped = True
+
+    def repeat(self, curve: Curve) -> None:
+        """Reports epochs that an interrupted process has trained. They did not stop the trial."""
+        for epoch, metrics, _ in curve:
+            self.add(epoch, metrics)
+        self.stopped = False
 
     def take(self, results: Any, best: BestWeights, model: Any) -> None:
         """Takes the results of a `fit`, unless they are the history of the reported epochs.
@@ -233,33 +243,48 @@ class EpochReporter(StepTimer):
 
     Args:
         report: The report to the oracle; None if the tuner does that itself, as Keras Tuner's own do.
+        snapshot: What an interrupted process has left of the trial, to be reported again.
 
     Attributes:
         events: Reports the events; None if the search is not tracked. `ReportsEpochs` sets it.
+        curve: The epochs so far.
+        best_weights: The weights of the best one.
     """
 
-    def __init__(self, report: TrialReport | None = None) -> None:
+    def __init__(self, report: TrialReport | None = None, snapshot: Snapshot | None = None) -> None:
         super().__init__()
-        self._report = report
+        self._report, self._snapshot = report, snapshot
         self._history: Any = None
-        self._best_weights, self._weights = BestWeights(), BestWeights()
+        self.best_weights, self._weights = BestWeights(), BestWeights()
         self.events: TrainingReporter | None = None
         self._execution = 0
         self._is_model_reported = False
+        self.curve: Curve = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Counts the trainings of one trial."""
-        if self.events is not None:
-            self._execution = self.events.training_started()
+        """Counts the trainings of one trial, and reports those of an interrupted process again."""
+        for curve in self._snapshot.curves if self._snapshot is not None else [[]]:
+            self.curve = [*curve]
+            if self.events is not None:
+                self._execution = self.events.training_started()
+                for epoch, metrics, seconds in curve:
+                    self.events.epoch_ended(self._execution, epoch, metrics, seconds)
+        if self._snapshot is not None and self._report is not None:
+            self._begin_fit(self._report)
+            self._report.repeat(self.curve)
+            self._weights = BestWeights(*self._snapshot.best[-1])
+            self.best_weights.take_better(self._weights, self._report)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports."""
         seconds, metrics = time.perf_counter() - self._started, numbers(logs or {})
         if self._report is not None:
             self._report_to_oracle(self._report, epoch, metrics)
+        self.curve.append((epoch, metrics, seconds))
         if self.events is None:
             return
-        if self._execution == 0 and not self._is_model_reported:
+        is_first = self._execution == 0 or self._snapshot is not None
+        if is_first and not self._is_model_reported:
             self._is_model_reported = True
             self.events.model_built(int(self.model.count_params()), kernels_of(self.model))
         metrics = {**learned_rates(self.model), **metrics}
@@ -268,17 +293,19 @@ class EpochReporter(StepTimer):
         self.events.epoch_ended(self._execution, epoch, metrics, seconds)
 
     def _report_to_oracle(self, report: TrialReport, epoch: int, metrics: dict[str, float]) -> None:
-        history = getattr(self.model, "history", None)
-        if history is not self._history:
-            report.begin_fit(history)
-            self._history, self._weights = history, BestWeights()
+        if getattr(self.model, "history", None) is not self._history:
+            self._begin_fit(report)
         # A user-defined loop may not set the number of epochs.
         report.add(epoch, metrics, (self.params or {}).get("epochs"))
         self._weights.offer(self.model, metrics, report)
-        self._best_weights.take_better(self._weights, report)
+        self.best_weights.take_better(self._weights, report)
         # After a NaN loss all weights are NaN.
         if report.stopped or math.isnan(metrics.get("loss", 0.0)):
             self.model.stop_training = True
+
+    def _begin_fit(self, report: TrialReport) -> None:
+        self._history, self._weights = getattr(self.model, "history", None), BestWeights()
+        report.begin_fit(self._history)
 
     def weights_of(self, results: Any) -> BestWeights:
         """Returns the best weights for the results of a training.
@@ -286,7 +313,7 @@ class EpochReporter(StepTimer):
         Args:
             results: With Keras's history, its own epochs count; with anything else, all of the training.
         """
-        return self._weights if results is self._history else self._best_weights
+        return self._weights if results is self._history else self.best_weights
 
 
 class ReportsEpochs(Extension):
@@ -335,13 +362,12 @@ class BestWeights:
     """Keeps the weights of the best epoch of all trainings of a trial, in memory.
 
     Attributes:
-        weights: Arrays as in `Model.get_weights`; None without an epoch.
         value: The objective at the best epoch.
+        weights: Arrays as in `Model.get_weights`; None without an epoch.
     """
 
-    def __init__(self) -> None:
-        self.value: float | None = None
-        self.weights: list[Any] | None = None
+    def __init__(self, value: float | None = None, weights: list[Any] | None = None) -> None:
+        self.value, self.weights = value, weights
 
     def offer(self, model: Any, metrics: dict[str, float], report: TrialReport) -> None:
         """Takes the weights of a model if its epoch is the best so far."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates
 from recdrop_tune.oracle import best_step, metrics_at, twin_of
 from recdrop_tune.tuner.callbacks import copy_callbacks
-from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
+from recdrop_tune.tuner.reports import StepTimer, TrialReport
 
 _DATA = ("x", "y", "sample_weight")
 
@@ -209,25 +210,31 @@ def retrain(
     arguments = dict(fit)
     originals = check_callbacks(arguments.pop("callbacks", None))
     ledger = _Ledger(tuner.oracle.objective, trial.hyperparameters)
-    report, best, tests = TrialReport(ledger, trial.trial_id), BestWeights(), []
+    name = f"confirmation_{trial.trial_id}_{seed}"
+    recovery = tuner.recovery(Path(tuner.project_dir) / f"{name}.npz")
+    report, best, tests = TrialReport(ledger, trial.trial_id), recovery.best, recovery.tests
     build = partial(tuner.hypermodel.build, trial.hyperparameters)
     parts = [arguments] if tuner.cv is None else folds(tuner.cv, seed, arguments)
-    for number, part in enumerate(parts):
-        report.begin()
-        reporter = EpochReporter(report)
-        callbacks = copy_callbacks(originals, f"confirmation_{trial.trial_id}_{seed}", number)
-        callbacks = [StepTimer(), LearnedRates(), *callbacks, reporter]
-        with tuner.lent_model(build, seed + number) as model:
-            results = fit_of(tuner.hypermodel)(
-                trial.hyperparameters, model, callbacks=callbacks, **part
-            )
-            candidate = reporter.weights_of(results)
-            report.take(results, candidate, model)
-            best.take_better(candidate, report)
-            if test is not None and candidate.weights is not None:
-                model.set_weights(candidate.weights)
-                tests.append(_evaluate(model, test, fit))
-    report.finish()
+    with recovery.until_over():
+        for number, part in enumerate(parts):
+            report.begin()
+            if recovery.repeat(number, report) is not None:
+                continue
+            copies = copy_callbacks(originals, name, number)
+            reporter, last, more = recovery.begin(report, copies)
+            callbacks = [StepTimer(), LearnedRates(), *copies, *last]
+            with tuner.lent_model(build, seed + number) as model:
+                results = fit_of(tuner.hypermodel)(
+                    trial.hyperparameters, model, **{**part, **more}, callbacks=callbacks
+                )
+                candidate = reporter.weights_of(results)
+                report.take(results, candidate, model)
+                best.take_better(candidate, report)
+                if test is not None and candidate.weights is not None:
+                    model.set_weights(candidate.weights)
+                    tests.append(_evaluate(model, test, fit))
+            recovery.end(reporter)
+        report.finish()
     step = best_step(ledger.trial, ledger.objective) or 0
     metrics = metrics_at(ledger.trial, step)
     score = metrics[ledger.objective.name]

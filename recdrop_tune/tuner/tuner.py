@@ -22,6 +22,7 @@ from recdrop_tune.errors import (
     check_callbacks,
     check_cv,
     check_integer,
+    check_seconds,
     format_repr,
     invalid_argument,
     is_disk_failure,
@@ -53,7 +54,8 @@ from recdrop_tune.tuner.outcomes import (
     explicit_outcome,
     outcome,
 )
-from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
+from recdrop_tune.tuner.recovery import SNAPSHOT, Recovery
+from recdrop_tune.tuner.reports import StepTimer, TrialReport
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
@@ -94,6 +96,9 @@ class Tuner(kt.Tuner):
             in Keras Tuner.
         reuse_models: The number of compiled models that are kept for trials of the same structure; 0
             for none.
+        save_every: Seconds after which a running trial is saved at the end of an epoch. When the search
+            resumes, an interrupted trial continues from there. None saves nothing, and neither does a
+            user-defined `fit`.
         **kwargs: As for `keras_tuner.Tuner`: the arguments above by name, and `executions_per_trial`,
             `overwrite`, `tuner_id`.
 
@@ -117,6 +122,7 @@ class Tuner(kt.Tuner):
         cv: Any = None,
         keep_checkpoints: int | None = 5,
         reuse_models: int = 16,
+        save_every: float | None = 30.0,
         **kwargs: Any,
     ) -> None:
         if not isinstance(oracle, kt.Oracle):
@@ -135,6 +141,10 @@ class Tuner(kt.Tuner):
         self.seed = seed
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
+        self.save_every = check_seconds("save_every", save_every)
+        self.on_save: Callable[[str], None] = lambda trial_id: (
+            None
+        )  # Called after a trial was saved.
         self._model_cache = ModelCache(reuse_models)
         self._fresh_start = FreshStart(keep_kernels=reuse_models > 0)
         # Returns the models of the running training at its end; None between trainings.
@@ -260,18 +270,23 @@ class Tuner(kt.Tuner):
             return.
         """
         originals = check_callbacks(kwargs.pop("callbacks", None))
-        report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
-        hyperparameters = trial.hyperparameters
+        trial_id, hyperparameters = trial.trial_id, trial.hyperparameters
+        recovery = self.recovery(self.snapshot_path(trial_id), partial(self.on_save, trial_id))
+        report, best, returned = TrialReport(self.oracle, trial_id), recovery.best, list[Any]()
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
+            if (history := recovery.repeat(execution, report)) is not None:
+                returned.append(history)
+                continue
             copies = copy_callbacks(originals, trial.trial_id, execution, hyperparameters)
-            reporter = EpochReporter(report)
+            reporter, last, more = recovery.begin(report, copies)
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
-            callbacks = [StepTimer(), LearnedRates(), *copies, *hooks_of(self, trial), reporter]
+            callbacks = [StepTimer(), LearnedRates(), *copies, *hooks_of(self, trial), *last]
+            fit |= {**more, "callbacks": callbacks}
             with self._training(seed):
-                results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
+                results = self._build_and_fit_model(trial, *fit_args, **fit)
                 model = reporter.model or self._last_model
                 best.take_better(reporter.weights_of(results), report)
                 report.take(results, best, model)
@@ -280,6 +295,7 @@ class Tuner(kt.Tuner):
                 if model is not None:
                     checkpoints.save(self._folder(trial.trial_id), model, best.weights)
             returned.append(results)
+            recovery.end(reporter)
         report.finish()
         self._returned = returned
         return returned
@@ -329,8 +345,20 @@ class Tuner(kt.Tuner):
     def on_trial_end(self, trial: Any) -> None:
         """Ends the trial, and deletes the weights of trials that are not among the best."""
         super().on_trial_end(trial)
+        # Only now, when the trial cannot run again.
+        self.snapshot_path(trial.trial_id).unlink(missing_ok=True)
         if is_local(self.oracle):
             self.drop_weights(trial.trial_id)
+
+    def snapshot_path(self, trial_id: str) -> Path:
+        """Returns the file that a trial is saved to while it trains."""
+        return self._folder(trial_id) / SNAPSHOT
+
+    def recovery(self, path: Path, on_save: Callable[[], None] = lambda: None) -> Recovery:
+        """Returns what saves trainings to a file, and continues those that were interrupted."""
+        own = type(self)._build_and_fit_model is not Tuner._build_and_fit_model
+        obstacle = "it has a `fit` of its own" if own or has_own_fit(self.hypermodel) else None
+        return Recovery(path, self.save_every, obstacle, on_save)
 
     def drop_weights(self, trial_id: str) -> None:
         """Deletes the weights of trials that are not among the best.

@@ -66,6 +66,7 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         cv=training.cv,
         keep_checkpoints=training.keep_checkpoints,
         reuse_models=training.reuse_models,
+        save_every=training.save_every,
         executions_per_trial=training.executions,
         directory=str(folder.parent),
         project_name=folder.name,
