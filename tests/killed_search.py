@@ -4,6 +4,8 @@
 - `kill_at`: before which operation on a file of its folder the search kills itself, or null; whoever has
   its process id may kill it at any other moment
 - `trains`: whether it trains its models, or makes their scores up to be quicker
+- `slow`: None, or the least seconds of an epoch; each is noted in the file `epochs` of its folder
+- `save_every`: seconds between two snapshots of a slow trial
 - `tune`: arguments of `tune`
 """
 
@@ -11,12 +13,14 @@ import json
 import os
 import signal
 import sys
+import time
 import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Imported here, so that not every fork imports it.
+import keras
 import keras_tuner as kt
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
@@ -57,6 +61,26 @@ class MadeUp(kt.HyperModel):
         return abs((hp.get("rate") if "rate" in hp else 0.6) - 0.3)
 
 
+class Slow(keras.callbacks.Callback):
+    """Takes its time over each epoch, and notes its number and its end."""
+
+    def __init__(self, seconds: float, notes: Path):
+        super().__init__()
+        self.seconds, self.notes = seconds, notes
+
+    def on_epoch_end(self, epoch, logs=None):
+        time.sleep(self.seconds)
+        with self.notes.open("a") as file:
+            file.write(f"{epoch} {time.time()}\n")
+
+
+def build_in_graph(hp):
+    """A model whose epochs have an order each, which those that run eagerly do not have."""
+    model = build(hp)
+    model.compile(keras.optimizers.Adam(0.003), model.loss)
+    return model
+
+
 def search(order: dict) -> None:
     """Runs one search."""
     warnings.simplefilter("error", TrackingWarning)
@@ -66,7 +90,11 @@ def search(order: dict) -> None:
     given["tracking"] = rdt.MLflow(given.pop("experiment"), uri=given.pop("uri"))
     if "confirm" in given:
         given["confirm"] = rdt.Confirm(**given["confirm"])
-    result = rdt.tune(data(), data(), build if order["trains"] else MadeUp(), **given)
+    model = build if order["trains"] else MadeUp()
+    if order["slow"] is not None:
+        model, slow = build_in_graph, Slow(order["slow"], Path(given["directory"], "epochs"))
+        given["training"] = rdt.Training(callbacks=[slow], save_every=order["save_every"])
+    result = rdt.tune(data(), data(), model, **given)
     frame = result.trials.astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
     Path(order["frame"]).write_text(json.dumps(rows))

@@ -69,6 +69,20 @@ class Epochs(keras.callbacks.Callback):
                 FAULTS[mishap.fault]()
 
 
+class Killing(keras.callbacks.Callback):
+    """Notes each epoch, and kills its process once: before the third epoch of whichever trial is first."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2 and Mishap("kill", self.folder / "sign").is_due(""):
+            FAULTS["kill"]()
+        with (self.folder / "epochs").open("a") as file:
+            file.write(f"{epoch}\n")
+
+
 class Faulty(kt.HyperModel):
     """The small model, with mishaps."""
 

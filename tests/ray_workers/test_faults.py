@@ -16,10 +16,12 @@ import ray
 import recdrop_tune as rdt
 from recdrop_tune.events import EpochEnded, SearchEnded
 from recdrop_tune.scratch import IN_USE, remove_abandoned
+from recdrop_tune.tuner import SNAPSHOT
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
 from tests.ray_searches import (
     Faulty,
+    Killing,
     Mishap,
     attempts,
     check_agreement,
@@ -30,6 +32,7 @@ from tests.ray_searches import (
     some_events,
     wait_for,
 )
+from tests.small_search import build
 
 pytestmark = pytest.mark.heavy
 
@@ -82,6 +85,19 @@ def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
     remove_abandoned("recdrop-worker-", Path(tempfile.gettempdir()))
     left = Path(tempfile.gettempdir()).glob(f"recdrop-worker-*/{IN_USE}")
     assert killed not in [path.read_text() for path in left]
+
+
+def test_another_worker_continues_the_trial_of_one_that_is_killed(tmp_path):
+    training = rdt.Training(callbacks=[Killing(tmp_path)], save_every=1e-9)
+    result = search(tmp_path / "project", build, training=training)
+    check_agreement(result, trials=6)
+    (lost,) = losses(result)
+    assert attempts(result.directory)[lost.trial_id] == 2
+    # No epoch of a trial was trained twice.
+    trained = (tmp_path / "epochs").read_text().split()
+    epochs = sum(record.total_epochs for record in result.tracking.records.trials.values())
+    assert len(trained) == epochs
+    assert not [*result.directory.rglob(SNAPSHOT)]
 
 
 def test_a_worker_that_hangs_and_a_trial_that_ends_its_process(tmp_path):

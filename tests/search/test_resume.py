@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -15,6 +16,7 @@ from recdrop_tune.events import ConfirmationEnded, TrialEnded, TrialStarted
 from recdrop_tune.files import SEARCH as FILE
 from recdrop_tune.files import is_leftover
 from recdrop_tune.journal import Journal
+from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from tests.forks import Forks, runs
 
@@ -32,11 +34,14 @@ class Searches:
         name: str,
         kill_at: int | None = None,
         trains: bool = True,
+        slow: float | None = None,
+        save_every: float | None = None,
         **tune,
     ) -> int:
         tune |= {"directory": str(self.folder / name), "uri": self.uri}
         frame = str(self.folder / f"{name}.json")
         order = {"kill_at": kill_at, "trains": trains, "frame": frame}
+        order |= {"slow": slow, "save_every": save_every}
         return self.forks.start({**order, "tune": {**tune, "experiment": name}})
 
     def run(self, name: str, kill_at: int | None = None, **options) -> bool:
@@ -258,3 +263,57 @@ def test_a_kill_in_the_confirmation(searches):
     after = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
     assert after[: len(before)] == before
     assert len(after) > len(before)
+
+
+SAVE_EVERY = 0.3
+
+
+def epochs_of(folder: Path) -> list[tuple[int, float]]:
+    """Returns the number and the end of each trained epoch of a slow search."""
+    path = folder / "epochs"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(int(line.split()[0]), float(line.split()[1])) for line in lines]
+
+
+def curves_of(folder: Path) -> list[list[float]]:
+    records = Records(Journal(folder / "events.jsonl").read())
+    return [[e.metrics["val_loss"] for e in each.epochs] for each in records.trials.values()]
+
+
+def lost_seconds(session: list, following: list, killed: float) -> float:
+    """Returns how long a killed session had trained since the last epoch that the following one kept."""
+    kept = [end for number, end in session if number < following[0][0]]
+    return killed - max(kept, default=session[0][1])
+
+
+@pytest.mark.parametrize(
+    ("kills", "epochs"),
+    [
+        pytest.param(3, 60, marks=pytest.mark.heavy),
+        pytest.param(20, 240, marks=pytest.mark.full),
+    ],
+)
+def test_a_slow_trial_is_killed_many_times(searches, kills, epochs):
+    """It loses at most `save_every` and an epoch, and ends as if it had not been killed."""
+    name, moments = f"slow {kills}", random.Random(kills)
+    folder, options = searches.folder / name, {"max_trials": 1, "epochs": epochs}
+    starts, killed = [0], []
+    while len(killed) < kills:
+        pid = searches.start(name, slow=0.05, save_every=SAVE_EVERY, **options)
+        wait_until(lambda: len(epochs_of(folder)) > starts[-1])
+        time.sleep(moments.uniform(0.0, 2.5 * SAVE_EVERY))
+        assert runs(pid)
+        killed.append(time.time())
+        searches.kill(pid)
+        starts.append(len(epochs_of(folder)))
+    assert searches.run(name, slow=0.05, save_every=SAVE_EVERY, **options)
+    sessions = [[*part] for part in np.split(np.array(epochs_of(folder)), starts[1:])]
+    longest = max(np.diff([end for _, end in each]).max(initial=0.0) for each in sessions)
+    lost = [lost_seconds(*each) for each in zip(sessions, sessions[1:], killed, strict=False)]
+    print(
+        f"lost at most {max(lost):.2f} s, on average {np.mean(lost):.2f} s; epochs of {longest:.2f} s"
+    )
+    assert max(lost) <= SAVE_EVERY + longest
+    assert sum(map(len, sessions)) < epochs + sum(lost) / 0.05 + kills
+    assert searches.run("not killed", slow=0.0, save_every=None, **options)
+    assert curves_of(folder) == curves_of(searches.folder / "not killed")
