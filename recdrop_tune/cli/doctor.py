@@ -89,7 +89,9 @@ def packages() -> Check:
     least = {each.name: spec.version for each in requirements for spec in each.specifier}
     optional = {"tensorflow", "jax", "torch", "ray"} - {chosen()}
     versions = {
-        each: version for each in _PACKAGES if (version := _version(each)) or each not in optional
+        package: version
+        for package in _PACKAGES
+        if (version := _version(package)) or package not in optional
     }
     old = [
         f"'{name}>={least[name]}'"
@@ -178,7 +180,7 @@ def folder() -> Check:
 
 
 def _version(name: str) -> str | None:
-    for each in (name, *_OTHER_NAMES.get(name, ())):
+    for package in (name, *_OTHER_NAMES.get(name, ())):
         with suppress(PackageNotFoundError):
-            return version(each)
+            return version(package)
     return None

@@ -133,7 +133,7 @@ def _data(config: RunFile) -> dict[str, Any]:
     from recdrop_tune.search import UserCodeError, call
 
     if isinstance(config.data, dict):
-        arguments: dict[str, Any] = {str(name): each for name, each in config.data.items()}
+        arguments: dict[str, Any] = {str(name): value for name, value in config.data.items()}
     else:
         parts = call(config.data)
         several = isinstance(parts, tuple | list) and len(parts) in (2, 3)

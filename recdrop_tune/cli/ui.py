@@ -72,7 +72,7 @@ def page_of(uri: str, search_id: str) -> str:
 
     client, condition = MlflowClient(uri), f"tags.`recdrop.search_id` = '{search_id}'"
     try:
-        experiments = [each.experiment_id for each in client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = client.search_runs(experiments, f"{condition} AND tags.`recdrop.kind` = 'search'")
         experiment = client.get_experiment(runs[0].info.experiment_id) if runs else None
     except Exception as failure:
@@ -131,8 +131,8 @@ def _serve(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _free_port(port: int | None) -> int:
-    for each in [port] if port else range(5000, 5100):
+    for candidate in [port] if port else range(5000, 5100):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", each)) != 0:
-                return each
+            if probe.connect_ex(("127.0.0.1", candidate)) != 0:
+                return candidate
     raise RecdropError("The port is taken. Give another `--port`.")

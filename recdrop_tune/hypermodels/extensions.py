@@ -44,8 +44,8 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
     def build(self, hp: Any) -> Any:
         """Builds the model."""
         build = self.hypermodel.build if self._is_hypermodel else self.hypermodel
-        for each in self.extensions:
-            build = partial(each.build, build)
+        for extension in self.extensions:
+            build = partial(extension.build, build)
         return build(hp)
 
     def declare_hyperparameters(self, hp: Any) -> None:
@@ -56,8 +56,8 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model."""
         fit = fit_of(self.hypermodel) if self._is_hypermodel else _fit
-        for each in self.extensions:
-            fit = partial(each.fit, fit)
+        for extension in self.extensions:
+            fit = partial(extension.fit, fit)
         return fit(hp, model, *args, **kwargs)
 
     @property

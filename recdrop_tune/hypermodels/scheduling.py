@@ -77,8 +77,8 @@ class Schedules(Extension):
         """Fits the model with the schedules of its layers."""
         kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), model)
         results = fit(hp, model, *args, **kwargs)
-        for each in kwargs["callbacks"]:
-            if isinstance(each, LayerSchedules) and not each.began:
+        for callback in kwargs["callbacks"]:
+            if isinstance(callback, LayerSchedules) and not callback.began:
                 raise InvalidArgumentError(
                     "The schedule was not applied: the `fit` of the hypermodel did not call its "
                     "`callbacks`. Pass them to `model.fit`."
@@ -96,7 +96,7 @@ def with_schedules(callbacks: Any, model: Any) -> list[Any]:
     # A user-defined `fit` can train other objects than Keras models.
     layers = dropout_layers(model) if isinstance(model, keras.layers.Layer) else []
     schedules = {layer.schedule for layer in layers} - {None}
-    if not schedules or any(isinstance(each, LayerSchedules) for each in given):
+    if not schedules or any(isinstance(callback, LayerSchedules) for callback in given):
         return given
     for callback in given:
         if isinstance(callback, RateSchedule):

@@ -182,9 +182,9 @@ def _infer_task(
     labels: set[int] = set()
     for x, y in batches(train):
         features = features or features_of(x, y, isinstance(train, list | tuple))
-        width, found = _read_targets(np.asarray(y), x.shape[1] if model.return_sequences else None)
+        width, new = _read_targets(np.asarray(y), x.shape[1] if model.return_sequences else None)
         widths.add(width)
-        labels |= found
+        labels |= new
     if features is None or len(widths) != 1:
         one_form = "batches with targets of one form" if widths else "at least one batch"
         raise unusable(one_form, train)
@@ -224,17 +224,17 @@ _NUMBER = "Number the classes with `np.unique(y, return_inverse=True)[1]`."
 
 def _count(labels: set[int], num_classes: int | None) -> int:
     """Counts the classes, and refuses labels with gaps, which are usually a mistake."""
-    found = max(labels, default=-1) + 1
-    if num_classes is not None and num_classes >= found:
+    number = max(labels, default=-1) + 1
+    if num_classes is not None and num_classes >= number:
         return num_classes
-    if num_classes is not None or len(labels) != found or found < 2:
+    if num_classes is not None or len(labels) != number or number < 2:
         shown = sorted(labels)[:10]
         raise _bad_targets(
             f"labels 0 ... {num_classes - 1 if num_classes else 'K-1'}, each of at least 2 classes "
             f"there, not {shown}{' ...' if len(labels) > len(shown) else ''}",
             "Number the classes with `np.unique(y, return_inverse=True)[1]`, or pass `num_classes`.",
         )
-    return found
+    return number
 
 
 def _bad_targets(expected: str, fix: str) -> InvalidArgumentError:

@@ -292,7 +292,7 @@ def _is_right_padded(mask: Tensor) -> Tensor:
 def _no_cudnn(call: KernelCall, layer: Layer) -> InvalidArgumentError:
     found = [*obstacles(layer, call.mask is not None, _NEEDS_LOOP if call.needs_loop else None)]
     found += [] if gpu_in_sight() else [_no_gpu()]
-    reasons = "; ".join(each.reason for each in found) or "Keras declined the call"
+    reasons = "; ".join(obstacle.reason for obstacle in found) or "Keras declined the call"
     return invalid_argument(
         "use_cudnn",
         expected=f"'auto' or False, because cuDNN cannot run this layer here ({reasons})",

@@ -46,7 +46,7 @@ def call_layer(
     both = isinstance(layer, keras.layers.Bidirectional)
     directions = (layer.forward_layer, layer.backward_layer) if both else (layer,)
     if rewrite is None:
-        if not any(keras_goes_wrong(each, mask) for each in directions):
+        if not any(keras_goes_wrong(direction, mask) for direction in directions):
             if initial_state is None:
                 initial_state = _states_for_keras(layer)
             return layer(sequences, initial_state=initial_state, mask=mask)

@@ -65,10 +65,10 @@ def _weak(gradient: Callable[..., Any]) -> Callable[..., Any]:
     reference = weakref.ref(gradient)
 
     def call(*args: Any) -> Any:
-        found = reference()
-        if found is None:
+        generator = reference()
+        if generator is None:
             raise LookupError("The graph in which this custom gradient was traced was freed.")
-        return found(*args)
+        return generator(*args)
 
     return call
 

@@ -178,7 +178,7 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
 def _link(client: Any, run_id: str, model_id: str) -> None:
     """Lists the model among the outputs of a run, and the run's objective on the model's page."""
     outputs = client.get_run(run_id).outputs
-    if outputs is None or model_id not in [each.model_id for each in outputs.model_outputs]:
+    if outputs is None or model_id not in [output.model_id for output in outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         scores = client.get_metric_history(run_id, "objective")
         if scores:
@@ -196,8 +196,8 @@ def _register(client: Any, model: Any, run_id: str, name: str) -> None:
     # Not `models:/<id>`, which MLflow looks up in its global store.
     source = model.artifact_location
     versions = client.search_model_versions(f"name = '{name}'")
-    same = [each for each in versions if each.source == source]
-    newest = max((int(each.version) for each in versions), default=0)
+    same = [version for version in versions if version.source == source]
+    newest = max((int(version.version) for version in versions), default=0)
     champion = client.get_registered_model(name).aliases.get(_ALIAS)
     if same:
         version = same[0].version

@@ -63,14 +63,14 @@ def quoted(text: str) -> str:
     if text.isprintable() and "`" not in text and harmless(text) == text:
         return f"`{text}`"
     line = plain(text).replace("\n", " ")
-    return re.sub(r"[^\w\s/='\",-]|_", lambda found: f"&#{ord(found[0])};", line)
+    return re.sub(r"[^\w\s/='\",-]|_", lambda match: f"&#{ord(match[0])};", line)
 
 
 def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> str:
     """Writes a table."""
     head = [str(name) for name in names]
     head, *cells = [
-        [each.replace("|", "\\|").replace("\n", " ") for each in row] for row in (head, *rows)
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)
     ]
     lines = [head, ["---"] * len(head), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -134,7 +134,7 @@ def _state(records: Records, end: tuple[SearchOutcome, float] | None) -> str:
         numbers = [f"comparing {', '.join(records.models)}"]
     numbers += [f"{number} {state}" for state, number in counts(records).items()]
     if end is None:
-        when = max([search.time, *(each.last_sign for each in records.trials.values())])
+        when = max([search.time, *(record.last_sign for record in records.trials.values())])
         word = "**Running**, as of "
         if records.confirming is not None:
             done, total = trainings(records)

@@ -78,7 +78,7 @@ def searched(trials: Iterable[Mapping[str, object]]) -> list[str]:
     for trial in trials:
         for name, value in trial.items():
             values.setdefault(name, set()).add(value)
-    differing = [name for name, each in values.items() if len(each) > 1]
+    differing = [name for name, distinct in values.items() if len(distinct) > 1]
     return sorted(differing, key=lambda name: name.rpartition("/")[2] not in QUESTIONS)
 
 
@@ -145,7 +145,9 @@ def view(
             {"uuid": uuid, "name": title, "display": True, "isReordered": True, "columns": number}
             for uuid, title, number in sections
         ],
-        "compareRunCharts": [{**each, **shared, "uuid": each["type"].lower()} for each in charts],
+        "compareRunCharts": [
+            {**chart, **shared, "uuid": chart["type"].lower()} for chart in charts
+        ],
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
         "runsHiddenMode": "SHOW_ALL",

@@ -363,8 +363,8 @@ class Background:
             if new or time.monotonic() >= self._due:
                 self._call_writer()
             if self._error is None or self._keeps_failing():
-                for each in flushing:
-                    each.set()
+                for done in flushing:
+                    done.set()
                 flushing.clear()
 
     def _call_writer(self) -> None:

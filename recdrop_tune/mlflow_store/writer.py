@@ -150,7 +150,9 @@ class MLflowWriter:
             else:
                 self._lost[key[0]] = str(run.info.run_id)
         latest = contents.latest.values()
-        self.run_ids = self._lost | {each.trial_id: each.run_id for each in latest if each.run_id}
+        self.run_ids = self._lost | {
+            attempt.trial_id: attempt.run_id for attempt in latest if attempt.run_id
+        }
         self._write(contents)
         self.experiment_id = self._runs.experiment_id
 

@@ -116,19 +116,19 @@ def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
         layer, args, kwargs = call_of(tensor)
         taken = inspect.signature(layer.call).parameters
         kwargs = {
-            key: each
-            for key, each in kwargs.items()
+            key: value
+            for key, value in kwargs.items()
             # Keras adds defaults, and the mask that the input has anyway.
-            if each is not None
-            and (key not in taken or each is not taken[key].default)
-            and not (key == "mask" and each is mask_of(args[0]))
+            if value is not None
+            and (key not in taken or value is not taken[key].default)
+            and not (key == "mask" and value is mask_of(args[0]))
         }
         given = keras.tree.flatten([args, kwargs])
         tensor, *others = filter(keras.utils.is_keras_tensor, given)
         if others or not isinstance(layer, keras.layers.Layer):
             return None
         calls.insert(0, (layer, kwargs))
-    inputs = sum(isinstance(each, keras.layers.InputLayer) for each in model.layers)
+    inputs = sum(isinstance(layer, keras.layers.InputLayer) for layer in model.layers)
     return calls if len({id(layer) for layer, _ in calls}) == len(model.layers) - inputs else None
 
 
@@ -148,7 +148,7 @@ class _Writer:
         """Yields the lines that build a model."""
         (given,) = model.inputs
         arguments = {} if given.dtype == keras.config.floatx() else {"dtype": given.dtype}
-        if any(getattr(each, "stateful", False) for each in walk(model)):
+        if any(getattr(layer, "stateful", False) for layer in walk(model)):
             arguments = {"batch_size": given.shape[0], **arguments}
         yield f"inputs = keras.Input({self.arguments(str(tuple(given.shape[1:])), arguments)})"
         layers = [layer for layer, _ in calls]
@@ -167,13 +167,13 @@ class _Writer:
 
     def changes(self, model: Any) -> Iterator[str]:
         """Yields the recurrent layers with dropout, for the code of a model."""
-        found = [each for each in walk(model) if isinstance(each, RecurrentWrapper)]
+        wrappers = [layer for layer in walk(model) if isinstance(layer, RecurrentWrapper)]
         # The backward layer of a `Bidirectional` is made from the forward one.
-        outer = [each for each in found if not each.name.startswith("backward_")]
+        outer = [wrapper for wrapper in wrappers if not wrapper.name.startswith("backward_")]
         if not outer:
             yield "# The recurrent layers of the best model have no dropout: leave them as they are."
         for layer in outer:
-            if not any(layer is each.layer for each in found):
+            if not any(layer is wrapper.layer for wrapper in wrappers):
                 yield f"# Recurrent layer: {self.value(layer)}"
 
     def training(
@@ -215,7 +215,7 @@ class _Writer:
         if not isinstance(value, Mapping):
             return repr(value)
         if "class_name" not in value:
-            items = (f"{self.value(key)}: {self.value(each)}" for key, each in value.items())
+            items = (f"{self.value(key)}: {self.value(part)}" for key, part in value.items())
             return "{" + ", ".join(items) + "}"
         kind, config = value["class_name"], value["config"]
         if "DTypePolicy" in kind:
@@ -248,7 +248,7 @@ class _Writer:
         defaults: dict[str, Any] = {}
         for base in reversed(pkgutil.resolve_name(f"{module}:{name}").__mro__):
             parameters = inspect.signature(base.__init__).parameters
-            defaults |= {key: each.default for key, each in parameters.items()}
+            defaults |= {key: parameter.default for key, parameter in parameters.items()}
         required = [key for key in parameters if key in config and defaults[key] is _REQUIRED]
         arguments = [self.value(config.pop(key)) for key in required[:1]]
         maker = self._named(name, module) if name not in _TECHNIQUES else "rdt.wrap"
@@ -303,5 +303,5 @@ def _comparable(value: Any) -> Any:
     """Removes from a configuration what equal objects can differ in: names and shapes."""
     if isinstance(value, Mapping):
         apart = ("build_config", "registered_name", "name")
-        return {key: _comparable(each) for key, each in value.items() if key not in apart}
-    return [_comparable(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: _comparable(part) for key, part in value.items() if key not in apart}
+    return [_comparable(part) for part in value] if isinstance(value, list | tuple) else value

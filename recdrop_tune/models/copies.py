@@ -131,9 +131,9 @@ def functions_of(layer: Any) -> list[dict[str, FunctionType]]:
 def _functions(part: Any) -> dict[str, FunctionType]:
     # Methods that Keras replaces in an object, such as `build`, do not count.
     return {
-        name: each
-        for name, each in vars(part).items()
-        if isinstance(each, FunctionType) and not hasattr(type(part), name)
+        name: value
+        for name, value in vars(part).items()
+        if isinstance(value, FunctionType) and not hasattr(type(part), name)
     }
 
 
@@ -163,7 +163,7 @@ def copy_weights(model: Any, fresh: Any, frozen_only: bool = False) -> None:
         [part for part in walk(each) if callable(getattr(part, "adapt", None))]
         for each in (model, fresh)
     ]
-    shapes = [[tuple(weight.shape) for weight in each] for each in (old, new)]
+    shapes = [[tuple(weight.shape) for weight in weights] for weights in (old, new)]
     if shapes[0] != shapes[1] or len(learners[0]) != len(learners[1]):
         raise not_copied(model, "the copy has other weights or layers")
     frozen = {
@@ -197,8 +197,8 @@ def check_arguments(whole: Any, copied: Any, ignored: Any = (), argument: str = 
         had, has = vars(part), vars(fresh)
         if isinstance(part, keras.optimizers.Optimizer):  # Its learning rate is a variable.
             had, has = (
-                {**vars(each), **keras.optimizers.Optimizer.get_config(each)}
-                for each in (part, fresh)
+                {**vars(optimizer), **keras.optimizers.Optimizer.get_config(optimizer)}
+                for optimizer in (part, fresh)
             )
         arguments = inspect.signature(type(part).__init__).parameters
         for name, value in had.items():
@@ -220,9 +220,9 @@ def check_arguments(whole: Any, copied: Any, ignored: Any = (), argument: str = 
 def _unwrapped(value: Any) -> Any:
     """Returns lists and dictionaries without what Keras and TensorFlow put around them."""
     if isinstance(value, list | tuple):
-        return [_unwrapped(each) for each in value]
+        return [_unwrapped(part) for part in value]
     if isinstance(value, Mapping):
-        return {key: _unwrapped(each) for key, each in value.items()}
+        return {key: _unwrapped(part) for key, part in value.items()}
     return value
 
 
@@ -368,28 +368,30 @@ def _with_cells(part: Any) -> list[Any]:
 def _parts(part: Any) -> list[Any]:
     """Returns an object and the configured objects in it: schedules, inner optimizers, initializers."""
     held = [
-        each
-        for each in vars(part).values()
-        if hasattr(each, "get_config") and not isinstance(each, type)
+        value
+        for value in vars(part).values()
+        if hasattr(value, "get_config") and not isinstance(value, type)
     ]
     deeper = [
-        each
+        inner
         for one in held
         if isinstance(one, keras.optimizers.Optimizer)
-        for each in _parts(one)[1:]
+        for inner in _parts(one)[1:]
     ]
     return [part, *held, *deeper]
 
 
 def custom_objects(whole: Any) -> dict[str, Any]:
     """Returns the classes and functions in a layer, metric or optimizer, by the names that Keras saves."""
-    found: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for part in _with_cells(whole):
         for held in [part, *_parts(part)]:
-            found[type(held).__name__] = type(held)
-            found |= {each.__name__: each for each in _functions(held).values()}
+            objects[type(held).__name__] = type(held)
+            objects |= {each.__name__: each for each in _functions(held).values()}
     return {
-        name: each for name, each in found.items() if not str(each.__module__).startswith("keras.")
+        name: each
+        for name, each in objects.items()
+        if not str(each.__module__).startswith("keras.")
     }
 
 
@@ -420,11 +422,11 @@ def lambdas_allowed() -> Iterator[None]:
 @contextmanager
 def _not_compiled(model: Any) -> Iterator[None]:
     """Keeps `clone_model` from compiling its copies: it loses losses and metrics that nobody registered."""
-    compiled = [each for each in walk(model) if isinstance(each, keras.Model) and each.compiled]
-    for each in compiled:
-        each.compiled = False
+    compiled = [part for part in walk(model) if isinstance(part, keras.Model) and part.compiled]
+    for part in compiled:
+        part.compiled = False
     try:
         yield
     finally:
-        for each in compiled:
-            each.compiled = True
+        for part in compiled:
+            part.compiled = True

@@ -157,11 +157,11 @@ def explain(model: Any) -> Explanation:
     """
     check_layer(model)
     root = _Place(names=()) if isinstance(model, keras.Model) else _Place(names=(model.name,))
-    found = list(_found(model, root, set()))
-    rows = tuple(_row(each, at) for each, at in found if isinstance(each, keras.layers.RNN))
-    locked = ((each, at) for each, at in found if isinstance(each, LockedDropout))
+    placed = list(_found(model, root, set()))
+    rows = tuple(_row(layer, at) for layer, at in placed if isinstance(layer, keras.layers.RNN))
+    locked = ((layer, at) for layer, at in placed if isinstance(layer, LockedDropout))
     return Explanation(
-        rows, {"/".join(at.names): w for each, at in locked if (w := _decay_words(each))}
+        rows, {"/".join(at.names): w for layer, at in locked if (w := _decay_words(layer))}
     )
 
 
@@ -198,7 +198,7 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
     technique, placement, rate, sharing, rewriting = dropout
     rewriting = replace(rewriting, wrapped=wrapper is not None)
     choice = kernel_of(layer, rewriting, masked=place.masked)
-    obstacles = "; ".join(each.reason for each in choice.obstacles)
+    obstacles = "; ".join(obstacle.reason for obstacle in choice.obstacles)
     return LayerExplanation(
         name="/".join(place.names),
         cell=f"RNN({type(layer.cell).__name__})" if cell == "RNN" else cell,

@@ -49,13 +49,13 @@ def learning_layers(root: Any) -> list[Any]:
 
     For anything else the list is empty: a user-defined `fit` can train other objects than Keras models.
     """
-    found = dropout_layers(root) if isinstance(root, keras.layers.Layer) else []
-    return [layer for layer in found if layer.learns_rates]
+    layers = dropout_layers(root) if isinstance(root, keras.layers.Layer) else []
+    return [layer for layer in layers if layer.learns_rates]
 
 
 def plain_weights(root: Any) -> list[Any]:
     """Returns the weights that a layer or model also has without dropout: all but learned rates."""
-    learned = {id(each) for layer in learning_layers(root) for each in layer.logits.values()}
+    learned = {id(logit) for layer in learning_layers(root) for logit in layer.logits.values()}
     return [weight for weight in root.weights if id(weight) not in learned]
 
 
@@ -79,7 +79,7 @@ def is_known(part: Any) -> bool:
     saves a user-defined `tanh` as its own) or what `adapt` has learned.
     """
     held = [*vars(part).values(), getattr(part, "fn", None), getattr(part, "_fn", None)]
-    functions = [each for each in held if isinstance(each, FunctionType)]
+    functions = [value for value in held if isinstance(value, FunctionType)]
     packages = {str(each.__module__).partition(".")[0] for each in [type(part), *functions]}
     return packages <= {"keras", "recdrop_tune"} and not callable(getattr(part, "adapt", None))
 

@@ -178,7 +178,7 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 def _only_dropout_on(model: Any) -> Iterator[None]:
     """Sets batch normalization to its moving statistics and masks to hard ones; restores everything."""
     normalizers = [
-        each for each in walk(model) if isinstance(each, keras.layers.BatchNormalization)
+        layer for layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)
     ]
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]

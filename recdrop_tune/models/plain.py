@@ -103,8 +103,8 @@ def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
 def plain_names(model: Any) -> dict[int, str]:
     """Returns the names of copies of dropout layers by id, unique in each model."""
     names: dict[int, str] = {}
-    for each in walk(model):
-        layers = each.layers if isinstance(each, keras.Model) else []
+    for part in walk(model):
+        layers = part.layers if isinstance(part, keras.Model) else []
         renamed = [layer for layer in layers if layer.name != _name(layer)]
         taken = {layer.name for layer in layers if layer not in renamed}
         for layer in renamed:

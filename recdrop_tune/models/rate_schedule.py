@@ -219,8 +219,8 @@ class LayerSchedules(RateSchedule):
         """Finds the dropout layers with a schedule."""
         self.began = True
         # A layer that learns its rates has the schedule `constant`, and no rates to set.
-        layers = [each for each in dropout_layers(self.model) if each.schedule not in _AT_REST]
-        self._moving = [(each, SCHEDULES[each.schedule]) for each in layers]
+        layers = [layer for layer in dropout_layers(self.model) if layer.schedule not in _AT_REST]
+        self._moving = [(layer, SCHEDULES[layer.schedule]) for layer in layers]
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
@@ -236,8 +236,8 @@ def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
 
 
 def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
-    found = dropout_layers(model)
-    if not found:
+    layers = dropout_layers(model)
+    if not layers:
         raise invalid_argument(
             "model",
             expected="a model with a dropout wrapper in it",
@@ -246,11 +246,11 @@ def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
             "search that includes trials without dropout, put `schedule: linear` in the space instead.",
         )
     if chosen is None:
-        return found
-    picked = [layer for layer in found if any(one in (layer, layer.name) for one in chosen)]
-    missing = [one for one in chosen if not any(one in (layer, layer.name) for layer in found)]
+        return layers
+    picked = [layer for layer in layers if any(one in (layer, layer.name) for one in chosen)]
+    missing = [one for one in chosen if not any(one in (layer, layer.name) for layer in layers)]
     if missing or not picked:
-        names = ", ".join(layer.name for layer in found)
+        names = ", ".join(layer.name for layer in layers)
         raise invalid_argument(
             "layers", expected=f"dropout layers of the model ({names})", received=list(chosen)
         )

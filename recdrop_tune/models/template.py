@@ -152,8 +152,8 @@ class Template(ModelCopies):
             )
         self.keep_weights, names = keep_weights, plain_names(model)
         self._take(model, lambda layer: _undropped(layer, names))
-        found = recurrent_layers(self.plain)
-        if not found:
+        layers = recurrent_layers(self.plain)
+        if not layers:
             kinds = dict.fromkeys(
                 type(layer).__name__ for layer in walk(model) if layer is not model
             )
@@ -163,7 +163,7 @@ class Template(ModelCopies):
                 received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
             )
         _check_names(self.plain)
-        self.names, self.cells = _names(found), [str(cell_of(layer)) for layer in found]
+        self.names, self.cells = _names(layers), [str(cell_of(layer)) for layer in layers]
         self.dropped = _dropped(model)
 
     def build(self, change: Callable[[int, Any], Any] = lambda _, layer: layer) -> Any:

@@ -105,11 +105,11 @@ def _packed(given: Mapping[str, Any]) -> Any:
 def _samples(packed: Any) -> int:
     """Returns the number of samples; 0 unless the data are numeric arrays of one length."""
     arrays = keras.tree.flatten(packed)
-    for each in arrays:
+    for array in arrays:
         # No subclasses: a row of an `np.matrix` is a matrix.
-        if type(each) not in (np.ndarray, np.memmap) or each.dtype.kind not in "fiub":
+        if type(array) not in (np.ndarray, np.memmap) or array.dtype.kind not in "fiub":
             return 0
-    lengths = {each.shape[:1] for each in arrays}
+    lengths = {array.shape[:1] for array in arrays}
     return len(arrays[0]) if len(lengths) == 1 and lengths != {()} else 0
 
 
@@ -117,7 +117,7 @@ def _can_be_cut(packed: Any) -> bool:
     """Returns whether data are arrays for TensorFlow, not too large."""
     if keras.backend.backend() != "tensorflow" or not _samples(packed):
         return False
-    size: int = sum(each.nbytes for each in keras.tree.flatten(packed))
+    size: int = sum(array.nbytes for array in keras.tree.flatten(packed))
     return size <= MOST_BYTES
 
 

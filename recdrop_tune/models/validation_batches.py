@@ -32,8 +32,8 @@ def validation_batch_size(model: Any, packed: Any, size: int) -> int:
     inputs = keras.tree.flatten(packed[0] if isinstance(packed, tuple) else packed)
     samples = len(inputs[0])
     # Tokens have no axis of features.
-    steps = sum(math.prod(each.shape[1:-1] or each.shape[1:]) for each in inputs)
-    widths = [each.shape[-1] for each in [*inputs, *model.weights] if len(each.shape) > 1]
+    steps = sum(math.prod(tensor.shape[1:-1] or tensor.shape[1:]) for tensor in inputs)
+    widths = [tensor.shape[-1] for tensor in [*inputs, *model.weights] if len(tensor.shape) > 1]
     fewest = 1 + samples * steps * max(widths, default=1) // _MOST_NUMBERS
     for batches in range(fewest, samples // size + 1):
         if samples % batches == 0:
@@ -45,16 +45,16 @@ def _scores_are_means(model: Any) -> bool:
     """Returns whether the loss and the metrics average over samples, no matter in which batches they are."""
     if not (is_of_layers(model) and model.built) or masks_targets(model):
         return False
-    if any(each.shape[0] is not None for each in model.inputs):
+    if any(tensor.shape[0] is not None for tensor in model.inputs):
         return False
-    parts = [each for layer in walk(model) for each in (layer, *getattr(layer, "operations", ()))]
+    parts = [part for layer in walk(model) for part in (layer, *getattr(layer, "operations", ()))]
     arguments = compile_arguments(model)
-    losses = [keras.losses.get(each) for each in keras.tree.flatten(arguments["loss"])]
+    losses = [keras.losses.get(loss) for loss in keras.tree.flatten(arguments["loss"])]
     metrics = keras.tree.flatten([arguments["metrics"], arguments["weighted_metrics"]])
     return (
-        all(isinstance(each, keras.Layer) and is_known(each) for each in parts)
-        and all(each is None or _is_mean(each) for each in losses)
-        and all(each is None or _is_of_keras(each) for each in metrics)
+        all(isinstance(part, keras.Layer) and is_known(part) for part in parts)
+        and all(loss is None or _is_mean(loss) for loss in losses)
+        and all(metric is None or _is_of_keras(metric) for metric in metrics)
     )
 
 

@@ -87,7 +87,7 @@ class Promises:
         if (
             gain is None
             or len(last) < _IN_A_ROW - 1
-            or max(gain, *(kept * each for each in last)) >= oracle.min_gain
+            or max(gain, *(kept * promise for promise in last)) >= oracle.min_gain
         ):
             return False
         if not oracle.ongoing_trials:
@@ -98,6 +98,8 @@ class Promises:
 def costs_of(oracle: Any) -> dict[str, float]:
     """Returns the losses or error rates of the complete trials, by their ids."""
     sign = -1.0 if oracle.objective.direction == "max" else 1.0
-    ended = {id: each for id, each in oracle.trials.items() if each.status == TrialStatus.COMPLETED}
-    costs = as_error_rates([sign * each.score for each in ended.values()], sign < 0)
+    ended = {
+        id: trial for id, trial in oracle.trials.items() if trial.status == TrialStatus.COMPLETED
+    }
+    costs = as_error_rates([sign * trial.score for trial in ended.values()], sign < 0)
     return dict(zip(ended, costs, strict=True))

@@ -154,8 +154,8 @@ class LearningCurves:
         alike = (1 + away + away**2 / 3) * np.exp(-away)
         near = np.exp(-np.abs(times[:, None] - self._times) / self._fading)
         same = trainings[:, None] == self._trainings
-        found: Array = alike * (_LASTING + (1 - _LASTING) * near) + _OWN * same * near
-        return found
+        covariance: Array = alike * (_LASTING + (1 - _LASTING) * near) + _OWN * same * near
+        return covariance
 
     def predict(self, points: Array, trainings: Sequence[int]) -> tuple[Array, Array]:
         """Returns mean and standard deviation of the values at the last epoch.

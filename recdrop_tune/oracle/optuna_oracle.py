@@ -578,6 +578,6 @@ class OptunaOracle(kt.Oracle):
     def _continue_attempt(self, trial_id: str) -> None:
         """Finds the running Optuna trial of a trial."""
         trials = self.study.get_trials(deepcopy=False)
-        (*_, last) = (each for each in trials if each.user_attrs.get(ID) == trial_id)
+        (*_, last) = (trial for trial in trials if trial.user_attrs.get(ID) == trial_id)
         self._attempts[trial_id] = optuna.Trial(self.study, last._trial_id)
         self._reported[trial_id] = set(last.intermediate_values)

@@ -98,7 +98,7 @@ def reached(trial: Any, objective: Any) -> Reached:
     metrics = metrics_at(trial, step)
     value = float(trial.score) if complete else metrics[objective.name]
     history = _history(trial, objective.name)
-    trainings = [float(value) for each in history if each.step == step for value in each.value]
+    trainings = [float(value) for epoch in history if epoch.step == step for value in epoch.value]
     std = statistics.stdev(trainings) if len(trainings) > 1 else None
     return Reached(int(step), value, metrics, std)
 
@@ -113,12 +113,12 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
 
     With several trainings, their mean counts.
     """
-    found = {}
+    metrics = {}
     for name in trial.metrics.metrics:
-        values = {each.step: float(each.mean()) for each in trial.metrics.get_history(name)}
+        values = {epoch.step: float(epoch.mean()) for epoch in trial.metrics.get_history(name)}
         last = values[max(values)] if values else math.nan
-        found[name] = values.get(step, last) if step is not None else last
-    return found
+        metrics[name] = values.get(step, last) if step is not None else last
+    return metrics
 
 
 def _history(trial: Any, name: str) -> list[Any]:
@@ -128,17 +128,19 @@ def _history(trial: Any, name: str) -> list[Any]:
 
 def first_epochs(trial: Any, name: str) -> dict[int, float]:
     """Returns the finite values of a metric in the first training of a trial, by epoch."""
-    firsts = {int(each.step): float(each.value[0]) for each in _history(trial, name) if each.value}
+    firsts = {
+        int(epoch.step): float(epoch.value[0]) for epoch in _history(trial, name) if epoch.value
+    }
     return {step: value for step, value in firsts.items() if math.isfinite(value)}
 
 
 def best_step(trial: Any, objective: Any) -> int | None:
     """Returns the first epoch with the best finite value of an objective."""
-    finite = [each for each in _history(trial, objective.name) if math.isfinite(each.mean())]
+    finite = [epoch for epoch in _history(trial, objective.name) if math.isfinite(epoch.mean())]
     if not finite:
         return None
     sign = -1.0 if objective.direction == "max" else 1.0
-    return int(min(finite, key=lambda each: sign * each.mean()).step)
+    return int(min(finite, key=lambda epoch: sign * epoch.mean()).step)
 
 
 def as_error_rates(costs: Sequence[float], maximize: bool) -> Sequence[float]:
@@ -148,5 +150,5 @@ def as_error_rates(costs: Sequence[float], maximize: bool) -> Sequence[float]:
         >>> as_error_rates([-0.75, -0.5], True), as_error_rates([-80.0], True)
         ([0.25, 0.5], [-80.0])
     """
-    bounded = maximize and all(-1 <= each <= 0 for each in costs if math.isfinite(each))
-    return [1 + each for each in costs] if bounded else costs
+    bounded = maximize and all(-1 <= cost <= 0 for cost in costs if math.isfinite(cost))
+    return [1 + cost for cost in costs] if bounded else costs

@@ -56,12 +56,12 @@ def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
             )
         else:
             study = _stored_study(oracle, **options)
-        known = [each.user_attrs.get(WARM) for each in study.get_trials(deepcopy=False)]
-        study.add_trials(each for each in warm if each.user_attrs[WARM] not in known)
+        known = [trial.user_attrs.get(WARM) for trial in study.get_trials(deepcopy=False)]
+        study.add_trials(trial for trial in warm if trial.user_attrs[WARM] not in known)
         _complete(study, oracle)
         if sampler is None:
             trials = study.get_trials(deepcopy=False)
-            begun = sum(WARM not in each.user_attrs for each in trials)
+            begun = sum(WARM not in trial.user_attrs for trial in trials)
             study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
     return study
 
@@ -134,9 +134,9 @@ def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
 def numbers_in(study: optuna.Study) -> dict[str, int]:
     """Returns Optuna's number of the last attempt at each trial, by Keras Tuner's id."""
     return {
-        each.user_attrs[ID]: each.number
-        for each in study.get_trials(deepcopy=False)
-        if ID in each.user_attrs and not each.user_attrs.get(DISCARDED)
+        trial.user_attrs[ID]: trial.number
+        for trial in study.get_trials(deepcopy=False)
+        if ID in trial.user_attrs and not trial.user_attrs.get(DISCARDED)
     }
 
 

@@ -73,15 +73,15 @@ def trial_from_state(state: dict[str, Any], path: Path) -> Any:
     if trial.status == TrialStatus.COMPLETED:
         float(trial.score), int(trial.best_step)
     for history in trial.metrics.metrics.values():
-        for each in history.get_history():
-            float(each.mean()), float(each.step)
+        for epoch in history.get_history():
+            float(epoch.mean()), float(epoch.step)
     return trial
 
 
 def read_trials(folder: Path) -> dict[str, Any]:
     """Reads the trials of a project folder, by their ids; see `read_trial`."""
-    found = (read_trial(path) for path in sorted(folder.glob("trial_*/trial.json")))
-    return {trial.trial_id: trial for trial in found if trial is not None}
+    trials = (read_trial(path) for path in sorted(folder.glob("trial_*/trial.json")))
+    return {trial.trial_id: trial for trial in trials if trial is not None}
 
 
 def never_started(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:

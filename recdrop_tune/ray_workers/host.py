@@ -306,7 +306,9 @@ class OracleHost:
             return False
         record = self._tracking.records.trials[event.trial_id]
         epochs = record.repeats if event.execution else record.epochs
-        return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in epochs)
+        return (event.execution, event.epoch) in (
+            (epoch.execution, epoch.epoch) for epoch in epochs
+        )
 
 
 def _losses_of(history: Iterable[Event]) -> Counter[str | None]:

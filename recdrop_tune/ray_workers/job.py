@@ -174,7 +174,7 @@ def _parts(value: Any) -> Mapping[str, Any]:
 
 
 def _values(value: Any) -> dict[str, Any]:
-    return {each.name: getattr(value, each.name) for each in fields(value)}
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def process_settings() -> dict[str, Any]:

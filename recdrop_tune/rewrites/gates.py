@@ -178,7 +178,7 @@ def output_noise(call: KernelCall) -> Tensor | None:
     """
     if call.output_scale is None:
         return None
-    (dropped,) = (each.bits for each in call.forcings if ("output", 0) in each.gates)
+    (dropped,) = (forcing.bits for forcing in call.forcings if ("output", 0) in forcing.gates)
     if call.go_backwards:
         dropped = ops.flip(dropped, axis=1)
     return call.output_scale * (1.0 - ops.cast(dropped, "float32"))

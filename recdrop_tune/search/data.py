@@ -132,9 +132,9 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     if _is_dataset(part):
         return part
     _check_form(name, part)
-    x, *others = (_as_sequences(name, each) for each in part if each is not None)
+    x, *others = (_as_sequences(name, value) for value in part if value is not None)
     x = _with_features(x, part[0], tokens)
-    if not isinstance(x, _Ragged) and any(isinstance(each, _Ragged) for each in others):
+    if not isinstance(x, _Ragged) and any(isinstance(value, _Ragged) for value in others):
         raise invalid_argument(
             name,
             expected="x with unequal lengths if y has them",
@@ -157,7 +157,7 @@ def _check_form(name: str, part: Any) -> None:
     fix = "Give x and y together, as a tuple: `(x, y)`."
     if isinstance(part, Iterator):
         fix = "Every trial reads the data again, and a generator can be read only once."
-    received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
+    received = [type(value).__name__ for value in part] if is_pair else type(part).__name__
     raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
 
 
@@ -170,20 +170,20 @@ def _length(part: Any) -> int:
 def _is_dataset(part: Any) -> bool:
     """Returns whether data come in batches, without importing TensorFlow or torch."""
     is_loader = any(
-        each.__name__ == "DataLoader" and each.__module__.startswith("torch.utils.data")
-        for each in type(part).__mro__
+        base.__name__ == "DataLoader" and base.__module__.startswith("torch.utils.data")
+        for base in type(part).__mro__
     )
     return isinstance(part, keras.utils.PyDataset) or hasattr(part, "element_spec") or is_loader
 
 
 def _is_list_of_arrays(part: Any) -> bool:
-    return isinstance(part, list) and all(getattr(each, "ndim", 0) for each in part)
+    return isinstance(part, list) and all(getattr(array, "ndim", 0) for array in part)
 
 
 def _as_sequences(name: str, part: Any) -> Any:
     """Returns sequences of unequal lengths as such, and everything else as arrays."""
-    if _is_list_of_arrays(part) and len({len(each) for each in part}) > 1:
-        return _Ragged(np.asarray(each) for each in part)
+    if _is_list_of_arrays(part) and len({len(sequence) for sequence in part}) > 1:
+        return _Ragged(np.asarray(sequence) for sequence in part)
     return _as_array(name, part)
 
 
@@ -198,9 +198,9 @@ def _with_features(x: Any, given: Any, tokens: bool) -> Any:
 def _as_array(name: str, part: Any) -> Any:
     """Returns an array, or several in the same mapping or tuple."""
     if isinstance(part, Mapping):
-        return {key: _as_array(name, each) for key, each in part.items()}
+        return {key: _as_array(name, value) for key, value in part.items()}
     if isinstance(part, tuple):
-        return tuple(_as_array(name, each) for each in part)
+        return tuple(_as_array(name, value) for value in part)
     if type(part).__module__.startswith("torch"):
         part = part.detach().cpu()  # It may have a gradient or be on a GPU.
     try:
@@ -210,7 +210,7 @@ def _as_array(name: str, part: Any) -> Any:
         expected = (
             "arrays, or for x, y and weights with sequences of different lengths a list of arrays"
         )
-        received = [np.shape(each) for each in part] if _is_list_of_arrays(part) else part
+        received = [np.shape(array) for array in part] if _is_list_of_arrays(part) else part
         raise invalid_argument(name, expected=expected, received=received, fix=_SEVERAL) from None
     if array.dtype != object or numbers.dtype.kind in "biuf":
         return numbers
@@ -223,9 +223,9 @@ def _as_array(name: str, part: Any) -> Any:
 
 def _free_value(sequences: list[Array]) -> float:
     """Returns a value that fills no step: 0 if possible, or one below all values, in float32 too."""
-    if not any((each == 0).all(axis=-1).any() for each in sequences):
+    if not any((sequence == 0).all(axis=-1).any() for sequence in sequences):
         return 0.0
-    least = np.float32(min(np.nanmin(each) for each in sequences))
+    least = np.float32(min(np.nanmin(sequence) for sequence in sequences))
     return float(np.floor(np.nextafter(least, np.float32(-np.inf))))
 
 
@@ -234,15 +234,15 @@ def _pad_part(name: str, part: Any, value: float) -> Any:
     if not isinstance(part, tuple) or not isinstance(part[0], _Ragged):
         return part
     x, *others = part
-    lengths, padded = [len(each) for each in x], []
+    lengths, padded = [len(sequence) for sequence in x], []
     for target in others:
         if isinstance(target, _Ragged):
-            if [len(each) for each in target] != lengths:
+            if [len(sequence) for sequence in target] != lengths:
                 expected = "a target (and weight) for each step of x"
                 raise invalid_argument(name, expected=expected, received="other lengths")
             # A label that exists does not add a class; the mask leaves it out.
             is_label = target[0].dtype.kind in "biu"
-            least = min(each.min() for each in target) if is_label else 0
+            least = min(sequence.min() for sequence in target) if is_label else 0
             target = _pad(target, least, target[0].dtype)
         padded.append(target)
     # Models compute in float32, and integers may not hold the value.

@@ -82,7 +82,7 @@ def check_data(
             _explain(name, x, y, model)
             # Keras makes part of its messages bold.
             message = plain(re.sub(r"\x1b\[\d*m", "", str(error)))
-            shapes = keras.tree.map_structure(lambda each: getattr(each, "shape", None), (x, y))
+            shapes = keras.tree.map_structure(lambda array: getattr(array, "shape", None), (x, y))
             raise InvalidArgumentError(
                 f"The model does not take the data of `{name}`: x and y of a batch have the shapes "
                 f"{shapes}, the input of the model {getattr(model, 'input_shape', 'unknown')}. "
@@ -93,8 +93,8 @@ def check_data(
         if not np.isfinite(loss):
             bad = [
                 argument
-                for argument, each in (("x", x), ("y", y), ("sample_weight", weight))
-                if not _is_finite(each)
+                for argument, value in (("x", x), ("y", y), ("sample_weight", weight))
+                if not _is_finite(value)
             ]
             raise invalid_argument(
                 name,
@@ -178,15 +178,15 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _is_finite(part: Any) -> bool:
     return all(
-        np.isfinite(np.sum(each, dtype="float64"))
-        for each in keras.tree.flatten(part)
-        if each is not None and _kind(each) in "fiu"
+        np.isfinite(np.sum(array, dtype="float64"))
+        for array in keras.tree.flatten(part)
+        if array is not None and _kind(array) in "fiu"
     )
 
 
 def _batch_size(model: keras.Model, batch_size: int) -> int | None:
     """Returns the size of the batches that a stateful model has to get; None for any other model."""
-    shapes = [getattr(each, "shape", (None,)) for each in getattr(model, "inputs", None) or ()]
+    shapes = [getattr(tensor, "shape", (None,)) for tensor in getattr(model, "inputs", None) or ()]
     return batch_size if any(shape and shape[0] is not None for shape in shapes) else None
 
 
@@ -201,9 +201,9 @@ def _telling_batch(part: Any, size: int | None) -> Any:
             batch = (batch,)
         return keras.tree.map_structure(_as_array, (*batch, None, None)[:3])
     rows = [np.arange(min(2, len(keras.tree.flatten(part[0])[0])))]
-    for each in keras.tree.flatten(part):
-        if _kind(each) == "f" and not np.isfinite(np.sum(each, dtype="float64")):
-            is_bad = ~np.isfinite(each.reshape(len(each), -1)).all(axis=1)
+    for array in keras.tree.flatten(part):
+        if _kind(array) == "f" and not np.isfinite(np.sum(array, dtype="float64")):
+            is_bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
             rows.append(np.flatnonzero(is_bad)[:2])
     y = keras.tree.flatten(part[1])[0]
     if _kind(y) in "biuf" and y.size:
@@ -212,7 +212,7 @@ def _telling_batch(part: Any, size: int | None) -> Any:
     chosen = np.unique(np.concatenate(rows))
     # JAX compiles each op anew for another number of samples.
     chosen = np.resize(chosen, size or max(4, len(chosen)))
-    batch = keras.tree.map_structure(lambda each: _rows(each, chosen), part)
+    batch = keras.tree.map_structure(lambda array: _rows(array, chosen), part)
     return batch + (None,) * (3 - len(part))
 
 

@@ -81,7 +81,7 @@ def settings_class(kind: type[T]) -> type[T]:
         for each in fields(settings)
         if each.name in names
     }
-    base = next((_MODELS[each] for each in kind.__mro__ if each in _MODELS), _Checks)
+    base = next((_MODELS[parent] for parent in kind.__mro__ if parent in _MODELS), _Checks)
     _MODELS[kind] = create_model(kind.__name__, __base__=base, **values)
     fill_in, first = settings.__init__, fields(settings)[0].name
 
@@ -183,7 +183,7 @@ def _folders(value: Any) -> Any:
 
 def _callbacks(value: Any) -> Any:
     listed = _as_tuple(value)
-    check_callbacks([each for each in listed if not is_reference(each)])
+    check_callbacks([callback for callback in listed if not is_reference(callback)])
     return listed
 
 

@@ -163,7 +163,7 @@ def prepare(
     """
     check_training()
     training, model = config.training or Training(), model_named(config.model)
-    callbacks = [resolved(each) for each in training.callbacks]
+    callbacks = [resolved(callback) for callback in training.callbacks]
     groups = call(training.groups) if is_reference(training.groups) else training.groups
     training = replace(training, callbacks=callbacks, groups=groups)
     goal = as_objective(vars(config.objective))

@@ -141,8 +141,8 @@ class Keys(BaseModel):
             received = as_written(getattr(self, key))
             raise invalid_argument(key, expected=expected, received=received, fix=fix)
 
-        wrappers = [each for each in as_words(self.wrapper) if each != "none"]
-        rated = [each for each in wrappers if not TECHNIQUES[each].learns_rate]
+        wrappers = [wrapper for wrapper in as_words(self.wrapper) if wrapper != "none"]
+        rated = [wrapper for wrapper in wrappers if not TECHNIQUES[wrapper].learns_rate]
         for wrapper in wrappers:
             technique = TECHNIQUES[wrapper]
             fix = f"Add one, or remove `{wrapper}` from `wrapper`."
@@ -157,7 +157,10 @@ class Keys(BaseModel):
             refuse("rate", f"no rate, because the wrapper {', '.join(wrappers)} learns it")
         if isinstance(self.rate, dict):
             used = {
-                site for each in rated for at in self.placements_of(each) for site in at.split("+")
+                site
+                for wrapper in rated
+                for at in self.placements_of(wrapper)
+                for site in at.split("+")
             }
             if missing := [site for site in SITES if site in used and site not in self.rate]:
                 refuse(

@@ -155,7 +155,7 @@ def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
             # In Keras Tuner, a condition on a placement works only inside the condition that the placement
             # was registered under. So a wrapper with an option for one site is its own group.
             known = [OPTIONS[name] for name in options]
-            sited = any(wrapper in each.techniques and each.site for each in known)
+            sited = any(wrapper in option.techniques and option.site for option in known)
             alone = wrapper if sited or TECHNIQUES[wrapper].learns_rate else ""
             members.setdefault((keys.placements_of(wrapper), alone), []).append(wrapper)
     return [
@@ -191,10 +191,10 @@ def sample_dropout(keys: Keys, hp: Any, cell: str = "lstm") -> DropoutSample:
     if isinstance(rate, dict):
         one_rate: Any = rates or None
     else:
-        rated = [each for group in groups if not group.learns_rate for each in group.wrappers]
+        rated = [wrapper for group in groups if not group.learns_rate for wrapper in group.wrappers]
         one_rate = sample_under(hp, rated, "rate", rate)
     schedules = set(as_words(keys.schedule))
-    scheduled = [each for each in wrappers if schedules <= set(TECHNIQUES[each].schedules)]
+    scheduled = [wrapper for wrapper in wrappers if schedules <= set(TECHNIQUES[wrapper].schedules)]
     schedule = sample_under(hp, scheduled, "schedule", keys.schedule)
     # Decays have no condition: they are not dropout, and the twin has them too.
     values = {name: getattr(keys, name) for name in DECAYS if getattr(keys, name) is not None}
@@ -218,9 +218,9 @@ def _sample_options(
     for name, value in options.items():
         option = OPTIONS[name]
         offering = [
-            each
-            for each in groups
-            if set(each.wrappers) & set(option.techniques) and each.with_site(option.site)
+            group
+            for group in groups
+            if set(group.wrappers) & set(option.techniques) and group.with_site(option.site)
         ]
         if group not in offering:
             continue

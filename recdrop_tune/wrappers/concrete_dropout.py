@@ -187,7 +187,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
     def weights(self) -> list[Any]:
         """The logits of the rates, then the layer's weights."""
         # In the order of Keras, in which an optimizer's state is saved and loaded.
-        return [each for each in super().weights if each is not self._counted]
+        return [weight for weight in super().weights if weight is not self._counted]
 
     def expect_samples(self, number: int | None) -> None:
         """Sets the number of targets of a training, unless `samples` is given.
@@ -243,7 +243,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             "input": [cell.kernel for cell in cells],
             "recurrent": [cell.recurrent_kernel for cell in cells],
         }.get(site, [])
-        squares = [ops.sum(ops.square(ops.cast(each, logit.dtype))) for each in weights]
+        squares = [ops.sum(ops.square(ops.cast(weight, logit.dtype))) for weight in weights]
         prior = 0.5 * self.length_scale**2 * (1.0 + ops.exp(logit)) * sum(squares)
         rate = ops.sigmoid(logit)
         # log(p) = -softplus(-logit) and log(1 - p) = -softplus(logit), also if p rounds to 0 or 1.

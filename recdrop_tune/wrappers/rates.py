@@ -144,7 +144,7 @@ class HasRates:
     def weights(self) -> list[Any]:
         """The layer's weights, without the rates."""
         rates = {id(variable) for variable in self.rates.values()}
-        return [each for each in super().weights if id(each) not in rates]  # type: ignore[misc]
+        return [weight for weight in super().weights if id(weight) not in rates]  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
         """Saves nothing: rates are in the configuration, and a wrapped layer saves its own weights."""
