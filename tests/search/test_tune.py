@@ -139,7 +139,7 @@ def test_what_a_search_of_dropout_should_not_be(options, capsys):
         return model
 
     options |= {"model": without_dropout, "objective": "accuracy", "verbose": 1}
-    with pytest.warns(UserWarning, match=r'training data.*dropout.*objective="val_accuracy"'):
+    with pytest.warns(UserWarning, match="training data.*dropout.*`val_accuracy`"):
         rdt.tune(data(), data(), **options)
     line = "No dropout is searched. In a build function, use `rdt.dropout_rnn(hp, layer)`.\n"
     assert line in capsys.readouterr().out
