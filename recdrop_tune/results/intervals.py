@@ -112,7 +112,7 @@ class PairedGain:
         low: Lower end of its interval; NaN if fewer than two seeds trained both.
         high: Upper end.
         trainings: How many seeds trained both.
-        judged: How many seeds the interval is based on, failed trainings included.
+        seeds: How many seeds the interval is based on, failed trainings included.
         failed: How many of these trainings of the configuration failed, and how many of the other one.
         differences: The differences, by the row of the seed.
         error: The standard error of the gain; NaN without an interval.
@@ -124,7 +124,7 @@ class PairedGain:
     low: float
     high: float
     trainings: int
-    judged: int
+    seeds: int
     failed: tuple[int, int]
     differences: Mapping[int, float]
     error: float

@@ -131,7 +131,7 @@ def _failures(trainings: Confirmation | ModelComparison, other: str) -> Iterator
             messages = trainings.trainings(own if failed else base)["message"].dropna()
             why = f" ({exception_line(messages.iloc[0])})" if len(messages) else ""
             yield (
-                f"Of {trainings.names[own]} {failed} of {gain.judged} trainings failed, {other} "
+                f"Of {trainings.names[own]} {failed} of {gain.seeds} trainings failed, {other} "
                 f"{of_base}{why}."
             )
 

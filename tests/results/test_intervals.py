@@ -118,7 +118,7 @@ def test_the_best_of_several_is_not_flattered():
 def test_only_whole_rounds_count(costs):
     looks = Looks([5, 8], 20)
     six, five = (paired_gains(costs[:seeds], TWINS, looks)[0] for seeds in (6, 5))
-    assert six.judged == 5
+    assert six.seeds == 5
     assert ends(six) == pytest.approx(ends(five), rel=0.001)
     (gain,) = paired_gains(costs[:4], TWINS[:1], looks)
     assert gain.gain == pytest.approx((costs["a0"] - costs["a"])[:4].mean())
@@ -143,7 +143,7 @@ def test_a_dropout_that_fails_more_often_has_not_helped(costs, failing, failed, 
     costs = costs.assign(a=costs["a"] - 3.0)
     costs.loc[2:5, failing] = math.inf
     (gain,) = paired_gains(costs, TWINS[:1], Looks([20], 20))
-    assert (gain.trainings, gain.judged, gain.failed) == (16, 20, failed)
+    assert (gain.trainings, gain.seeds, gain.failed) == (16, 20, failed)
     assert gain.low > 0
     assert gain.outcome == outcome
     (turned,) = paired_gains(costs, [("a0", "a")], Looks([20], 20))
