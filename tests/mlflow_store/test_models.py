@@ -96,6 +96,7 @@ def test_the_model_is_logged_once(result, uri):
     assert mlflow.active_run() is None
 
 
+@pytest.mark.heavy
 def test_an_upload_that_was_broken_off_is_made_up_for(tmp_path, uri, monkeypatch):
     result = searched(tmp_path, uri, logs=False)
     path = tmp_path / "p" / "result" / "best_model.json"

@@ -61,7 +61,11 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    ["masked", "tied", "sequential"]
+    + [pytest.param(name, marks=pytest.mark.heavy) for name in ("bidirectional", "options")],
+)
 def test_the_script_makes_the_same_model(name):
     model = MODELS[name].build(kt.HyperParameters())
     made = run(best_code(model))

@@ -181,7 +181,7 @@ def test_the_prior_is_added_in_training_only():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("kind", ["for each", "twice"])
+@pytest.mark.parametrize("kind", [pytest.param("for each", marks=pytest.mark.heavy), "twice"])
 def test_a_layer_that_is_called_several_times_adds_the_prior_once(kind):
     inner = LSTM(4, kernel_regularizer=keras.regularizers.L2(0.1))
     layer = ConcreteDropoutWrapper(inner, 0.2, samples=2)

@@ -69,14 +69,6 @@ def fit(model, schedule, epochs=5, **options):
     return [seen[0] if len(seen) == 1 else seen for seen in rates.seen], history.history["loss"]
 
 
-def test_rates_change_from_epoch_to_epoch():
-    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4, name="rnn")
-    seen, _ = fit(compiled(layer), RateSchedule("annealed"))
-    assert seen == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0])
-    assert rate_of(layer) == pytest.approx(0.4)
-    assert layer.rate == 0.4
-
-
 @pytest.mark.backends
 @pytest.mark.parametrize("per", ["epoch", "batch"])
 def test_the_noise_follows(per):

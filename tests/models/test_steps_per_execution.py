@@ -140,6 +140,7 @@ def test_another_fit_does_not_trace_again():
     assert model.steps_per_execution == SEVERAL
 
 
+@pytest.mark.heavy
 def test_a_callback_that_follows_batches_sees_each_in_a_later_fit_too():
     seen, model = [], compiled()
     models.fit(model, X, Y, **GIVEN)

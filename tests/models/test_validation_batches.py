@@ -64,11 +64,12 @@ def root(y, predicted):
     ("make", "compiled", "given", "y"),
     [
         (dense, {"metrics": ["mae", "RootMeanSquaredError"]}, {}, NUMBERS),
-        (
+        pytest.param(
             lambda: dense(1, layers.BatchNormalization()),
             {"loss": "binary_crossentropy", "metrics": ["accuracy", "AUC"]},
             {"validation_data": (X, LABELS, WEIGHTS)},
             LABELS,
+            marks=pytest.mark.heavy,
         ),
         pytest.param(
             steps,

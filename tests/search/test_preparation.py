@@ -121,6 +121,7 @@ def test_a_regressor_for_each_step_asks_for_a_last_axis():
         SequenceRegressor.from_data((X, X[..., 0]), each_step=True, mask_value=9.0)
 
 
+@pytest.mark.heavy
 @pytest.mark.backends
 def test_metrics_of_two_classes():
     """They are those of the predictions, rounded."""
