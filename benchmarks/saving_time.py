@@ -3,7 +3,7 @@
     python benchmarks/saving_time.py             # about a minute on 2 cores
 
 Saves the state of a training (weights, Adam's state, the best weights, and those of early stopping) to the
-disk, as a search does with `Training(save_every=30)`: for a small and for a large LSTM. Prints the
+disk, as a search does with `Training(save_every=30)`: for two layers of LSTM of three sizes. Prints the
 milliseconds, the size of the file, and the share of a trial of 30 minutes, and writes JSON to
 benchmarks/results/.
 """
@@ -66,7 +66,7 @@ def measure(units, layers, times):
 def main():
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--units", type=int, nargs="*", default=[64, 1024])
+    parser.add_argument("--units", type=int, nargs="*", default=[64, 512, 1024])
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -211,7 +211,7 @@ def retrain(
     originals = check_callbacks(arguments.pop("callbacks", None))
     ledger = _Ledger(tuner.oracle.objective, trial.hyperparameters)
     name = f"confirmation_{trial.trial_id}_{seed}"
-    recovery = tuner.recovery(Path(tuner.project_dir) / f"{name}.npz")
+    recovery = tuner.recovery(Path(tuner.project_dir) / f"{name}.npy")
     report, best, tests = TrialReport(ledger, trial.trial_id), recovery.best, recovery.tests
     build = partial(tuner.hypermodel.build, trial.hyperparameters)
     parts = [arguments] if tuner.cv is None else folds(tuner.cv, seed, arguments)

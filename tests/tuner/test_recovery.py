@@ -196,9 +196,9 @@ def test_a_training_of_the_confirmation_continues(tmp_path):
     for at in (5, 2):
         with pytest.raises(KeyboardInterrupt):
             confirm(tmp_path / "parts", at)
-        assert [*tmp_path.rglob("confirmation_*_5.npz")]
+        assert [*tmp_path.rglob("confirmation_*_5.npy")]
     parts, whole = confirm(tmp_path / "parts"), confirm(tmp_path / "whole")
-    assert not [*tmp_path.rglob("*.npz")]
+    assert not [*tmp_path.rglob("*.npy")]
     assert (parts.score, parts.best_epoch, parts.test) == (
         whole.score,
         whole.best_epoch,
@@ -276,9 +276,9 @@ class Fitting(kt.HyperModel):
 @pytest.mark.parametrize(
     ("callback", "build", "why"),
     [
-        (Unsavable, tiny, "`Unsavable.numbers` has a generator, which cannot be saved"),
-        (Renaming, tiny, "`Renaming` has a text that changes, which cannot be saved"),
-        (Moving, tiny, r"`Moving.mean` has a \w*Variable, which cannot be saved"),
+        (Unsavable, tiny, "`Unsavable.numbers`: a generator cannot be saved"),
+        (Renaming, tiny, "`Renaming`: a text that changes cannot be saved"),
+        (Moving, tiny, r"`Moving.mean`: a \w*Variable cannot be saved"),
         (keras.callbacks.Callback, Fitting(), "it has a `fit` of its own"),
     ],
 )
@@ -308,13 +308,13 @@ def test_the_seconds_of_a_search_can_be_changed_and_are_checked(tmp_path):
 def test_with_a_damaged_snapshot_a_trial_begins_anew(tmp_path):
     unfinished(tmp_path)
     snapshot_in(tmp_path).write_bytes(b"damaged")
-    with pytest.warns(match=r"snapshot.npz` is damaged, so its trial begins anew"):
+    with pytest.warns(match=r"snapshot.npy` is damaged, so its trial begins anew"):
         assert trained_epochs(tmp_path) == [*range(EPOCHS)]
 
 
 def test_a_snapshot_of_another_model_ends_the_search(tmp_path):
     unfinished(tmp_path)
-    with pytest.raises(SnapshotError, match=r"snapshot.npz` was saved by .* another model. Delete"):
+    with pytest.raises(SnapshotError, match=r"snapshot.npy` was saved by .* another model. Delete"):
         search(tmp_path, unbuilt)
 
 
