@@ -67,6 +67,7 @@ PLACES = "--sizes 128,4,2,4 --wrappers time_distributed --turns 1"
             3,
         ),
         ("placements.py", PLACES, ["rows", 0, "wrapper"], "time_distributed"),
+        ("saving_time.py", "--units 4 --times 3", ["result", 0, "units"], 4),
         ("sync.py", "--trials 20 --server", ["rows", 0, "second", "there"], 20),
     ],
 )

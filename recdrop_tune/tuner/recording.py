@@ -243,7 +243,7 @@ class TrialReporter(TrainingReporter):
             self._emit(events.SpaceChanged(hyperparameters=read_space(space.space)))
 
     def trial_interrupted(self, trial_id: str) -> None:
-        """Reports that a running trial was interrupted; it starts again when the search resumes."""
+        """Reports that a running trial was interrupted; it continues when the search resumes."""
         self.ends(trial_id)
         seconds = self._seconds(trial_id)
         status = TrialState.INTERRUPTED

@@ -271,7 +271,11 @@ class Tuner(kt.Tuner):
         """
         originals = check_callbacks(kwargs.pop("callbacks", None))
         trial_id, hyperparameters = trial.trial_id, trial.hyperparameters
-        recovery = self.recovery(self.snapshot_path(trial_id), partial(self.on_save, trial_id))
+        path, obstacle = self.snapshot_path(trial_id), None
+        if self._returned is not None:
+            path.unlink(missing_ok=True)  # It is of the first call.
+            obstacle = "its `run_trial` trains several times"
+        recovery = self.recovery(path, partial(self.on_save, trial_id), obstacle)
         report, best, returned = TrialReport(self.oracle, trial_id), recovery.best, list[Any]()
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
@@ -354,10 +358,16 @@ class Tuner(kt.Tuner):
         """Returns the file that a trial is saved to while it trains."""
         return self._folder(trial_id) / SNAPSHOT
 
-    def recovery(self, path: Path, on_save: Callable[[], None] = lambda: None) -> Recovery:
+    def recovery(
+        self,
+        path: Path,
+        on_save: Callable[[], None] = lambda: None,
+        obstacle: str | None = None,
+    ) -> Recovery:
         """Returns what saves trainings to a file, and continues those that were interrupted."""
         own = type(self)._build_and_fit_model is not Tuner._build_and_fit_model
-        obstacle = "it has a `fit` of its own" if own or has_own_fit(self.hypermodel) else None
+        if own or has_own_fit(self.hypermodel):
+            obstacle = "it has a `fit` of its own"
         return Recovery(path, self.save_every, obstacle, on_save)
 
     def drop_weights(self, trial_id: str) -> None:

@@ -290,6 +290,17 @@ def test_what_cannot_be_saved_begins_anew_and_says_so_once(tmp_path, callback, b
     assert not [*tmp_path.rglob(SNAPSHOT)]
 
 
+def test_a_second_call_of_run_trial_does_not_continue_the_first(tmp_path):
+    class Twice(rdt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            super().run_trial(trial, *args, **kwargs)
+            super().run_trial(trial, *args, **kwargs)
+
+    with pytest.warns(match="will begin anew: its `run_trial` trains several times"):
+        search(tmp_path, tiny, kind=Twice)
+    assert next(Interruption.left) == 10**6 - 2 * EPOCHS
+
+
 @pytest.mark.parametrize("save_every", [30.0, None])
 def test_a_short_trial_is_never_saved(tmp_path, save_every):
     unfinished(tmp_path, save_every=save_every)
