@@ -142,9 +142,8 @@ class Tuner(kt.Tuner):
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
         self.save_every = check_seconds("save_every", save_every)
-        self.on_save: Callable[[str], None] = lambda trial_id: (
-            None
-        )  # Called after a trial was saved.
+        # Called after a trial was saved.
+        self.on_save: Callable[[str], None] = lambda trial_id: None
         self._model_cache = ModelCache(reuse_models)
         self._fresh_start = FreshStart(keep_kernels=reuse_models > 0)
         # Returns the models of the running training at its end; None between trainings.
