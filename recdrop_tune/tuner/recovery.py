@@ -78,7 +78,7 @@ class Snapshot:
         # Not in a zip file, which takes twice as long.
         with replacing(path) as fresh, fresh.open("wb") as file:
             for array in (about, *arrays):
-                np.save(file, array, allow_pickle=False)
+                np.save(file, array)
 
     @classmethod
     def load(cls, path: Path) -> Snapshot | None:
