@@ -41,7 +41,7 @@ def measure(units, layers, times):
             sizes.append(self.path.stat().st_size)
 
     class Tuner(rdt.Tuner):
-        def recovery(self, path, on_save=lambda: None):
+        def recovery(self, path, *args):
             return Timed(path, self.save_every)
 
     def build(hp):
