@@ -120,6 +120,7 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
         compare(**options | {"test": None})
 
 
+@pytest.mark.heavy
 def test_a_resumed_comparison_has_its_new_margin(tmp_path):
     first = compare(tmp_path / "p", margin=1e-9)
     assert (first.outcome, first.margin("val_loss")) == ("not known", 1e-9)
@@ -157,6 +158,7 @@ def test_losses_that_do_not_compare_are_named(tmp_path):
         ComparedModels(models, None).check("val_loss", False, {"training": (x, x[:, 0, :2])}, 8, {})
 
 
+@pytest.mark.heavy
 def test_an_interrupted_comparison_goes_on(tmp_path):
     whole = compare(tmp_path / "whole")
     training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=3)])
@@ -211,6 +213,7 @@ def test_the_commands_know_it(answer, options, tmp_path):
     assert (done.exit_code, "There is no search" in done.output) == (1, True)
 
 
+@pytest.mark.heavy
 def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path, new_store):
     training = rdt.Training(callbacks=[Noted(ValueError("no luck"), at=1)])
     once = compare(tmp_path / "once", training=training)
@@ -231,6 +234,7 @@ def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path, new_store):
     assert kinds.count(("superseded", "FAILED")) == kinds.count(("trial", "FINISHED")) == 6
 
 
+@pytest.mark.heavy
 def test_folds_and_class_weights_are_those_of_training(tmp_path):
     training = rdt.Training(cv=2, class_weight="balanced")
     models = {"plain": dense(), "dropped": dropped}

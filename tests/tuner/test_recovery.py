@@ -185,6 +185,7 @@ def test_history_and_journal_have_all_epochs_of_all_trainings(tmp_path):
     assert means == [(epoch, [*values]) for epoch, values in enumerate(both)]
 
 
+@pytest.mark.heavy
 def test_a_training_of_the_confirmation_continues(tmp_path):
     def confirm(folder, at=None):
         tuner = tuner_in(folder, tiny, cv=3)
