@@ -84,7 +84,7 @@ def by_keras(made, given):
     return history
 
 
-QUICK = ("plain", "large")
+QUICK = ("plain",)
 
 
 @pytest.mark.parametrize(

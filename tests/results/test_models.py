@@ -51,6 +51,7 @@ def loss_of(model):
     return -np.log(np.where(Y, probabilities, 1 - probabilities)).mean()
 
 
+@pytest.mark.heavy
 def test_the_best_models_are_those_of_the_first_rows(result):
     losses = [loss_of(model) for model in result.best_models(2)]
     assert losses == pytest.approx([*result.trials["val_loss"][:2]], rel=1e-4)

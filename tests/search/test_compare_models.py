@@ -103,6 +103,7 @@ def test_a_given_model_stays_as_it_is_and_frozen_layers_keep_their_weights(tmp_p
     assert all((each == before[0]).all() for each in frozen)
 
 
+@pytest.mark.heavy
 def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
     training = rdt.Training(callbacks=[Noted()])
     pd.testing.assert_frame_equal(compare(**options, training=training).table, answer.table)

@@ -169,6 +169,7 @@ def test_the_best_is_trained_anew_for_the_median_of_its_epochs(result):
     assert "rdt.wrap" not in code  # A twin is the best.
 
 
+@pytest.mark.heavy
 def test_an_interrupted_confirmation_resumes(result, options):
     journal = options["directory"] / "events.jsonl"
     lines = journal.read_text().splitlines()

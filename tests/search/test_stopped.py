@@ -151,6 +151,7 @@ class Alike(Failing):
         return {"val_loss": 0.5}
 
 
+@pytest.mark.heavy
 def test_a_search_ends_by_itself(options, planted_uri, capsys):
     given = {**options, "max_trials": None, "tracking": rdt.MLflow("stopped", uri=planted_uri)}
     folder, ended = options["directory"], rdt.tune(data(), data(), Alike(), **given)

@@ -164,6 +164,7 @@ def trained_epochs(folder, *callbacks, **options):
     return epochs
 
 
+@pytest.mark.heavy
 def test_history_and_journal_have_all_epochs_of_all_trainings(tmp_path):
     histories = []
 
@@ -291,6 +292,7 @@ def test_what_cannot_be_saved_begins_anew_and_says_so_once(tmp_path, callback, b
     assert not [*tmp_path.rglob(SNAPSHOT)]
 
 
+@pytest.mark.heavy
 def test_a_second_call_of_run_trial_does_not_continue_the_first(tmp_path):
     class Twice(rdt.Tuner):
         def run_trial(self, trial, *args, **kwargs):
@@ -302,7 +304,7 @@ def test_a_second_call_of_run_trial_does_not_continue_the_first(tmp_path):
     assert next(Interruption.left) == 10**6 - 2 * EPOCHS
 
 
-@pytest.mark.parametrize("save_every", [30.0, None])
+@pytest.mark.parametrize("save_every", [30.0, pytest.param(None, marks=pytest.mark.heavy)])
 def test_a_short_trial_is_never_saved(tmp_path, save_every):
     unfinished(tmp_path, save_every=save_every)
     assert not [*tmp_path.rglob(SNAPSHOT)]
@@ -317,6 +319,7 @@ def test_the_seconds_of_a_search_can_be_changed_and_are_checked(tmp_path):
             tuner_in(tmp_path / "other", tiny, save_every=seconds)
 
 
+@pytest.mark.heavy
 def test_with_a_damaged_snapshot_a_trial_begins_anew(tmp_path):
     unfinished(tmp_path)
     snapshot_in(tmp_path).write_bytes(b"damaged")
