@@ -31,14 +31,12 @@ from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import differences, space_of
 
 
-def run(plan: Plan) -> TuneResult:
-    """Runs a search, or resumes the one in its folder.
+def result_of(plan: Plan, tuner: Any, tracking: Tracking) -> TuneResult:
+    """Returns the result of a search that was carried out.
 
     Raises:
-        RecdropError: No trial was completed; and see `carry_out`.
-        OSError: A disk is full or broken. Nothing is lost; run again when there is room.
+        RecdropError: No trial was completed.
     """
-    tuner, tracking = carry_out(plan)
     check_completed(tuner.project_dir, tracking.records)
     return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
 
@@ -96,7 +94,8 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
         data = replace(data, test=as_function(confirm.test))
         confirm = replace(confirm, test=None)
     config = replace(plan.config, confirm=confirm, overwrite=False)
-    return run(replace(plan, data=data, config=config))
+    plan = replace(plan, data=data, config=config)
+    return result_of(plan, *carry_out(plan))
 
 
 def _enqueue(plan: Plan, oracle: Any) -> list[str]:

@@ -20,7 +20,7 @@ from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.data_check import complete_training
-from recdrop_tune.search.execution import run
+from recdrop_tune.search.execution import carry_out, result_of
 from recdrop_tune.search.hypermodel_of import (
     as_hypermodel,
     check_fit_arguments,
@@ -150,7 +150,8 @@ def run_search(
     config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
 ) -> TuneResult:
     """Runs a search; see `tune`. `config_file` is the YAML file that describes it."""
-    return run(prepare(config, train, validation, config_file))
+    plan = prepare(config, train, validation, config_file)
+    return result_of(plan, *carry_out(plan))
 
 
 def prepare(
