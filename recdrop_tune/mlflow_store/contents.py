@@ -160,8 +160,9 @@ class SearchContents:
         own = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
         self.run.tags |= self._tags(event.tags) | own | {"recdrop.state": TrialState.RUNNING}
         self.run.end = None
-        is_searched = event.space is not None and not event.models
-        self.run.texts = {"space.yaml": event.space or ""} if is_searched else {}
+        self.run.texts = {}
+        if event.space is not None and not event.models:
+            self.run.texts["space.yaml"] = event.space
         if self.alive:
             self.result, self.is_result_new = None, False
 

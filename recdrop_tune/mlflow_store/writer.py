@@ -237,6 +237,8 @@ class MLflowWriter:
             if name.startswith("best.") and name not in map(clean, [*best, *contents.search.tags]):
                 self._runs.client.delete_tag(run_id, name)  # Of another trial.
         self._runs.write(run_id, points=points(result.metrics, 0, result.time), tags=best)
+        if contents.search.models:  # A comparison of models keeps none.
+            return
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 self._runs.client,

@@ -30,13 +30,13 @@ class ModelComparison(PairedTrainings):
 
     `print` writes the answer in a sentence or two, and a notebook shows it with the table.
 
-    `table` has one row for each model, the best first: that of the best mean, had all been trained with all
-    seeds. Its columns are `model`, `ms_per_step` (the
-    median milliseconds of a training step), `n` and `failed` (trainings with and without a score), `epochs`
-    (the most of a training), and of the metric `mean` and `std`, `gain` (over the baseline, seed by seed;
-    positive is better), `gain_low` and `gain_high` (its 95 % interval), `worst` (the worst difference of a
-    seed), `better` (the share of seeds that favour it) and `outcome`. With test data, the same for the metric
-    on them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `worst`, `better` and `outcome` are on them.
+    `table` has one row for each model. The first one would have the best mean if all had been trained with
+    all seeds. Its columns are `model`, `ms_per_step` (the median milliseconds of a training step), `n` and
+    `failed` (trainings with and without a score), `epochs` (the most of a training), and of the metric `mean`
+    and `std`, `gain` (over the baseline, seed by seed; positive is better), `gain_low` and `gain_high` (its
+    95 % interval), `worst` (the worst difference of a seed), `better` (the share of seeds that favour it) and
+    `outcome`. With test data, the same for the metric on them: `test_loss`, `test_loss_std`, `test_gain` and
+    so on, and `worst`, `better` and `outcome` are on them.
 
     `runs` has one row for each training, with the columns `model`, `repeat`, `seed`, `best_epoch`, `seconds`,
     the metric, the other metrics at the best epoch, those on the test data as `test_...`, and `message`, the

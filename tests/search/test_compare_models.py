@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.mlflow_store.runs import LACKING
 from recdrop_tune.models import ModelCopies
 from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.confirm import confirmation_seed
@@ -182,6 +183,7 @@ def test_mlflow_has_a_run_for_the_comparison_and_a_child_for_each_training(answe
     (parent,) = (run for run in runs if run.data.tags["recdrop.kind"] == "search")
     children = [run for run in runs if run is not parent]
     assert parent.data.params["models"] == "plain, dropped"
+    assert LACKING not in parent.data.tags
     assert str(answer).split(":")[0] in parent.data.tags["mlflow.note.content"]
     files = {each.path for each in client.list_artifacts(parent.info.run_id, "result")}
     assert {f"result/{each}" for each in ("report.html", "models.csv", "runs.csv")} <= files
