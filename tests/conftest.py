@@ -13,11 +13,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Ray starts workers with niceness 15: next to busy tests they would hardly get any time.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-import keras
 import pytest
-
-from recdrop_tune.kernels.keras_internals import reset_names, seed_keeping_kernels
-from tests.laws import cases
+from xdist import is_xdist_controller
 
 # These change where a search reports, and how it looks: a test that means one of them sets it.
 for _name in (
@@ -43,9 +40,17 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
     ]
 
 
-def pytest_configure(config):
+# Keras is imported by what uses it: the process that only hands out the tests would need five seconds for it.
+
+
+def pytest_sessionstart(session):
     """Some 4,000 rows take each process some seconds to make, and are seldom asked for."""
-    cases.full_is_asked_for = bool(re.search(r"(?<!not )\bfull\b", config.option.markexpr))
+    if not is_xdist_controller(session):
+        from tests.laws import cases
+
+        cases.full_is_asked_for = bool(
+            re.search(r"(?<!not )\bfull\b", session.config.option.markexpr)
+        )
 
 
 def pytest_collection_finish():
@@ -68,6 +73,10 @@ def _frozen():
 
 @pytest.fixture(autouse=True)
 def _same_seed():
+    import keras
+
+    from recdrop_tune.kernels.keras_internals import reset_names, seed_keeping_kernels
+
     # Keras's function discards TensorFlow's kernels: the next test would spend half of its time on new ones.
     if not seed_keeping_kernels(0):
         keras.utils.set_random_seed(0)
@@ -77,6 +86,8 @@ def _same_seed():
 @pytest.fixture(scope="session")
 def running_eagerly():
     """A block without graphs: tracing one takes longer than a training of a few small batches."""
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         return nullcontext
     import tensorflow as tf
