@@ -46,11 +46,26 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
 def pytest_sessionstart(session):
     """Some 4,000 rows take each process some seconds to make, and are seldom asked for."""
     if not is_xdist_controller(session):
+        _compile_quickly(session.config.option.markexpr)
         from tests.laws import cases
 
         cases.full_is_asked_for = bool(
             re.search(r"(?<!not )\bfull\b", session.config.option.markexpr)
         )
+
+
+def _compile_quickly(marks):
+    """Has no graph optimized that is run a few times: JAX would take twice the time, TensorFlow a fifth more.
+
+    For a GPU they are optimized; TensorFlow's in all runs but that of README's command.
+    """
+    if re.search(r"(?<!not )\bgpu\b", marks):
+        return
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    if os.environ["KERAS_BACKEND"] == "tensorflow" and "not heavy" in marks:
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_collection_finish():

@@ -42,7 +42,9 @@ def pages_with(*languages):
     return [page for page in PAGES if any(blocks(page, *languages))]
 
 
-def run(block, names):
-    """Executes a block in a namespace; a traceback shows the page's own lines."""
+def run(block, names, instead):
+    """Executes a block in a namespace, with patterns replaced; a traceback shows the page's own lines."""
     code = "\n" * block.line + block.code
+    for pattern, replacement in instead.items():
+        code = re.sub(pattern, replacement, code)
     exec(compile(code, str(PAGES[block.page]), "exec"), names)
