@@ -63,7 +63,7 @@ INSTEAD = {
 }
 """Pages train on the first 300 digits of scikit-learn's, and validate and test on those from there on."""
 
-IMAGES = 64
+IMAGES = 128
 """How many digits there are, except on that page."""
 
 NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 3, "docs/search.md": 1}
