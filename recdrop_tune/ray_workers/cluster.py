@@ -55,7 +55,7 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
     try:
         if not joined:
             if verbose:
-                print(f"Starting {resources.number} workers with Ray.", flush=True)
+                print(f"Starting Ray, with workers: {resources.number}.", flush=True)
             _connect(ray, resources, verbose)
         check_cluster(resources, ray.cluster_resources())
         yield ray

@@ -354,11 +354,16 @@ def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed)
     assert writer.taken[300:] == EVENTS
 
 
-def test_a_writer_that_fails_for_a_moment_is_not_reported(followed):
+@pytest.fixture
+def trying_again_soon(monkeypatch):
+    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._FIRST_DELAY", 0.1)
+
+
+def test_a_writer_that_fails_for_a_moment_is_not_reported(trying_again_soon, followed):
     writer, background, send = followed
     writer.fails = True
     send(EVENTS[0])
-    threading.Timer(0.5, setattr, (writer, "fails", False)).start()
+    threading.Timer(0.2, setattr, (writer, "fails", False)).start()
     assert background.flush(10)  # Warnings are errors here.
     assert writer.taken == EVENTS[:1]
 

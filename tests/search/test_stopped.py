@@ -104,7 +104,7 @@ def test_an_old_request_does_not_stop_a_new_search(options):
 
 @pytest.mark.heavy
 def test_with_workers(tmp_path):
-    """The oracle's process starts no more trials. Running ones are finished."""
+    """The oracle's process starts no more trials. The running one is finished."""
     from tests.ray_searches import Faulty, search, some_events, wait_for
 
     folder = tmp_path / "p"
@@ -115,7 +115,7 @@ def test_with_workers(tmp_path):
 
     asks = threading.Thread(target=ask)
     asks.start()
-    ended = search(folder, Faulty(seconds=1.0), max_trials=20)
+    ended = search(folder, Faulty(seconds=1.0), max_trials=20, workers=1)
     assert set(ended.trials["state"]) == {TrialState.COMPLETE}
     assert len(ended.trials) < 6
     assert "Stopped by request" in ended.summary()
