@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from sklearn import datasets
+from sklearn.utils import Bunch
+
 from tests import ROOT
 
 PAGES = {
@@ -48,3 +51,10 @@ def run(block, names, instead):
     for pattern, replacement in instead.items():
         code = re.sub(pattern, replacement, code)
     exec(compile(code, str(PAGES[block.page]), "exec"), names)
+
+
+def have_fewer_digits(monkeypatch, number):
+    """Lets scikit-learn have so many of its handwritten digits."""
+    digits = datasets.load_digits()
+    few = Bunch(images=digits.images[:number], target=digits.target[:number])
+    monkeypatch.setattr(datasets, "load_digits", lambda: few)

@@ -17,12 +17,11 @@ from contextlib import nullcontext
 
 import pytest
 from sklearn import datasets
-from sklearn.utils import Bunch
 
 import recdrop_tune
 from recdrop_tune.cli import main
 from recdrop_tune.spaces import SearchSpace
-from tests.pages import PAGES, ROOT, blocks, pages_with, run
+from tests.pages import PAGES, ROOT, blocks, have_fewer_digits, pages_with, run
 
 _SEARCHING = (
     "api/results",
@@ -121,9 +120,7 @@ def test_python_runs(page, tmp_path, monkeypatch, new_store, running_eagerly):
     if page != "docs/results.md":  # It compares the trials of a small model, and wants ten.
         monkeypatch.setattr(recdrop_tune, "tune", tune_briefly)
     if page != IN_GRAPHS:
-        digits = datasets.load_digits()
-        few = Bunch(images=digits.images[:IMAGES], target=digits.target[:IMAGES])
-        monkeypatch.setattr(datasets, "load_digits", lambda: few)
+        have_fewer_digits(monkeypatch, IMAGES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     with nullcontext() if page == IN_GRAPHS else running_eagerly():

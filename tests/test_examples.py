@@ -11,10 +11,8 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
-from sklearn import datasets
-from sklearn.utils import Bunch
 
-from tests.pages import ROOT
+from tests.pages import ROOT, have_fewer_digits
 
 EXAMPLES = ROOT / "examples"
 
@@ -107,9 +105,7 @@ def test_each_example_says_how_long_it_takes(script):
 )
 def test_it_runs(script, tmp_path, monkeypatch, capfd, new_store, running_eagerly):
     """In this process, as a new one would take ten seconds to import TensorFlow and MLflow."""
-    digits = datasets.load_digits()
-    few = Bunch(images=digits.images[:IMAGES], target=digits.target[:IMAGES])
-    monkeypatch.setattr(datasets, "load_digits", lambda: few)
+    have_fewer_digits(monkeypatch, IMAGES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     monkeypatch.setattr(sys, "argv", [script, *TINY[script].split()])
