@@ -96,7 +96,7 @@ def run_ends(arguments, problem, table, draw):
     import _replay
 
     rows = []
-    for trials in (None, 20, 40, 80):
+    for trials in (None, *arguments.trials):
         rows.append(
             _replay.measure_ends("recdrop-tune", draw, problem.space, arguments.seeds, trials)
         )
@@ -204,6 +204,7 @@ def main():
     parser.add_argument("--problem", choices=tuple(_problems.PROBLEMS), default="digits")
     parser.add_argument("--tuners", nargs="*", help="names of tuners or variants; all by default")
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--trials", type=int, nargs="*", default=[20, 40, 80], help="for `ends`")
     parser.add_argument("--table", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()

@@ -222,45 +222,47 @@ def holds(row, true):
 
 
 def run(names, arguments):
-    """Runs the searches that the folder lacks, and puts each problem into the JSON when it is through."""
+    """Runs the searches that the folder lacks, and puts each problem into the JSON."""
     sizes = (arguments.trials, arguments.confirm, arguments.seeds, arguments.max_seeds)
     path = arguments.folder / f"{'-'.join(map(str, sizes))}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
     held = {(row["problem"], row["number"]): row for row in map(json.loads, lines)}
-    print(HEADER if arguments.confirm else "", flush=True)
+    wanted = [(name, number) for name in names for number in range(arguments.searches)]
+    left = [each for each in wanted if each not in held]
     with path.open("a") as lines:
-        for name in names:
-            wanted = range(arguments.searches)
-            left = [number for number in wanted if (name, number) not in held]
-            for at in range(0, len(left), BATCH):
-                for row in searched(name, left[at : at + BATCH], arguments):
-                    held[name, row["number"]] = row
-                    lines.write(json.dumps(row) + "\n")
-                    lines.flush()
-                print(f"  {name}: {min(at + BATCH, len(left))} of {len(left)}", flush=True)
-            rows = [held[name, number] for number in wanted]
-            if name in _planted.COMPARISONS:
-                counted = count_comparisons(name, rows)
-                print(json.dumps(counted), flush=True)
-                keep(arguments, counted, "comparisons")
-            elif arguments.confirm:
-                counted = count(name, rows)
-                print(line(counted), flush=True)
-                keep(arguments, counted, "rows")
-            else:
-                counted = {"problem": name, "trials": arguments.trials, **flattery(rows)}
-                print(json.dumps(counted), flush=True)
-                keep(arguments, counted, "unconfirmed")
+        for at in range(0, len(left), BATCH):
+            for row in searched(left[at : at + BATCH], arguments):
+                held[row["problem"], row["number"]] = row
+                lines.write(json.dumps(row) + "\n")
+                lines.flush()
+            print(f"  {min(at + BATCH, len(left))} of {len(left)}", flush=True)
+    print(HEADER if arguments.confirm else "")
+    for name in names:
+        rows = [held[name, number] for number in range(arguments.searches)]
+        if name in _planted.COMPARISONS:
+            counted = count_comparisons(name, rows)
+            print(json.dumps(counted))
+            keep(arguments, counted, "comparisons")
+        elif arguments.confirm:
+            counted = count(name, rows)
+            print(line(counted))
+            keep(arguments, counted, "rows")
+        else:
+            counted = {"problem": name, "trials": arguments.trials, **flattery(rows)}
+            print(json.dumps(counted))
+            keep(arguments, counted, "unconfirmed")
 
 
-def searched(name, numbers, arguments):
-    """Runs searches in new processes; yields what each found."""
+def searched(wanted, arguments):
+    """Runs searches, by problem and number, in new processes; yields what each found."""
     # Forked processes would share TensorFlow's threads.
     options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": prepare}
     with ProcessPoolExecutor(arguments.jobs, **options) as pool:
-        task = comparison if name in _planted.COMPARISONS else search
-        futures = [pool.submit(task, name, number, arguments) for number in numbers]
+        futures = []
+        for name, number in wanted:
+            task = comparison if name in _planted.COMPARISONS else search
+            futures.append(pool.submit(task, name, number, arguments))
         yield from (future.result() for future in as_completed(futures))
 
 
