@@ -6,8 +6,6 @@ import http.server
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -15,10 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_ENVIRONMENT = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Eight processes fewer, for evaluating LLMs.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
+from tests.forks import Forks, runs, serve
 
 
 def free_port() -> int:
@@ -37,63 +32,33 @@ class MLflowServer:
         self.uri = f"http://127.0.0.1:{self.port}"
         self.database = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.log = self.folder / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forks = Forks("tests.mlflow_server", self.log)
+        self.pid = 0
 
     def start(self, seconds: float = 120) -> None:
         """Starts the server, on the same port and store as before, and waits until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", self.database]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env=environment | _ENVIRONMENT,
-                start_new_session=True,  # Its workers are killed with it, as one process group.
-            )
-        try:
-            self._wait(seconds)
-        except BaseException:
-            self.kill()
-            raise
+        order = {"port": self.port, "database": self.database, "folder": str(self.folder)}
+        self.pid = self._forks.start(order)
+        self._wait(seconds)
 
     def kill(self) -> None:
-        """Kills the server and its workers with SIGKILL, as a crash of the machine would."""
-        self._end(signal.SIGKILL)
+        """Kills the server with SIGKILL, as a crash of the machine would."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self._forks.wait(self.pid)
+            self.pid = 0
 
-    def stop(self) -> None:
-        """Ends the server in an orderly way."""
-        self._end(signal.SIGTERM)
+    def close(self) -> None:
+        """Ends the server, and the process that it is a fork of."""
+        self.kill()
+        self._forks.close()
 
     def answers(self) -> bool:
         """Returns whether something listens at the port."""
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, how)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        # The rest of the group must not hold the port, nor outlive the test.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(5)
-        self._process = None
-        deadline = time.monotonic() + 10
-        while self.answers():
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"something still listens at port {self.port}")
-            time.sleep(0.05)
-
     def _wait(self, seconds: float) -> None:
-        assert self._process is not None
         # Not `urlopen`: a proxy of the environment has no business with loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + seconds
@@ -102,11 +67,11 @@ class MLflowServer:
                 opener.open(f"{self.uri}/health", timeout=5).close()
                 return
             except (urllib.error.URLError, OSError) as error:
-                ended = self._process.poll() is not None
+                ended = not runs(self.pid)
                 if ended or time.monotonic() > deadline:
                     what = "ended" if ended else f"did not answer within {seconds:.0f} s"
                     raise RuntimeError(f"mlflow server {what}:\n{self.log.read_text()}") from error
-                time.sleep(0.2)
+                time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -117,7 +82,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
         server.start()
         yield server
     finally:
-        server.stop()
+        server.close()
 
 
 @contextlib.contextmanager
@@ -175,3 +140,28 @@ def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[
         finally:
             listening.shutdown()
             thread.join()
+
+
+def _run(order: dict) -> None:
+    import uvicorn
+    from mlflow import server
+
+    os.environ |= {
+        server.BACKEND_STORE_URI_ENV_VAR: order["database"],
+        server.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+        server.ARTIFACTS_DESTINATION_ENV_VAR: f"{order['folder']}/artifacts",
+        server.SERVE_ARTIFACTS_ENV_VAR: "true",
+    }
+    uvicorn.run("mlflow.server.fastapi_app:app", port=order["port"])
+
+
+if __name__ == "__main__":
+    for name in [each for each in os.environ if each.startswith("MLFLOW_")]:
+        del os.environ[name]
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = (
+        "false"  # Eight processes, for evaluating LLMs.
+    )
+    import mlflow.server.fastapi_app  # Not in every fork.  # noqa: F401
+
+    serve(_run)

@@ -27,7 +27,7 @@ from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing, data, tuned
 from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
-# Servers that are started again and again, each time for a quarter of a minute.
+# Servers that are started again, and waits for those that do not answer.
 pytestmark = pytest.mark.heavy
 
 
@@ -87,6 +87,13 @@ def search(name):
     return [[begin], trial(0), trial(1, status="PRUNED"), trial(2, status="FAILED"), [ended()]]
 
 
+@pytest.fixture
+def restless(impatient, monkeypatch):
+    """Tries a server that failed once a second, not ever more rarely."""
+    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._LONGEST_DELAY", 1.0)
+
+
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("at", [0, 2, 4])
 def test_a_server_that_is_killed_gets_what_it_missed(server, sender, is_whole, at):
     """At 0 it is down from the start."""
@@ -105,18 +112,19 @@ def test_a_server_that_is_killed_gets_what_it_missed(server, sender, is_whole, a
     is_whole(parts)
 
 
+@pytest.mark.usefixtures("restless")
 def test_a_request_that_comes_through_late_leaves_nothing_twice(server, sender, monkeypatch):
     """The server is stopped, not dead: when it continues, it carries out what was given up."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     parts, sending = search("late"), sender(server.uri)
     sending.send(*parts[0], *parts[1])
-    os.killpg(server._process.pid, signal.SIGSTOP)
+    os.kill(server.pid, signal.SIGSTOP)
     try:
         with pytest.warns(TrackingWarning, match="timed out"):
             sending.send(*parts[2])
         sending.send(*parts[3])
     finally:
-        os.killpg(server._process.pid, signal.SIGCONT)
+        os.kill(server.pid, signal.SIGCONT)
     sending.send(flush=True)
     sending.send(*parts[4])
     patiently(sending)
