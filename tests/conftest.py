@@ -133,6 +133,17 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Runs code in processes of their own, which need not import TensorFlow; see `tests.forked_code`."""
+    from tests.forks import Forks, hearing_ctrl_c
+
+    with hearing_ctrl_c():
+        server = Forks("tests.forked_code", tmp_path_factory.mktemp("forks") / "log")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def new_store(tmp_path_factory):
     """Puts an empty database of MLflow into a folder: a copy, as making one takes a second."""
     from recdrop_tune.mlflow_store.stores import prepare

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,10 @@ from tests import ROOT
 
 
 class Forks:
-    """The side of the test: has a module carry out orders, in processes that write to a log."""
+    """The side of the test: has a module carry out orders, in processes that write to a log.
+
+    An order can name another `log`.
+    """
 
     def __init__(self, module: str, log: Path):
         self.log = log
@@ -45,6 +49,12 @@ class Forks:
         answer = self._server.stdout.readline()
         assert answer, self.log.read_text() if self.log.exists() else "no log"
         return int(answer)
+
+    def wait_for_output(self, pid: int, log: Path, text: str) -> None:
+        """Waits until a process has printed a text to its log; fails if it ends before."""
+        while not log.exists() or text not in log.read_text():
+            assert runs(pid), log.read_text()
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Ends the server; the processes have to have ended."""
@@ -86,13 +96,15 @@ def serve(action: Callable[[dict], None]) -> None:
 
 
 def _carry_out(action: Callable[[dict], None], order: dict) -> None:
-    log = os.open(sys.argv[1], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    log = os.open(order.get("log", sys.argv[1]), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(log, stream)
     status = 1
     try:
         action(order)
         status = 0
+    except SystemExit as end:
+        status = end.code
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

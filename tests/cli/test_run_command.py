@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from recdrop_tune.cli import main
 from recdrop_tune.cli.config import RunFile, read_config
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.search import names_of
-from tests.forks import hearing_ctrl_c
 from tests.tracked_events import ended, journaled, started, trial
 
 CODE = """
@@ -110,6 +108,7 @@ def problem(place, text, *options):
     return done.output.replace(f"{place}/", "")
 
 
+@pytest.mark.heavy
 def test_a_search_is_that_of_tune_and_goes_on(place):
     """Options go before the file. Folders are relative to the current one."""
     text = f"data: my_data:load\n{SMALL}tracking: filed\ndirectory: mine\n"
@@ -295,26 +294,33 @@ def test_every_key_is_in_the_table_of_the_documentation():
         assert re.search(rf"^\| .*`{name}`.* \|", table, re.M), name
 
 
+COMMAND = """
+import os
+from recdrop_tune.cli import main
+os.chdir({folder!r})
+os.environ["MLFLOW_TRACKING_URI"] = {uri!r}
+main(["run", {file!r}])
+"""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
 )
-def test_a_signal_ends_it_with_what_it_has(place, number, code):
+def test_a_signal_ends_it_with_what_it_has(place, forks, number, code):
     """By SIGTERM, as batch systems send it, as by Ctrl-C; shells see 143."""
     text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\nseed: 1\n"
     (place / "search.yaml").write_text(f"{text}overwrite: true\n")
-    with hearing_ctrl_c():
-        command = [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-    with process:
-        while "epoch 3" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
-    assert errors.splitlines()[-2:] == [
+    log = place / "log"
+    uri, file = os.environ["MLFLOW_TRACKING_URI"], str(place / "search.yaml")
+    call = COMMAND.format(folder=str(Path.cwd()), uri=uri, file=file)
+    process = forks.start({"code": call, "log": str(log)})
+    forks.wait_for_output(process, log, "epoch 3")
+    os.kill(process, number)
+    assert forks.wait(process) == code, log.read_text()
+    output = log.read_text()
+    assert "Traceback" not in output
+    assert output.splitlines()[-2:] == [
         "Interrupted. Finished trials are kept in cut.",
         'To resume: run again with directory="cut" and overwrite=False',
     ]
@@ -377,11 +383,9 @@ def test_a_search_in_python_is_confirmed_there(tmp_path):
 @pytest.mark.heavy
 def test_workers_find_the_code(place):
     text = "data: {train: my_data:train, validation: my_data:train}\nworkers: 2\ndirectory: many\n"
-    (place / "search.yaml").write_text(f"{SMALL}{text}")
-    command = [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "2 trials, 2 complete." in done.stdout
+    done = called(place, f"{SMALL}{text}")
+    assert done.exit_code == 0, done.output
+    assert "2 trials, 2 complete." in done.output
 
 
 def test_the_folder_of_the_file_does_not_hide_modules_while_keras_loads(place, monkeypatch):

@@ -6,8 +6,6 @@ import random
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -22,7 +20,6 @@ from recdrop_tune.events import TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.stores import _REQUESTS
 from recdrop_tune.mlflow_store.writer import TrackingError
-from tests import ROOT
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing, data, tuned
 from tests.tracked_events import Sender, ended, image, journaled, started, trial
@@ -182,30 +179,26 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
 
 
 SEARCH = """
-import sys
 import recdrop_tune as rdt
 from tests.small_search import tuned
-folder, uri, epochs = sys.argv[1:]
-tuned(folder, rdt.MLflow(uri=uri), max_trials=1, epochs=int(epochs), verbose=2)
+tuned({folder!r}, rdt.MLflow(uri={uri!r}), max_trials=1, epochs={epochs}, verbose=2)
 """
 
 
 @pytest.mark.parametrize(("epochs", "code"), [(3, 0), (100_000, -signal.SIGTERM)])
-def test_a_process_ends_although_its_database_is_down(tmp_path, epochs, code):
+def test_a_process_ends_although_its_database_is_down(tmp_path, forks, epochs, code):
     """At the end of a search, and by SIGTERM; MLflow alone tries to connect for 100 seconds."""
     uri = f"postgresql+psycopg://ann:secret@127.0.0.1:{free_port()}/runs"
-    command = [sys.executable, "-c", SEARCH, str(tmp_path / "search"), uri, str(epochs)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        while "epoch 3" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
-        if code:
-            process.send_signal(-code)
-        _, errors = process.communicate(timeout=120)
+    folder, log = tmp_path / "search", tmp_path / "log"
+    search = SEARCH.format(folder=str(folder), uri=uri, epochs=epochs)
+    process = forks.start({"code": search, "log": str(log)})
+    forks.wait_for_output(process, log, "epoch 3")
+    if code:
+        os.kill(process, -code)
+    assert forks.wait(process) == code, log.read_text()
     waited = time.time() - Journal(tmp_path / "search" / "events.jsonl").read()[-1].time
     assert waited < 50  # Some seconds on a machine that is free.
-    assert process.returncode == code, errors
-    assert "secret" not in errors
+    assert "secret" not in log.read_text()
     assert rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db").written == 1
 
 

@@ -122,27 +122,21 @@ def test_the_runs_go_where_the_search_had_them(tmp_path, stores, monkeypatch):
 
 
 SEVERAL = """
-import sys
 from pathlib import Path
 from tests.tracked_events import Sender, ended, started, trial
-folder, uri, name = sys.argv[1:]
-sender = Sender(Path(folder), uri)
-sender.send(started(search_id=name), *trial(0), *trial(1), ended())
+sender = Sender(Path({folder!r}), {uri!r})
+sender.send(started(search_id={name!r}), *trial(0), *trial(1), ended())
 assert sender.background.failure is None, sender.background.failure
 """
 
 
 @pytest.mark.heavy
-def test_several_processes_at_once(tmp_path):
+def test_several_processes_at_once(tmp_path, forks):
     """They make one new database and one new experiment at the same moment."""
-    uri = f"sqlite:///{tmp_path}/new.db"
-    calls = [[sys.executable, "-c", SEVERAL, str(tmp_path / name), uri, name] for name in "abc"]
-    several = [
-        subprocess.Popen(call, cwd=ROOT, stderr=subprocess.PIPE, text=True) for call in calls
-    ]
-    for process in several:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    uri, log = f"sqlite:///{tmp_path}/new.db", tmp_path / "log"
+    codes = [SEVERAL.format(folder=str(tmp_path / n), uri=uri, name=n) for n in "abc"]
+    several = [forks.start({"code": code, "log": str(log)}) for code in codes]
+    assert [forks.wait(pid) for pid in several] == [0, 0, 0], log.read_text()
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("speech").experiment_id])
     kinds = [(run.data.tags["recdrop.search_id"], run.data.tags["recdrop.kind"]) for run in found]
