@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from urllib.request import urlopen
 
@@ -17,7 +18,6 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.cli import doctor, main
 from recdrop_tune.cli.ui import page_of
 from recdrop_tune.mlflow_store import track
-from tests.forks import hearing_ctrl_c
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, started, trial
@@ -46,15 +46,14 @@ def running(place, *arguments):
     """Runs the command until the address is out; ends it if it still runs."""
     command = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", "--no-browser", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    with hearing_ctrl_c():
-        process = subprocess.Popen(
-            command,
-            cwd=place,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         url = process.stdout.readline()
         # Neither TensorFlow nor MLflow has said anything before.
@@ -76,18 +75,15 @@ def run(*arguments):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_database_is_served_until_it_is_ended(place, tracking, end, tmp_path):
-    """Of the search that is named, from a folder of traps; or of the newest one."""
+def test_a_database_is_served_until_it_is_ended(place, tracking, tmp_path):
+    """From a folder of traps."""
     port = free_port()
-    named = end == signal.SIGTERM
-    folder = [str(place / "recdrop_runs" / "speech")] if named else []
     # Nothing that lies in the current folder is run, neither by the command nor by what it starts.
     for name in ("yaml", "queue", "click", "mlflow", "uvicorn", "fastapi", "flask", "sqlalchemy"):
         trace = f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')"
         (tmp_path / f"{name}.py").write_text(trace)
-    where = tmp_path if named else place
-    with running(where, *folder, "--port", str(port)) as (process, url):
+    folder = str(place / "recdrop_runs" / "speech")
+    with running(tmp_path, folder, "--port", str(port)) as (process, url):
         key = f"recdrop-{tracking.search_id}"
         page = f"http://127.0.0.1:{port}/#/experiments/{tracking.mlflow.experiment_id}/runs"
         assert url == f"{page}?workflowType=machine_learning&viewStateShareKey={key}"
@@ -100,11 +96,48 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, end, tmp_path):
         with table:
             assert table.read().startswith(b"trial_id,number,state,objective")
         assert doctor.mlflow(f"http://127.0.0.1:{port}").level == "ok"
-        process.send_signal(end)
-        assert process.wait(60) == (0 if end == signal.SIGINT else 128 + signal.SIGTERM)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
         assert not answers(port)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "__pycache__").exists()
+
+
+@pytest.fixture
+def unchanged_signals():
+    """Puts the handlers of signals back."""
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_ctrl_c_ends_the_server_of_the_newest_search(
+    place, tracking, tmp_path, monkeypatch, unchanged_signals
+):
+    """A server that answers only whether it is healthy."""
+    server, port = tmp_path / "python", free_port()
+    (tmp_path / "health").touch()
+    script = f"cd {tmp_path} && exec {sys.executable} -S -m http.server --bind 127.0.0.1 {port}"
+    server.write_text(f"#!/bin/sh\n{script}\n")
+    server.chmod(0o700)
+    asked = []
+
+    def page_of(uri, search_id):
+        asked.append((uri, search_id, answers(port)))
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return uri
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("sys.executable", str(server))
+    monkeypatch.setattr("recdrop_tune.cli.ui.page_of", page_of)
+    address = f"http://127.0.0.1:{port}"
+    assert run("--port", port) == (0, f"{address}\n")
+    assert asked == [(address, tracking.search_id, True)]
+    assert not answers(port)
 
 
 @pytest.mark.heavy

@@ -56,21 +56,22 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory, server):
+def result(tmp_path_factory, server, running_eagerly):
     x = np.random.default_rng(0).normal(size=(48, 6, 3)).astype("float32")
     data = (x, (x.sum((1, 2)) > 0).astype("int64"))
-    return rdt.tune(
-        data,
-        data,
-        Breaking.from_data(data, SPACE),
-        max_trials=10,
-        epochs=EPOCHS,
-        tuner=rdt.Optuna(sampler="random"),
-        seed=3,
-        tracking=rdt.MLflow("pages", uri=server.uri),
-        directory=tmp_path_factory.mktemp("search") / "speech",
-        verbose=0,
-    )
+    with running_eagerly():
+        return rdt.tune(
+            data,
+            data,
+            Breaking.from_data(data, SPACE),
+            max_trials=10,
+            epochs=EPOCHS,
+            tuner=rdt.Optuna(sampler="random"),
+            seed=3,
+            tracking=rdt.MLflow("pages", uri=server.uri),
+            directory=tmp_path_factory.mktemp("search") / "speech",
+            verbose=0,
+        )
 
 
 @pytest.fixture(scope="module")
