@@ -126,7 +126,8 @@ def test_a_search_is_that_of_tune_and_goes_on(place):
     from my_data import load
 
     space = yaml.safe_load(SPACE)["space"]
-    own = rdt.tune(*load(), space=space, max_trials=2, epochs=1, seed=0, directory="own", verbose=0)
+    options = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0, "tracking": None}
+    own = rdt.tune(*load(), space=space, directory="own", **options)
     columns = ["wrapper", "rate", "val_loss", "loss"]
     assert result.trials[columns].equals(own.trials[columns])
     assert "another search" in problem(place, text, "--epochs", "2", "--seed", "3")

@@ -160,12 +160,15 @@ def absent_server():
 
 
 @pytest.mark.parametrize("broken", [silent_server, absent_server])
-def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken):
+def test_a_search_does_not_wait_for_a_server_that_does_not_work(
+    tmp_path, broken, new_store, monkeypatch
+):
+    monkeypatch.setitem(_REQUESTS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     begin = time.monotonic()
     with broken() as uri, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TrackingWarning)
         result = tuned(tmp_path / "search", rdt.MLflow("tuned", uri=uri), max_trials=3, epochs=2)
-    # The search takes seconds. At the end the server is asked once more, for ten seconds a request; MLflow
+    # The search takes seconds. At the end the server is asked once more, for two seconds a request; MLflow
     # alone would try for minutes.
     assert time.monotonic() - begin < 60
     [said] = [str(each.message) for each in caught if each.category is TrackingWarning]
@@ -174,7 +177,7 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
     assert result.tracking.mlflow.experiment_id is None
     assert len(result.trials) == 3
     assert " sync " in result.summary()
-    done = rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db")
+    done = rdt.sync(tmp_path / "search", new_store(tmp_path))
     assert (done.written, done.there) == (3, 0)
 
 
@@ -186,7 +189,7 @@ tuned({folder!r}, rdt.MLflow(uri={uri!r}), max_trials=1, epochs={epochs}, verbos
 
 
 @pytest.mark.parametrize(("epochs", "code"), [(3, 0), (100_000, -signal.SIGTERM)])
-def test_a_process_ends_although_its_database_is_down(tmp_path, forks, epochs, code):
+def test_a_process_ends_although_its_database_is_down(tmp_path, forks, new_store, epochs, code):
     """At the end of a search, and by SIGTERM; MLflow alone tries to connect for 100 seconds."""
     uri = f"postgresql+psycopg://ann:secret@127.0.0.1:{free_port()}/runs"
     folder, log = tmp_path / "search", tmp_path / "log"
@@ -196,10 +199,10 @@ def test_a_process_ends_although_its_database_is_down(tmp_path, forks, epochs, c
     if code:
         os.kill(process, -code)
     assert forks.wait(process) == code, log.read_text()
-    waited = time.time() - Journal(tmp_path / "search" / "events.jsonl").read()[-1].time
+    waited = time.time() - Journal(folder / "events.jsonl").read()[-1].time
     assert waited < 50  # Some seconds on a machine that is free.
     assert "secret" not in log.read_text()
-    assert rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db").written == 1
+    assert rdt.sync(folder, new_store(tmp_path)).written == 1
 
 
 def test_a_second_ctrl_c_waits_for_no_server(tmp_path):

@@ -435,20 +435,20 @@ class WithGain(rdt.SequenceClassifier):
 
 
 @pytest.mark.heavy
-def test_cross_validation_and_confirmation_together(tmp_path):
+def test_cross_validation_and_confirmation_together(tmp_path, new_store):
     result = rdt.tune(
         data(),
         model=WithGain(2, (2, 3), {**SPACE, "wrapper": ["none", "recurrent"]}),
         training=rdt.Training(cv=2),
-        max_trials=3,
+        max_trials=2,
         epochs=1,
         seed=0,
         confirm=rdt.Confirm(1, seeds=2, max_seeds=2),
         verbose=0,
         directory=tmp_path / "p",
-        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        tracking=rdt.MLflow(uri=new_store(tmp_path)),
     )
-    assert len(result.trials) == 3
+    assert len(result.trials) == 2
     assert result.trials[["val_loss", "ms_per_step"]].notna().all(axis=None)
     assert set(result.confirmation.runs["repeat"]) == {0, 1}
     assert result.confirmation.table["hp/gain"].isin([1.0, 2.0]).all()

@@ -115,7 +115,7 @@ def test_with_workers(tmp_path):
 
     asks = threading.Thread(target=ask)
     asks.start()
-    ended = search(folder, Faulty(seconds=1.0), max_trials=20, workers=1)
+    ended = search(folder, Faulty(seconds=0.3), max_trials=20, workers=1)
     assert set(ended.trials["state"]) == {TrialState.COMPLETE}
     assert len(ended.trials) < 6
     assert "Stopped by request" in ended.summary()
