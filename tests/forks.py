@@ -104,7 +104,7 @@ def _carry_out(action: Callable[[dict], None], order: dict) -> None:
         action(order)
         status = 0
     except SystemExit as end:
-        status = end.code
+        status = end.code or 0
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

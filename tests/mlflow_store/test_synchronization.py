@@ -147,8 +147,9 @@ def test_several_processes_at_once(tmp_path, forks):
 SYNC = """
 import sys
 import recdrop_tune as rdt
-done = rdt.sync(sys.argv[1], sys.argv[2])
-print(done.written, done.there)
+for folder, uri in zip(sys.argv[1::2], sys.argv[2::2]):
+    done = rdt.sync(folder, uri)
+    print(done.written, done.there)
 """
 
 
@@ -208,24 +209,28 @@ def test_without_locks_a_run_that_is_there_twice_is_deleted(tmp_path, stores, mo
 
 @pytest.mark.heavy
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
-@pytest.mark.parametrize("locked", [False, True])
-def test_a_folder_that_is_read_only(tmp_path, stores, locked):
-    journaled(tmp_path / "p", started(), *trial(0), ended())
-    if locked:
-        (tmp_path / "p" / LOCK).touch(mode=0o444)
-    (tmp_path / "p" / "events.jsonl").chmod(0o444)
-    (tmp_path / "p").chmod(0o555)
+def test_a_folder_that_is_read_only(tmp_path, stores):
+    """Without a file for the lock, and with one."""
+    folders = [tmp_path / "p", tmp_path / "q"]
+    for folder in folders:
+        journaled(folder, started(), *trial(0), ended())
+        (folder / "events.jsonl").chmod(0o444)
+    (folders[1] / LOCK).touch(mode=0o444)
     # Root would write all the same.
     command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] * (os.geteuid() == 0)
-    command += [sys.executable, "-c", SYNC, str(tmp_path / "p"), stores[0]]
+    command += [sys.executable, "-c", SYNC, str(folders[0]), stores[0], str(folders[1]), stores[1]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
+        for folder in folders:
+            folder.chmod(0o555)
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
     finally:
-        (tmp_path / "p").chmod(0o755)
+        for folder in folders:
+            folder.chmod(0o755)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 0\n"
-    assert len(image(stores[0], artifacts=False)) == 2
+    assert done.stdout == "1 0\n" * 2
+    for store in stores:
+        assert len(image(store, artifacts=False)) == 2
 
 
 def test_a_refused_parameter_costs_nothing_else(tmp_path, stores, caplog):
