@@ -354,13 +354,8 @@ EXAMPLES = ROOT / "examples"
 @pytest.mark.heavy
 def test_example(tmp_path):
     """It starts its own Ray."""
-    command = [
-        sys.executable,
-        EXAMPLES / "ray_cluster.py",
-        "--workers=1",
-        "--trials=2",
-        "--epochs=1",
-    ]
+    few = ["--workers=1", "--trials=2", "--epochs=1"]
+    command = [sys.executable, EXAMPLES / "ray_cluster.py", *few]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
