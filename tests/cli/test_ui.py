@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from urllib.request import urlopen
 
@@ -128,14 +127,15 @@ def test_ctrl_c_ends_the_server_of_the_newest_search(
 
     def page_of(uri, search_id):
         asked.append((uri, search_id, answers(port)))
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         return uri
 
     monkeypatch.chdir(place)
     monkeypatch.setattr("sys.executable", str(server))
     monkeypatch.setattr("recdrop_tune.cli.ui.page_of", page_of)
+    monkeypatch.setattr("webbrowser.open", lambda page: signal.raise_signal(signal.SIGINT))
     address = f"http://127.0.0.1:{port}"
-    assert run("--port", port) == (0, f"{address}\n")
+    done = CliRunner().invoke(main, ["ui", "--port", str(port)])
+    assert (done.exit_code, done.output) == (0, f"{address}\n")
     assert asked == [(address, tracking.search_id, True)]
     assert not answers(port)
 
