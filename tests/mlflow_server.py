@@ -145,6 +145,7 @@ def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[
 def _run(order: dict) -> None:
     import uvicorn
     from mlflow import server
+    from mlflow.server import handlers
 
     os.environ |= {
         server.BACKEND_STORE_URI_ENV_VAR: order["database"],
@@ -152,6 +153,8 @@ def _run(order: dict) -> None:
         server.ARTIFACTS_DESTINATION_ENV_VAR: f"{order['folder']}/artifacts",
         server.SERVE_ARTIFACTS_ENV_VAR: "true",
     }
+    # As `mlflow server` does: the first request would have to wait until the tables are made.
+    handlers.initialize_backend_stores(order["database"], None, "mlflow-artifacts:/")
     uvicorn.run("mlflow.server.fastapi_app:app", port=order["port"])
 
 
@@ -159,9 +162,8 @@ if __name__ == "__main__":
     for name in [each for each in os.environ if each.startswith("MLFLOW_")]:
         del os.environ[name]
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = (
-        "false"  # Eight processes, for evaluating LLMs.
-    )
+    # Eight processes, for evaluating LLMs.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     import mlflow.server.fastapi_app  # Not in every fork.  # noqa: F401
 
     serve(_run)
