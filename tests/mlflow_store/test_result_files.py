@@ -151,7 +151,8 @@ def test_mlflow_shows_the_files_and_the_table_as_one_of_its_own(planted_files, u
     assert ours == json.loads(mlflow.artifacts.load_text(artifact))
 
 
-@pytest.mark.parametrize("name", [pytest.param("random", marks=pytest.mark.heavy), "rdt"])
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["random", "rdt"])
 def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
     place = {"directory": tmp_path, "project_name": "p"}
     if name == "rdt":

@@ -64,6 +64,7 @@ def test_the_same_seed_gives_the_same_search(tmp_path, options):
     assert trial_seed(0, {"a": 1, "b": 2}) == trial_seed(0, {"b": 2, "a": 1})
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("eagerly")
 def test_a_search_resumes_in_its_folder(options, uri, capsys):
     """With real layers, wrapped anew by every trial, and data in two forms."""

@@ -403,6 +403,7 @@ HEAVY = (
     "a_build_and_fit_model_with_folds",
     "a_fit_of_one_epoch_after_the_other",
     "a_fit_that_returns_metrics",
+    "a_hypermodel_with_a_fit",
     "a_run_trial_that_adds_a_hyperparameter",
     "a_run_trial_that_fits_by_itself",
     "a_run_trial_that_reads_the_histories",

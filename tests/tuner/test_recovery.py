@@ -307,7 +307,8 @@ def test_a_second_call_of_run_trial_does_not_continue_the_first(tmp_path):
     assert next(Interruption.left) == 10**6 - 2 * EPOCHS
 
 
-@pytest.mark.parametrize("save_every", [30.0, pytest.param(None, marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("save_every", [30.0, None])
 def test_a_short_trial_is_never_saved(tmp_path, save_every):
     unfinished(tmp_path, save_every=save_every)
     assert not [*tmp_path.rglob(SNAPSHOT)]

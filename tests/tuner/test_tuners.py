@@ -38,10 +38,8 @@ class Made(kt.HyperModel):
         return history
 
 
-@pytest.mark.parametrize(
-    "tuner",
-    ["optuna", *(pytest.param(each, marks=pytest.mark.heavy) for each in ("grid", "hyperband"))],
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("tuner", ["optuna", "grid", "hyperband"])
 def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, tuner):
     options = {"tuner": tuner, "directory": tmp_path / "p", "epochs": 3, "seed": 0, "verbose": 0}
     options |= {"tracking": None, "timeout": 1e3}
