@@ -182,7 +182,12 @@ def _few(wrapper, cell, scenario):
     return wrapper in WIDEST and cell in ("lstm", "gru") and scenario in FEW
 
 
-def over(names, rows, *, backends=lambda *row: False, among=lambda *row: True, few=None):
+def no_row(*row):
+    """Selects nothing."""
+    return False
+
+
+def over(names, rows, *, backends=no_row, among=lambda *row: True, few=None, heavy=no_row):
     """Parametrizes a test; CI runs some of the rows selected by `backends` on Keras's other backends too.
 
     By default a covering array of the rows selected by `among` runs; or the rows `few`, if a covering array
@@ -208,6 +213,7 @@ def over(names, rows, *, backends=lambda *row: False, among=lambda *row: True, f
     for index, row in enumerate(rows):
         marks = [pytest.mark.backends] if index in elsewhere else []
         marks += [] if index in chosen else [pytest.mark.full]
+        marks += [pytest.mark.heavy] if heavy(*row) else []
         if index in chosen | elsewhere or full_is_asked_for:
             params.append(pytest.param(*row, id="-".join(map(_word, row)), marks=marks))
     return pytest.mark.parametrize(names, params)

@@ -117,7 +117,12 @@ def can_differ(wrapper, cell, units, scenario):
     return wrapper in ONE_EACH or scenario == "states"
 
 
-@over(("wrapper", "cell", "units", "scenario"), MATRIX, among=can_differ)
+def is_large(wrapper, cell, units, scenario):
+    """These run step by step, as in float64."""
+    return units == LARGE
+
+
+@over(("wrapper", "cell", "units", "scenario"), MATRIX, among=can_differ, heavy=is_large)
 def test_outputs_states_and_gradients(wrapper, cell, units, scenario):
     layer = make_layer(cell, units, scenario)
     wrapped = make_wrapper(layer, wrapper, RATE, SEED)
