@@ -79,6 +79,13 @@ def test_like_configurations_are_close():
     assert encoding.size == 5
 
 
+def test_ordered_choices_are_spread_over_their_axis():
+    hp = kt.HyperParameters()
+    hp.Choice("units", [64, 16, 32])
+    points = Encoding(read_space(hp.space))([{"units": units} for units in (16, 32, 64)])
+    assert points.tolist() == [[0.0], [0.5], [1.0]]
+
+
 def test_candidates_are_all_that_is_untried_or_some_near_the_best():
     offered, random = Candidates(read_space(dropout_space().space)), np.random.default_rng(0)
     everything = offered.untried(set(), [], random)
