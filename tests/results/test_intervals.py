@@ -188,3 +188,17 @@ def test_the_last_round_tests_a_margin_from_either_side(pairs):
         assert max(map(abs, ends(gain))) > margin
     (early,) = paired_gains(costs, TWINS[:1], Looks(LOOKS, 40), bound * 1.001)
     assert early.outcome == "not known"
+
+
+def test_a_seed_far_from_the_others_is_told():
+    """More than seven times as far from their median as the others are on average: here 0.35."""
+
+    def far_off(*differences):
+        costs = pd.DataFrame({"a0": differences}).assign(a=0.0)
+        (gain,) = paired_gains(costs, TWINS[:1])
+        return gain.far_off
+
+    assert far_off(0.9, 1.0, 1.1, 1.0, 1.3) is None
+    assert far_off(0.9, 1.0, 1.1, 1.0, 1.4) == 4
+    assert far_off(0.6, 1.0, 1.1, 1.0, 0.9) == 0
+    assert far_off(1.0, 1.0, 1.0, 2.0) is None  # The others do not differ at all.
