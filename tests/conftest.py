@@ -57,7 +57,7 @@ def pytest_sessionstart(session):
 def _compile_quickly(marks):
     """Has no graph optimized that is run a few times: JAX would take twice the time, TensorFlow a fifth more.
 
-    For a GPU they are optimized; TensorFlow's in all runs but that of README's command.
+    For a GPU they are optimized; TensorFlow's too where `-m` asks for other tests than by default.
     """
     if re.search(r"(?<!not )\bgpu\b", marks):
         return
