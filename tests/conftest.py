@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
-from xdist import is_xdist_controller
+from xdist import is_xdist_worker
 
 # These change where a search reports, and how it looks: a test that means one of them sets it.
 for _name in (
@@ -45,13 +45,12 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
 
 def pytest_sessionstart(session):
     """Some 4,000 rows take each process some seconds to make, and are seldom asked for."""
-    if not is_xdist_controller(session):
-        _compile_quickly(session.config.option.markexpr)
+    marks = session.config.option.markexpr
+    if is_xdist_worker(session) or not session.config.option.numprocesses:
+        _compile_quickly(marks)
         from tests.laws import cases
 
-        cases.full_is_asked_for = bool(
-            re.search(r"(?<!not )\bfull\b", session.config.option.markexpr)
-        )
+        cases.full_is_asked_for = bool(re.search(r"(?<!not )\bfull\b", marks))
 
 
 def _compile_quickly(marks):
