@@ -26,7 +26,6 @@ EPOCHS = 4
 
 FAULTS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "exit": lambda: os._exit(1),
     "hang": lambda: time.sleep(600),
     "memory": lambda: (_ for _ in ()).throw(MemoryError("as asked")),
 }
@@ -34,7 +33,7 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Mishap:
-    """One of `FAULTS` in a trial of a wrapper, once for each file that is its sign."""
+    """One of `FAULTS` in a trial of a wrapper, once for each file that is its sign and names its process."""
 
     fault: str
     sign: Path | None = None
@@ -47,7 +46,8 @@ class Mishap:
         if self.sign is None:
             return True
         try:
-            self.sign.touch(exist_ok=False)
+            with self.sign.open("x") as file:
+                file.write(str(os.getpid()))
         except FileExistsError:
             return False
         return True
@@ -67,20 +67,6 @@ class Epochs(keras.callbacks.Callback):
         for mishap in self.mishaps if epoch == 1 else ():
             if mishap.is_due(self.wrapper):
                 FAULTS[mishap.fault]()
-
-
-class Killing(keras.callbacks.Callback):
-    """Notes each epoch, and kills its process once: before the third epoch of whichever trial is first."""
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self.folder = folder
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2 and Mishap("kill", self.folder / "sign").is_due(""):
-            FAULTS["kill"]()
-        with (self.folder / "epochs").open("a") as file:
-            file.write(f"{epoch}\n")
 
 
 class Faulty(kt.HyperModel):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import InvalidArgumentError, RecdropError
 from recdrop_tune.journal import Journal
 from recdrop_tune.ray_workers import connected, host, pack
 from recdrop_tune.ray_workers.job import MARK, WAIT, Tasks
@@ -117,10 +117,11 @@ def opened(tmp_path, monkeypatch):
     """Makes the process of a search's oracle, which is this one."""
     monkeypatch.setattr(host, "import_ray", lambda: LocalRay)
 
-    def made(**options):
+    def made(overwrite=False, **options):
         def make_tuner():
             oracle = rdt.OptunaOracle("val_loss", seed=1, **options)
-            return rdt.Tuner(oracle, build, directory=tmp_path, project_name="p")
+            place = {"directory": tmp_path, "project_name": "p", "overwrite": overwrite}
+            return rdt.Tuner(oracle, build, **place)
 
         (tmp_path / "p").mkdir()
         (tmp_path / "p" / MARK).touch()
@@ -154,6 +155,24 @@ def test_a_worker_that_was_given_up_has_no_trial(opened):
     assert process.get_trial(second.trial_id).status == "RUNNING"
     assert not process.give_up("nobody", "killed", None)
     process.close("FINISHED")
+
+
+def test_a_trial_that_ends_three_processes_fails(opened):
+    process = opened(max_trials=4)
+    for name in ("one", "two", "three"):
+        trial = process.create_trial(name)
+        assert trial.status == "RUNNING"
+        assert process.give_up(name, f"{name} was killed", None)
+    failed = process.get_trial(trial.trial_id)
+    message = "3 workers were lost over this trial; the last one: three was killed"
+    assert (failed.status, failed.message) == ("FAILED", message)
+    assert process.create_trial("four").trial_id != failed.trial_id
+    process.close("FINISHED")
+
+
+def test_a_tuner_that_deletes_its_folder(opened):
+    with pytest.raises(InvalidArgumentError, match="without `overwrite=True`"):
+        opened(overwrite=True)
 
 
 def test_a_worker_that_gets_no_trial_waits_for_the_others(opened):

@@ -57,40 +57,42 @@ def test_a_node_that_leaves(tmp_path):
 
 
 JOINING = """
-import sys
+import os
+for name in [*os.environ]:
+    if name.startswith("RAY_"):  # Other searches may have set it.
+        del os.environ[name]
+os.environ.update({environment!r})
 from pathlib import Path
 import ray
 import recdrop_tune as rdt
 from tests.ray_searches import Faulty, check_agreement, search
 
-folder = Path(sys.argv[1])
-workers = rdt.Workers(1, address=sys.argv[2])
-result = search(folder / "project", Faulty(), workers=workers, max_trials=2)
+workers = rdt.Workers(1, address={address!r})
+result = search(Path({folder!r}), Faulty(), workers=workers, max_trials=2)
 check_agreement(result, trials=2)
 assert not ray.is_initialized()
-print("as it should be")
 """
 
 
-def test_a_driver_that_joins_a_cluster(tmp_path):
+def test_a_driver_that_joins_a_cluster(tmp_path, forks):
     """The cluster was started by `ray start` and asks for a token."""
-    # Without the variables that other searches have set in this process.
+    settings = {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    clean |= {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
-    port = free_port()
+    clean |= {**settings, "PYTHONPATH": str(ROOT)}
+    port, log = free_port(), tmp_path / "log"
     head = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
     head += ["--node-ip-address=127.0.0.1", f"--port={port}"]
     ray_command = str(Path(sys.executable).with_name("ray"))
     subprocess.run([ray_command, "get-auth-token", "--generate"], check=True, capture_output=True)
-    with (tmp_path / "log").open("w") as log:
+    with (tmp_path / "cluster").open("w") as output:
         cluster = subprocess.Popen(
-            [ray_command, *head], stdout=log, stderr=log, cwd=ROOT, env=clean
+            [ray_command, *head], stdout=output, stderr=output, cwd=ROOT, env=clean
         )
     try:
         wait_for(lambda: accepts(port))
-        command = [sys.executable, "-c", JOINING, str(tmp_path), f"127.0.0.1:{port}"]
-        done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
-        assert done.stdout.strip().endswith("as it should be"), done.stderr
+        place = {"address": f"127.0.0.1:{port}", "folder": str(tmp_path / "project")}
+        code = JOINING.format(environment=settings, **place)
+        assert forks.wait(forks.start({"code": code, "log": str(log)})) == 0, log.read_text()
     finally:
         cluster.terminate()
         cluster.wait(60)

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.server
 import os
+import runpy
 import subprocess
 import sys
 import threading
@@ -29,7 +30,6 @@ from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.search.runners import actor_name
 from tests import ROOT
-from tests.oracle.test_warm_start import warm
 from tests.small_search import Batches, build, data
 
 
@@ -59,17 +59,42 @@ def batches():
     return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
 
 
+class Counted(Batches):
+    """Data that leave a file each time they are sent or received."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def __getstate__(self):
+        (self.folder / f"sent {uuid.uuid4()}").touch()
+        return {"folder": self.folder}
+
+    def __setstate__(self, state):
+        self.__init__(state["folder"])
+        (self.folder / f"received {uuid.uuid4()}").touch()
+
+
 @pytest.mark.heavy
-def test_two_workers_find_what_one_process_finds(search, capfd):
+def test_two_workers_find_what_one_process_finds(search, tmp_path, capfd):
+    """Data go once into Ray's store, and from there once to each process."""
+    counts = tmp_path / "counts"
+    counts.mkdir()
     same = {
+        "train": Counted(counts),
         "tuner": rdt.Optuna(sampler="random", pruner="none"),
         "confirm": rdt.Confirm(1, seeds=2, max_seeds=2),
         "max_trials": 3,
         "epochs": 1,
     }
     alone = search("alone", workers=None, **same)
+    for path in counts.iterdir():
+        path.unlink()
     capfd.readouterr()
     together = search("together", verbose=1, **same)
+    names = [path.name.split()[0] for path in counts.iterdir()]
+    assert names.count("sent") == 1
+    assert names.count("received") == 3  # The oracle's process and two workers.
     found = [each.trials.sort_values("trial_id", ignore_index=True) for each in (alone, together)]
     changing = ["seconds", "ms_per_step", "mlflow_run_id"]
     pd.testing.assert_frame_equal(*(f.drop(columns=changing) for f in found), rtol=1e-4)
@@ -91,42 +116,8 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     words = [line.split()[0] for line in printed.splitlines()]
     assert words[:5] == ["Folder:", "trial", "Going", "trial", "trial"]
     # One process resumes the search of several.
-    more = search("together", workers=None, max_trials=4, epochs=1, tuner=same["tuner"])
+    more = search("together", workers=None, **same | {"max_trials": 4, "confirm": None})
     assert len(more.trials) == 4
-
-
-class Counted(Batches):
-    """Data that leave a file each time they are sent or received."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-
-    def __getstate__(self):
-        (self.folder / f"sent {uuid.uuid4()}").touch()
-        return {"folder": self.folder}
-
-    def __setstate__(self, state):
-        self.__init__(state["folder"])
-        (self.folder / f"received {uuid.uuid4()}").touch()
-
-
-@pytest.mark.heavy
-def test_data_are_sent_once_and_the_oracle_learns_from_another_search(search, tmp_path):
-    """Data once into Ray's store, and from there once to each process."""
-    folder = tmp_path / "counts"
-    folder.mkdir()
-    twice = {"training": rdt.Training(executions=2)}
-    search("old", workers=None, max_trials=3, **twice)
-    known = {"wrapper": "lambda", "placement": "input+output", "rate": 0.5}
-    tuner = rdt.Optuna(try_first=[known], warm_start=tmp_path / "old")
-    result = search(train=Counted(folder), tuner=tuner, **twice)
-    assert result.trials[list(known)].to_dict("records").count(known) == 1
-    assert len(warm(result.tuner.oracle)) == 3
-    assert len(result.trials) == 5
-    names = [path.name.split()[0] for path in folder.iterdir()]
-    assert names.count("sent") == 1
-    assert names.count("received") == 3  # The oracle's process and two workers.
 
 
 def own_model():
@@ -255,9 +246,13 @@ def test_workers_that_need_more_than_the_cluster_has(search, tmp_path):
 @pytest.mark.heavy
 def test_a_search_that_runs_already(search, tmp_path, local_ray):
     """Another process on the same cluster runs it: an actor has its name."""
+
+    class Host:
+        """Its name is taken as soon as it begins."""
+
     name = actor_name(tmp_path / "project")
-    other = local_ray.remote(OracleHost).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
-    handle = other.remote(tmp_path, None)
+    other = local_ray.remote(Host).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
+    handle = other.remote()
     with pytest.raises(ProjectError, match="Another process is running the search"):
         search()
     local_ray.kill(handle)
@@ -273,31 +268,25 @@ def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def distribute(tmp_path, local_ray):
-    def made(make_tuner):
-        tracking = rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")
-        return rdt.distribute(make_tuner, workers=1, tracking=tracking, verbose=0)
-
-    return made
-
-
-def tuner_in(folder, **options):
+def tuner_in(folder):
     """Makes a function that makes a tuner."""
 
     def make_tuner():
         oracle = rdt.OptunaOracle("val_loss", 4, pruner="none", seed=1)
-        return rdt.Tuner(oracle, build, directory=folder, project_name="project", **options)
+        return rdt.Tuner(oracle, build, directory=folder, project_name="project")
 
     return make_tuner
 
 
 @pytest.mark.heavy
-def test_a_tuner(distribute, tmp_path):
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+def test_a_tuner(tmp_path, local_ray, new_store):
+    uri = new_store(tmp_path)
+    mlflow.set_tracking_uri(uri)
     try:
         with mlflow.start_run() as active:
-            tuner = distribute(tuner_in(tmp_path))
+            tuner = rdt.distribute(
+                tuner_in(tmp_path), workers=1, tracking=rdt.MLflow(uri=uri), verbose=0
+            )
             tuner.search(batches, validation_data=data(), epochs=2)
     finally:
         mlflow.set_tracking_uri(None)
@@ -313,14 +302,6 @@ def test_a_tuner(distribute, tmp_path):
     x, y = data()
     best = tuner.oracle.get_best_trials()[0]
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
-    tuner.search(batches, validation_data=data(), epochs=2)  # There is nothing left to do.
-    assert len(tuner.result.trials) == 4
-
-
-@pytest.mark.heavy
-def test_a_tuner_that_deletes_its_folder(distribute, tmp_path):
-    with pytest.raises(InvalidArgumentError, match="without `overwrite=True`"):
-        distribute(tuner_in(tmp_path, overwrite=True)).search(*data(), validation_data=data())
 
 
 def other_oracle(folder):
@@ -352,20 +333,21 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.heavy
-def test_example(tmp_path):
-    """It starts its own Ray."""
+def test_example(tmp_path, monkeypatch, capfd, local_ray, new_store):
+    script = EXAMPLES / "ray_cluster.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     few = ["--workers=1", "--trials=2", "--epochs=1"]
-    command = [sys.executable, EXAMPLES / "ray_cluster.py", *few]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    monkeypatch.setattr(sys, "argv", [str(script), *few])
+    runpy.run_path(str(script), run_name="__main__")
+    printed = capfd.readouterr()
+    lines = printed.out.splitlines()
     assert lines[0].startswith("Task: classification")
-    assert lines[1] == "Starting Ray, with workers: 1."
-    assert lines[2].startswith("Folder: ray_cluster_run")
+    assert lines[1].startswith("Folder: ray_cluster_run")
     trials = [line.split()[:2] for line in lines if line.startswith("trial ")]
     assert trials == [["trial", "0"], ["trial", "1"]]
-    assert "2 trials, 2 complete." in done.stdout
-    assert "ERROR" not in done.stderr
+    assert "2 trials, 2 complete." in printed.out
+    assert "ERROR" not in printed.err
 
 
 def test_slurm_script():
