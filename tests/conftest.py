@@ -56,12 +56,12 @@ def pytest_sessionstart(session):
 def _compile_quickly(marks):
     """Has no graph optimized that is run a few times: JAX would take twice the time, TensorFlow a fifth more.
 
-    For a GPU they are optimized; TensorFlow's too where `-m` asks for other tests than by default.
+    For a GPU they are optimized; TensorFlow's also where `-m` asks for `backends`, with the nightly Keras.
     """
     if re.search(r"(?<!not )\bgpu\b", marks):
         return
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    if os.environ["KERAS_BACKEND"] == "tensorflow" and "not heavy" in marks:
+    if os.environ["KERAS_BACKEND"] == "tensorflow" and "backends" not in marks:
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
