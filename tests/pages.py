@@ -53,8 +53,8 @@ def run(block, names, instead):
     exec(compile(code, str(PAGES[block.page]), "exec"), names)
 
 
-def have_fewer_digits(monkeypatch, number):
-    """Lets scikit-learn have so many of its handwritten digits."""
+def have_fewer_digits(monkeypatch, number, rows=8):
+    """Lets scikit-learn have so many of its handwritten digits, and of each the upper rows."""
     digits = datasets.load_digits()
-    few = Bunch(images=digits.images[:number], target=digits.target[:number])
+    few = Bunch(images=digits.images[:number, :rows], target=digits.target[:number])
     monkeypatch.setattr(datasets, "load_digits", lambda: few)

@@ -49,21 +49,31 @@ _SEARCHING = (
 HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
 """Pages that search or train, and take some ten seconds or more."""
 
-MOST = {"max_trials": 3, "epochs": 2}
+MOST = {"max_trials": 2, "epochs": 1}
 """The largest search of a page that is run as it stands; larger ones end here."""
 
 IN_GRAPHS = "docs/prediction-intervals.md"
 """The page that trains for hundreds of steps, on all digits. The others are quicker without graphs."""
 
-INSTEAD = {
-    r"(?<=\[)300(?=:)|(?<=:)300(?=\])": "32",
-    r"(?<=\[)[69]00(?=:)|(?<=:)[69]00(?=\])": "48",
-    "max_epochs=30": "max_epochs=2",
-}
-"""Pages train on the first 300 digits of scikit-learn's, and validate and test on those from there on."""
+IMAGES, ROWS = 64, 3
+"""How many digits there are, except on that page, and how many rows, one a step, each has."""
 
-IMAGES = 128
-"""How many digits there are, except on that page."""
+INSTEAD = {
+    # The parts of the digits: each is one batch.
+    r"(?<=[\[:])(60|300)(?=[:\]])": "32",
+    r"(?<=[\[:])(120|[69]00)(?=[:\]])": "48",
+    r"8, 8(?=\))": f"{ROWS}, 8",
+    "max_epochs=30": "max_epochs=2",
+    "seeds=3": "seeds=2",
+    "max_seeds=5": "max_seeds=2",
+    # Sequences, and windows of a series.
+    r"integers\(5, 12": "integers(2, 4",
+    r"(?<=[\[:])40(?=[:\]])": "32",
+    "steps, horizon = 10, 4": "steps, horizon = 3, 2",
+    r"\(200, 3\)": "(60, 3)",
+    r"(?<=[\[:])150(?=[:\]])": "36",
+}
+"""What is replaced on the pages: patterns, and what stands there instead."""
 
 NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 3, "docs/search.md": 1}
 """How many blocks of a page are not run."""
@@ -73,15 +83,16 @@ def given():
     """The names that a page may use: some of the handwritten digits, and a build function.
 
     They are few, so that a search takes seconds: 32 images to train on, 16 each to validate and to test.
+    Of each image there are the upper rows.
     """
     import keras
 
     images, labels = datasets.load_digits(return_X_y=True)
-    x = (images.reshape(-1, 8, 8) / 16.0).astype("float32")  # 8 rows, one a step, of 8 pixels
+    x = (images.reshape(-1, 8, 8)[:, :ROWS] / 16.0).astype("float32")  # each row of 8 pixels a step
 
     def build(hp):
         layer = recdrop_tune.dropout_rnn(hp, keras.layers.LSTM(4), space="quick")
-        model = keras.Sequential([keras.Input((8, 8)), layer, keras.layers.Dense(10, "softmax")])
+        model = keras.Sequential([keras.Input((ROWS, 8)), layer, keras.layers.Dense(10, "softmax")])
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 
@@ -119,8 +130,7 @@ def test_python_runs(page, tmp_path, monkeypatch, new_store, running_eagerly):
 
     if page != "docs/results.md":  # It compares the trials of a small model, and wants ten.
         monkeypatch.setattr(recdrop_tune, "tune", tune_briefly)
-    if page != IN_GRAPHS:
-        have_fewer_digits(monkeypatch, IMAGES)
+    have_fewer_digits(monkeypatch, None if page == IN_GRAPHS else IMAGES, ROWS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     with nullcontext() if page == IN_GRAPHS else running_eagerly():
