@@ -70,6 +70,7 @@ INSTEAD = {
     "max_trials=2(?=.*recdrop_runs)": "max_trials=1",  # It is resumed with one more.
     "max_trials=12": "max_trials=10",
     r"\(64, 6, 3\)": "(32, 2, 3)",
+    "cv=3": "cv=2",
     "seeds=3": "seeds=2",
     "max_seeds=5": "max_seeds=2",
     # Sequences, and windows of a series.
