@@ -19,16 +19,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Imported here, so that not every fork imports it.
 import keras
 import keras_tuner as kt
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 import recdrop_tune as rdt
-import recdrop_tune.search
+import tests.forked_code  # What a search needs, so that not every fork imports it.  # noqa: F401
 from recdrop_tune.events import TrackingWarning
 from tests.forks import serve
-from tests.small_search import build, data
+from tests.small_search import build, data, dropout_of
 
 # What changes a file, or is about to.
 _OPERATIONS = {"open", "os.rename", "os.remove", "os.symlink", "os.truncate", "os.link"}
@@ -52,10 +50,13 @@ def count_operations(folder: str, kill_at: int | None) -> None:
 
 
 class MadeUp(kt.HyperModel):
-    """The small model with scores that depend on its hyperparameters alone."""
+    """No model, and scores that depend on the hyperparameters of the small one alone."""
 
     def build(self, hp):
-        return build(hp)
+        dropout_of(hp)
+        model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten()])
+        model.compile("sgd", "mse")
+        return model
 
     def fit(self, hp, model, *args, **kwargs):
         return abs((hp.get("rate") if "rate" in hp else 0.6) - 0.3)

@@ -24,20 +24,26 @@ class Batches(keras.utils.PyDataset):
         return x[index * 8 :][:8], y[index * 8 :][:8]
 
 
-def build(hp):
-    """A model without a recurrent layer whose hyperparameters look like a dropout search's.
-
-    It runs eagerly: a graph would take longer to trace than such a training takes.
-    """
+def dropout_of(hp):
+    """Asks for hyperparameters like a dropout search's; returns the rate."""
     wrapper = hp.Choice("wrapper", ["none", "recurrent", "lambda"])
     with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
         hp.Choice("placement", ["input", "input+output"])
         rate = hp.Float("rate", 0.1, 0.5, step=0.1)
+    return 0.0 if wrapper == "none" else rate
+
+
+def build(hp):
+    """A model without a recurrent layer.
+
+    It runs eagerly: a graph would take longer to trace than such a training takes.
+    """
+    rate = dropout_of(hp)
     model = keras.Sequential(
         [
             keras.Input((5, 3)),
             keras.layers.Flatten(),
-            keras.layers.Dropout(0.0 if wrapper == "none" else rate),
+            keras.layers.Dropout(rate),
             keras.layers.Dense(2, activation="softmax"),
         ]
     )
