@@ -1,19 +1,20 @@
-"""Loads a logged model as others would, in a process that has imported nothing of ours, and predicts."""
+"""Loads logged models as others would, in a process that has imported nothing of ours, and predicts."""
 
+import json
 import sys
 
-import mlflow
+import mlflow.keras
 import numpy as np
 
-uri, model, folder, how = sys.argv[1:]
+uri, folder, models = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 x = np.load(f"{folder}/x.npy")
-if how == "keras":
-    import mlflow.keras
-
-    predictions = mlflow.keras.load_model(model).predict(x, verbose=0)
-else:
-    predictions = mlflow.pyfunc.load_model(model).predict(x)
-if how != "pyfunc of ours":
-    assert not [name for name in sys.modules if name.startswith("recdrop_tune")]
-np.save(f"{folder}/predictions.npy", predictions)
+predictions = {}
+for name, model, how in json.loads(models):
+    if how == "keras":
+        predictions[name] = mlflow.keras.load_model(model).predict(x, verbose=0)
+    else:
+        predictions[name] = mlflow.pyfunc.load_model(model).predict(x)
+    ours = [module for module in sys.modules if module.startswith("recdrop_tune")]
+    assert how == "pyfunc of ours" or not ours
+np.savez(f"{folder}/predictions.npz", **predictions)
