@@ -51,7 +51,7 @@ def search(folder: Path, max_trials: int) -> dict:
                 data(),
                 model=build,
                 max_trials=max_trials,
-                epochs=2,
+                epochs=1,
                 seed=0,
                 verbose=0,
                 directory=folder,
@@ -75,7 +75,7 @@ def command(folder: Path, disk: Path) -> dict:
     """Runs `recdrop-tune run` where there is room for the trials and not for the result."""
     config = folder / "search.yaml"
     config.write_text(
-        "model: tests.small_search:build\ndata: tests.full_disk:both\nmax_trials: 2\nepochs: 1\n"
+        "model: tests.small_search:build\ndata: tests.full_disk:both\nmax_trials: 1\nepochs: 1\n"
         f"seed: 0\nverbose: 0\ntracking: {{uri: 'sqlite:///{folder}/mlflow.db'}}\n"
     )
     fill(disk, 200)
@@ -95,14 +95,14 @@ def main(folder: Path, spots: list[int]) -> None:
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
-    print(json.dumps(search(disk / "free", 4)), flush=True)
+    print(json.dumps(search(disk / "free", 3)), flush=True)
     for pages in spots:
         project = disk / f"project{pages}"
         fill(disk, pages)
-        first = search(project, 4)
+        first = search(project, 3)
         left = states(project)
         (disk / "ballast").unlink()
-        again = search(project, 4)
+        again = search(project, 3)
         ends = [
             each
             for each in Journal(project / "events.jsonl").read()
