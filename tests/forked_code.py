@@ -19,7 +19,7 @@ from tests.tracked_events import ended, journaled, started, trial
 
 with TemporaryDirectory() as _folder:  # The first figures take Plotly a second.
     journaled(Path(_folder), started(), *trial(0), *trial(1), ended())
-    TuneResult.load(_folder).report()
+    TuneResult.load(_folder).report(Path(_folder, "report.html"))
 
 if __name__ == "__main__":
     serve(lambda order: exec(order["code"], {}))
