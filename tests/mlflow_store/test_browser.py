@@ -15,7 +15,7 @@ from tests.mlflow_server import mlflow_server
 
 pytestmark = pytest.mark.heavy
 
-EPOCHS = 3
+EPOCHS = 2
 SPACE = {
     "cell": "lstm",
     "units": 4,
@@ -57,14 +57,14 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory, server, running_eagerly):
-    x = np.random.default_rng(0).normal(size=(48, 6, 3)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(24, 3, 3)).astype("float32")
     data = (x, (x.sum((1, 2)) > 0).astype("int64"))
     with running_eagerly():
         return rdt.tune(
             data,
             data,
             Breaking.from_data(data, SPACE),
-            max_trials=10,
+            max_trials=6,
             epochs=EPOCHS,
             tuner=rdt.Optuna(sampler="random"),
             seed=3,
