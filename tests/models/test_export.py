@@ -44,28 +44,29 @@ def padded_in_every_way():
     return x
 
 
-def make_model(masked):
-    """One model with an output for each technique and cell: exporting a model for each takes minutes."""
+def make_model():
+    """One model with outputs for each technique and cell: exporting a model for each takes minutes."""
     inputs = keras.Input((None, 2))
-    hidden = keras.layers.Masking()(inputs) if masked else inputs
+    masked = keras.layers.Masking()(inputs)
     outputs = {}
     for technique in WRAPPERS:
         for kind in (keras.layers.LSTM, keras.layers.GRU):
             layer = make_wrapper(kind(3), WRAPPERS[technique])
-            outputs[f"{technique}_{kind.__name__}"] = layer(hidden)
+            outputs[f"{technique}_{kind.__name__}"] = layer(inputs)
+            outputs[f"{technique}_{kind.__name__}_masked"] = layer(masked)
             layer.rate = 0.25  # Inference of zoneout uses the current rate.
     return keras.Model(inputs, outputs)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("masked", [False, True])
-def test_an_exported_model_predicts_the_same(masked, tmp_path):
-    model, x = make_model(masked), padded_in_every_way()
+def test_an_exported_model_predicts_the_same(tmp_path):
+    model, x = make_model(), padded_in_every_way()
     np.save(tmp_path / "inputs", x)
     model.export(tmp_path / "model", verbose=False)
     command = [sys.executable, "-c", SERVE]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
-    served, predicted = np.load(tmp_path / "served.npz"), model.predict(x, verbose=0)
+    # Without a graph: to trace this model takes longer.
+    served, predicted = np.load(tmp_path / "served.npz"), model(x, training=False)
     assert set(served) == set(predicted)
     for output, array in predicted.items():
         np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=output)
