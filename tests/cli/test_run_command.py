@@ -17,12 +17,19 @@ import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.config import RunFile, read_config
 from recdrop_tune.errors import RecdropError, invalid_argument
+from recdrop_tune.events import SearchEnded, SearchStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.search import names_of
+from recdrop_tune.stopping import is_asked_to_stop
 from tests.tracked_events import ended, journaled, started, trial
 
 CODE = """
+from pathlib import Path
+
 import keras
 import numpy as np
+
+from recdrop_tune.stopping import ask_to_stop
 
 NUMBER = 3
 
@@ -47,6 +54,15 @@ def broken():
 
 def stopper():
     return keras.callbacks.TerminateOnNaN()
+
+
+class Asking(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        ask_to_stop(Path(__file__).parents[1] / "here" / "many")
+
+
+def asker():
+    return Asking()
 
 
 def build(hp):
@@ -382,11 +398,19 @@ def test_a_search_in_python_is_confirmed_there(tmp_path):
 
 
 @pytest.mark.heavy
-def test_workers_find_the_code(place):
-    text = "data: {train: my_data:train, validation: my_data:train}\nworkers: 2\ndirectory: many\n"
-    done = called(place, f"{SMALL}{text}")
+def test_a_worker_finds_the_code_and_a_request_to_stop_is_obeyed(place):
+    """The oracle's process starts no more trials. The running one is finished."""
+    text = "data: {train: my_data:train, validation: my_data:train}\nworkers: 1\ndirectory: many\n"
+    done = called(place, f"{SMALL}{text}training: {{callbacks: [my_data:asker]}}\n")
     assert done.exit_code == 0, done.output
-    assert "2 trials, 2 complete." in done.output
+    assert "Stopped by request after 1 of at most 2 trials." in done.output
+    result = rdt.TuneResult.load("many")
+    assert list(result.trials["state"]) == ["COMPLETE"]
+    events = Journal(Path("many", "events.jsonl")).read()
+    assert [each.status for each in events if isinstance(each, SearchEnded)] == ["FINISHED"]
+    assert [each.pid for each in events if isinstance(each, SearchStarted)] == [os.getpid()]
+    assert not is_asked_to_stop("many")
+    assert not Path("many", "several-workers").exists()
 
 
 def test_the_folder_of_the_file_does_not_hide_modules_while_keras_loads(place, monkeypatch):
