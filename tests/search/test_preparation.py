@@ -24,6 +24,8 @@ LABELS = np.array([int(each.sum() > 0) for each in LISTS])
 X = RNG.normal(size=(24, 5, 2)).astype("float32")
 SPACE = {"wrapper": "none", "units": 3}
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 class Endless(keras.utils.PyDataset):
     num_batches = None

@@ -434,7 +434,7 @@ def test_a_generator_that_ends_is_refused(tmp_path, argument, steps):
 
 @pytest.mark.heavy
 def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
-    tuner = search(tmp_path, own=oracle(4, objective=kt.Objective(MILLISECONDS, "min")))
+    tuner = search(tmp_path, own=oracle(2, objective=kt.Objective(MILLISECONDS, "min")))
     trial = trial_of(tuner)
     times = [each.mean() for each in trial.metrics.get_history(MILLISECONDS)]
     assert trial.score == min(times) > 0
