@@ -1,6 +1,8 @@
 """A real MLflow server for the tests: on loopback, on a free port, and gone afterwards."""
 
+import atexit
 import contextlib
+import functools
 import http.client
 import http.server
 import os
@@ -23,6 +25,14 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+@functools.cache
+def _servers() -> Forks:
+    """The process that all servers are forks of: it takes seconds to import MLflow's pages."""
+    forks = Forks("tests.mlflow_server", Path(os.devnull))
+    atexit.register(forks.close)
+    return forks
+
+
 class MLflowServer:
     """A server with its database and artifacts in a folder; it can be killed and started again."""
 
@@ -32,26 +42,20 @@ class MLflowServer:
         self.uri = f"http://127.0.0.1:{self.port}"
         self.database = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.log = self.folder / "server.log"
-        self._forks = Forks("tests.mlflow_server", self.log)
         self.pid = 0
 
     def start(self, seconds: float = 120) -> None:
         """Starts the server, on the same port and store as before, and waits until it answers."""
         order = {"port": self.port, "database": self.database, "folder": str(self.folder)}
-        self.pid = self._forks.start(order)
+        self.pid = _servers().start({**order, "log": str(self.log)})
         self._wait(seconds)
 
     def kill(self) -> None:
         """Kills the server with SIGKILL, as a crash of the machine would."""
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
-            self._forks.wait(self.pid)
+            _servers().wait(self.pid)
             self.pid = 0
-
-    def close(self) -> None:
-        """Ends the server, and the process that it is a fork of."""
-        self.kill()
-        self._forks.close()
 
     def answers(self) -> bool:
         """Returns whether something listens at the port."""
@@ -82,7 +86,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
         server.start()
         yield server
     finally:
-        server.close()
+        server.kill()
 
 
 @contextlib.contextmanager

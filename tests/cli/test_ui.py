@@ -23,7 +23,7 @@ from tests.tracked_events import Sender, started, trial
 
 
 def search(folder, uri, name="speech"):
-    tuner = kt.RandomSearch(build, "val_loss", 3, seed=5, directory=folder, project_name=name)
+    tuner = kt.RandomSearch(build, "val_loss", 1, seed=5, directory=folder, project_name=name)
     tracking = track(tuner, experiment="tracked", tracking_uri=uri)
     tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
     return tracking
