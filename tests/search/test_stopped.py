@@ -1,8 +1,5 @@
 """Searches that are asked to stop, that end by themselves, and whose space is exhausted."""
 
-import os
-import threading
-
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -13,10 +10,8 @@ from recdrop_tune.events import (
     MAX_TRIALS,
     STOPPED,
     ConfirmationStarted,
-    EpochEnded,
     NoMoreTrials,
     SearchEnded,
-    SearchStarted,
 )
 from recdrop_tune.journal import Journal
 from recdrop_tune.states import TrialState
@@ -100,31 +95,6 @@ def test_an_old_request_does_not_stop_a_new_search(options):
     again = rdt.tune(data(), data(), build, **{**options, "max_trials": 2})
     assert len(again.trials) == 2
     assert not is_asked_to_stop(options["directory"])
-
-
-@pytest.mark.heavy
-def test_with_workers(tmp_path):
-    """The oracle's process starts no more trials. The running one is finished."""
-    from tests.ray_searches import Faulty, search, some_events, wait_for
-
-    folder = tmp_path / "p"
-
-    def ask():
-        wait_for(lambda: some_events(folder, EpochEnded, 1))
-        ask_to_stop(folder)
-
-    asks = threading.Thread(target=ask)
-    asks.start()
-    ended = search(folder, Faulty(seconds=0.3), max_trials=20, workers=1)
-    assert set(ended.trials["state"]) == {TrialState.COMPLETE}
-    assert len(ended.trials) < 6
-    assert "Stopped by request" in ended.summary()
-    asks.join()
-    (end,) = events_of(folder, SearchEnded)
-    assert end.status == "FINISHED"
-    assert [each.pid for each in events_of(folder, SearchStarted)] == [os.getpid()]
-    assert not is_asked_to_stop(folder)
-    assert not (folder / "several-workers").exists()
 
 
 SMALL = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": [0.1, 0.3]}
