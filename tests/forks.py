@@ -58,7 +58,7 @@ class Forks:
             time.sleep(0.05)
 
     def close(self) -> None:
-        """Ends the server; the processes have to have ended."""
+        """Ends the server, and what still runs."""
         self._server.stdin.close()
         self._server.wait(30)
         self._server.stdout.close()
@@ -83,18 +83,23 @@ def runs(pid: int) -> bool:
 
 
 def serve(action: Callable[[dict], None]) -> None:
-    """Forks a process for each order, which carries it out."""
+    """Forks a process for each order, which carries it out; kills those that nobody waited for."""
     gc.freeze()  # No fork looks through what was imported, a second each time.
+    left = set()
     for line in sys.stdin:
         order = json.loads(line)
         if isinstance(order, int):
+            left.remove(order)
             _, status = os.waitpid(order, 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
             continue
         pid = os.fork()
         if not pid:
             _carry_out(action, order)
+        left.add(pid)
         print(pid, flush=True)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _carry_out(action: Callable[[dict], None], order: dict) -> None:

@@ -50,7 +50,7 @@ def count_operations(folder: str, kill_at: int | None) -> None:
 
 
 class MadeUp(kt.HyperModel):
-    """No model, and scores that depend on the hyperparameters of the small one alone."""
+    """A model that is not trained, and scores made from the hyperparameters of the small one."""
 
     def build(self, hp):
         dropout_of(hp)

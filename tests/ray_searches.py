@@ -33,40 +33,31 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Mishap:
-    """One of `FAULTS` in a trial of a wrapper, once for each file that is its sign and names its process."""
+    """One of `FAULTS`, once in a search; its sign is a file that names the process it happened to."""
 
     fault: str
-    sign: Path | None = None
-    wrapper: str | None = None
+    sign: Path
 
-    def is_due(self, wrapper: str) -> bool:
-        """With a sign once in a search, whichever process comes first; without, every time."""
-        if self.wrapper not in (None, wrapper):
-            return False
-        if self.sign is None:
-            return True
-        try:
+    def happen_once(self) -> None:
+        """Happens to whichever process comes first."""
+        with contextlib.suppress(FileExistsError):
             with self.sign.open("x") as file:
                 file.write(str(os.getpid()))
-        except FileExistsError:
-            return False
-        return True
+            FAULTS[self.fault]()
 
 
 class Epochs(keras.callbacks.Callback):
-    """Takes its time over each epoch, and the second one has the mishaps that are due."""
+    """Takes its time over each epoch, and the second one has the mishaps."""
 
-    def __init__(self, mishaps: tuple[Mishap, ...], wrapper: str, seconds: float):
+    def __init__(self, mishaps: tuple[Mishap, ...], seconds: float):
         super().__init__()
         self.mishaps = mishaps
-        self.wrapper = wrapper
         self.seconds = seconds
 
     def on_epoch_begin(self, epoch, logs=None):
         time.sleep(self.seconds)
         for mishap in self.mishaps if epoch == 1 else ():
-            if mishap.is_due(self.wrapper):
-                FAULTS[mishap.fault]()
+            mishap.happen_once()
 
 
 class Faulty(kt.HyperModel):
@@ -81,7 +72,7 @@ class Faulty(kt.HyperModel):
         return build(hp)
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        epochs = Epochs(self.mishaps, hp["wrapper"], self.seconds)
+        epochs = Epochs(self.mishaps, self.seconds)
         return model.fit(*args, callbacks=[epochs, *callbacks], **kwargs)
 
 

@@ -401,8 +401,9 @@ def test_a_search_in_python_is_confirmed_there(tmp_path):
 def test_a_worker_finds_the_code_and_a_request_to_stop_is_obeyed(place):
     """The oracle's process starts no more trials. The running one is finished."""
     text = "data: {train: my_data:train, validation: my_data:train}\nworkers: 1\ndirectory: many\n"
-    done = called(place, f"{SMALL}{text}training: {{callbacks: [my_data:asker]}}\n")
+    done = called(place, f"{SMALL}{text}training: {{callbacks: [my_data:asker]}}\n", "--verbose=1")
     assert done.exit_code == 0, done.output
+    assert "Starting Ray, with workers: 1." in done.output
     assert "Stopped by request after 1 of at most 2 trials." in done.output
     result = rdt.TuneResult.load("many")
     assert list(result.trials["state"]) == ["COMPLETE"]

@@ -61,8 +61,7 @@ class Mishaps(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         for fault in FAULTS if epoch == 2 else ():
-            if Mishap(fault, self.folder / fault).is_due(""):
-                FAULTS[fault]()
+            Mishap(fault, self.folder / fault).happen_once()
         with (self.folder / "epochs").open("a") as file:
             file.write(f"{epoch}\n")
 
