@@ -173,6 +173,7 @@ def search(kind, size, trials, epochs, target, folder):
     else:
         import recdrop_tune as rdt
 
+        tune = rdt.tune  # What it needs is imported here.
         imported = time.perf_counter()
         same = kind in (SAME, WARM)
         unpruned = rdt.Optuna("random", pruner="none")
@@ -185,7 +186,7 @@ def search(kind, size, trials, epochs, target, folder):
             model = rdt.LanguageModel(count, space)
         else:
             model = rdt.SequenceClassifier(count, train[0].shape[1:], space)
-        result = rdt.tune(
+        result = tune(
             train,
             validation,
             model,
