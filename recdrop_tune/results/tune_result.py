@@ -435,7 +435,9 @@ class TuneResult:
         total = self.search.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}
         best = self._trial(self.best_id)
-        return self.train_again(best.hyperparameters, total, x, y, **fit)
+        # The search's seed, which it may have drawn.
+        seed = self.search.info["seed"]
+        return self.train_again(best.hyperparameters, total, seed, x, y, **fit)
 
     @property
     def _best_epochs(self) -> int | None:

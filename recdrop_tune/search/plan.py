@@ -176,7 +176,7 @@ class Plan:
         return kind(confirm, self.config.seed, self.data.parts["test"])
 
     def refit(
-        self, hp: Any, total: int, x: Any, y: Any, epochs: int, **arguments: Any
+        self, hp: Any, total: int, seed: int, x: Any, y: Any, epochs: int, **arguments: Any
     ) -> keras.Model:
         """Trains a configuration on all data; see `TuneResult.refit`.
 
@@ -204,7 +204,7 @@ class Plan:
             **arguments,
         }
         hypermodel = scheduled(self.model)
-        keras.utils.set_random_seed(self.config.seed)
+        keras.utils.set_random_seed(seed)
         model = hypermodel.build(hp)
         hypermodel.fit(hp, model, **fit, epochs=max(epochs, total), callbacks=callbacks)
         return model
