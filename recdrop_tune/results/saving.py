@@ -272,12 +272,12 @@ def _numbers(view: SearchView) -> dict[str, float]:
     numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in FINAL}
     if view.confirmation is not None:
         numbers["confirmed"] = view.confirmation.best["mean"]
-        if view.confirmation.dropping_id is not None:
-            row = view.confirmation.row(view.confirmation.dropping_id)
-            gains = [name for name in row.index if re.search(r"gain(_low|_high)?$", str(name))]
-            numbers |= {f"confirmed_{name}": row[name] for name in gains}
-            test = "test_" if "test_gain" in row else ""
-            numbers[f"confirmed_{test}gain"] = view.confirmation.gain
+        for metric, gains in view.confirmation.gains.items():
+            if (gain := gains.get(view.confirmation.dropping_id or "")) is not None:
+                name = f"confirmed_{'test_' if metric != view.objective else ''}gain"
+                numbers |= {name: gain.gain, f"{name}_low": gain.low, f"{name}_high": gain.high}
+                if metric == view.confirmation.metric:
+                    numbers[name] = view.confirmation.gain
     elif view.gain is not None:
         numbers["gain"] = view.gain.stated
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

@@ -20,6 +20,8 @@ from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.intervals import comparable_means
+from recdrop_tune.results.saving import save_result
+from recdrop_tune.results.view import SearchView
 
 SPACE = [
     Hyperparameter("wrapper", choices=["none", "zoneout", "native"]),
@@ -192,6 +194,22 @@ def test_the_brief_table():
     assert brief["mean"][0] == "0.2180 ± 0.0286"
     assert re.fullmatch(r"0\.0300 \(0\.0\d{3} to 0\.0\d{3}\)", brief["test_gain"][0])
     assert (brief["test_std"][0], brief["better"][0], brief["outcome"][2]) == ("0.2", "1", "-")
+
+
+@pytest.mark.parametrize("values", [(1, 2, 3), ("a", "b", "c")])
+def test_a_hyperparameter_is_no_confirmed_gain(values, tmp_path):
+    found = planted(metrics=lambda name, repeat: {"test_loss": SCORES[name][repeat]})
+    found.records.space.append(Hyperparameter("init_gain", choices=list(values)))
+    for trial, value in zip(found.records.trials.values(), values, strict=True):
+        trial.hyperparameters["init_gain"] = value
+    found = Confirmation(found.records)
+    saved = save_result(SearchView(found.records), tmp_path, None, str).metrics
+    row = found.table.iloc[0]
+    expected = {name: row[name] for name in ("gain", "gain_low", "gain_high")}
+    expected |= {f"test_{name}": row[f"test_{name}"] for name in expected}
+    expected["test_gain"] = found.gain
+    confirmed = {name: value for name, value in saved.items() if name.startswith("confirmed_")}
+    assert confirmed == {f"confirmed_{name}": value for name, value in expected.items()}
 
 
 def test_the_next_round_trains_what_is_not_known():
