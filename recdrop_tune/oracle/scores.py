@@ -109,15 +109,14 @@ def forget_metrics(trial: Any) -> None:
 
 
 def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
-    """Returns the metrics of one epoch of a trial, or of the last epoch if that one was not reported.
+    """Returns the metrics of one epoch of a trial, NaN where none was reported.
 
     With several trainings, their mean counts.
     """
     metrics = {}
     for name in trial.metrics.metrics:
-        values = {epoch.step: float(epoch.mean()) for epoch in trial.metrics.get_history(name)}
-        last = values[max(values)] if values else math.nan
-        metrics[name] = values.get(step, last) if step is not None else last
+        values = {epoch.step: float(epoch.mean()) for epoch in _history(trial, name)}
+        metrics[name] = values.get(step, math.nan)
     return metrics
 
 

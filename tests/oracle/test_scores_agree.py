@@ -5,6 +5,7 @@ import math
 import re
 import statistics
 
+import keras
 import keras_tuner as kt
 import numpy as np
 import pandas as pd
@@ -124,6 +125,21 @@ def check_loaded(result):
     """The folder gives the same table."""
     loaded = TuneResult.load(result.directory).trials.drop(columns="mlflow_run_id")
     pd.testing.assert_frame_equal(loaded, result.trials.drop(columns="mlflow_run_id"))
+
+
+class Undefined(keras.callbacks.Callback):
+    """Logs a metric that is not a number at the best epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_auc"] = [0.5, math.nan, 0.9][epoch]
+
+
+def test_a_metric_that_is_no_number_at_the_best_epoch_has_none(tmp_path, uri):
+    result, _ = search(tmp_path, uri, Curves([0.5, 0.1, 0.4]), fit={"callbacks": [Undefined()]})
+    assert result.trials["best_epoch"].tolist() == [1]
+    assert result.trials["val_auc"].isna().all()
+    assert math.isnan(run_of(result, uri).data.metrics["val_auc"])
+    check_loaded(result)
 
 
 CURVES = [
