@@ -52,6 +52,7 @@ class TrialRecord:
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
         ended: Its end; `None` before.
+        is_lost: Whether it has no end, and no process runs it any more.
         cost: Its score as a number to minimize; infinite without a finite score.
     """
 
@@ -65,13 +66,16 @@ class TrialRecord:
     parameters: int | None = None
     kernel: str | None = None
     ended: TrialEnded | None = None
+    is_lost: bool = False
     also: dict[str, list[str]] = field(default_factory=dict)
     cost: float = math.inf
 
     @property
     def state(self) -> TrialState:
-        """Its state at its end, or `RUNNING`."""
-        return self.ended.status if self.ended else TrialState.RUNNING
+        """Its state at its end; before, `RUNNING` or, once it is lost, `INTERRUPTED`."""
+        if self.ended is not None:
+            return self.ended.status
+        return TrialState.INTERRUPTED if self.is_lost else TrialState.RUNNING
 
     @property
     def active(self) -> dict[str, Any]:
@@ -227,7 +231,13 @@ class Records:
     @property
     def running(self) -> list[TrialRecord]:
         """The running trials, in the order of starts."""
-        return [self.trials[id] for id in self._running if self.trials[id].ended is None]
+        return [self.trials[id] for id in self._running]
+
+    def lose_running(self) -> None:
+        """Marks the running trials as lost: the processes that ran them are gone."""
+        for record in self.running:
+            record.is_lost = True
+        self._running = {}
 
     def on_event(self, event: Event) -> None:
         """Takes one event."""
@@ -246,7 +256,7 @@ class Records:
                 self._extend_space(event.hyperparameters)
                 self.confirming = self.no_more = self.ended = None
                 self.began = event.time if self.began is None else self.began
-                self._running = {}  # The running trials of a killed search start again.
+                self.lose_running()  # The earlier session was killed.
                 workers = event.info.get("workers")
                 self.workers = max(self.workers, workers if isinstance(workers, int) else 1)
             case SpaceChanged():
@@ -256,10 +266,13 @@ class Records:
             case NoMoreTrials():
                 self.no_more = event
             case SearchEnded():
-                self.ended, self._running = event, {}
+                self.ended = event
+                self.lose_running()
             case TrialStarted(trial_id=id):
                 self.result = None
                 # A trial that runs again (a retry, a crash) starts over.
+                if id in self._running:
+                    self.trials[id].is_lost = True
                 about = event.hyperparameters, event.fixed
                 self.trials[id] = TrialRecord(id, event.number, event.time, *about, also=event.also)
                 self._running[id] = None

@@ -152,6 +152,7 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "only stopped early",
         TrialState.RUNNING: "not finished",
+        TrialState.INTERRUPTED: "not finished",
     }
     rows, order = [], ranked(records)
     for name, wrapper in ((name, each) for name, several in offered.items() for each in several):

@@ -128,12 +128,12 @@ def test_a_pipe_instead_of_a_file_does_not_block(project, name):
 
 
 def test_an_end_that_the_journal_lacks_is_written_when_the_search_resumes(project):
-    """A kill between the two writes. Until then, readers take the trial for running."""
+    """A kill between the two writes. Until then, the trial is interrupted."""
     journal = project / "events.jsonl"
     kept = journal.read_text().rpartition('{"event": "TrialEnded"')[0]
     journal.write_text(kept)
     before = rdt.TuneResult.load(project).trials
-    assert sorted(before["state"]) == ["COMPLETE", "COMPLETE", "RUNNING"]
+    assert sorted(before["state"]) == ["COMPLETE", "COMPLETE", "INTERRUPTED"]
     trials = {path: path.read_bytes() for path in project.glob("trial_*/trial.json")}
     frame = search(project, MOST).trials
     assert list(frame["state"]) == ["COMPLETE"] * MOST

@@ -70,7 +70,8 @@ def test_a_trial_runs_until_it_or_its_session_ends():
     records = Records([search(), begun(0), begun(1), begun(2), ended])
     assert [each.trial_id for each in records.running] == ["1", "2"]
     for event in (SearchEnded(status="KILLED"), search()):  # A killed search reports no end.
-        assert Records([search(), begun(0), event]).running == []
+        found = Records([search(), begun(0), event])
+        assert (found.running, found.trials["0"].state) == ([], "INTERRUPTED")
     assert len(Records([search(), begun(0), search(), begun(0)]).running) == 1
 
 

@@ -78,18 +78,27 @@ def test_a_gain_below_the_spread_of_trainings_is_shown_with_it(score, spreads, w
 
 
 def test_the_table_has_a_row_for_each_wrapper_of_each_layer():
-    values = [{"a/wrapper": name, "b/wrapper": "none"} for name in ("none", "zoneout", "native")]
-    found = records((values[0], 2.0), (values[1], 1.5), (values[2], 1.0, "PRUNED"))
-    offered = {"b/wrapper": ["none"], "a/wrapper": ["none", "zoneout", "native", "concrete"]}
+    names = ["none", "zoneout", "native", "lambda"]
+    values = [{"a/wrapper": name, "b/wrapper": "none"} for name in names]
+    ends = (2.0,), (1.5,), (1.0, "PRUNED"), (math.nan, "INTERRUPTED")
+    found = records(*((each, *end) for each, end in zip(values, ends, strict=True)))
+    offered = {"b/wrapper": ["none"], "a/wrapper": [*names, "concrete"]}
     table = standing.by_wrapper(found, offered)
-    assert table["layer"].tolist() == ["a"] * 4 + ["b"]
-    assert table["wrapper"].tolist() == ["zoneout", "none", "native", "concrete", "none"]
-    assert table["trials"].tolist() == [1, 1, 1, 0, 3]
-    assert table["complete"].tolist() == [1, 1, 0, 0, 2]
-    assert table["best"].tolist() == [1.5, 2.0, pd.NA, pd.NA, 1.5]
-    assert table["gain"].tolist() == [0.5, *[pd.NA] * 4]
-    assert table.index.tolist() == [0, 1, 2, 3, 4]
-    states = ["complete", "complete", "only stopped early", "never tried", "complete"]
+    assert table["layer"].tolist() == ["a"] * 5 + ["b"]
+    assert table["wrapper"].tolist() == ["zoneout", "none", "native", "lambda", "concrete", "none"]
+    assert table["trials"].tolist() == [1, 1, 1, 1, 0, 4]
+    assert table["complete"].tolist() == [1, 1, 0, 0, 0, 2]
+    assert table["best"].tolist() == [1.5, 2.0, *[pd.NA] * 3, 1.5]
+    assert table["gain"].tolist() == [0.5, *[pd.NA] * 5]
+    assert table.index.tolist() == [*range(6)]
+    states = [
+        "complete",
+        "complete",
+        "only stopped early",
+        "not finished",
+        "never tried",
+        "complete",
+    ]
     assert table["state"].tolist() == states
     assert standing.never_tried(table) == "Never tried: a/concrete. More trials would."
     assert standing.never_tried(table[:2]) is None

@@ -102,21 +102,17 @@ class SearchContents:
 
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
-        match event:  # While the records still have the running trials.
-            case events.SearchStarted():
-                self._interrupt(self.records.running)  # The earlier session was killed.
-            case events.SearchEnded():
-                self._interrupt(self.records.running, event.time)
-            case events.TrialStarted(trial_id=id) if id in self.latest:
-                self._interrupt(each for each in self.records.running if each.trial_id == id)
-                self.latest[id].tags["recdrop.kind"] = "superseded"
-                self.changed[self.latest[id].key] = self.latest[id]
+        running = self.records.running
         self.records.on_event(event)
+        self._interrupt(running)
         self.is_description_new |= isinstance(event, _DESCRIBED)
         match event:
             case events.SearchStarted():
                 self._begin(event)
-            case events.TrialStarted():
+            case events.TrialStarted(trial_id=id):
+                if id in self.latest:
+                    self.latest[id].tags["recdrop.kind"] = "superseded"
+                    self.changed[self.latest[id].key] = self.latest[id]
                 self._begin_trial(event)
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
                 if event.trial_id in self.latest:
@@ -135,7 +131,9 @@ class SearchContents:
 
     def mark_over(self, when: float) -> None:
         """Ends the search, and the trials without an end, at the time of its last event."""
-        self._interrupt(self.records.running)
+        running = self.records.running
+        self.records.lose_running()
+        self._interrupt(running)
         if self.run.end is None:
             self._end(SearchOutcome.KILLED, when)
             self.is_description_new = True
@@ -248,16 +246,14 @@ class SearchContents:
                     so_far = {f"best_{self.search.objective}": best.score or 0.0}
                     self.run.points += points(so_far, record.number, event.time)
 
-    def _interrupt(self, trials: Iterable[TrialRecord], when: float | None = None) -> None:
-        """Ends the runs of running trials, by default at their last event."""
+    def _interrupt(self, trials: Iterable[TrialRecord]) -> None:
+        """Ends the runs of the lost ones among trials, at their last event."""
         for record in trials:
-            run = self.latest[record.trial_id]
-            run.tags["recdrop.state"] = TrialState.INTERRUPTED
-            run.end = (
-                run_status(TrialState.INTERRUPTED),
-                record.last_sign if when is None else when,
-            )
-            self.changed[run.key] = run
+            if record.is_lost:
+                run = self.latest[record.trial_id]
+                run.tags["recdrop.state"] = record.state
+                run.end = (run_status(record.state), record.last_sign)
+                self.changed[run.key] = run
 
 
 def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents | None:

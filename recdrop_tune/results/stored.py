@@ -35,9 +35,12 @@ def read_search(directory: Path, of_models: bool = False) -> Records:
     """
     check_folder(directory)
     try:
+        is_running = Journal(directory / JOURNAL).is_being_written()
         records = read_records(directory)
     except OSError as error:
         raise ProjectError(f"`{directory / JOURNAL}` cannot be read: {error}.") from error
+    if not is_running:
+        records.lose_running()
     if bool(records.models) != of_models:
         kinds = ("a search by `tune`", "TuneResult"), ("a comparison of models", "ModelComparison")
         what, reader = kinds[not of_models]

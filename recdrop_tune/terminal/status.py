@@ -24,8 +24,9 @@ from recdrop_tune.states import TrialState
 
 
 def counts(records: Records) -> dict[str, int]:
-    """Counts the trials that have ended by their state, the most frequent first."""
-    states = Counter(each.state for each in records.trials.values() if each.ended)
+    """Counts the trials that do not run by their state, the most frequent first."""
+    states = Counter(each.state for each in records.trials.values())
+    del states[TrialState.RUNNING]
     return {state.lower(): number for state, number in states.most_common()}
 
 
@@ -47,19 +48,14 @@ def seconds_left(
         done, total = trainings(records)
         return (total - done) * sum(took) / len(took) / workers if took else None
     trials, search, running = records.trials.values(), records.search, records.running
-    ids = {each.trial_id for each in running}
-    # Trials that were interrupted, or killed with their process, run again.
-    again = {
-        e.trial_id
-        for e in trials
-        if e.state == TrialState.INTERRUPTED or not (e.ended or e.trial_id in ids)
-    }
-    took = [seconds for e in trials if (seconds := e.seconds) and e.trial_id not in again]
+    # Interrupted ones run again.
+    begun = [each for each in trials if each.state != TrialState.INTERRUPTED]
+    took = [seconds for each in begun if (seconds := each.seconds)]
     if search is None or search.max_trials is None or not took:
         return None
     mean = sum(took) / len(took)
     most = min(search.max_trials, search.configurations or search.max_trials)
-    waiting = max(0, most - len(trials) + len(again)) * mean * starts_more
+    waiting = max(0, most - len(begun)) * mean * starts_more
     # The clock can have been set back.
     started = sum(max(0.0, mean - max(0.0, now - each.started)) for each in running)
     left = (waiting + started) / workers

@@ -65,6 +65,8 @@ class WatchedSearch:
         self.records = Records(self._events)
         # After its end it can still be writing to MLflow.
         self.is_running = is_open and self.records.ended is None
+        if not self.is_running:
+            self.records.lose_running()
 
     @property
     def may_run_elsewhere(self) -> bool:
@@ -116,12 +118,8 @@ class WatchedSearch:
         return status.seconds_left(self.records, time.time(), workers, starts_more)
 
     def counts(self) -> dict[str, int]:
-        """Counts the trials by state; one whose process is gone is `INTERRUPTED`."""
-        running = self._running
-        states = Counter(
-            each.state if each.ended or each in running else TrialState.INTERRUPTED
-            for each in self.records.trials.values()
-        )
+        """Counts the trials by state."""
+        states = Counter(each.state for each in self.records.trials.values())
         return {state: states[state] for state in TrialState if states[state]}
 
     def lines(self) -> list[str]:
@@ -151,7 +149,7 @@ class WatchedSearch:
             )
         if early := status.format_ending(records):
             rows.append(("", early))
-        rows += [("now", status.format_running(records, record)) for record in self._running]
+        rows += [("now", status.format_running(records, record)) for record in records.running]
         return [f"{name:<10}  {text}" for name, text in rows]
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,14 +169,10 @@ class WatchedSearch:
             "best": None if best is None else {**_about(best), "score": best.score},
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
-            "running": [_about(record) | _last_epoch(record) for record in self._running],
+            "running": [_about(record) | _last_epoch(record) for record in records.running],
             "models": records.models,
             "trainings": dict(zip(("done", "total"), status.trainings(records), strict=True)),
         }
-
-    @property
-    def _running(self) -> list[TrialRecord]:
-        return self.records.running if self.is_running else []
 
 
 def _about(record: TrialRecord) -> dict[str, Any]:
