@@ -20,7 +20,7 @@ from recdrop_tune.oracle.surrogate import SurrogateSampler, nothing
 
 
 class GridSampler(optuna.samplers.RandomSampler):
-    """Proposes the first configuration that it may; the last hyperparameter varies fastest, as in Keras Tuner.
+    """Proposes the first untried configuration; the last hyperparameter varies fastest, as in Keras Tuner.
 
     The space can grow during the search, which Optuna's `BruteForceSampler` does not allow. In this order
     hyperparameters that only one branch has appear after the branches before it, and are not tried there.
