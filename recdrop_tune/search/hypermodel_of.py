@@ -135,6 +135,8 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     Keras Tuner ends the search on a `FatalError`, but counts other errors as failed trials.
     """
 
+    argument = "objective"  # The line of a file is found by it.
+
 
 def check_reported(objective: str, reported: set[str]) -> None:
     """Raises before the search if the models do not report the objective."""
