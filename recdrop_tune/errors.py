@@ -35,10 +35,11 @@ class InvalidArgumentError(RecdropError, ValueError):
     expected: str = ""
     received: str = ""
     fix: str = ""
+    _in_words = False
 
     def renamed(self, argument: str) -> InvalidArgumentError:
         """Returns the same error with another name for the argument."""
-        return _error(argument, self.expected, self.received, self.fix)
+        return _error(argument, self.expected, self.received, self.fix, self._in_words)
 
 
 class SearchSpaceError(InvalidArgumentError):
@@ -50,24 +51,29 @@ class ProjectError(RecdropError, RuntimeError):
 
 
 def invalid_argument(
-    argument: str, *, expected: str, received: object, fix: str = ""
+    argument: str, *, expected: str, received: object = None, found: str = "", fix: str = ""
 ) -> InvalidArgumentError:
     """Makes an `InvalidArgumentError` in the one wording that the whole package uses.
+
+    `found` describes in words what was received, if that is too long to be shown.
 
     Example:
         >>> str(invalid_argument("rate", expected="0 <= rate < 1", received=1.2))
         'Invalid value received for argument `rate`. Expected 0 <= rate < 1. Received: rate=1.2'
     """
-    return _error(argument, expected, format_repr(received), fix)
+    return _error(argument, expected, found or format_repr(received), fix, bool(found))
 
 
-def _error(argument: str, expected: str, received: str, fix: str) -> InvalidArgumentError:
+def _error(
+    argument: str, expected: str, received: str, fix: str, in_words: bool
+) -> InvalidArgumentError:
     message = (
         f"Invalid value received for argument `{argument}`. Expected {expected}. "
-        f"Received: {argument}={received}"
+        f"Received: {'' if in_words else f'{argument}='}{received}"
     )
     error = InvalidArgumentError(f"{message}. {fix}" if fix else message)
     error.argument, error.expected, error.received, error.fix = argument, expected, received, fix
+    error._in_words = in_words
     return error
 
 
@@ -127,10 +133,16 @@ _IN_A_LAYER = re.compile(
 )
 """Keras writes what went wrong in bold, below the name of the layer and above its arguments."""
 
-_STYLES = re.compile(r"\x1b\[[\d;]*m")
+# Keras makes part of its messages bold, and TensorFlow adds the names of its operations.
+_DECORATIONS = re.compile(r"\x1b\[[\d;]*m|\{\{function_node .*?\}\} ?| \[Op:\w+\] name: ?")
 _OWN_FRAMES = re.compile(
     rf'^  File "{re.escape(str(Path(__file__).parent))}.*\n(?:    .*\n)*', re.MULTILINE
 )
+
+
+def undecorated(message: str) -> str:
+    """Returns a message of Keras or TensorFlow without styles and names of operations."""
+    return _DECORATIONS.sub("", message)
 
 
 def exception_line(message: str) -> str:
@@ -141,9 +153,9 @@ def exception_line(message: str) -> str:
         'ValueError: one'
     """
     text = message.rpartition("Traceback (most recent call last):\n")[2]
-    lines = [line for line in _STYLES.sub("", text).splitlines() if line and not line[0].isspace()]
+    lines = [line for line in undecorated(text).splitlines() if line and not line[0].isspace()]
     if (layer := _IN_A_LAYER.search(text)) and lines:
-        cause = layer[2].rpartition("Error encountered:")[2].strip().partition("\n")[0]
+        cause = undecorated(layer[2]).rpartition("Error encountered:")[2].strip().partition("\n")[0]
         return f"{lines[0].partition(':')[0]}: {cause} (in {layer[1]})"
     if len(lines) > 1 and lines[0].endswith(_IN_A_GRAPH):
         # TensorFlow lists the operations first, and the reason last.
@@ -158,7 +170,7 @@ def failure_text(message: str) -> str:
         >>> failure_text("Traceback (most recent call last):\nValueError: \x1b[1mone\x1b[0m")
         'ValueError: one\n\nTraceback (most recent call last):\nValueError: one'
     """
-    line, text = exception_line(message), _STYLES.sub("", _OWN_FRAMES.sub("", message)).strip()
+    line, text = exception_line(message), undecorated(_OWN_FRAMES.sub("", message)).strip()
     return text if line == text else f"{line}\n\n{text}"
 
 

@@ -27,7 +27,8 @@ def test_no_counts(value):
             "X: label 3 is outside",
         ),
         (
-            "X: Exception encountered when calling Mine.call().\n\n\x1b[1m4 is not 7\x1b[0m\n\n"
+            "X: Exception encountered when calling Mine.call().\n\n"
+            "\x1b[1m{{function_node __wrapped__Sub_device_/job:x}} 4 is not 7 [Op:Sub] name: \x1b[0m\n\n"
             "Arguments received by Mine.call():\n  • args",
             "X: 4 is not 7 (in Mine.call())",
         ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import getitem
@@ -18,12 +19,13 @@ from recdrop_tune.errors import (
     format_repr,
     invalid_argument,
 )
-from recdrop_tune.problems import Keys, explain
+from recdrop_tune.problems import Keys, explain, suggestion
 from recdrop_tune.search import (
     CLASSES,
     Reference,
     SearchConfig,
     checked_values,
+    is_reference,
     known_names,
     settings_class,
 )
@@ -86,6 +88,37 @@ class ConfigFile:
         is_another = isinstance(value, int | float) and received != format_repr(value)
         return str(error) if is_another else f"{self.where(keys)}: {error}"
 
+    def checked(self) -> tuple[RunFile, SearchSpace | None]:
+        """Returns the contents and the search space; raises one error with a line for each problem."""
+        checked: list[Any] = []
+        problems = [line for key in ("data", "model", "training") for line in self._misspelt(key)]
+        for part in (self.config, self.space):
+            try:
+                checked.append(part())
+            except RecdropError as error:
+                problems.append(str(error))
+        if problems:
+            raise RecdropError("\n".join(problems))
+        return checked[0], checked[1]
+
+    def _misspelt(self, key: str) -> Iterator[str]:
+        """Yields a line for each name that a module beside the file lacks. No code of the user's is run."""
+        for keys, reference in _references((key,), self.data.get(key)):
+            module, _, name = reference.partition(":")
+            path = self.path.parent / f"{module.replace('.', '/')}.py"
+            try:
+                nodes = list(ast.walk(ast.parse(path.read_bytes())))
+            except (OSError, SyntaxError, ValueError):
+                continue  # It is elsewhere, or importing it tells what is wrong.
+            # Definitions, imports and variables.
+            named = (getattr(node, a, None) for node in nodes for a in ("name", "asname", "id"))
+            known = [each for each in named if isinstance(each, str)]
+            if {name.partition(".")[0], "*", "__getattr__"}.isdisjoint(known):
+                fix = suggestion(name, known)
+                yield f"{self.where(keys)}: `{path.name}` has no `{name}`. {fix}".rstrip().lstrip(
+                    ": "
+                )
+
     def config(self) -> RunFile:
         """Returns the checked contents."""
         try:
@@ -109,6 +142,16 @@ class ConfigFile:
             return SearchSpace.load(space)
         except SearchSpaceError as error:
             raise RecdropError(f"{self.where(('space',))}: {error}") from None
+
+
+def _references(keys: Keys, value: Any) -> Iterator[tuple[Keys, str]]:
+    """Yields the functions that a value names, and their places."""
+    if is_reference(value):
+        yield keys, value
+    elif isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, part in items:
+            yield from _references((*keys, key), part)
 
 
 def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:

@@ -90,7 +90,7 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
 
 def _search(file: ConfigFile) -> None:
     """Runs the search of a file, and prints what it found."""
-    checked, space = file.config(), file.space()
+    checked, space = file.checked()
     try:
         choose(checked.backend) if checked.backend else check_importable()
     except RecdropError as error:

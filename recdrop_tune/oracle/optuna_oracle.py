@@ -37,7 +37,7 @@ from recdrop_tune.oracle.proposals import (
     nearest_untried,
 )
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.samplers import BLIND, make_sampler
+from recdrop_tune.oracle.samplers import BLIND, GridSampler, make_sampler
 from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, outcome
 from recdrop_tune.oracle.surrogate import DISCARDED, SurrogateSampler, nothing
 from recdrop_tune.oracle.translation import (
@@ -78,7 +78,7 @@ class OptunaOracle(kt.Oracle):
         max_trials: The most trials that are run. With None, the search ends by itself, after 8 to 200 trials:
             when three proposals in a row promise less than `min_gain`, corrected by how much of their
             promises the earlier ones have kept. It takes the sampler `"surrogate"`, and a loss above 0 or a
-            metric from 0 to 1.
+            metric from 0 to 1; or `"grid"`, which tries the whole grid, whatever its size.
         sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over the learning curves
             of all trials), an Optuna sampler, or the name of one: `"tpe"` (multivariate and grouped, for
             conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"`.
@@ -154,8 +154,10 @@ class OptunaOracle(kt.Oracle):
             make_sampler(sampler, self.seed)  # Raises for an unknown name.
         self.sampler = "surrogate" if sampler is None else sampler
         ours = self.sampler == "surrogate" or isinstance(self.sampler, SurrogateSampler)
-        if max_trials is None and not ours:
-            expected = "a number, for only the default sampler can tell when a search is done"
+        if max_trials is None and not (ours or sampler == "grid"):
+            expected = (
+                "a number, for only the default sampler and 'grid' end a search by themselves"
+            )
             raise invalid_argument("max_trials", expected=expected, received=None)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
@@ -217,6 +219,10 @@ class OptunaOracle(kt.Oracle):
             for trial in self.ongoing_trials.values():
                 self._continue_attempt(trial.trial_id)
         return self._study
+
+    @property
+    def _most_trials(self) -> float:
+        return self.max_trials or (math.inf if self.sampler == "grid" else MOST)
 
     @property
     def space(self) -> list[Hyperparameter]:
@@ -318,7 +324,7 @@ class OptunaOracle(kt.Oracle):
         values = None
         try:
             over = self.ended_by() is not None
-            last = len(self.trials) >= (self.max_trials or MOST) - 1
+            last = len(self.trials) >= self._most_trials - 1
             if self.twin_last and (last or over) and offers_none(self.space):
                 if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": TrialStatus.IDLE}
@@ -344,11 +350,12 @@ class OptunaOracle(kt.Oracle):
             InvalidArgumentError: `max_trials` is None, and the objective is neither a loss above 0 nor a
                 metric from 0 to 1.
         """
-        if len(self.trials) >= (self.max_trials or MOST):
+        if len(self.trials) >= self._most_trials:
             return MAX_TRIALS
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return TIMEOUT
-        if self.max_trials is None and not self.points_to_try() and self._promises.are_small(self):
+        ends_itself = self.max_trials is None and self.sampler != "grid"
+        if ends_itself and not self.points_to_try() and self._promises.are_small(self):
             return CONVERGED
         return None
 
@@ -397,9 +404,9 @@ class OptunaOracle(kt.Oracle):
 
     @contextmanager
     def _limited_sampler(self) -> Iterator[BaseSampler]:
-        """Yields the sampler; the default one knows what it should not propose."""
+        """Yields the sampler; the default one and the grid know what they should not propose."""
         sampler, refuses = self.study.sampler, limits(self)
-        if not isinstance(sampler, SurrogateSampler):
+        if not isinstance(sampler, SurrogateSampler | GridSampler):
             yield sampler
             return
         tried = identities_of_trials(self)
@@ -415,6 +422,9 @@ class OptunaOracle(kt.Oracle):
 
         Returns:
             The trial; a copy with the status `STOPPED` if it is to be stopped.
+
+        Raises:
+            InvalidArgumentError: The trial was never started.
         """
         with self._lock:
             trial = self._note(trial_id, metrics, step)
@@ -435,7 +445,7 @@ class OptunaOracle(kt.Oracle):
 
     def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
         """Adds an epoch to a trial; returns the trial."""
-        trial = self.trials[trial_id]
+        trial = self._started(trial_id)
         held, now = trial.metrics.metrics, time.monotonic()
         if held.keys() != metrics.keys():
             self._saved_at = now
@@ -447,6 +457,18 @@ class OptunaOracle(kt.Oracle):
             self._save_trial(trial)
             self._saved_at = now
         return trial
+
+    def _started(self, trial_id: str) -> Any:
+        """Returns a trial that `create_trial` has started; raises for another one."""
+        if trial_id in self.trials:
+            return self.trials[trial_id]
+        raise invalid_argument(
+            "trial_id",
+            expected="a trial that was started",
+            received=trial_id,
+            fix="`create_trial` starts none if its status is IDLE or STOPPED. This search has "
+            f"{len(self.trials)} trials, with max_trials={self.max_trials}.",
+        )
 
     def score_trial(self, trial: Any) -> None:
         """Scores a trial by its best epoch that has a finite objective."""
@@ -467,8 +489,9 @@ class OptunaOracle(kt.Oracle):
             TooManyFailuresError: Too many trials failed in a row.
         """
         with self._lock:
+            started = self._started(trial if isinstance(trial, str) else trial.trial_id)
             if isinstance(trial, str):
-                trial = copy.copy(self.trials[trial])
+                trial = copy.copy(started)
                 was_complete = status == TrialState.COMPLETE.name
                 trial.status = TrialStatus.COMPLETED if was_complete else status
             super().end_trial(trial)

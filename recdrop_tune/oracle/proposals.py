@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -52,13 +52,32 @@ def identity(oracle: Any, values: Values) -> Key:
     return key_of({**values, **same})
 
 
-def identities_of_trials(oracle: Any) -> set[Key]:
-    """Returns the identities of all trials of any oracle."""
+class _Covered:
+    """The keys of trials, and of all configurations that add hyperparameters to one of them."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._by_names: dict[frozenset[str], set[Key]] = defaultdict(set)
+        for key in keys:
+            self._by_names[frozenset(name for name, _ in key)].add(key)
+
+    def __contains__(self, key: Any) -> bool:
+        return any(
+            frozenset(item for item in key if item[0] in names) in keys
+            for names, keys in self._by_names.items()
+        )
+
+
+def identities_of_trials(oracle: Any) -> Container[Key]:
+    """Returns the identities of all trials of any oracle.
+
+    A trial of a grid that lacks a hyperparameter never asked for it, so it has tried all of its values.
+    """
     space = read_space(oracle.hyperparameters.space)
     configurations = (
         read_values(space, trial.hyperparameters.values) for trial in oracle.trials.values()
     )
-    return {identity(oracle, values) for values in configurations}
+    keys = {identity(oracle, values) for values in configurations}
+    return _Covered(keys) if getattr(oracle, "sampler", None) == "grid" else keys
 
 
 def other_names(oracle: Any, hyperparameters: Any) -> dict[str, list[str]]:
@@ -151,7 +170,8 @@ def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | Non
     if listed is None:
         return None
     every = {identity(oracle, values) for values in listed}
-    return len(every & identities_of_trials(oracle)), len(every)
+    tried = identities_of_trials(oracle)
+    return sum(key in tried for key in every), len(every)
 
 
 def fewer_than_trials(oracle: Any) -> int | None:

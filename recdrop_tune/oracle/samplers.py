@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from math import isinf
-from typing import Any
 
 import numpy as np
 import optuna
@@ -15,30 +14,40 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.optuna_forms import read_distribution
-from recdrop_tune.oracle.surrogate import SurrogateSampler
+from recdrop_tune.hyperparameters import Space, Values, configurations
+from recdrop_tune.optuna_forms import to_optuna
+from recdrop_tune.oracle.surrogate import SurrogateSampler, nothing
 
 
 class GridSampler(optuna.samplers.RandomSampler):
-    """Draws at random, and only from ranges with steps: an `OptunaOracle` then tries all of them, each once.
+    """Proposes the first untried configuration; the last hyperparameter varies fastest, as in Keras Tuner.
 
-    The space can grow during the search, which Optuna's `BruteForceSampler` does not allow.
+    The space can grow during the search, which Optuna's `BruteForceSampler` does not allow. In this order
+    hyperparameters that only one branch has appear after the branches before it, and are not tried there.
     """
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """Draws the value of one parameter; see `optuna.samplers.BaseSampler`."""
-        if isinf(read_distribution(param_name, param_distribution).count):
-            expected = (
-                "another one than 'grid', which needs a `step` or a list of values for each range"
-            )
-            raise invalid_argument("sampler", expected=expected, received=param_name)
-        return super().sample_independent(study, trial, param_name, param_distribution)
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.space: Space = ()  # An `OptunaOracle` sets both.
+        self.refuses: Callable[[Values], bool] = nothing
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Returns the parameters that are proposed together; see `optuna.samplers.BaseSampler`."""
+        return {row.name: row.distribution for row in self.space}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Values:
+        """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
+        for row in self.space:
+            if isinf(row.count):
+                expected = "another one than 'grid', which needs a `step` or a list of values for each range"
+                raise invalid_argument("sampler", expected=expected, received=row.name)
+        untried = (values for values in configurations(self.space) if not self.refuses(values))
+        values = next(untried, None)
+        return {} if values is None else to_optuna(self.space, values)[0]
 
 
 EXHAUSTIVE = (GridSampler, optuna.samplers.BruteForceSampler, optuna.samplers.GridSampler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +39,10 @@ def single_objective(objective: Any) -> Any:
     return objective
 
 
-def as_objective(objective: Any) -> kt.Objective:
+def as_objective(objective: Any, reported: Iterable[str] = ()) -> kt.Objective:
     """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
+
+    `reported` are the metrics of the model. Keras begins those of one of several outputs with its name.
 
     Raises:
         InvalidArgumentError: There are several, or the direction is not known, or neither `"min"` nor
@@ -53,13 +55,10 @@ def as_objective(objective: Any) -> kt.Objective:
     objective = single_objective(objective)
     if isinstance(objective, kt.Objective):
         return objective
-    direction = None
-    if objective == MILLISECONDS:
-        direction = "min"
-    elif isinstance(objective, str):
-        kind = objective.removeprefix("val_").replace("_", "").lower()
-        infer = kt.engine.metrics_tracking.infer_metric_direction
-        direction = "max" if kind in _GROWING else infer(objective)
+    kind = str(objective).removeprefix("val_")
+    outputs = [each.removesuffix("loss") for each in reported if each.endswith("_loss")]
+    kinds = [kind, *map(kind.removeprefix, outputs)]
+    direction = next(filter(None, map(_direction, kinds)), None)
     if direction is None:
         raise invalid_argument(
             "objective",
@@ -68,6 +67,15 @@ def as_objective(objective: Any) -> kt.Objective:
             fix=f"Pass {{'name': {format_repr(objective)}, 'direction': 'max'}}, or 'min'.",
         )
     return kt.Objective(objective, direction)
+
+
+def _direction(metric: str) -> str | None:
+    if metric == MILLISECONDS:
+        return "min"
+    if metric.replace("_", "").lower() in _GROWING:
+        return "max"
+    known: str | None = kt.engine.metrics_tracking.infer_metric_direction(metric)
+    return known
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import (
     InvalidArgumentError,
     RecdropError,
@@ -17,15 +16,11 @@ from recdrop_tune.errors import (
     warn_caller,
 )
 from recdrop_tune.models import ModelCopies
-from recdrop_tune.search.data_check import check_data
+from recdrop_tune.search.data_check import check_data, loss_name, reported_metrics
 from recdrop_tune.search.references import model_named
 
 MODEL = "model"
 """The hyperparameter with the name of a model."""
-
-
-_OF_KERAS = ("fit", "train_step", "test_step", "compute_metrics")
-"""The methods that report metrics."""
 
 
 class ComparedModels(kt.HyperModel):
@@ -107,18 +102,15 @@ class ComparedModels(kt.HyperModel):
                 check_data(parts, model, batch_size, fit)
             except InvalidArgumentError as error:
                 raise InvalidArgumentError(f"Model `{name}`: {error}") from error
-            reported = {"loss", MILLISECONDS, *model.get_metrics_result()}
-            is_known = not is_logged and all(
-                getattr(type(model), each) is getattr(keras.Model, each) for each in _OF_KERAS
-            )
-            if is_known and metric.removeprefix("val_") not in reported:
+            reported = None if is_logged else reported_metrics(model)
+            if reported and metric.removeprefix("val_") not in reported:
                 raise invalid_argument(
                     "metric",
                     expected=f"one that the model `{name}` reports: {', '.join(sorted(reported))}",
                     received=metric,
                     fix="With validation data, these are also there with `val_`.",
                 )
-            losses[name] = _loss_name(model.loss)
+            losses[name] = loss_name(model.loss)
         if metric in ("loss", "val_loss") and len(set(losses.values())) > 1:
             words = ", ".join(f"`{name}` {loss}" for name, loss in losses.items())
             warn_caller(
@@ -166,10 +158,3 @@ def _describe(builder: Callable[[], Any]) -> str:
     if isinstance(copies, ModelCopies):
         return f"model {copies.fingerprint()}"
     return f"function {builder.__module__}.{getattr(builder, '__qualname__', type(builder))}"
-
-
-def _loss_name(loss: Any) -> str:
-    """Names a loss, or all of several, as Keras names its own: `"mse"` is `mean_squared_error`."""
-    named = [keras.losses.get(part) for part in keras.tree.flatten(loss)]
-    names = (getattr(part, "name", None) or getattr(part, "__name__", "") for part in named)
-    return ", ".join(map(str, names))

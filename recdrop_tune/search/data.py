@@ -138,14 +138,17 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
         raise invalid_argument(
             name,
             expected="x with unequal lengths if y has them",
-            received=f"x of shape {np.shape(x)}" if isinstance(x, np.ndarray) else type(x).__name__,
+            found=f"x of shape {np.shape(x)}" if isinstance(x, np.ndarray) else type(x).__name__,
             fix="Swap x and y, or give x as a list of arrays too.",
         )
-    lengths = {_length(array) for array in keras.tree.flatten([x, *others])}
-    if len(lengths) != 1 or 0 in lengths:
+    lengths = [[_length(each) for each in keras.tree.flatten(part)] for part in (x, *others)]
+    every = {length for part in lengths for length in part}
+    if len(every) != 1 or 0 in every:
         expected = "as many targets (and weights) as samples, at least one"
-        received = " and ".join(map(str, sorted(lengths)))
-        raise invalid_argument(name, expected=expected, received=received, fix=_SEVERAL)
+        words = ("x has {} samples", "y has {}", "sample_weight has {}")
+        numbers = (" and ".join(map(str, part)) for part in lengths)
+        found = ", ".join(map(str.format, words, numbers))
+        raise invalid_argument(name, expected=expected, found=found, fix=_SEVERAL)
     return (x, *others)
 
 
@@ -239,7 +242,7 @@ def _pad_part(name: str, part: Any, value: float) -> Any:
         if isinstance(target, _Ragged):
             if [len(sequence) for sequence in target] != lengths:
                 expected = "a target (and weight) for each step of x"
-                raise invalid_argument(name, expected=expected, received="other lengths")
+                raise invalid_argument(name, expected=expected, found="other lengths")
             # A label that exists does not add a class; the mask leaves it out.
             is_label = target[0].dtype.kind in "biu"
             least = min(sequence.min() for sequence in target) if is_label else 0

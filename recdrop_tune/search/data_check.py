@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.errors import InvalidArgumentError, invalid_argument, plain
+from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument, plain, undecorated
 from recdrop_tune.hypermodels import (
     LanguageModel,
     SequenceRegressor,
@@ -27,6 +27,9 @@ Array = Any
 """A NumPy array."""
 
 _STEPS = ("train_step", "test_step", "compute_loss")
+
+_REPORTING = ("fit", "train_step", "test_step", "compute_metrics")
+"""The methods of a model that report metrics."""
 
 _NUMBER = "Number them with `np.unique(y, return_inverse=True)[1]`, in all data together."
 
@@ -70,6 +73,7 @@ def check_data(
         if any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS):
             continue
         x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
+        predicted = None
         try:
             # Keras does not mix arrays with tensors.
             predicted = model(
@@ -79,14 +83,12 @@ def check_data(
             model.compute_metrics(x, y, predicted, weight)
             loss = float(keras.ops.convert_to_numpy(computed))
         except Exception as error:  # From Keras, the backend or user-defined layers.
-            _explain(name, x, y, model)
-            # Keras makes part of its messages bold.
-            message = plain(re.sub(r"\x1b\[\d*m", "", str(error)))
+            _explain(name, x, y, weight, predicted, model)
             shapes = keras.tree.map_structure(lambda array: getattr(array, "shape", None), (x, y))
             raise InvalidArgumentError(
                 f"The model does not take the data of `{name}`: x and y of a batch have the shapes "
-                f"{shapes}, the input of the model {getattr(model, 'input_shape', 'unknown')}. "
-                f"{type(error).__name__}: {message}"
+                f"{shapes}, the input of the model {getattr(model, 'input_shape', 'unknown')}, its loss "
+                f"is {loss_name(model.loss)}. {type(error).__name__}: {plain(undecorated(str(error)))}"
             ) from error
         if isinstance(y, np.ndarray) and not isinstance(model.loss, list | dict):
             _check_targets(name, y, weight, predicted, model.loss)
@@ -99,7 +101,7 @@ def check_data(
             raise invalid_argument(
                 name,
                 expected="data with a finite loss",
-                received=f"NaN or infinity in {' and '.join(bad)}" if bad else f"a loss of {loss}",
+                found=f"NaN or infinity in {' and '.join(bad)}" if bad else f"a loss of {loss}",
                 fix="Leave these samples out, or fill them in: with them every training fails.",
             )
 
@@ -118,8 +120,25 @@ def check_end(name: str, part: Any, fit: Mapping[str, Any]) -> None:
         )
 
 
-def _explain(name: str, x: Any, y: Any, model: keras.Model) -> None:
-    """Raises for what is certainly wrong with a batch that a model does not take."""
+def reported_metrics(model: keras.Model) -> set[str] | None:
+    """Returns what a checked model reports of the training data; None if only a training tells."""
+    if any(getattr(type(model), each) is not getattr(keras.Model, each) for each in _REPORTING):
+        return None
+    return {"loss", MILLISECONDS, *model.get_metrics_result()}
+
+
+def loss_name(loss: Any) -> str:
+    """Names a loss, or all of several, as Keras names its own: `"mse"` is `mean_squared_error`."""
+    named = [keras.losses.get(part) for part in keras.tree.flatten(loss)]
+    names = (getattr(part, "name", None) or getattr(part, "__name__", "") for part in named)
+    return ", ".join(map(str, names))
+
+
+def _explain(name: str, x: Any, y: Any, weight: Any, predicted: Any, model: keras.Model) -> None:
+    """Raises for what is certainly wrong with a batch that a model does not take.
+
+    `predicted` is None if the model failed, and not its loss or a metric.
+    """
     shape = getattr(model, "input_shape", ())
     are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
     # Other shapes might lack an axis: x of shape (samples, steps), y of shape (samples, steps, 1).
@@ -127,15 +146,17 @@ def _explain(name: str, x: Any, y: Any, model: keras.Model) -> None:
         raise invalid_argument(
             name,
             expected=f"(x, y), with x of shape {shape}",
-            received=f"x of shape {x.shape}, y of shape {y.shape}",
+            found=f"x of shape {x.shape}, y of shape {y.shape}",
             fix="Swap them.",
         ) from None
     is_text = _kind(y) in "OSU" and y.size and isinstance(y.flat[0], str | bytes)
     if is_text and _is_of_keras(model.loss):
-        received = f"text, such as {y.flat[0]!s}"
+        found = f"text, such as {y.flat[0]!s}"
         raise invalid_argument(
-            name, expected="targets that are numbers", received=received, fix=_NUMBER
+            name, expected="targets that are numbers", found=found, fix=_NUMBER
         ) from None
+    if predicted is not None and _kind(y) in "biuf" and not isinstance(model.loss, list | dict):
+        _check_targets(name, y, weight, predicted, model.loss)
 
 
 def _is_of_keras(loss: Any) -> bool:
@@ -159,14 +180,18 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
             raise invalid_argument(
                 name,
                 expected=f"labels 0 ... {most}, as many as the model has outputs",
-                received=f"labels {counted.min():g} ... {counted.max():g}",
+                found=f"labels {counted.min():g} ... {counted.max():g}",
                 fix=_NUMBER,
             )
     elif kind in _REPEATS_TARGETS and _without_ones(y.shape) != _without_ones(shape):
         raise invalid_argument(
             name,
-            expected=f"targets of shape {('samples', *shape[1:])}, as the model's output",
-            received=("samples", *y.shape[1:]),
+            expected=f"targets of shape {('samples', *shape[1:])}, as the model's output, for the loss "
+            f"{loss_name(loss)}",
+            found=f"targets of shape {('samples', *y.shape[1:])}",
+            fix="For labels, compile the model with `sparse_categorical_crossentropy`."
+            if y.dtype.kind in "iu" and len(y.shape) < len(shape)
+            else "",
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument, warn_caller
 from recdrop_tune.hypermodels import (
     AbstractHyperModel,
@@ -16,11 +17,13 @@ from recdrop_tune.hypermodels import (
     Extension,
     has_own_fit,
     infer_hypermodel,
+    scheduled,
     unextended,
 )
 from recdrop_tune.models import makes_masks
+from recdrop_tune.problems import suggestion
 from recdrop_tune.search.compared_models import ComparedModels
-from recdrop_tune.search.data_check import check_data
+from recdrop_tune.search.data_check import check_data, reported_metrics
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
 
@@ -74,25 +77,26 @@ def check_hypermodel_data(
     batch_size: int,
     fit: Mapping[str, Any],
     padding: float | None = None,
-) -> None:
+) -> set[str] | None:
     """Raises if data do not suit the models of a hypermodel; see `check_data`.
 
-    Warns if sequences were padded with a value `padding` that the models do not mask. A hypermodel with its
-    own `fit` may do anything with the data.
+    Warns if sequences were padded with a value `padding` that the models do not mask. Returns what they
+    report; None if only a training tells. A hypermodel with its own `fit` may do anything with the data.
     """
     if has_own_fit(hypermodel):
-        return
+        return None
     model: Any = None
     with suppress(Exception):  # The search itself explains why a model cannot be built.
-        build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
-        model = build(kt.HyperParameters())
-    if isinstance(model, keras.Model) and model.compiled:
-        check_data(parts, model, batch_size, fit)
-        if padding is not None and not makes_masks(model):
-            warn_caller(
-                f"The sequences were padded with {padding:g} to one length, and no layer of the model makes "
-                f"a mask, so it reads padding as data. Begin it with `keras.layers.Masking({padding:g})`."
-            )
+        model = scheduled(hypermodel).build(kt.HyperParameters())
+    if not isinstance(model, keras.Model) or not model.compiled:
+        return None
+    check_data(parts, model, batch_size, fit)
+    if padding is not None and not makes_masks(model):
+        warn_caller(
+            f"The sequences were padded with {padding:g} to one length, and no layer of the model makes "
+            f"a mask, so it reads padding as data. Begin it with `keras.layers.Masking({padding:g})`."
+        )
+    return reported_metrics(model)
 
 
 def describe_model(hypermodel: Any) -> dict[str, Any] | None:
@@ -130,6 +134,29 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
 
     Keras Tuner ends the search on a `FatalError`, but counts other errors as failed trials.
     """
+
+    argument = "objective"  # The line of a file is found by it.
+
+
+def check_reported(objective: str, reported: set[str]) -> None:
+    """Raises before the search if the models do not report the objective."""
+    if objective.removeprefix("val_") not in reported:
+        validated = reported - {MILLISECONDS} if objective.startswith("val_") else ()
+        raise _not_reported(objective, {*reported, *(f"val_{name}" for name in validated)})
+
+
+def _not_reported(objective: str, reported: Iterable[str]) -> ObjectiveNotReportedError:
+    known, kind = sorted(reported), objective.removeprefix("val_")
+    fix = next((f"Did you mean `{n}`?" for n in known if n.lower() == objective.lower()), "")
+    if not fix:
+        with suppress(ValueError):  # Keras knows no metric of that name.
+            keras.metrics.get(kind)
+            fix = f"Add {kind!r} to the `metrics` of the model or of `rdt.Task`."
+    fix = fix or suggestion(objective, known) or "Compile the model with the metric."
+    return ObjectiveNotReportedError(
+        f"The model reports no metric named `{objective}`, which is the objective. It reports: "
+        f"{', '.join(known)}. {fix}"
+    )
 
 
 class ObservedTrials(Extension):
@@ -179,11 +206,7 @@ class ObservedTrials(Extension):
 
     def _check(self, metrics: Mapping[str, Any]) -> None:
         if not self._objective.has_value(metrics):
-            raise ObjectiveNotReportedError(
-                f"The model reports no metric named `{self._objective.name}`, which is the objective. It "
-                f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
-                "model with the metric."
-            )
+            raise _not_reported(self._objective.name, metrics)
 
 
 def may_report(callback: Any) -> bool:

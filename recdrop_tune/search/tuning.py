@@ -18,6 +18,7 @@ from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.oracle import as_objective
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
+from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.data_check import complete_training
 from recdrop_tune.search.execution import carry_out, result_of
@@ -25,6 +26,7 @@ from recdrop_tune.search.hypermodel_of import (
     as_hypermodel,
     check_fit_arguments,
     check_hypermodel_data,
+    check_reported,
     may_report,
 )
 from recdrop_tune.search.plan import Plan
@@ -167,10 +169,9 @@ def prepare(
     callbacks = [resolved(callback) for callback in training.callbacks]
     groups = call(training.groups) if is_reference(training.groups) else training.groups
     training = replace(training, callbacks=callbacks, groups=groups)
-    goal = as_objective(vars(config.objective))
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)
-    _check_validation(goal.name, validation, training)
+    _check_validation(config.objective.name, validation, training)
     if config.workers is not None:
         import_ray()
         share_gpus()
@@ -181,10 +182,16 @@ def prepare(
     data = Data(as_function(train), as_function(validation), as_function(test), task)
     parts = data.parts
     hypermodel, space = as_hypermodel(data.prepared_task or model, parts["training"], config.space)
-    if not has_own_fit(hypermodel) and not any(map(may_report, training.callbacks)):
-        _warn_of_training_metric(goal.name, validation, training)
+    is_logged = has_own_fit(hypermodel) or any(map(may_report, training.callbacks))
     with compilations_kept(training.compilation_cache):
-        check_hypermodel_data(hypermodel, parts, config.batch_size, training.fit, data.padding)
+        reported = check_hypermodel_data(
+            hypermodel, parts, config.batch_size, training.fit, data.padding
+        )
+    if reported and not is_logged and not isinstance(hypermodel, ComparedModels):
+        check_reported(config.objective.name, reported)
+    goal = as_objective(vars(config.objective), reported or ())
+    if not is_logged:
+        _warn_of_training_metric(goal.name, validation, training)
     if task is not None and config.verbose:
         x, y = parts["training"][:2] if isinstance(parts["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)

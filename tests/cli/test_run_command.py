@@ -199,7 +199,8 @@ def test_wrong_files(place, text, words):
 
 
 def test_every_problem_has_its_line(place):
-    output = problem(place, "epochs: many\ndata: a\nmax_trial: 1\ntraining: {executions: 0}\n")
+    text = "epochs: many\ndata: a\nmax_trial: 1\ntraining: {executions: 0}\n"
+    output = problem(place, f"{text}space: quik\nmodel: my_data:laod\n")
     lines = output.removeprefix("Error: ").splitlines()
     found = {re.search(r"`(\S+)`", line)[1]: line.partition(":")[0] for line in lines}
     assert found == {
@@ -207,14 +208,17 @@ def test_every_problem_has_its_line(place):
         "data": "search.yaml, line 2",
         "max_trial": "search.yaml, line 3",
         "training.executions": "search.yaml, line 4",
+        "space": "search.yaml, line 5",
+        "my_data.py": "search.yaml, line 6",
     }
+    assert "has no `laod`. Did you mean `load`?" in output
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("data: my_dta:load\n", "`my_dta:load` cannot be imported: ModuleNotFoundError"),
-        ("data: my_data:laod\n", "has no attribute 'laod'"),
+        ("data: my_data:laod\n", "line 1: `my_data.py` has no `laod`"),
         ("data: my_data:NUMBER\n", "`my_data:NUMBER` is not a function but 3."),
         (
             "data: {train: my_data:broken}\nobjective: loss\n",
@@ -223,12 +227,15 @@ def test_every_problem_has_its_line(place):
         ),
         ("data: my_data:train\n", "It returned ['ndarray', 'ndarray']."),
         ("data: exits:load\n", "`exits:load` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
-        ("data: my_data:load\ntraining: {callbacks: my_data:no}\n", "has no attribute 'no'"),
-        ("data: my_data:load\nobjective: f1\n", "line 2: Invalid value received for argument `obj"),
+        (
+            "data: my_data:load\ntraining: {callbacks: my_data:no}\n",
+            "line 2: `my_data.py` has no `no`.",
+        ),
+        ("data: my_data:load\nobjective: f1\n", "line 2: The model reports no metric named `f1`"),
     ],
 )
 def test_wrong_code(place, text, words):
-    (place / "exits.py").write_text("raise SystemExit(3)\n")
+    (place / "exits.py").write_text("raise SystemExit(3)\nload = None\n")
     assert words in problem(place, text)
     assert not Path("recdrop_runs").exists()
 

@@ -216,12 +216,12 @@ def test_tune_with_a_build_function(options):
 
 
 @pytest.mark.heavy
-def test_a_missing_objective_is_found_in_the_first_epoch(options):
+def test_a_missing_objective_is_found_before_the_first_epoch(options):
     """After all epochs if a callback has a method for their end, which can add metrics."""
     starts = []
     note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: starts.append(epoch))
     options["objective"] = kt.Objective("val_f1", "max")
-    for callbacks, epochs in (([note], 1), ([note, Rates()], EPOCHS)):
+    for callbacks, epochs in (([note], 0), ([note, Rates()], EPOCHS)):
         starts.clear()
         options["training"] = rdt.Training(callbacks=callbacks)
         options["directory"] = options["directory"].with_name(str(epochs))

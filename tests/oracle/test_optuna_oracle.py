@@ -111,18 +111,75 @@ def units_of_layers(hp):
     return hp["units_0"]
 
 
-def test_a_grid_goes_through_a_space_that_grows(tmp_path):
-    """The first trial adds the units of a second layer; a worker that has no more to try waits for it."""
+def one_branch_has_more(hp):
+    """3 configurations of one branch, and 3 x 3 of the other."""
+    more = hp.Boolean("more")
+    hp.Choice("second" if more else "first", [0, 1, 2])
+    return 1.0
+
+
+def all_in_scopes(hp):
+    for name in ("one", "two"):
+        chosen = hp.Boolean(name)
+        for value in (True, False):
+            with hp.conditional_scope(name, [value]):
+                if chosen == value:
+                    hp.Choice(f"{name}_{value}", [1, 2])
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("formula", "number"), [(units_of_layers, 6), (one_branch_has_more, 12), (all_in_scopes, 16)]
+)
+def test_a_grid_that_grows_is_that_of_keras_tuner(tmp_path, formula, number):
+    ours = make_tuner(
+        tmp_path, kt.HyperParameters(), formula, sampler="grid", max_trials=None, twin_last=True
+    )
+    oracle = kt.oracles.GridSearchOracle(kt.Objective("score", "min"))
+    theirs = Formula(oracle, directory=tmp_path, project_name="theirs")
+    theirs.formula = formula
+    ours.search()
+    theirs.search(verbose=0)
+    assert len(values(ours)) == number
+    assert values(ours) == sorted(values(theirs), key=values(ours).index)
+
+
+def test_a_worker_waits_for_trials_that_can_make_a_grid_grow(tmp_path):
+    """As in Keras Tuner's tests: each trial has a hyperparameter that appears only while it runs."""
     hp = kt.HyperParameters()
-    hp.Fixed("layers", 2)
-    hp.Choice("units_0", [4])
-    tuner = make_tuner(tmp_path, hp, units_of_layers, sampler="grid")
-    tuner.oracle.create_trial("another worker")
-    assert tuner.oracle.create_trial("tuner0").status == "IDLE"
-    grown = make_tuner(tmp_path / "grown", kt.HyperParameters(), units_of_layers, sampler="grid")
-    units_of_layers(grown.oracle.hyperparameters)
-    grown.search()
-    assert len({tuple(sorted(each.items())) for each in values(grown)}) == len(values(grown)) == 8
+    hp.Boolean("early")
+    oracle = make_tuner(tmp_path, hp, sampler="grid", max_trials=None).oracle
+
+    def end(trial):
+        trial.hyperparameters.Boolean("late")
+        oracle.update_space(trial.hyperparameters)
+        oracle.update_trial(trial.trial_id, {"score": 1.0})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+
+    first, second, third = map(oracle.create_trial, "abc")
+    assert (first.status, second.status, third.status) == ("RUNNING", "RUNNING", "IDLE")
+    end(first)
+    third, fourth = map(oracle.create_trial, "cd")
+    assert (third.status, fourth.status) == ("RUNNING", "IDLE")
+    end(second)
+    fourth = oracle.create_trial("d")
+    assert (fourth.status, oracle.create_trial("e").status) == ("RUNNING", "IDLE")
+    end(third)
+    end(fourth)
+    assert oracle.create_trial("e").status == "STOPPED"
+
+
+def test_a_trial_that_was_never_started(tmp_path):
+    oracle = make_tuner(tmp_path, max_trials=1).oracle
+    oracle.create_trial("a")
+    stopped = oracle.create_trial("b")
+    assert stopped.status == "STOPPED"
+    words = r"trial_id.*that was started.*STOPPED.*max_trials=1"
+    with pytest.raises(InvalidArgumentError, match=words):
+        oracle.update_trial(stopped.trial_id, {"score": 1.0})
+    with pytest.raises(InvalidArgumentError, match=words):
+        oracle.end_trial(stopped)
 
 
 def test_a_trial_is_ended_as_in_keras_tuner_1_1(tmp_path):
@@ -144,6 +201,7 @@ def test_a_trial_is_ended_as_in_keras_tuner_1_1(tmp_path):
     [
         ({"timeout": 0}, "seconds, more than 0"),
         ({"sampler": "gradient"}, "`sampler`.*one of cmaes, gp.*'gradient'"),
+        ({"sampler": "tpe", "max_trials": None}, "`max_trials`.*the default sampler and 'grid'"),
         ({"max_none_share": 25}, "`max_none_share`.*from 0 to 1"),
         # Keras Tuner takes any direction, and the study would minimize.
         ({"objective": kt.Objective("x", "maximize")}, "`direction`.*'min' or 'max'"),

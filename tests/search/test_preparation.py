@@ -87,6 +87,28 @@ def test_numbers_for_each_step_in_lists_are_no_forecast():
         hypermodel((LISTS, targets), Task("forecast"))
 
 
+# Outputs
+
+
+@pytest.mark.heavy
+def test_the_objective_of_one_output(search):
+    """Keras begins its name with that of the output, and Keras Tuner knows its direction without that."""
+    inputs = keras.Input((5, 2))
+    hidden = keras.layers.GRU(3)(inputs)
+    outputs = {
+        "cls": keras.layers.Dense(2, "softmax")(hidden),
+        "reg": keras.layers.Dense(1)(hidden),
+    }
+    model = keras.Model(inputs, outputs)
+    losses = {"cls": "sparse_categorical_crossentropy", "reg": "mse"}
+    model.compile("adam", losses, metrics={"cls": ["accuracy"], "reg": ["mae"]})
+    dropout = {"wrapper": ["recurrent"]}
+    train = X, {"cls": LABELS, "reg": X.mean((1, 2))}
+    result = search(train, train, model, space=dropout, objective="val_cls_accuracy")
+    assert result.search.direction == "max"
+    assert len(result.trials) == 1
+
+
 # Tasks
 
 

@@ -147,10 +147,20 @@ def test_what_a_search_of_dropout_should_not_be(options, capsys):
 
 
 def test_an_objective_that_is_not_reported(options, uri):
-    options |= {"objective": kt.Objective("val_f1", "max"), "epochs": 50}
+    """Before anything starts; or in the first trial, if a callback may report it."""
     options["tracking"] = rdt.MLflow("f1", uri=uri)
-    words = "no metric named `val_f1`.*reports: accuracy, loss, ms_per_step, val_accuracy, val_loss"
-    with pytest.raises(ObjectiveNotReportedError, match=words):
+    names = "no metric named `{}`.*reports: accuracy, loss, ms_per_step, val_accuracy, val_loss. {}"
+    for objective, fix in (
+        ("val_acuracy", "Did you mean `val_accuracy`?"),
+        ("val_Accuracy", "Did you mean `val_accuracy`?"),
+        ("val_auc", "Add 'auc' to the `metrics`"),
+    ):
+        with pytest.raises(ObjectiveNotReportedError, match=names.format(objective, fix)):
+            rdt.tune(data(), data(), **options | {"objective": objective})
+        assert not options["directory"].exists()
+    options["objective"] = kt.Objective("val_f1", "max")
+    options["training"] = rdt.Training(callbacks=[keras.callbacks.TerminateOnNaN])
+    with pytest.raises(ObjectiveNotReportedError, match=names.format("val_f1", "Compile")):
         rdt.tune(data(), data(), **options)
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("f1").experiment_id])

@@ -32,7 +32,10 @@ def options(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"objective": "val_f1"}, "`objective`.*'name': 'val_f1', 'direction': 'max'"),
+        (
+            {"objective": "val_f1", "training": rdt.Training(callbacks=[keras.callbacks.History])},
+            "`objective`.*'name': 'val_f1', 'direction': 'max'",
+        ),
         ({"model": 3}, r"`model`.*a Keras model, a function that builds one.*HyperModel"),
         (
             {"model": keras.Sequential([keras.Input((5, 3)), keras.layers.Dense(1)])},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import as_objective
 from tests.small_search import data
 
@@ -79,3 +80,7 @@ def test_directions_of_metrics(metric, direction):
         scores.append(float(np.mean(metric.result())))
     assert (scores[0] > scores[1]) == (direction == "max")
     assert as_objective(f"val_{metric.name}").direction == direction
+    with_output = f"val_my_{metric.name}"
+    with pytest.raises(InvalidArgumentError, match="known direction"):
+        as_objective(with_output)
+    assert as_objective(with_output, ["other_loss", "my_loss", with_output]).direction == direction
