@@ -66,15 +66,18 @@ class Forks:
 
 @contextlib.contextmanager
 def hearing_ctrl_c() -> Iterator[None]:
-    """Has the processes that are started in the block hear Ctrl-C.
+    """Has the processes that are started in the block hear Ctrl-C, and that a terminal was closed.
 
-    A shell starts what is to run in the background with Ctrl-C ignored, and so are all below it.
+    A shell starts what is to run in the background with Ctrl-C ignored, `nohup` anything with SIGHUP
+    ignored, and so are all below it.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def runs(pid: int) -> bool:
