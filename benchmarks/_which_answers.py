@@ -42,7 +42,6 @@ def answers(tasks):
             lambda cell: cell[1] == "recurrent",
         ),
         "places": places(tasks),
-        "rates": rates(tasks),
         "spaces": spaces(tasks),
     }
     return made | ({"pairs": pairs(tasks)} if len(tasks) > 1 else {})
@@ -172,18 +171,6 @@ def spaces(tasks):
     for name, cells in {"all of them": everything, **offered}.items():
         gained = [_gain_of(about, cells) for about in tasks.values()]
         lines.append(_pair_line(f"{name} | {len(cells)}", gained))
-    return "\n".join(lines)
-
-
-def rates(tasks):
-    """Counts the rates that searches took, by wrapper."""
-    rows = [row for about in tasks.values() for row in about["rows"] if row["rate"] is not None]
-    values = sorted({row["rate"] for row in rows})
-    lines = [f"| wrapper | {' | '.join(f'{value:g}' for value in values)} |"]
-    lines.append(f"|---|{'---|' * len(values)}")
-    for wrapper in [*dict.fromkeys(row["wrapper"] for row in rows), "all"]:
-        own = [row["rate"] for row in rows if wrapper in ("all", row["wrapper"])]
-        lines.append(f"| {wrapper} | {' | '.join(str(own.count(value)) for value in values)} |")
     return "\n".join(lines)
 
 

@@ -68,7 +68,7 @@ def table(about):
 
 
 def counts(about):
-    """Counts what the page says of a task: what is better than no dropout, what is known, and the time."""
+    """Counts for a task what is better than no dropout, what is known, and the time."""
     none, gained = without_dropout(about), gains(about)
     rows = [row for row, _ in gained]
     found = [gain for _, gain in gained]

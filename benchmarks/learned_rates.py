@@ -302,11 +302,11 @@ def _better(row, other):
 
 
 def show(arguments):
-    """Prints the results, and puts the tables between the marks of the page."""
+    """Prints the results, and puts the first table between the marks of the page."""
     held = read(arguments.out)
     tasks = held.get("tasks", {})
-    made = {"learned": table(tasks), "samples": table_of_samples(tasks)}
-    print(*made.values(), sep="\n\n")
+    made = {"learned": table(tasks)}
+    print(made["learned"], table_of_samples(tasks), sep="\n\n")
     for name, about in held.get("move", {}).items():
         for row in about["rows"]:
             print(f"{name} {moves(row)}")

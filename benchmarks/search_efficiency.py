@@ -159,23 +159,6 @@ def ends(held):
     return "\n".join(lines)
 
 
-def promises(held):
-    """Writes a table in Markdown: what five more trials gain, by what one more was expected to gain."""
-    problems = {
-        name: {each["up to"]: each["gained"] for each in held[name]["promises"]}
-        for name in _problems.PROBLEMS
-        if "promises" in held.get(name, {})
-    }
-    bounds = sorted({bound for each in problems.values() for bound in each}, key=_number)
-    lines = [f"| expected | {' | '.join(problems)} |", "|---" * (1 + len(problems)) + "|"]
-    for low, high in zip([None, *bounds], bounds, strict=False):
-        parts = [f"{100 * bound:g} %" for bound in (low, high) if bound is not None]
-        words = ("below " if low is None else "above " if high is None else "") + " to ".join(parts)
-        cells = [f"{100 * each[high]:.1f} %" if high in each else "" for each in problems.values()]
-        lines.append(f"| {words} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def _bold(rows, tuner, shown):
     cells = []
     for share in [name for name in rows[tuner] if name.startswith("top")]:
@@ -210,7 +193,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.what == "page":
         held = json.loads(arguments.out.read_text())
-        tables = {"efficiency": medians(held), "ends": ends(held), "promises": promises(held)}
+        tables = {"efficiency": medians(held), "ends": ends(held)}
         print(*tables.values(), sep="\n\n")
         _page.fill(PAGE if arguments.out == RESULTS else None, tables)
         return

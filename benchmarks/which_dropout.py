@@ -126,11 +126,11 @@ def chosen(cell, arguments):
 def show(arguments):
     """Prints the tables and what can be counted in them, and puts them between the marks of the page."""
     tasks = json.loads(arguments.out.read_text())["tasks"]
-    made = answers(tasks) | {name: table(about) for name, about in tasks.items()}
+    made = answers(tasks)
     for name, lines in made.items():
         print(f"\n{name}\n{lines}")
-        if name in tasks:
-            print(f"\n{counts(tasks[name])}")
+    for name, about in tasks.items():
+        print(f"\n{name}\n{table(about)}\n\n{counts(about)}")
     # The page's tables are those of one file; another one is only shown.
     page = PAGE if arguments.page is None and arguments.out == RESULTS else arguments.page
     _page.fill(page, made)

@@ -117,7 +117,6 @@ def test_what_searches_have_found_at_their_end(run):
     page, _ = run("search_efficiency.py", "page")
     assert "| 20 trials |" in page
     assert "| `max_trials=None` |" in page
-    assert "| below 0.5 % |" in page
 
 
 @pytest.mark.heavy

@@ -65,7 +65,6 @@ INSTEAD = {
     r"8, 8(?=\))": f"{ROWS}, 8",
     r"(?<!_)epochs=\d+": "epochs=1",
     "max_epochs=30": "max_epochs=2",
-    "passes=50": "passes=5",
     "max_trials=3": "max_trials=2",
     "max_trials=2(?=.*recdrop_runs)": "max_trials=1",  # It is resumed with one more.
     "max_trials=12": "max_trials=10",
