@@ -38,7 +38,7 @@ _LONGEST_ERROR = 20_000
 
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
-    "it helped, orange: it hurt.",
+    "it helped, orange: it hurt, grey: it makes no difference, or that is not known.",
     "history": "One point per trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, with any other "
     "settings; only twins show what dropout is worth.",
