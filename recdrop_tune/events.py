@@ -32,6 +32,9 @@ CONFIRMATION = "confirmation"
 FIT = ("batch_size", "shuffle", "steps_per_epoch", "class_weight")
 """The arguments of `Model.fit` in the `info` of a search. For a dataset, `tune` has no `batch_size`."""
 
+PADDING = "padding"
+"""`value` and `dtype` of sequences that were padded at their end, in the `info` of a search."""
+
 STOPPED, EXHAUSTED, CONVERGED = "STOPPED", "EXHAUSTED", "CONVERGED"
 """Somebody asked the search to end, every configuration was tried, or another trial would hardly pay."""
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -204,9 +204,12 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     if call.needs_loop or not _suits_cudnn(layer, masked):
         if layer.use_cudnn is True:
             raise _no_cudnn(call, layer)
-        dtype, forced = call.kernel.dtype, bool(call.forcings)
-        fused = None if masked or call.needs_loop else _fused_on_cpu(layer, dtype, forced)
-        return (fused or run_loop)(call, layer)
+        kinds = call.kernel.dtype, bool(call.forcings), masked
+        if call.needs_loop or next(_off_fused_op(layer, *kinds), None) is not None:
+            return run_loop(call, layer)
+        return (run_onednn_lstm if keras.backend.backend() == "torch" else run_block_lstm)(
+            call, layer
+        )
     try:
         return _run_by_mask(call, layer) if masked else _run_cudnn(call, layer)
     except NotImplementedError as error:  # Raised by Keras's backends for unsuitable calls.
@@ -215,28 +218,34 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
         return run_loop(call, layer)
 
 
-def _fused_on_cpu(layer: Layer, dtype: Any, forced: bool) -> Callable[..., Any] | None:
-    """Returns the fused CPU op for a layer, or `None` if no op exists or it is not faster.
+def _off_fused_op(layer: Layer, dtype: Any, forced: bool, masked: bool) -> Iterator[str]:
+    """Yields why the fused CPU op does not run a call that dropout has rewritten.
 
     Args:
-        layer: An LSTM or a GRU, without a mask.
+        layer: An LSTM or a GRU.
         dtype: The type of the call's weights.
         forced: Whether gates are forced.
+        masked: Whether a mask reaches the layer.
     """
-    suits = (
-        isinstance(layer, keras.layers.LSTM)
-        and not (layer.unroll or layer.use_cudnn is False)
-        and keras.backend.standardize_dtype(dtype) == "float32"
-        and layer.activation is keras.activations.tanh
-        and layer.recurrent_activation is keras.activations.sigmoid
-        and keras_internals.runs_on_cpu()
-        and not keras_internals.is_compiled()
-    )
-    if not suits:
-        return None
-    if keras.backend.backend() == "torch":
-        return run_onednn_lstm if has_onednn() else None
-    return run_block_lstm if block_lstm_is_faster(layer.units, forced) else None
+    if not isinstance(layer, keras.layers.LSTM):
+        yield "is for LSTMs only"
+    if masked:
+        yield "takes no mask"
+    if layer.unroll or layer.use_cudnn is False:
+        yield "is not used with unroll=True or use_cudnn=False"
+    if keras.backend.standardize_dtype(dtype) != "float32":
+        yield "takes float32 only"
+    activations = layer.activation, layer.recurrent_activation
+    if activations != (keras.activations.tanh, keras.activations.sigmoid):
+        yield "takes tanh and sigmoid only"
+    if not keras_internals.runs_on_cpu():
+        yield "runs on the CPU only"
+    if keras_internals.is_compiled():
+        yield "cannot be compiled"
+    if keras.backend.backend() == "torch" and not has_onednn():
+        yield "is switched off by autocast, or not in this PyTorch"
+    if keras.backend.backend() == "tensorflow" and not block_lstm_is_faster(layer.units, forced):
+        yield f"is slower with {layer.units} units"
 
 
 def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
@@ -330,7 +339,8 @@ class KernelChoice:
             has `use_cudnn=True` and cannot run there; `"unknown"` for a layer with its own `call` or cell.
         obstacles: Why it does not run on cuDNN on this machine; empty if it does.
         on_gpu: `"cuDNN"`, or why it would not run there on a machine with a GPU.
-        note: A condition on cuDNN that depends on each batch; usually empty.
+        note: A condition on cuDNN that depends on each batch, or what keeps the layer from the fused CPU op;
+            can be empty.
     """
 
     kernel: str
@@ -361,9 +371,14 @@ def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> Ke
         return KernelChoice(CUDNN, (), on_gpu, _mask_note(rewriting.wrapped) if masked else "")
     if getattr(layer, "use_cudnn", "auto") is True:
         return KernelChoice(ERROR, (*found, _INSISTS), on_gpu)
-    can_be = known and rewriting.rewritten and not masked and rewriting.obstacle is None
-    fused = can_be and _fused_on_cpu(layer, layer.cell.compute_dtype, rewriting.forces_gates)
-    return KernelChoice(FUSED_CPU if fused else STEP_LOOP, tuple(found), on_gpu)
+    if not known or rewriting.obstacle is not None or not keras_internals.runs_on_cpu():
+        return KernelChoice(STEP_LOOP, tuple(found), on_gpu)
+    off: str | None = "is used only for dropout inside the layer"
+    if rewriting.rewritten:
+        kinds = layer.cell.compute_dtype, rewriting.forces_gates, masked
+        off = next(_off_fused_op(layer, *kinds), None)
+    note = "" if off is None else f"the fused CPU op {off}"
+    return KernelChoice(STEP_LOOP if note else FUSED_CPU, tuple(found), on_gpu, note)
 
 
 def _mask_note(wrapped: bool) -> str:

@@ -47,6 +47,7 @@ def best_code(
     seed: int | None = None,
     schedule: str = "constant",
     schedule_epochs: int | None = None,
+    padding: Mapping[str, Any] | None = None,
     **fit: Any,
 ) -> str:
     """Writes a script for a model, or the lines to change in the code that builds it.
@@ -57,6 +58,7 @@ def best_code(
         seed: Seed of weights, masks and Keras's shuffling, whose order is not that of a search.
         schedule: The schedule of its dropout in training.
         schedule_epochs: For how many epochs the schedule is made, if not `epochs`.
+        padding: `value` and `dtype` of sequences that are padded at their end; None pads none.
         **fit: Further arguments of `fit`, such as `batch_size` and `class_weight`.
 
     Returns:
@@ -86,7 +88,9 @@ def best_code(
     if missing := [*_missing(model, compiled)]:
         lines.append(f"# Not written here: {', '.join(missing)}")
     if epochs is not None:
-        lines += writer.training(model, {"epochs": epochs, **fit}, schedule, schedule_epochs)
+        lines += writer.training(
+            model, {"epochs": epochs, **fit}, schedule, schedule_epochs, padding
+        )
     imports = sorted(writer.imports, key=lambda line: (line.startswith("from"), line))
     yours = [f"# Import or define: {', '.join(sorted(writer.yours))}"] if writer.yours else []
     return "\n".join([*imports, *yours, "", *lines]) + "\n"
@@ -177,7 +181,12 @@ class _Writer:
                 yield f"# Recurrent layer: {self.value(layer)}"
 
     def training(
-        self, model: Any, given: dict[str, Any], schedule: str, total: int | None
+        self,
+        model: Any,
+        given: dict[str, Any],
+        schedule: str,
+        total: int | None,
+        padding: Mapping[str, Any] | None,
     ) -> Iterator[str]:
         """Yields the lines that train a model."""
         arguments = self.arguments("x_train, y_train", given)
@@ -191,6 +200,9 @@ class _Writer:
             self.imports.add("from recdrop_tune.models import fit")
             call = "fit(model, "
         yield "# x_train and y_train: all your data. Instead of both, pass a dataset alone."
+        if padding is not None:
+            how = self.arguments("x_train", {"padding": "post", **padding})
+            yield f"x_train = keras.utils.pad_sequences({how})"
         yield f"{call}{arguments})"
 
     def arguments(self, first: str, given: Mapping[str, Any]) -> str:

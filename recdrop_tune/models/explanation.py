@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from recdrop_tune.kernels import CUDNN, Rewriting, kernel_of, sublayers
+from recdrop_tune.kernels import Rewriting, kernel_of, sublayers
 from recdrop_tune.models.layers import check_layer
 from recdrop_tune.models.masks import is_masked
 from recdrop_tune.wrappers import (
@@ -39,7 +39,7 @@ class LayerExplanation:
         decay: The decays of its activations as text, such as `"activity 2, temporal 1"`, or empty.
         kernel: The kernel of the training step on this machine: `"cuDNN"`, `"fused CPU op"`, `"step loop"`,
             `"error"` (it requires cuDNN, which is not possible) or `"unknown"`.
-        why: Why it is not cuDNN here, or a note on the kernel; can be empty.
+        why: Why it is not cuDNN here, and not a fused CPU op; or a note on the kernel. Can be empty.
         change: How to get cuDNN; empty if nothing helps.
         on_gpu: `"cuDNN"`, or why it would not run on cuDNN on a machine with a GPU.
     """
@@ -198,7 +198,7 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
     technique, placement, rate, sharing, rewriting = dropout
     rewriting = replace(rewriting, wrapped=wrapper is not None)
     choice = kernel_of(layer, rewriting, masked=place.masked)
-    obstacles = "; ".join(obstacle.reason for obstacle in choice.obstacles)
+    reasons = [*(obstacle.reason for obstacle in choice.obstacles), choice.note]
     return LayerExplanation(
         name="/".join(place.names),
         cell=f"RNN({type(layer.cell).__name__})" if cell == "RNN" else cell,
@@ -208,7 +208,7 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
         shares_mask=sharing,
         decay="" if wrapper is None else _decay_words(wrapper),
         kernel=choice.kernel,
-        why=choice.note if choice.kernel == CUDNN else obstacles,
+        why="; ".join(filter(None, reasons)),
         change="; ".join(dict.fromkeys(each.fix for each in choice.obstacles if each.fix)),
         on_gpu=choice.on_gpu,
     )

@@ -156,7 +156,11 @@ class ModelComparison(PairedTrainings):
 
     def to_latex(self) -> str:
         """Writes the table for a paper: a `tabular` of the package booktabs, one row for each model."""
-        return str(self.brief().to_latex(index=False, escape=True))
+        table = self.brief().drop(columns=[MILLISECONDS, "worst", "better"], errors="ignore")
+        table = table[sorted(table, key=lambda name: (name != "model", name == "outcome"))]
+        sides = "".join("l" if name in ("model", "outcome") else "r" for name in table)
+        text = table.to_latex(index=False, escape=True, column_format=sides)
+        return str(text).replace("±", r"$\pm$")
 
     def _place(self, training: ConfirmationEnded) -> tuple[Any, ...]:
         return (int(training.trial_id),)

@@ -24,12 +24,7 @@ from recdrop_tune.events import STOPPED, SearchStarted
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results.frames import format_cell, learned_rate_columns, spread_column
 from recdrop_tune.results.plots import comparison_figure, figures
-from recdrop_tune.results.verdict import (
-    after_advice,
-    format_count,
-    format_search_answer,
-    train_longer,
-)
+from recdrop_tune.results.verdict import format_advice, format_count, format_search_answer
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.standing import format_gain, format_number
 from recdrop_tune.states import TrialState
@@ -43,7 +38,7 @@ _LONGEST_ERROR = 20_000
 
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
-    "it helped, orange: it hurt.",
+    "it helped, orange: it hurt, grey: it makes no difference, or that is not known.",
     "history": "One point per trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, with any other "
     "settings; only twins show what dropout is worth.",
@@ -208,14 +203,13 @@ def is_clearly_better(cost: float, constant: float, perfect: float) -> bool:
     return gain > 0 and gain >= 0.05 * abs(constant - perfect)
 
 
-def _verdict(view: SearchView) -> str | None:
+def _verdict(view: SearchView) -> str:
     """Writes the verdict of the confirmation, or the answer of the search alone."""
-    advice = train_longer(view.records)
     if view.confirmation is not None:
         return view.confirmation.verdict
-    if standing.best(view.records) is not None and not view.by_wrapper.empty:
-        return after_advice(advice, format_search_answer(view))
-    return f"{advice}." if advice else None
+    is_answered = standing.best(view.records) is not None and not view.by_wrapper.empty
+    answer = [format_search_answer(view)] if is_answered else []
+    return " ".join([*answer, *format_advice(view.records)])
 
 
 def _failed_confirmation(view: SearchView) -> str | None:

@@ -277,11 +277,12 @@ class PairedTrainings(ABC):
         """Returns the first columns of `brief`."""
 
     def brief(self) -> pd.DataFrame:
-        """Returns the table for people: settings that vary, means with spreads, gains with intervals.
+        """Returns the table for people: outcomes, varying settings, means with spreads, gains with intervals.
 
         All cells are text. Empty columns are left out.
         """
-        table, words = self.table, self._brief_settings()
+        table = self.table
+        words = {"outcome": [*map(format_cell, table["outcome"])], **self._brief_settings()}
         words["n"] = [*map(format_cell, table["n"])]
         if table["failed"].any():
             words["failed"] = [*map(format_cell, table["failed"])]
@@ -295,7 +296,7 @@ class PairedTrainings(ABC):
             ends = (table[columns[name]] for name in GAIN)
             words[columns["gain"]] = [*map(_format_gain, *ends)]
         words["worst"] = [*map(format_if_known, table["worst"])]
-        words |= {name: [*map(format_cell, table[name])] for name in ("better", "outcome")}
+        words["better"] = [*map(format_cell, table["better"])]
         frame = pd.DataFrame(words)
         return frame.loc[:, (frame != "-").any()]
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
+import keras
+import numpy as np
 import optuna
 import pandas as pd
 
 from recdrop_tune import models, standing
 from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
-from recdrop_tune.events import FIT, Configuration, Context, SearchStarted
+from recdrop_tune.events import FIT, PADDING, Configuration, Context, SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import as_objective, trial_of
@@ -480,10 +482,35 @@ class TuneResult:
             model,
             self._best_epochs,
             seed=info.get("seed"),
+            padding=info.get(PADDING),
             schedule=self._schedule,
             schedule_epochs=info.get("epochs"),
             **fit,
         )
+
+    def prepare(self, x: Any) -> Any:
+        """Pads new sequences as the search padded its own, for `predict` and `evaluate`.
+
+        A step whose features all have the value of the padding is skipped, as in the search.
+
+        Args:
+            x: Sequences of any lengths in the form that `tune` was given: a list of arrays of shape
+                `(time, features)`, or `(time,)` for one feature and for tokens.
+
+        Returns:
+            An array of shape `(samples, longest, features)`, for tokens `(samples, longest)`. What `tune` has
+            not padded stays as it is.
+
+        Example:
+            >>> result.best_model().predict(result.prepare(sequences))
+        """
+        padding = self.search.info.get(PADDING)
+        if padding is None or hasattr(x, "shape"):
+            return x
+        x = [np.asarray(sequence) for sequence in x]
+        if "float" in padding["dtype"]:
+            x = [each if each.ndim > 1 else each[:, None] for each in x]
+        return keras.utils.pad_sequences(x, padding="post", **padding)
 
     @property
     def directory(self) -> Path:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results.view import SearchView
 
 _BEST = 5
-"""How many best trials `train_longer` looks at."""
+"""How many best trials `format_advice` looks at."""
 
 _UNKNOWN = "whether dropout helped is not known"
 
@@ -67,7 +67,7 @@ def format_configuration(records: Records, configuration: Configuration) -> str:
 def format_verdict(confirmation: Confirmation) -> str:
     """Writes what a confirmation has shown, in a few sentences."""
     sentences = [*_sentences(confirmation), *_failures(confirmation, "without its dropout")]
-    return after_advice(train_longer(confirmation.records), " ".join(sentences))
+    return " ".join([*sentences, *format_advice(confirmation.records)])
 
 
 def _sentences(confirmation: Confirmation) -> Iterator[str]:
@@ -151,10 +151,7 @@ def format_comparison(comparison: ModelComparison) -> str:
         others = [name for name in comparison.order if name in comparison.judged and name != lead]
         sentences = [_compared(comparison, name) for name in [lead, *others]]
     sentences += _failures(comparison, f"of {comparison.models[0]}")
-    advice, answer = train_longer(comparison.records), " ".join(sentences)
-    if advice is not None and comparison.outcome in ("better", "worse"):
-        return f"{advice}; {answer}"  # The answer begins with the name of a model.
-    return after_advice(advice, answer)
+    return " ".join([*sentences, *format_advice(comparison.records)])
 
 
 def _compared(comparison: ModelComparison, name: str) -> str:
@@ -184,27 +181,26 @@ def _compared(comparison: ModelComparison, name: str) -> str:
     return f"{outcomes[gain.outcome]}: {difference} ({proof})."
 
 
-def train_longer(records: Records) -> str | None:
-    """Advises more epochs if most trainings of the confirmation had their best epoch at the end; else `None`.
+def format_advice(records: Records) -> Iterator[str]:
+    """Yields what follows an answer: that it is about the training data, or that more epochs may change it.
 
-    Without a confirmation, the best trials count.
+    That is so if most trainings of the confirmation had their best epoch at the end. Without a confirmation,
+    the best trials count.
     """
+    scored = [*records.trials.values(), *records.confirmations]
+    if any(f"val_{records.objective}" in each.metrics for each in scored):
+        name = records.objective
+        yield f"{name} is measured on the training data, which favours overfitting: use val_{name}."
     confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]
     best = confirmed or [each.best_epoch for each in standing.ranked(records)[:_BEST]]
     ends = [each + 1 for each in best if each is not None]
     late = sum(end == records.epochs for end in ends)
-    if records.epochs == 1 or len(ends) < 2 or 2 * late <= len(ends):
-        return None
-    which = "trainings" if confirmed else "best trials"
-    return (
-        f"Train longer: after {records.epochs} epochs, {late} of the {len(ends)} {which} had their best "
-        "epoch at the end"
-    )
-
-
-def after_advice(advice: str | None, verdict: str) -> str:
-    """Puts the advice of `train_longer` before a verdict, in one sentence: nobody should quote half of it."""
-    return verdict if advice is None else f"{advice}; {verdict[0].lower()}{verdict[1:]}"
+    if records.epochs != 1 and len(ends) > 1 and 2 * late > len(ends):
+        which = "trainings" if confirmed else "best trials"
+        yield (
+            f"Train longer: after {records.epochs} epochs, {late} of the {len(ends)} {which} had their best "
+            "epoch at the end."
+        )
 
 
 # The answer of a search without a confirmation.

@@ -14,7 +14,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
-from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, Listener, Process
+from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.records import Records
@@ -215,6 +215,9 @@ class Plan:
         info: dict[str, Any] = {"epochs": config.epochs, "batch_size": None, "seed": config.seed}
         fit = self.data.fit_arguments(config.batch_size) | self.training.fit
         info |= {name: plain_values(fit[name]) for name in FIT if name in fit}
+        if self.data.padding is not None:
+            x = self.data.parts["training"][0]
+            info[PADDING] = {"value": self.data.padding, "dtype": str(x.dtype)}
         if self.config_file is not None:
             info[CONFIG_FILE] = str(self.config_file.absolute())
         pruner = optuna.pruner or "halving"

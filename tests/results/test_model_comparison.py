@@ -162,7 +162,10 @@ def test_it_is_written_as_a_figure_a_page_and_latex(tmp_path):
     page = answer.report(tmp_path / "page.html").read_text()
     assert "better than plain" in page.partition("<h2")[0]
     assert "<i>zone" not in page.partition("plotly")[0]
-    assert r"50 \% <i>zone\_out</i> & 5 & 9" in answer.to_latex()
+    latex = answer.to_latex()
+    assert r"50 \% <i>zone\_out</i> & 5 & 9 & 0.2140 $\pm$ 0.0" in latex
+    assert latex.startswith("\\begin{tabular}{lrrrrl}")
+    assert r"model & n & epochs & mean & gain & outcome \\" in latex
     assert "better than plain" in answer._repr_html_()
 
 

@@ -16,6 +16,7 @@ from recdrop_tune.search.data_check import complete_training
 from recdrop_tune.search.hypermodel_of import as_hypermodel, check_hypermodel_data
 from recdrop_tune.search.settings import Task, Training
 from recdrop_tune.tuner.trainings import folds
+from tests.tracked_events import journaled, started
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(2, 7, 24)
@@ -124,13 +125,39 @@ def test_a_value_for_each_step_or_a_forecast():
     assert isinstance(hypermodel((X, (y > 0).astype(int)), Task()), SequenceTagger)
 
 
+@pytest.mark.parametrize(
+    ("given", "padding", "expected"),
+    [
+        (
+            [[0.5, 1.5], [2.5]],
+            {"value": -1.0, "dtype": "float32"},
+            [[[0.5], [1.5]], [[2.5], [-1.0]]],
+        ),
+        ([[5, 6], [7]], {"value": 0.0, "dtype": "int64"}, [[5, 6], [7, 0]]),
+        (X, {"value": 0.0, "dtype": "float32"}, X),
+        (LISTS, None, LISTS),
+    ],
+    ids=["one feature", "tokens", "an array", "nothing was padded"],
+)
+def test_new_sequences_are_padded_as_those_of_the_search(given, padding, expected, tmp_path):
+    journaled(tmp_path, started(info={} if padding is None else {"padding": padding}))
+    prepared = rdt.TuneResult.load(tmp_path).prepare(given)
+    if isinstance(expected, list) and given is not expected:
+        assert (prepared.dtype, prepared.tolist()) == (padding["dtype"], expected)
+    else:
+        assert prepared is given
+
+
 @pytest.mark.heavy
 @pytest.mark.backends
 def test_padded_steps_count_in_no_number_of_a_regression(search):
     targets = [each.sum(axis=1) + 3 for each in LISTS]
     result = search((LISTS, targets), (LISTS, targets), "regression")
     model = result.best_model()
-    predicted = model.predict(by_hand(LISTS), verbose=0)[..., 0]
+    prepared = rdt.TuneResult.load(result.directory).prepare(LISTS)
+    np.testing.assert_array_equal(prepared, by_hand(LISTS))
+    assert 'pad_sequences(x_train, padding="post", value=0.0, dty' in result.best_code()
+    predicted = model.predict(prepared, verbose=0)[..., 0]
     errors = [np.square(line[: len(y)] - y) for line, y in zip(predicted, targets, strict=True)]
     best = result.trials.iloc[0]
     assert best["val_loss"] == pytest.approx(np.mean(np.concatenate(errors)), rel=1e-4)
