@@ -109,12 +109,8 @@ def _check_metrics(metrics: Any) -> tuple[Any, ...]:
 
 
 def _fresh(metric: Any) -> Any:
-    """Copies a metric, which holds the counts of one model.
-
-    Raises:
-        InvalidArgumentError: A copy would have other arguments, or none can be made.
-    """
-    return metric if isinstance(metric, str) else Described.of(metric, "metrics").make()
+    """Copies a metric, which holds the counts of one model."""
+    return metric if isinstance(metric, str) else Described.of(metric).make()
 
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}

@@ -1,15 +1,14 @@
 """Caches what JAX compiles for later processes: a resumed search, a worker, the next search.
 
 JAX compiles each model in each process, which takes several seconds on a CPU: longer than a short training.
-TensorFlow and torch compile only on request.
+TensorFlow and torch compile only on request. JAX's keys include the processor's instruction sets, so machines
+can share a folder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import platform
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -42,7 +41,9 @@ def compilations_kept(where: bool | Path) -> Iterator[None]:
         yield
         return
     try:
-        folder = _make_folder(where if isinstance(where, Path) else _user_folder())
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = where if isinstance(where, Path) else Path(caches, "recdrop-tune", "jax")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # Such as a user without a home folder.
         warnings.warn(f"What JAX compiles is not cached: {error}", stacklevel=3)
         yield
@@ -65,29 +66,3 @@ def _set(jax: Any, values: dict[str, Any]) -> None:
         jax.config.update(name, value)
     # JAX reads the settings only once.
     import_module("jax.experimental.compilation_cache.compilation_cache").reset_cache()
-
-
-def _user_folder() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches, "recdrop-tune", "jax")
-
-
-def _make_folder(root: Path) -> Path:
-    """Makes the folder for this kind of processor, in which only the user can write."""
-    # Machines that share a home folder can have processors with other instructions.
-    folder = root / hashlib.sha256(_processor().encode()).hexdigest()[:12]
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
-def _processor() -> str:
-    """Describes the processor, on Linux with its instruction sets."""
-    text = f"{platform.system()} {platform.machine()} {platform.processor()}"
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        told = ("model name", "flags", "Features")
-        text += "".join(
-            next((line for line in lines if line.startswith(name)), "") for name in told
-        )
-    return text

@@ -3,7 +3,7 @@
 from recdrop_tune.mlflow_store.artifacts import CODE, MODEL, MODEL_CARD, RESULT, load_flavor
 from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command, view_tag
-from recdrop_tune.mlflow_store.stores import in_context, prepare, reason
+from recdrop_tune.mlflow_store.stores import in_context, reason
 from recdrop_tune.mlflow_store.synchronization import SyncReport, sync
 from recdrop_tune.mlflow_store.tracking import Tracking, track
 
@@ -21,7 +21,6 @@ __all__ = [
     "leaderboard_url",
     "load_flavor",
     "markdown_table",
-    "prepare",
     "reason",
     "sync",
     "track",

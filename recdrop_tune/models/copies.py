@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
@@ -26,9 +25,6 @@ from recdrop_tune.models.layers import own_layers, plain_weights, walk
 from recdrop_tune.models.masks import no_mask_warnings
 
 _STATEFUL = keras.optimizers.Optimizer | keras.metrics.Metric
-_PLAIN = bool | int | float | str
-_STATES = ("_is", "_called", "_built", "_path", "_name")
-"""Beginnings of the names of attributes that change while an object is used."""
 
 
 def copy_model(
@@ -37,8 +33,7 @@ def copy_model(
     """Copies a Sequential or functional model, or a single layer. The copy is not compiled.
 
     `keras.models.clone_model` does the work. Added here: layers inside `TimeDistributed` and other wrappers
-    of Keras, layers that are shared between models, and a check that Keras does not replace a subclass by
-    its base.
+    of Keras, layers that are shared between models, and a check that Keras copies a subclass as one.
 
     Args:
         model: The model or layer.
@@ -46,7 +41,7 @@ def copy_model(
         call: Calls a layer in a functional model; as `clone_model`'s `call_function`.
 
     Raises:
-        InvalidArgumentError: Keras cannot clone it. It is a subclassed model, for example.
+        InvalidArgumentError: It is a subclassed model.
     """
     made: dict[int, Any] = {}
 
@@ -69,13 +64,12 @@ def copy_model(
     def clone(part: Any) -> Any:
         # `clone_model` refuses `call_function` for a Sequential.
         calling = None if isinstance(part, keras.Sequential) else call
-        if not isinstance(part, keras.Sequential) and not hasattr(part, "operations"):
-            raise not_copied(part, f"{type(part).__name__} is a subclassed model")
-        cloned = keras.models.clone_model(part, clone_function=visit, call_function=calling)
-        # Keras forgets a subclass of Sequential, and its `train_step`.
+        cloned = None
+        if isinstance(part, keras.Sequential) or hasattr(part, "operations"):
+            cloned = keras.models.clone_model(part, clone_function=visit, call_function=calling)
+        # Keras copies a subclass of Sequential as a Sequential, without its `train_step`.
         if type(cloned) is not type(part):
-            kinds = [type(each).__name__ for each in (part, cloned)]
-            raise not_copied(part, "Keras would copy a {} as a {}".format(*kinds))
+            raise not_copied(part, f"{type(part).__name__} is a subclassed model")
         if part.built and not cloned.built:  # A Sequential without an `Input`.
             cloned.build_from_config(part.get_build_config())
         if not part.trainable:  # `clone_model` forgets it for functional models.
@@ -86,12 +80,7 @@ def copy_model(
         return cloned
 
     with _not_compiled(model), no_mask_warnings():
-        try:
-            return visit(model)
-        except RecdropError:
-            raise
-        except Exception as error:  # Anything in a user's layer.
-            raise not_copied(model, _cause(error)) from error
+        return visit(model)
 
 
 def copy_layer(layer: Any) -> Any:
@@ -177,80 +166,16 @@ def copy_weights(model: Any, fresh: Any, frozen_only: bool = False) -> None:
         _copy_adapted(layer, other)
 
 
-def check_arguments(whole: Any, copied: Any, ignored: Any = (), argument: str = "model") -> None:
-    """Refuses user-defined classes whose `get_config` lacks an argument.
-
-    A copy would silently get the default.
-
-    Args:
-        whole: A layer, optimizer, metric or loss; its initializers, regularizers and schedules are checked,
-            too.
-        copied: Its copy.
-        ignored: Classes that are not checked.
-        argument: The argument that the error names.
-    """
-    for part, fresh in zip(_parts(whole), _parts(copied), strict=False):
-        if type(part) is not type(fresh) or isinstance(part, ignored):
-            continue
-        if str(type(part).__module__).startswith(("keras.", "recdrop_tune.")):
-            continue
-        had, has = vars(part), vars(fresh)
-        if isinstance(part, keras.optimizers.Optimizer):  # Its learning rate is a variable.
-            had, has = (
-                {**vars(optimizer), **keras.optimizers.Optimizer.get_config(optimizer)}
-                for optimizer in (part, fresh)
-            )
-        arguments = inspect.signature(type(part).__init__).parameters
-        for name, value in had.items():
-            if name in ("built", "name") or name.startswith(_STATES):
-                continue
-            # Among attributes that are no arguments, lists and None are often states.
-            is_compared = isinstance(value, _PLAIN) or (
-                name.removeprefix("_") in arguments and _is_plain(value)
-            )
-            if is_compared and _unwrapped(has.get(name, value)) != _unwrapped(value):
-                raise not_copied(
-                    part,
-                    f"its copy has `{name}={has[name]!r}` instead of {value!r}",
-                    f"Return all arguments from `get_config` of `{type(part).__name__}`.",
-                    argument,
-                )
-
-
-def _unwrapped(value: Any) -> Any:
-    """Returns lists and dictionaries without what Keras and TensorFlow put around them."""
-    if isinstance(value, list | tuple):
-        return [_unwrapped(part) for part in value]
-    if isinstance(value, Mapping):
-        return {key: _unwrapped(part) for key, part in value.items()}
-    return value
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, _PLAIN)
-
-
-def not_copied(part: Any, why: str, fix: str = "", argument: str = "model") -> RecdropError:
+def not_copied(part: Any, why: str, fix: str = "") -> RecdropError:
     """Returns the error for a model that cannot be copied."""
     return invalid_argument(
-        argument,
-        expected=f"{'a model' if argument == 'model' else 'an object'} that Keras can copy",
+        "model",
+        expected="a model that Keras can copy",
         received=f"{getattr(part, 'name', type(part).__name__)}: {why}",
         fix=fix
         or "Write it as a Sequential or functional model. In a search, a build function with "
         "`recdrop_tune.dropout_rnn(hp, layer)` also works.",
     )
-
-
-def _cause(error: BaseException) -> str:
-    # Keras puts a text with the whole configuration before the cause.
-    while isinstance(error.__context__, TypeError):
-        error = error.__context__
-    return f"{type(error).__name__}: {error}"
 
 
 # The arguments of `compile`
@@ -268,15 +193,11 @@ class Described:
     undecayed: str | None = None
 
     @classmethod
-    def of(cls, part: Any, argument: str = "model") -> Described:
+    def of(cls, part: Any) -> Described:
         """Describes an optimizer, metric or loss.
 
-        Args:
-            part: The object.
-            argument: The argument that it came with, for errors.
-
         Raises:
-            InvalidArgumentError: It cannot be made again.
+            InvalidArgumentError: An optimizer excludes variables from weight decay.
         """
         undecayed, variables = excluded_from_decay(part)
         if variables:
@@ -284,37 +205,25 @@ class Described:
                 part,
                 "`exclude_from_weight_decay(var_list=...)` names variables of this model",
                 'Use names instead: `exclude_from_weight_decay(var_names=["bias"])`.',
-                argument,
             )
         custom, function = custom_objects(part), wrapped_function(part)
-        try:
-            with lambdas_allowed():
-                config = keras.saving.serialize_keras_object(part)
-                # Keras 3.15 drops arguments of wrapped losses, such as the `delta` of Huber.
-                config["config"] = {**config["config"], **lost_arguments(part)}
-                is_loss = isinstance(part, keras.losses.Loss)
-                if is_loss and part.dtype != keras.config.floatx():
-                    config["config"]["dtype"] = part.dtype  # Keras does not save it.
-            # Keras cannot find unregistered functions.
-            if function is not None and "fn" in config["config"]:
-                # Keras would also replace the metric's name, which is often the function's, by the
-                # function.
-                custom.pop(getattr(function, "__name__", ""), None)
-                config["config"]["fn"] = {
-                    "module": "builtins",
-                    "class_name": "function",
-                    "config": _FUNCTION,
-                }
-                custom[_FUNCTION] = function
-            described = cls(config, custom, undecayed)
-            fresh = described.make()
-        except RecdropError:
-            raise
-        except Exception as error:  # Anything in a user's class.
-            fix = f"`get_config` of `{type(part).__name__}` must return what its `__init__` takes."
-            raise not_copied(part, _cause(error), fix, argument) from error
-        check_arguments(part, fresh, argument=argument)
-        return described
+        with lambdas_allowed():
+            config = keras.saving.serialize_keras_object(part)
+        # Keras 3.15 drops arguments of wrapped losses, such as the `delta` of Huber.
+        config["config"] = {**config["config"], **lost_arguments(part)}
+        if isinstance(part, keras.losses.Loss) and part.dtype != keras.config.floatx():
+            config["config"]["dtype"] = part.dtype  # Keras does not save it.
+        # Keras cannot find unregistered functions.
+        if function is not None and "fn" in config["config"]:
+            # Keras would also replace the metric's name, which is often the function's, by the function.
+            custom.pop(getattr(function, "__name__", ""), None)
+            config["config"]["fn"] = {
+                "module": "builtins",
+                "class_name": "function",
+                "config": _FUNCTION,
+            }
+            custom[_FUNCTION] = function
+        return cls(config, custom, undecayed)
 
     def make(self) -> Any:
         """Makes a new one, without state."""
@@ -330,10 +239,6 @@ def compiled_parts(model: Any) -> dict[str, Any] | None:
     """Returns the arguments of `compile`, with stateful objects `Described`; None if not compiled."""
     if not model.compiled:
         return None
-    if type(model).compile is not keras.Model.compile:
-        raise not_copied(
-            model, "it has its own `compile`", "Write a build function with `dropout_model`."
-        )
 
     def described(part: Any) -> Any:
         # A loss has no state, but Keras pickles Huber without its `delta`, on the way to a Ray worker.

@@ -14,7 +14,6 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import cell_of, fused_layer
 from recdrop_tune.models.copies import (
     Described,
-    check_arguments,
     compile_copy,
     compiled_parts,
     copy_bidirectional,
@@ -50,22 +49,10 @@ class ModelCopies:
     def __init__(self, model: Any) -> None:
         self.keep_weights = False
         self._take(model, copy_layer)
-        _check_names(self.plain)
 
     def _take(self, model: Any, copy_one: Callable[[Any], Any]) -> None:
-        """Copies a model, and checks that nothing is lost."""
-        pairs = list[tuple[Any, Any]]()
-
-        def noted(layer: Any) -> Any:
-            pairs.append((layer, copy_one(layer)))
-            return pairs[-1][1]
-
-        self.plain = copy_model(model, noted)
+        self.plain = copy_model(model, copy_one)
         copy_weights(model, self.plain)
-        for layer, fresh in pairs:
-            for part, other in zip(walk(layer), walk(fresh), strict=False):
-                if type(part) is type(other):
-                    check_arguments(part, other)
         self.compiled = compiled_parts(model)
 
     def build(self) -> Any:
@@ -162,7 +149,6 @@ class Template(ModelCopies):
                 expected="a model with at least one LSTM or GRU layer",
                 received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
             )
-        _check_names(self.plain)
         self.names, self.cells = _names(layers), [str(cell_of(layer)) for layer in layers]
         self.dropped = _dropped(model)
 
@@ -206,17 +192,6 @@ class Template(ModelCopies):
         described = [[list(each.shape) for each in self.plain.weights], optimizer, named]
         text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _check_names(model: Any) -> None:
-    """Refuses different classes of one name, which Keras would confuse in a Ray worker."""
-    kinds: dict[str, type] = {}
-    for part in walk(model):
-        for kind in custom_objects(part).values():
-            name = keras.saving.get_registered_name(kind)
-            if isinstance(kind, type) and kinds.setdefault(name, kind) is not kind:
-                why = f"two different classes in the model are called `{kind.__name__}`"
-                raise not_copied(part, why, "Rename one of them.")
 
 
 def _check_shared(model: Any) -> None:

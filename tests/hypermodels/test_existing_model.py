@@ -312,67 +312,6 @@ def test_jit_compile_is_chosen_again_for_the_copy(given):
     assert found == ("auto" if given in ("auto", usual.jit_compile) else given)
 
 
-# Classes whose `get_config` lacks an argument.
-
-
-class Level(keras.metrics.Metric):
-    """A metric without a `get_config`."""
-
-    def __init__(self, scale=1.0, name="level", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.scale = scale
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        pass
-
-    def result(self):
-        return keras.ops.convert_to_tensor(self.scale)
-
-
-class Nervous(keras.optimizers.SGD):
-    def __init__(self, nerves=(1.0,), **kwargs):
-        super().__init__(**kwargs)
-        self._nerves = list(nerves)
-
-
-class Times(layers.Layer):
-    """A layer whose configuration lacks one of two arguments, which has another name as an attribute."""
-
-    def __init__(self, factor, more=2.0, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-        self.second = more
-
-    def call(self, inputs):
-        return self.factor * self.second * inputs
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
-
-def compiled_with(optimizer="sgd", metric="mae"):
-    return compiled(sequential(layers.LSTM(3)), optimizer, "mse", metrics=[metric])
-
-
-Scaling = keras.optimizers.LossScaleOptimizer
-LOST = {
-    "metric": (lambda: compiled_with(metric=Level(7.0)), "`scale=1.0` instead of 7.0"),
-    "optimizer": (lambda: compiled_with(Scaling(Nervous([3.0]))), r"`_nerves=\[1.0\]` instead of"),
-    "layer": (
-        lambda: sequential(layers.TimeDistributed(Times(3.0, more=4.0)), layers.LSTM(3)),
-        "`second=2.0` instead of 4.0",
-    ),
-}
-
-
-@pytest.mark.backends
-@pytest.mark.parametrize("what", LOST)
-def test_arguments_that_copies_would_lose_are_refused(what):
-    make, message = LOST[what]
-    with pytest.raises(InvalidArgumentError, match=message):
-        rdt.ExistingModel(make(), NONE)
-
-
 # `dropout_model`, and schedules.
 
 
@@ -438,16 +377,12 @@ def excludes_variables():
     [
         (
             lambda: compiled(Trains([keras.Input((5, 3)), layers.LSTM(3)])),
-            "copy a Trains as a Sequential",
+            "Trains is a subclassed model",
         ),
         (lambda: sequential(Hides()), "hides a recurrent layer"),
         (lambda: sequential(layers.SimpleRNN(3)), "at least one LSTM or GRU layer"),
         (lambda: keras.Sequential([layers.LSTM(3)]), "not compiled"),
         (excludes_variables, "Use names instead"),
-        (
-            lambda: sequential(Times(2.0), type("Times", (Times,), {})(2.0), layers.LSTM(3)),
-            "two different classes in the model are called `Times`",
-        ),
     ],
 )
 def test_what_cannot_be_copied_is_refused(make, message):

@@ -136,7 +136,6 @@ def test_a_custom_hypermodel_needs_a_head_and_a_loss():
         (SequenceTagger, {"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer of"),
         (SequenceTagger, {"mask_value": True}, "`mask_value`. Expected a number or None."),
         (SequenceClassifier, {"metrics": [3]}, "Expected names of Keras metrics or keras"),
-        (SequenceClassifier, {"metrics": [Constant(7.0)]}, "`value=1.0` instead of 7.0"),
         (SequenceRegressor, {"target_shape": (1, 2, 3)}, "Expected (), (values,), (horizon,) or"),
         (LanguageModel, {"vocab_size": 1}, "`vocab_size`. Expected an integer of at least 2."),
         (LanguageModel, {"space": {"bidirectional": [False, True]}}, "Expected no `bidirectional`"),
