@@ -33,6 +33,13 @@ from recdrop_tune.kernels.keras_internals import (
     wrapped_function,
 )
 from recdrop_tune.kernels.layer_call import call_layer
+from recdrop_tune.kernels.noise import (
+    bernoulli,
+    dropped,
+    for_all_steps,
+    gaussian,
+    relaxed_bernoulli,
+)
 from recdrop_tune.kernels.process_state import (
     FreshStart,
     ReplicaSeedGenerator,
@@ -52,6 +59,7 @@ __all__ = [
     "Obstacle",
     "ReplicaSeedGenerator",
     "Rewriting",
+    "bernoulli",
     "call_layer",
     "call_of",
     "cell_of",
@@ -62,8 +70,11 @@ __all__ = [
     "copy_mask",
     "default_seed",
     "derive_seed",
+    "dropped",
     "excluded_from_decay",
+    "for_all_steps",
     "fused_layer",
+    "gaussian",
     "global_seed",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
@@ -73,6 +84,7 @@ __all__ = [
     "mask_of",
     "merges_as_keras",
     "random_states",
+    "relaxed_bernoulli",
     "run",
     "seeds_aside",
     "set_random_states",

@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import ReplicaSeedGenerator, check_seed, derive_seed
-from recdrop_tune.rewrites import Tensor, bernoulli
+from recdrop_tune.kernels import ReplicaSeedGenerator, bernoulli, check_seed, derive_seed
+from recdrop_tune.rewrites import Tensor
 
 Rate = float | Mapping[str, float]
 """One rate for every site of the placement, or one per site: `{"input": 0.2, "recurrent": 0.3}`."""

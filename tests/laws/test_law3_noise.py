@@ -12,8 +12,9 @@ from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
     LockedDropout,
     RecurrentDropoutWrapper,
+    wrap,
 )
-from tests.backends import array
+from tests.backends import array, on_tensorflow
 from tests.laws.cases import (
     ALONE,
     WIDEST,
@@ -156,3 +157,19 @@ def test_a_seed_draws_the_same_masks_again_but_others_in_each_layer(seed):
 
     assert streams(seed) == streams(seed)
     assert len({*streams(seed), *streams(1)}) == 8
+
+
+@on_tensorflow
+@pytest.mark.parametrize("technique", ["recurrent", "lambda", "concrete"])
+def test_masks_are_the_same_with_xla(technique):
+    import tensorflow as tf
+
+    options = {"lambda": {"function": "gaussian"}, "concrete": {"samples": 20}}.get(technique, {})
+    wrapped = wrap(make_layer("lstm", use_cudnn=False), technique, rate=RATE, seed=1, **options)
+    x = tf.constant(make_inputs("lstm")[0])
+
+    def result(jit_compile):
+        wrapped.seed_generator.state.assign([1, 0])
+        return tf.function(lambda: wrapped(x, training=True), jit_compile=jit_compile)()
+
+    np.testing.assert_allclose(result(True), result(False), rtol=1e-5)
