@@ -42,7 +42,7 @@ from recdrop_tune.kernels.noise import (
 )
 from recdrop_tune.kernels.process_state import (
     FreshStart,
-    ReplicaSeedGenerator,
+    SeparateSeedGenerator,
     check_seed,
     default_seed,
     derive_seed,
@@ -57,8 +57,8 @@ __all__ = [
     "KERAS_PASSES_MASKS",
     "FreshStart",
     "Obstacle",
-    "ReplicaSeedGenerator",
     "Rewriting",
+    "SeparateSeedGenerator",
     "bernoulli",
     "call_layer",
     "call_of",

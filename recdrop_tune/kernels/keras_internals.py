@@ -4,10 +4,10 @@ These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the de
 PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
 arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
 the arguments of the function of a loss, TensorFlow's custom gradients, the global seed, a seed that keeps
-TensorFlow's kernels, the `input_shape` of a layer, the mask of an output, and the scopes that cast weights
-and collect losses.
-`tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
-moves one of them or changes its arguments.
+TensorFlow's kernels, the call that runs, the `input_shape` of a layer, the mask of an output, and the scopes
+that cast weights and collect losses.
+`tests/kernels`, `tests/laws`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if
+an upgrade moves one of them or changes its arguments.
 """
 
 from __future__ import annotations
@@ -103,6 +103,14 @@ def copy_mask(tensor: Any, other: Any) -> None:
 def stateless_scope() -> Any:
     """Returns the `keras.StatelessScope` in which layers are called, or `None`."""
     return get_stateless_scope() if in_stateless_scope() else None
+
+
+def forward_pass() -> dict[str, Any]:
+    """Returns the attributes of the call of the outermost layer that runs; empty if none does."""
+    from keras.src.backend.common import global_state
+
+    context = global_state.get_global_attribute("current_call_ctx")
+    return {} if context is None else vars(context)
 
 
 def inputs_of(layer: Any) -> list[Any]:
