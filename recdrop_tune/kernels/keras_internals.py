@@ -26,6 +26,7 @@ try:
     _rnn = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.rnn")
     cudnn_ok, gru, lstm, rnn = _rnn.cudnn_ok, _rnn.gru, _rnn.lstm, _rnn.rnn
     AutocastScope = importlib.import_module("keras.src.backend.common.variables").AutocastScope
+    _masking = importlib.import_module("keras.src.backend.common.masking")
     _scopes = importlib.import_module("keras.src.backend.common.stateless_scope")
     get_stateless_scope, in_stateless_scope = (
         _scopes.get_stateless_scope,
@@ -91,13 +92,12 @@ def wrapped_function(metric: Any) -> Any:
 
 def mask_of(tensor: Any) -> Any:
     """Returns the mask that Keras has attached to an output, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
+    return _masking.get_keras_mask(tensor)
 
 
-def copy_mask(tensor: Any, other: Any) -> None:
-    """Copies the mask of a tensor to another one."""
-    if mask_of(tensor) is not None:
-        other._keras_mask = tensor._keras_mask
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attaches a mask to an output, for the layers that read it."""
+    _masking.set_keras_mask(tensor, mask)
 
 
 def stateless_scope() -> Any:
