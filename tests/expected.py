@@ -7,8 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from recdrop_tune.kernels import derive_seed
-from recdrop_tune.rewrites import bernoulli, dropped
+from recdrop_tune.kernels import bernoulli, derive_seed, dropped
 from tests import reference
 
 GATES = {"lstm": 4, "gru": 3}

@@ -11,6 +11,7 @@ import numpy as np
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import batches, check_ends
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_stack
+from recdrop_tune.kernels import set_mask
 from recdrop_tune.spaces import Sample
 from recdrop_tune.wrappers import EmbeddingDropout, Perplexity
 
@@ -31,7 +32,8 @@ class LanguageModel(AbstractHyperModel):
         tie_weights: Whether the output layer is the transposed embedding matrix, without a bias.
             If `embedding_units` differs from the units of the layers, a linear map connects them.
         mask_zero: Whether token 0 is padding at the end of sequences. Such targets count neither in the
-            loss nor in the perplexity. Layers need no mask, because padding comes after all other steps.
+            loss, nor in the perplexity, nor in the decays of activations. Only the decays need a mask in
+            the layers, because padding comes after all other steps.
 
     For `metrics`, `name` and `tunable` see `AbstractHyperModel`; the metric `"perplexity"` is `Perplexity`.
 
@@ -137,9 +139,14 @@ class LanguageModel(AbstractHyperModel):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         units, rate = self.embedding_units or sample.units, sample.embedding_rate
         kind = keras.layers.ReversibleEmbedding if self.tie_weights else keras.layers.Embedding
-        embedding = kind(self.vocab_size, units, name="embedding")
+        # Without a mask, more kernels can run the layers.
+        masks = self.mask_zero and any(sample.decays.values())
+        embedding = kind(self.vocab_size, units, mask_zero=masks, name="embedding")
         embedding = embedding if rate is None else EmbeddingDropout(embedding, rate)
-        features = recurrent_stack(embedding(tokens), sample, return_sequences=True)
+        features = embedding(tokens)
+        if masks:  # Keras's `ReversibleEmbedding` sets it only when it runs.
+            set_mask(features, keras.ops.not_equal(tokens, 0))
+        features = recurrent_stack(features, sample, return_sequences=True)
         # Always float32: a softmax in half precision loses small probabilities.
         if self.tie_weights:
             if features.shape[-1] != units:

@@ -4,10 +4,10 @@ These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the de
 PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
 arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
 the arguments of the function of a loss, TensorFlow's custom gradients, the global seed, a seed that keeps
-TensorFlow's kernels, the `input_shape` of a layer, the mask of an output, and the scopes that cast weights
-and collect losses.
-`tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
-moves one of them or changes its arguments.
+TensorFlow's kernels, the call that runs, the `input_shape` of a layer, the mask of an output, and the scopes
+that cast weights and collect losses.
+`tests/kernels`, `tests/laws`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if
+an upgrade moves one of them or changes its arguments.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ try:
     _rnn = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.rnn")
     cudnn_ok, gru, lstm, rnn = _rnn.cudnn_ok, _rnn.gru, _rnn.lstm, _rnn.rnn
     AutocastScope = importlib.import_module("keras.src.backend.common.variables").AutocastScope
+    _masking = importlib.import_module("keras.src.backend.common.masking")
     _scopes = importlib.import_module("keras.src.backend.common.stateless_scope")
     get_stateless_scope, in_stateless_scope = (
         _scopes.get_stateless_scope,
@@ -91,18 +92,25 @@ def wrapped_function(metric: Any) -> Any:
 
 def mask_of(tensor: Any) -> Any:
     """Returns the mask that Keras has attached to an output, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
+    return _masking.get_keras_mask(tensor)
 
 
-def copy_mask(tensor: Any, other: Any) -> None:
-    """Copies the mask of a tensor to another one."""
-    if mask_of(tensor) is not None:
-        other._keras_mask = tensor._keras_mask
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attaches a mask to an output, for the layers that read it."""
+    _masking.set_keras_mask(tensor, mask)
 
 
 def stateless_scope() -> Any:
     """Returns the `keras.StatelessScope` in which layers are called, or `None`."""
     return get_stateless_scope() if in_stateless_scope() else None
+
+
+def forward_pass() -> dict[str, Any]:
+    """Returns the attributes of the call of the outermost layer that runs; empty if none does."""
+    from keras.src.backend.common import global_state
+
+    context = global_state.get_global_attribute("current_call_ctx")
+    return {} if context is None else vars(context)
 
 
 def inputs_of(layer: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels.choice import Layer, cell_of, keras_goes_wrong, run
 from recdrop_tune.kernels.keras_internals import AutocastScope
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain
@@ -41,10 +42,18 @@ def call_layer(
         The output, or a tuple of the output and the states if the layer has `return_state`.
 
     Raises:
+        InvalidArgumentError: The number of initial states is wrong.
         ValueError: The layer is stateful and was built for another batch size.
     """
     both = isinstance(layer, keras.layers.Bidirectional)
     directions = (layer.forward_layer, layer.backward_layer) if both else (layer,)
+    if initial_state is not None:
+        count = len(keras.tree.flatten(initial_state))
+        expected = len(directions) * (2 if cell_of(layer) == "lstm" else 1)
+        if count != expected:
+            raise invalid_argument(
+                "initial_state", expected=f"a list of {expected}", received=f"{count} states"
+            )
     if rewrite is None:
         if not any(keras_goes_wrong(direction, mask) for direction in directions):
             if initial_state is None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels.keras_internals import (
+    forward_pass,
     graph_of_gradient,
     registered_gradients,
     reset_names,
@@ -206,35 +207,50 @@ def default_seed(*parts: int) -> int:
     return derive_seed(random.getstate(), *parts)
 
 
-# No two streams of a model may coincide. Any large number would do; this is a prime.
-_STRIDE = 1_000_003
+# No two streams of a model may coincide. Any large numbers would do; these are primes.
+_OF_REPLICA = 1_000_003
+_OF_GENERATOR = 1_299_709
 
 
-class ReplicaSeedGenerator(keras.random.SeedGenerator):
-    """Gives each replica of a `tf.distribute` strategy its own stream.
+class SeparateSeedGenerator(keras.random.SeedGenerator):
+    """Gives each layer of a model its own stream, on each replica of a `tf.distribute` strategy.
+
+    Only the forward pass of a model shows which layers with one seed it has: those of two towers can have the
+    same names, and a layer can be in two wrappers. Generators with one seed are numbered in the order in
+    which they draw there.
 
     A strategy keeps the state of a generator equal on all replicas. With Keras's own generator they would
-    all draw the same masks for their parts of a batch, as with `keras.layers.Dropout`. Without a strategy,
-    and on the first replica, the seeds are Keras's.
+    all draw the same masks for their parts of a batch, as with `keras.layers.Dropout`.
+
+    The seeds of the first layer on the first replica are Keras's.
     """
 
     def next(self, ordered: bool = True) -> Tensor:
         """Returns the next seed, of shape `(2,)`."""
         seed = super().next(ordered)
-        replica = _replica()
-        if replica is None:
-            return seed
-        offset = keras.ops.cast(replica, seed.dtype) * _STRIDE
+        offset = (
+            keras.ops.cast(_replica(), seed.dtype) * _OF_REPLICA + self._number() * _OF_GENERATOR
+        )
         return seed + keras.ops.stack([offset, keras.ops.zeros_like(offset)])
+
+    def _number(self) -> int:
+        """Returns how many other generators with this seed drew before it in the forward pass."""
+        seed = self.get_config()["seed"]
+        if seed is None:  # Keras has drawn one.
+            return 0
+        drawn = forward_pass().setdefault(f"recdrop_tune_{seed}", [])
+        if self not in drawn:
+            drawn.append(self)
+        return int(drawn.index(self))
 
 
 def _replica() -> Any:
-    """Returns the number of the current replica, or `None` without replicas."""
+    """Returns the number of the current replica, 0 without replicas."""
     if keras.backend.backend() != "tensorflow":
-        return None
+        return 0
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()  # `None` in a cross-replica context.
     if context is None or not tf.distribute.has_strategy():
-        return None
+        return 0
     return context.replica_id_in_sync_group

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.kernels import KERAS_PASSES_MASKS, copy_mask, inputs_of, mask_of
+from recdrop_tune.kernels import KERAS_PASSES_MASKS, inputs_of, mask_of, set_mask
 from recdrop_tune.models.layers import is_of_layers, walk
 from recdrop_tune.wrappers import RecurrentWrapper
 
@@ -73,7 +73,7 @@ def with_masks(model: Any) -> Any:
         outputs = layer(*args, **kwargs)
         # A nested model drops its mask: compute it by calling the model's layers.
         if "mask" in kwargs and isinstance(layer, keras.Model):
-            copy_mask(layer.call(*args, **kwargs), outputs)
+            set_mask(outputs, mask_of(layer.call(*args, **kwargs)))
         return outputs
 
     functional = model

@@ -10,15 +10,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
-from recdrop_tune.rewrites import (
-    KernelCall,
-    Tensor,
-    bernoulli,
-    drop_rows,
-    drop_weights,
-    for_all_steps,
-    relaxed_bernoulli,
-)
+from recdrop_tune.kernels import bernoulli, for_all_steps, relaxed_bernoulli
+from recdrop_tune.rewrites import KernelCall, Tensor, drop_rows, drop_weights
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.recurrent_wrapper import directions_of
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
@@ -35,7 +28,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
     one end, with a gradient in p. At the input and the output each sample has its own mask. The recurrent
     mask multiplies rows of the recurrent kernel, so the samples of a mask group share it and cuDNN can run
     it. The mean of the masks is 1 to within 0.0021 at the temperature 0.1 and rates up to 1/2
-    (`recdrop_tune.rewrites.relaxed_bernoulli` has the formula).
+    (`recdrop_tune.kernels.relaxed_bernoulli` has the formula).
 
     In training only, each site adds to the loss
 

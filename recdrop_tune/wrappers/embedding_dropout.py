@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import copy_input_shape, default_seed
+from recdrop_tune.kernels import copy_input_shape, default_seed, mask_of, set_mask
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import HasRates
 from recdrop_tune.wrappers.recurrent_wrapper import given_name
@@ -66,8 +66,6 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         copy_input_shape(layer, self)
         self._set_up_rates(rate, seed, default_seed())
         self.supports_masking = True
-        # Whether the last call was in reverse, which Keras does not pass to `compute_mask`.
-        self._in_reverse = False
         self.autocast = False  # Tokens can be floats, which half precision would round.
 
     @property
@@ -77,7 +75,6 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
 
     def call(self, inputs: Tensor, reverse: bool = False, training: bool = False) -> Tensor:
         """Looks up the tokens, and drops word types in training; or maps vectors to logits."""
-        self._in_reverse = reverse
         if reverse:
             return self._reversible()(inputs, reverse=True)
         embedded = self.layer(inputs)
@@ -85,7 +82,9 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
             return embedded
         noise = self._bernoulli("embedding", (self.layer.input_dim,))
         of_tokens = ops.take(noise, ops.cast(inputs, "int32"), axis=0)  # (batch, time)
-        return embedded * ops.cast(ops.expand_dims(of_tokens, -1), embedded.dtype)
+        dropped = embedded * ops.cast(ops.expand_dims(of_tokens, -1), embedded.dtype)
+        set_mask(dropped, mask_of(embedded))
+        return dropped
 
     def _reversible(self) -> Any:
         if not isinstance(self.layer, keras.layers.ReversibleEmbedding):
@@ -97,10 +96,11 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         return self.layer
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """Returns, with `mask_zero`, where tokens are not 0; in reverse, the given mask."""
-        if self._in_reverse:
-            return mask
-        return ops.not_equal(inputs, 0) if self.layer.mask_zero else None
+        """Returns the embedding's mask.
+
+        A `ReversibleEmbedding` has none here, where the direction of the call is unknown: the call sets it.
+        """
+        return self.layer.compute_mask(inputs, mask)
 
     def compute_output_shape(self, input_shape: Any, reverse: bool = False) -> Any:
         """Returns the embedding's output shape."""
@@ -111,8 +111,10 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         self, inputs: Any, reverse: bool = False, training: bool = False
     ) -> Any:
         """Returns the embedding's output, symbolically."""
-        self._in_reverse = reverse
         if reverse:
             self._reversible()
         shape = self.compute_output_shape(inputs.shape, reverse)
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+        output = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        if not reverse:
+            set_mask(output, keras.layers.Embedding.compute_mask(self.layer, inputs))
+        return output

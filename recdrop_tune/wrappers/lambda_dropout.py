@@ -10,7 +10,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.rewrites import Tensor, bernoulli, gaussian
+from recdrop_tune.kernels import bernoulli, gaussian
+from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 

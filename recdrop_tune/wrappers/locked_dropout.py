@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import Tensor, for_all_steps
+from recdrop_tune.kernels import for_all_steps
+from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.decays import HasDecays
 from recdrop_tune.wrappers.rates import HasRates
 

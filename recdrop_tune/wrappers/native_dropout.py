@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import keras
 from keras import ops
 
-from recdrop_tune.kernels import Obstacle
-from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_gate_inputs, for_all_steps
+from recdrop_tune.kernels import Obstacle, for_all_steps
+from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_gate_inputs
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 _PER_GATE = Obstacle(

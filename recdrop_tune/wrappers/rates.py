@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import ReplicaSeedGenerator, check_seed, derive_seed
-from recdrop_tune.rewrites import Tensor, bernoulli
+from recdrop_tune.kernels import SeparateSeedGenerator, bernoulli, check_seed, derive_seed
+from recdrop_tune.rewrites import Tensor
 
 Rate = float | Mapping[str, float]
 """One rate for every site of the placement, or one per site: `{"input": 0.2, "recurrent": 0.3}`."""
@@ -86,7 +86,7 @@ class HasRates:
             # techniques draw the same masks, because the name is that of the wrapped layer.
             named: Any = getattr(self, "layer", self)
             default = derive_seed(self.seed, named.name, bool(getattr(self, "go_backwards", False)))
-        self.seed_generator = ReplicaSeedGenerator(default)
+        self.seed_generator = SeparateSeedGenerator(default)
         self._configured: dict[str, float] = {}
         self.rates = {}
         for site, value in self._by_site(rate).items():

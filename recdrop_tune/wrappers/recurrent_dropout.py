@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import check_flag
-from recdrop_tune.rewrites import KernelCall, Tensor, drop_recurrent, dropped, for_all_steps
+from recdrop_tune.kernels import dropped, for_all_steps
+from recdrop_tune.rewrites import KernelCall, Tensor, drop_recurrent
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 

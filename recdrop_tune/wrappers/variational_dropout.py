@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import check_flag, check_integer
-from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_rows, for_all_steps
+from recdrop_tune.kernels import for_all_steps
+from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_rows
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
 

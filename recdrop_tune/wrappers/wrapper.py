@@ -36,9 +36,10 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
             without its own dropout.
         rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: One of the technique's sites, or several joined by `+`.
-        seed: Integer seed of the noise. It is combined with the wrapped layer's name and direction, so all
-            layers of a model can have one seed. Keras's default names (`lstm`, `lstm_1`) count on in a
-            process: name the layer to draw the same masks in another model. With `None`,
+        seed: Integer seed of the noise. It is combined with the wrapped layer's name and direction. Layers
+            that share all three, such as those of two towers, are numbered in the order in which a model
+            calls them. So all layers of a model can have one seed. Keras's default names (`lstm`, `lstm_1`)
+            count on in a process: name the layer to draw the same masks in another model. With `None`,
             `keras.utils.set_random_seed` decides, and the first weights of later layers are those of a model
             without dropout.
         activity_decay: Factor of the mean square of the layer's outputs, after dropout, which is added to
@@ -82,7 +83,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         )
         self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
         self.placement = "+".join(self.sites)
-        # Layers made one after the other and wrapped later get different seeds from Keras.
+        # Outside of a model, nothing else tells layers apart that were wrapped one after the other.
         state = directions_of(layer)[0].cell.seed_generator.state
         self._set_up_rates(rate, seed, default_seed(int(ops.convert_to_numpy(state)[0])))
 

@@ -8,8 +8,8 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import Obstacle, cell_of
-from recdrop_tune.rewrites import KernelCall, Rewrite, dropped, expect_zoneout, zone_out
+from recdrop_tune.kernels import Obstacle, cell_of, dropped
+from recdrop_tune.rewrites import KernelCall, Rewrite, expect_zoneout, zone_out
 from recdrop_tune.wrappers.rates import rates_by_site
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 

@@ -1,6 +1,6 @@
 """Law 3: each call draws new noise, shared as documented, which preserves the mean."""
 
-from itertools import product
+from itertools import combinations, product
 
 import keras
 import numpy as np
@@ -9,11 +9,13 @@ from keras import ops
 
 from recdrop_tune.rewrites import KernelCall
 from recdrop_tune.wrappers import (
+    EmbeddingDropout,
     LambdaDropoutWrapper,
     LockedDropout,
     RecurrentDropoutWrapper,
+    wrap,
 )
-from tests.backends import array
+from tests.backends import array, on_tensorflow
 from tests.laws.cases import (
     ALONE,
     WIDEST,
@@ -156,3 +158,70 @@ def test_a_seed_draws_the_same_masks_again_but_others_in_each_layer(seed):
 
     assert streams(seed) == streams(seed)
     assert len({*streams(seed), *streams(1)}) == 8
+
+
+def wrapped_afterwards():
+    layers = [keras.layers.LSTM(4, seed=42) for _ in range(3)]
+    return [RecurrentDropoutWrapper(layer, RATE) for layer in layers]
+
+
+def one_layer_in_two_wrappers():
+    layer = keras.layers.LSTM(4, name="shared")
+    return [RecurrentDropoutWrapper(layer, RATE, name=name, seed=1) for name in "ab"]
+
+
+def towers():
+    """Models whose layers have the same names and one seed."""
+    made = []
+    for name in ("user", "item"):
+        given = keras.Input((6, 4))
+        encoder = RecurrentDropoutWrapper(keras.layers.LSTM(4, name="encoder"), RATE, seed=1)
+        dropped = LockedDropout(RATE, seed=1, name="locked")(encoder(given))
+        made.append(keras.Model(given, dropped, name=name))
+    return made
+
+
+def embeddings():
+    layers = [keras.layers.Embedding(64, 4) for _ in range(2)]
+    return [EmbeddingDropout(layer, RATE) for layer in layers]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    "make", [wrapped_afterwards, one_layer_in_two_wrappers, towers, embeddings]
+)
+def test_each_layer_of_a_model_has_its_own_masks(make):
+    """Layers with the same weights and inputs, the same at each step, differ by their masks alone."""
+    x = np.arange(64)[np.newaxis] if make is embeddings else np.ones((2, 6, 4))
+
+    def results():
+        keras.utils.set_random_seed(5)
+        given = keras.Input(x.shape[1:])
+        model = keras.Model(given, [layer(given) for layer in make()])
+        first = {}
+        model.set_weights(
+            [first.setdefault(weight.shape, weight) for weight in model.get_weights()]
+        )
+        return arrays(model(ops.array(x), training=True))
+
+    found = results()
+    for one, other in combinations(found, 2):
+        assert not np.allclose(one, other)
+    for one, same in zip(found, results(), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("technique", ["recurrent", "lambda", "concrete"])
+def test_masks_are_the_same_with_xla(technique):
+    import tensorflow as tf
+
+    options = {"lambda": {"function": "gaussian"}, "concrete": {"samples": 20}}.get(technique, {})
+    wrapped = wrap(make_layer("lstm", use_cudnn=False), technique, rate=RATE, seed=1, **options)
+    x = tf.constant(make_inputs("lstm")[0])
+
+    def result(jit_compile):
+        wrapped.seed_generator.state.assign([1, 0])
+        return tf.function(lambda: wrapped(x, training=True), jit_compile=jit_compile)()
+
+    np.testing.assert_allclose(result(True), result(False), rtol=1e-5)

@@ -159,6 +159,13 @@ def test_a_reversible_embedding_can_be_called_in_reverse():
     np.testing.assert_allclose(array(model(padded)[2])[:, :20], array(model(TOKENS)[2]), atol=1e-6)
 
 
+def test_a_call_in_reverse_does_not_change_later_masks():
+    layer = built(mask_zero=True)
+    with pytest.raises(InvalidArgumentError, match="`reverse`"):
+        layer(np.ones((6, 20, UNITS), "float32"), reverse=True)
+    np.testing.assert_array_equal(array(layer.compute_mask(TOKENS)), TOKENS != 0)
+
+
 def test_one_vector_for_each_sequence_has_no_mask():
     layer = EmbeddingDropout(keras.layers.ReversibleEmbedding(WORDS, 4, mask_zero=True), 0.5)
     tokens = keras.Input((None,), dtype="int32")

@@ -310,6 +310,19 @@ def test_a_rate_that_is_set_later():
         layer.hidden_rate = 0.0
 
 
+@pytest.mark.parametrize(
+    ("layer", "count", "expected"), [(LSTM(4), 1, 2), (GRU(4), 2, 1), (Bidirectional(GRU(4)), 1, 2)]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_wrong_number_of_initial_states(layer, count, expected, training):
+    states = [np.zeros((2, 4), "float32")] * count
+    wrapped = RecurrentDropoutWrapper(layer, 0.3)
+    with pytest.raises(
+        InvalidArgumentError, match=f"a list of {expected}. Received: .*{count} state"
+    ):
+        wrapped(np.zeros((2, 3, 5), "float32"), initial_state=states, training=training)
+
+
 def test_initial_state_by_position_as_in_keras():
     layer = keras.layers.LSTM(5)  # as many units as steps: a state could pass for a mask
     states = [ops.full((8, 5), 0.3), ops.full((8, 5), -0.2)]
