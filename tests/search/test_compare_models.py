@@ -5,6 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import keras
+import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,9 +164,10 @@ def test_losses_that_do_not_compare_are_named(tmp_path):
 @pytest.mark.heavy
 def test_an_interrupted_comparison_goes_on(tmp_path):
     whole = compare(tmp_path / "whole")
-    training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=3)])
-    with pytest.raises(KeyboardInterrupt):
-        compare(tmp_path / "part", training=training)
+    # An error that ends a search is not a failure of the model.
+    for error, at in ((kt.errors.FatalError("mend it"), 2), (KeyboardInterrupt(), 1)):
+        with pytest.raises(type(error)):
+            compare(tmp_path / "part", training=rdt.Training(callbacks=[Noted(error, at)]))
     again = compare(tmp_path / "part", training=rdt.Training(callbacks=[Noted()]))
     assert len(Noted.first) == 3
     training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=0)])
@@ -222,6 +224,9 @@ def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path, new_store):
     once = compare(tmp_path / "once", training=training)
     assert once.table.set_index("model")["failed"].to_dict() == {"plain": 0, "dropped": 1}
     assert "Of dropped 1 of 3 trainings failed, of plain 0 (ValueError: no luck)" in str(once)
+    mended = compare(tmp_path / "once", training=rdt.Training(callbacks=[Noted()]))
+    assert (len(Noted.first), mended.table["n"].tolist()) == (1, [3, 3])
+    assert "failed" not in str(mended)
 
     class Never(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
