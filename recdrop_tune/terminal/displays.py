@@ -91,7 +91,7 @@ class Progress:
                 self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
                 self._print_trial(trials[id], event)
-            case events.ConfirmationStarted() if (words := status.format_round(records, event)):
+            case events.ConfirmationStarted() if words := status.format_round(records, event):
                 self._print(words, "bold")
             case events.ConfirmationEnded():
                 self._print_confirmation(event)

@@ -117,6 +117,10 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
     pd.testing.assert_frame_equal(known, answer.runs)
     with pytest.raises(ProjectError, match=r"It differs in:\n.*plain"):
         compare(**options, models={"plain": dense(units=3), "dropped": dropped})
+    added = {"plain": dense(), "dropped": dropped, "third": dense}
+    with pytest.raises(ProjectError, match=r"another comparison, without `third`\.") as refused:
+        compare(**options, models=added)
+    assert "overwrite" not in str(refused.value)
     with pytest.raises(ProjectError, match="baseline"):
         compare(**options, baseline="dropped")
     with pytest.raises(ProjectError, match="test data"):
@@ -124,11 +128,17 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
 
 
 @pytest.mark.heavy
-def test_a_resumed_comparison_has_its_new_margin(tmp_path):
+def test_a_resumed_comparison_has_its_new_margin(tmp_path, capsys):
+    """In its first call, which prints trainings only if there are any."""
+    noted = rdt.Training(callbacks=[Noted()])
     first = compare(tmp_path / "p", margin=1e-9)
     assert (first.outcome, first.margin("val_loss")) == ("not known", 1e-9)
-    again = compare(tmp_path / "p", margin=1000.0, training=rdt.Training(callbacks=[Noted()]))
+    again = compare(tmp_path / "p", margin=1000.0, max_seeds=5, training=noted, verbose=1)
     assert (again.outcome, Noted.first) == ("no difference", [])
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    more = compare(tmp_path / "p", margin=1e-9, max_seeds=5, training=noted, verbose=1)
+    assert (more.outcome, len(Noted.first)) == ("not known", 4)
+    assert "seeds each: 4 more trainings." in capsys.readouterr().out
 
 
 def changed_loss(loss="huber", **arguments):
@@ -152,6 +162,40 @@ def test_models_that_differ_are_told_apart():
     ]
     assert len({*same}) == 1
     assert len({*same, *others}) == 7
+
+
+class Wrapped(keras.Model):
+    """A model that Keras can only copy by its class."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.compile("sgd", "sparse_categorical_crossentropy")
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def frozen():
+    layers = [keras.layers.Dense(3, trainable=False), *dense().layers]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_a_function_is_known_by_what_it_builds():
+    """Also if its frozen weights are random, or if Keras cannot copy what it builds."""
+
+    def description(build):
+        compared = ComparedModels({"one": dense, "other": build}, None)
+        compared.check("loss", False, {"training": data()}, 8, {})
+        return compared.description()["models"]["other"]
+
+    builders = [lambda: dense(0.1), lambda: dense(0.2), frozen, lambda: Wrapped(dense())]
+    found = [description(build) for build in builders]
+    assert found == [description(build) for build in builders]
+    assert len({*found}) == 4
+    assert found[0].startswith("Flatten, Dropout, Dense (digest ")
 
 
 def test_losses_that_do_not_compare_are_named(tmp_path):
@@ -288,6 +332,7 @@ def broken():
         ({"models": {"plain": dense, "other": broken}}, None, "`other` cannot be built: OSError"),
         ({"baseline": "none"}, "baseline", "one of plain, dropped"),
         ({"metric": "score"}, "metric", "known direction"),
+        ({"metric": "val_acuracy"}, "metric", "Did you mean `val_accuracy`?"),
         ({"metric": "val_auc"}, "metric", "`plain` reports: accuracy, loss, ms_per_step"),
         ({"models": {"plain": dense, "other": lambda: ONE}}, "models['other']", "the same model"),
         (
