@@ -326,6 +326,11 @@ class ConfirmationEnded(Event):
         """What was trained."""
         return Configuration(self.trial_id, self.twin, self.dropout_of)
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """The name of what was trained, and which of its trainings it was."""
+        return self.configuration.name, self.repeat
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoMoreTrials(Event):

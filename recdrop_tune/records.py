@@ -168,7 +168,8 @@ class Records:
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The current round of the confirmation, or the last one since the search resumed.
         rounds: All rounds.
-        confirmations: The trainings of all confirmations.
+        confirmations: The trainings of all confirmations. One that failed is replaced when it is repeated.
+        failed_before: The `key` of those that failed before the search resumed, and were not repeated yet.
         result: The last saved result, while nothing was trained since.
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
@@ -184,6 +185,7 @@ class Records:
         self.confirming: ConfirmationStarted | None = None
         self.rounds: list[ConfirmationStarted] = []
         self.confirmations: list[ConfirmationEnded] = []
+        self.failed_before: set[tuple[str, int]] = set()
         self.result: ResultSaved | None = None
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
@@ -255,6 +257,7 @@ class Records:
                 self.search = event
                 self._extend_space(event.hyperparameters)
                 self.confirming = self.no_more = self.ended = None
+                self.failed_before = {e.key for e in self.confirmations if e.score is None}
                 self.began = event.time if self.began is None else self.began
                 self.lose_running()  # The earlier session was killed.
                 workers = event.info.get("workers")
@@ -295,6 +298,12 @@ class Records:
                 self._add_backend()
             case ConfirmationEnded():
                 self.result = None
+                self.failed_before.discard(event.key)
+                self.confirmations = [
+                    each
+                    for each in self.confirmations
+                    if each.score is not None or each.key != event.key
+                ]
                 self.confirmations.append(event)
 
     def _extend_space(self, space: list[Hyperparameter]) -> None:

@@ -93,8 +93,8 @@ class ModelCopies:
         vars(self).update({**state, "plain": plain})
 
     @lambdas_allowed()
-    def fingerprint(self) -> str:
-        """Returns a hash of the layers, of what the model was compiled with, and of frozen weights."""
+    def fingerprint(self, frozen: bool = True) -> str:
+        """Returns a hash of the layers, of what the model was compiled with, and of `frozen` weights."""
         compiled = keras.tree.map_structure(
             lambda part: part.config if isinstance(part, Described) else part, self.compiled
         )
@@ -104,8 +104,8 @@ class ModelCopies:
         for number, layer in enumerate(walk(self.plain)):
             text = text.replace(f'"{layer.name}"', f'"layer {number}"')
         text = re.sub(r'("name": "[^"]*?)_\d+"', r'\1"', text)
-        frozen = [layer for layer in walk(self.plain) if not layer.trainable]
-        weights = [keras.ops.convert_to_numpy(each) for layer in frozen for each in layer.weights]
+        layers = [layer for layer in walk(self.plain) if frozen and not layer.trainable]
+        weights = [keras.ops.convert_to_numpy(each) for layer in layers for each in layer.weights]
         content = b"".join([text.encode(), *(each.tobytes() for each in weights)])
         return hashlib.sha256(content).hexdigest()[:12]
 

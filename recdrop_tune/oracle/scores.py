@@ -13,6 +13,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument
+from recdrop_tune.problems import suggestion
 
 _GROWING = {
     *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),
@@ -21,6 +22,9 @@ _GROWING = {
     "specificityatsensitivity",
 }
 """Keras metrics to maximize whose direction Keras Tuner (1.4.8) does not know or gets wrong."""
+
+_USUAL = ("loss", "accuracy", "precision", "recall")
+"""The metrics whose misspelt names are recognized."""
 
 
 def single_objective(objective: Any) -> Any:
@@ -60,11 +64,13 @@ def as_objective(objective: Any, reported: Iterable[str] = ()) -> kt.Objective:
     kinds = [kind, *map(kind.removeprefix, outputs)]
     direction = next(filter(None, map(_direction, kinds)), None)
     if direction is None:
+        val = "val_" * str(objective).startswith("val_")
+        near = suggestion(objective, [f"{val}{name}" for name in _USUAL])
         raise invalid_argument(
             "objective",
             expected="a metric with a known direction, such as val_loss or val_accuracy",
             received=objective,
-            fix=f"Pass {{'name': {format_repr(objective)}, 'direction': 'max'}}, or 'min'.",
+            fix=f"Pass {{'name': {format_repr(objective)}, 'direction': 'max'}}, or 'min'. {near}".rstrip(),
         )
     return kt.Objective(objective, direction)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -32,6 +33,7 @@ class ComparedModels(kt.HyperModel):
 
     Attributes:
         builders: Functions that build them by name, the baseline first.
+        descriptions: What each of them builds, once they were checked: the same in every process.
 
     Raises:
         InvalidArgumentError: There are fewer than two, one is neither, or there is no such baseline.
@@ -55,6 +57,7 @@ class ComparedModels(kt.HyperModel):
             raise invalid_argument("baseline", expected=expected, received=baseline)
         names = dict.fromkeys([baseline, *models])
         self.builders = {name: _builder(name, model_named(models[name])) for name in names}
+        self.descriptions: dict[str, str] = {}
 
     def build(self, hp: Any) -> keras.Model:
         """Builds the model that `hp` names."""
@@ -91,13 +94,14 @@ class ComparedModels(kt.HyperModel):
         """
         losses = {}
         for name in self.builders:
-            model = self.build_one(name)
-            if self.build_one(name) is model:
+            model, other = self.build_one(name), self.build_one(name)
+            if other is model:
                 raise invalid_argument(
                     f"models[{name!r}]",
                     expected="a function that builds a new model each time",
                     received="one that returns the same model, which would be trained on and on",
                 )
+            self.descriptions[name] = _describe(model, other)
             try:
                 check_data(parts, model, batch_size, fit)
             except InvalidArgumentError as error:
@@ -119,9 +123,9 @@ class ComparedModels(kt.HyperModel):
             )
 
     def description(self) -> dict[str, Any]:
-        """Returns what tells this comparison from another one."""
-        models = {name: _describe(builder) for name, builder in self.builders.items()}
-        return {"baseline": next(iter(models)), "order": [*models], "models": models}
+        """Returns what tells this comparison from another one, once its models were checked."""
+        names = [*self.builders]
+        return {"baseline": names[0], "order": names, "models": self.descriptions}
 
 
 def _builder(name: str, model: Any) -> Callable[[], Any]:
@@ -153,8 +157,12 @@ def _check_compiled(name: str, model: Any) -> Any:
     )
 
 
-def _describe(builder: Callable[[], Any]) -> str:
-    copies = getattr(builder, "__self__", None)
-    if isinstance(copies, ModelCopies):
-        return f"model {copies.fingerprint()}"
-    return f"function {builder.__module__}.{getattr(builder, '__qualname__', type(builder))}"
+def _describe(*models: keras.Model) -> str:
+    """Describes what a function builds, given two of its models: their layers, and a digest."""
+    kinds = ", ".join(dict.fromkeys(type(layer).__name__ for layer in models[0].layers))
+    for frozen in (True, False):  # Frozen weights can be random, and differ in each model.
+        with suppress(Exception):  # Keras cannot copy every model.
+            digest, *others = {ModelCopies(each).fingerprint(frozen) for each in models}
+            if not others:
+                return f"{kinds} (digest {digest})"
+    return f"{type(models[0]).__qualname__} of {kinds}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,12 @@ class Retrainings(ABC):
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only what is
-        `PairedTrainings.in_question`.
+        `PairedTrainings.in_question`. What failed in an earlier session is trained again, because its cause
+        can have been mended.
         """
         records = tracking.records
-        done = {(each.configuration, each.repeat) for each in records.confirmations}
-        if all(each.score is None for each in records.confirmations):
-            if done and records.confirming is not None:
-                return []  # More seeds would fail too.
-            done = set()  # What made all of them fail can have been mended.
-        for seeds, wanted in self._rounds(records):
+        for seeds, wanted in self._rounds(tracking):
+            done = {each.key for each in records.confirmations} - records.failed_before
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
                 {
@@ -82,7 +80,7 @@ class Retrainings(ABC):
                 }
                 for repeat in range(seeds)
                 for each in wanted
-                if (each, repeat) not in done
+                if (each.name, repeat) not in done
             ]
             if missing:
                 begun = ConfirmationStarted(
@@ -93,26 +91,28 @@ class Retrainings(ABC):
                 )
                 tracking.emit(begun)
                 return missing
-        last = records.rounds[-1] if records.rounds else None
-        if last is not None and last.margin != self.settings.margin:
-            tracking.emit(replace(last, margin=self.settings.margin, time=time.time()))
         return []
 
-    def _rounds(self, records: Records) -> Iterator[tuple[int, list[Configuration]]]:
-        """Yields the seeds and configurations of the first round, of the last one, and of the next one."""
+    def _rounds(self, tracking: Tracking) -> Iterator[tuple[int, list[Configuration]]]:
+        """Yields the seeds and configurations of the first round, of earlier ones, and of the next ones."""
+        records = tracking.records
         first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
         planned = rounds(first, most, sorted({each.seeds for each in records.rounds}))
         yield planned[0], self.first(records)
         if not records.rounds:
             return
-        last = records.rounds[-1]
-        if last.seeds <= most:  # It can have been interrupted.
-            yield last.seeds, [*map(Configuration.named, last.configurations)]
+        last, again = records.rounds[-1], {name for name, _ in records.failed_before}
+        for each in records.rounds:
+            # The last one can have been interrupted.
+            names = [name for name in each.configurations if each is last or name in again]
+            if each.seeds <= most:
+                yield each.seeds, [*map(Configuration.named, names)]
+        if last.margin != self.settings.margin:  # It decides what is in question.
+            tracking.emit(replace(last, margin=self.settings.margin, time=time.time()))
+        names = self.outcome(records).in_question
         for seeds in planned:
             if seeds > last.seeds:
-                names = self.outcome(records).in_question
                 yield seeds, [*map(Configuration.named, names)]
-                break
 
     def run(
         self,
@@ -121,10 +121,12 @@ class Retrainings(ABC):
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         reporter: TrainingReporter,
         offer: Callable[..., None],
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Trains a configuration once, and reports the result."""
+        """Trains a configuration once within a `guard`, and reports the result."""
         trial, (_, fit) = task["trial"], arguments
-        with reporter.apart(task["configuration"], task["repeat"], task["seed"]) as report:
+        about = task["configuration"], task["repeat"], task["seed"]
+        with reporter.apart(*about) as report, guard():
             outcome = retrain(tuner, trial, task["seed"], fit, self.test)
             offer(trial, outcome.score, outcome.weights)
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}

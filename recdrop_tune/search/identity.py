@@ -62,6 +62,10 @@ def claim(
     """
     new_folders = _make_folder(folder)
     now = json.loads(json.dumps(plain_values(identity)))
+    there = None if overwrite else (read_object(folder / SEARCH) or {}).get("identity")
+    if isinstance(there, dict) and bool(_models(there)) != bool(_models(now)):
+        what = "a comparison of models" if _models(there) else "a search by `tune`"
+        raise ProjectError(f"The folder `{folder}` holds {what}. Give another `directory`.")
     with _locked(folder):
         delete_leftovers(folder)
         if overwrite:
@@ -76,10 +80,14 @@ def claim(
             write_atomically(folder / SEARCH, json.dumps(saved, indent=2) + "\n", durable=True)
         wanted = {**now, "seed": saved["seed"] if seed is None else seed}
         if lines := differences({**saved["identity"], "seed": saved["seed"]}, wanted):
+            what, how = "search", ", or delete the search there with `overwrite=True`"
+            if models := _models(now):  # Each can take hours, so nobody is advised to delete it.
+                added = [f"`{name}`" for name in models if name not in _models(saved["identity"])]
+                what, how = "comparison" + f", without {', '.join(added)}" * bool(added), ""
             raise ProjectError(
-                f"The folder `{folder}` holds another search. It differs in:\n"
+                f"The folder `{folder}` holds another {what}. It differs in:\n"
                 + "\n".join(lines)
-                + "\nGive another `directory`, or delete the search there with `overwrite=True`."
+                + f"\nGive another `directory`{how}."
             )
         try:
             yield SearchIdentity(saved["id"], saved["seed"])
@@ -122,6 +130,12 @@ def plain_values(value: Any, depth: int = 5) -> Any:
     attributes = dict(getattr(value, "__dict__", {})) if kind is type(value) and depth else {}
     attributes.pop("name", None)
     return {"class": name, **plain_values(attributes, depth - 1)} if attributes else name
+
+
+def _models(identity: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the compared models of an identity by name; none of a search."""
+    model = identity.get("model")
+    return model.get("models", {}) if isinstance(model, dict) else {}
 
 
 def _make_folder(folder: Path) -> list[Path]:

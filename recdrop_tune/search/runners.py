@@ -86,7 +86,8 @@ def _run_here(
         while tracking.can_begin() and (tasks := follow_up.tasks(tuner, tracking)):
             for task in tasks:
                 if tracking.can_begin():
-                    follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
+                    reporter, guard = tracking.reporter, interrupts.reraise_lost
+                    follow_up.run(tuner, task, (args, fit), reporter, keep, guard)
     return tracking
 
 

@@ -91,8 +91,8 @@ class Progress:
                 self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
                 self._print_trial(trials[id], event)
-            case events.ConfirmationStarted():
-                self._print(status.format_round(records, event), "bold")
+            case events.ConfirmationStarted() if words := status.format_round(records, event):
+                self._print(words, "bold")
             case events.ConfirmationEnded():
                 self._print_confirmation(event)
             case events.NoMoreTrials() if (words := status.format_ending(records)) is not None:

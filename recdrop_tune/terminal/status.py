@@ -98,26 +98,33 @@ def trainings(records: Records) -> tuple[int, int]:
         for name in each.configurations
         for repeat in range(each.seeds)
     }
-    done = {(each.configuration.name, each.repeat) for each in records.confirmations}
+    done = {each.key for each in records.confirmations} - records.failed_before
     return len(wanted & done), len(wanted)
 
 
 # In words.
 
 
-def format_round(records: Records, event: ConfirmationStarted) -> str:
-    """Writes what a round of the confirmation trains."""
+def format_round(records: Records, event: ConfirmationStarted) -> str | None:
+    """Writes what a round of the confirmation trains; returns `None` if it trains nothing."""
     number, what = len(event.configurations), "configuration"
     verb, question = "Confirming", "what dropout is worth"
     if records.models:
         verb, what, question = "Training", "model", "which is better"
     start = f"{verb} {number} {what}{'s' * (number > 1)} with {event.seeds} fresh seeds each"
-    if event.seeds == min(each.seeds for each in records.rounds):
+    every = {(name, repeat) for name in event.configurations for repeat in range(event.seeds)}
+    missing = every - {each.key for each in records.confirmations} | every & records.failed_before
+    if not missing:  # It has another margin.
+        return None
+    if missing == every:
         most = number * event.max_seeds
         more = f", {most} if it takes {event.max_seeds} seeds to know {question}"
         return f"{start}: {event.total} trainings{more if most > event.total else ''}."
-    done, total = trainings(records)
-    return f"Not known yet. {start}: {total - done} more trainings."
+    more = f"{start}: {len(missing)} more training{'s' * (len(missing) > 1)}"
+    if failed := len(missing & records.failed_before):
+        more += f", because {failed} failed"
+    before = max((each.seeds for each in records.rounds[:-1]), default=event.seeds)
+    return f"{'Not known yet. ' * (event.seeds > before)}{more}."
 
 
 def format_trainings(records: Records) -> str:

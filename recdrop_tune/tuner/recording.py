@@ -116,7 +116,8 @@ class TrainingReporter:
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
         """Reports a training of the confirmation, which belongs to no trial.
 
-        A failure is reported and not raised, because the other trainings are still worth having.
+        A failure is reported and not raised, because the other trainings are still worth having. An error
+        that ends the search is not a failure of the configuration.
 
         Args:
             configuration: What is trained again.
@@ -134,6 +135,8 @@ class TrainingReporter:
 
         try:
             yield report
+        except kt.errors.FatalError:
+            raise
         except Exception as error:
             if is_disk_failure(error):  # Every other training would fail too.
                 raise

@@ -5,6 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import keras
+import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import pytest
@@ -116,6 +117,10 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
     pd.testing.assert_frame_equal(known, answer.runs)
     with pytest.raises(ProjectError, match=r"It differs in:\n.*plain"):
         compare(**options, models={"plain": dense(units=3), "dropped": dropped})
+    added = {"plain": dense(), "dropped": dropped, "third": dense}
+    with pytest.raises(ProjectError, match=r"another comparison, without `third`\.") as refused:
+        compare(**options, models=added)
+    assert "overwrite" not in str(refused.value)
     with pytest.raises(ProjectError, match="baseline"):
         compare(**options, baseline="dropped")
     with pytest.raises(ProjectError, match="test data"):
@@ -123,11 +128,17 @@ def test_nothing_is_trained_twice_and_more_seeds_are_added(answer, options):
 
 
 @pytest.mark.heavy
-def test_a_resumed_comparison_has_its_new_margin(tmp_path):
+def test_a_resumed_comparison_has_its_new_margin(tmp_path, capsys):
+    """In its first call, which prints trainings only if there are any."""
+    noted = rdt.Training(callbacks=[Noted()])
     first = compare(tmp_path / "p", margin=1e-9)
     assert (first.outcome, first.margin("val_loss")) == ("not known", 1e-9)
-    again = compare(tmp_path / "p", margin=1000.0, training=rdt.Training(callbacks=[Noted()]))
+    again = compare(tmp_path / "p", margin=1000.0, max_seeds=5, training=noted, verbose=1)
     assert (again.outcome, Noted.first) == ("no difference", [])
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    more = compare(tmp_path / "p", margin=1e-9, max_seeds=5, training=noted, verbose=1)
+    assert (more.outcome, len(Noted.first)) == ("not known", 4)
+    assert "seeds each: 4 more trainings." in capsys.readouterr().out
 
 
 def changed_loss(loss="huber", **arguments):
@@ -153,6 +164,40 @@ def test_models_that_differ_are_told_apart():
     assert len({*same, *others}) == 7
 
 
+class Wrapped(keras.Model):
+    """A model that Keras can only copy by its class."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.compile("sgd", "sparse_categorical_crossentropy")
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def frozen():
+    layers = [keras.layers.Dense(3, trainable=False), *dense().layers]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_a_function_is_known_by_what_it_builds():
+    """Also if its frozen weights are random, or if Keras cannot copy what it builds."""
+
+    def description(build):
+        compared = ComparedModels({"one": dense, "other": build}, None)
+        compared.check("loss", False, {"training": data()}, 8, {})
+        return compared.description()["models"]["other"]
+
+    builders = [lambda: dense(0.1), lambda: dense(0.2), frozen, lambda: Wrapped(dense())]
+    found = [description(build) for build in builders]
+    assert found == [description(build) for build in builders]
+    assert len({*found}) == 4
+    assert found[0].startswith("Flatten, Dropout, Dense (digest ")
+
+
 def test_losses_that_do_not_compare_are_named(tmp_path):
     models = {name: partial(changed_loss, name) for name in ("mse", "mae")}
     x = data()[0]
@@ -163,9 +208,10 @@ def test_losses_that_do_not_compare_are_named(tmp_path):
 @pytest.mark.heavy
 def test_an_interrupted_comparison_goes_on(tmp_path):
     whole = compare(tmp_path / "whole")
-    training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=3)])
-    with pytest.raises(KeyboardInterrupt):
-        compare(tmp_path / "part", training=training)
+    # An error that ends a search is not a failure of the model.
+    for error, at in ((kt.errors.FatalError("mend it"), 2), (KeyboardInterrupt(), 1)):
+        with pytest.raises(type(error)):
+            compare(tmp_path / "part", training=rdt.Training(callbacks=[Noted(error, at)]))
     again = compare(tmp_path / "part", training=rdt.Training(callbacks=[Noted()]))
     assert len(Noted.first) == 3
     training = rdt.Training(callbacks=[Noted(KeyboardInterrupt(), at=0)])
@@ -222,6 +268,9 @@ def test_what_fails_counts_and_if_all_fails_it_is_an_error(tmp_path, new_store):
     once = compare(tmp_path / "once", training=training)
     assert once.table.set_index("model")["failed"].to_dict() == {"plain": 0, "dropped": 1}
     assert "Of dropped 1 of 3 trainings failed, of plain 0 (ValueError: no luck)" in str(once)
+    mended = compare(tmp_path / "once", training=rdt.Training(callbacks=[Noted()]))
+    assert (len(Noted.first), mended.table["n"].tolist()) == (1, [3, 3])
+    assert "failed" not in str(mended)
 
     class Never(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
@@ -283,6 +332,7 @@ def broken():
         ({"models": {"plain": dense, "other": broken}}, None, "`other` cannot be built: OSError"),
         ({"baseline": "none"}, "baseline", "one of plain, dropped"),
         ({"metric": "score"}, "metric", "known direction"),
+        ({"metric": "val_acuracy"}, "metric", "Did you mean `val_accuracy`?"),
         ({"metric": "val_auc"}, "metric", "`plain` reports: accuracy, loss, ms_per_step"),
         ({"models": {"plain": dense, "other": lambda: ONE}}, "models['other']", "the same model"),
         (

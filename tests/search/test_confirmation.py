@@ -369,6 +369,40 @@ def test_seeds_are_added_until_it_is_known_whether_dropout_helps(planted_search)
     pd.testing.assert_frame_equal(again.table, table)
 
 
+class FailingOnce(WorthSomething):
+    """Fails in one of its trainings."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.trainings, self.at = 0, at
+
+    def fit(self, hp, model, *args, **kwargs):
+        self.trainings += 1
+        if self.trainings == self.at:
+            raise ValueError("no luck")
+        return super().fit(hp, model, *args, **kwargs)
+
+
+def test_a_training_that_failed_is_repeated_in_the_next_call(planted_search):
+    """Also one of an earlier round. Nothing else is trained."""
+    options = {"seed": 1, "confirm": rdt.Confirm(2, seeds=2, max_seeds=4, margin=1e-9)}
+    failed = planted_search(FailingOnce(8), **options)
+    first, *_, last = failed.records.rounds
+    assert first.seeds < last.seeds
+    assert failed.confirmation.table["failed"].sum() == 1
+    hypermodel = FailingOnce(1)  # It fails again.
+    again = planted_search(hypermodel, **options)
+    assert (hypermodel.trainings, again.confirmation.table["failed"].sum()) == (1, 1)
+    pd.testing.assert_frame_equal(again.confirmation.table, failed.confirmation.table)
+    hypermodel = FailingOnce(0)
+    mended = planted_search(hypermodel, **options)
+    assert (hypermodel.trainings, mended.confirmation.table["failed"].sum()) == (1, 0)
+    assert len(mended.records.confirmations) == len(mended.confirmation.runs)
+    assert mended.confirmation.runs["message"].isna().all()
+    loaded = rdt.TuneResult.load(mended.directory).confirmation
+    pd.testing.assert_frame_equal(loaded.runs, mended.confirmation.runs)
+
+
 APART = [
     {"wrapper": "none", "learning_rate": 0.1},
     {"wrapper": "recurrent", "rate": 0.1, "learning_rate": 0.03},

@@ -57,6 +57,21 @@ def test_another_search_is_refused(tmp_path):
     assert (tmp_path / FILE).read_bytes() == before
 
 
+def test_a_search_does_not_resume_a_comparison(tmp_path):
+    """Nor the other way around. It says so at once, also while the folder is in use."""
+    compared = {"model": {"baseline": "a", "models": {"a": "LSTM", "b": "GRU"}}}
+    with claim(tmp_path / "compared", compared), claim(tmp_path / "searched", IDENTITY):
+        for name, identity, what in (
+            ("compared", IDENTITY, "a comparison of models"),
+            ("searched", compared, "a search by `tune`"),
+        ):
+            with (
+                pytest.raises(ProjectError, match=f"holds {what}"),
+                claim(tmp_path / name, identity),
+            ):
+                pass
+
+
 def test_overwriting(tmp_path):
     with claim(tmp_path, IDENTITY) as old:
         (tmp_path / "trial_0").mkdir()

@@ -147,9 +147,11 @@ def test_rows(events, shown, hidden):
 
 
 def test_a_confirmation_counts_what_belongs_to_it():
-    """A failed training too, but not a repeated one, nor one of another configuration or of more seeds."""
+    """A failed training counts until the search resumes; a repeated one, one of another configuration or one
+    of more seeds never does."""
     earlier = [confirmed(0, 0), confirmed(1, 0, score=None), confirmed(2, 0)]
-    assert "confirming 2/4" in drawn(started(), *earlier, started(), CONFIRMING)
+    assert "confirming 2/4" in drawn(started(), CONFIRMING, *earlier)
+    assert "confirming 1/4" in drawn(started(), *earlier, started(), CONFIRMING)
     resumed = [*earlier, started(), CONFIRMING, confirmed(1, 0), confirmed(1, 1)]
     assert "confirming 3/4" in drawn(started(), *resumed)
     second_round = replace(CONFIRMING, configurations=["1"], seeds=4)
@@ -239,6 +241,10 @@ FAILED = replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 
         (
             (*TWO, CONFIRMING, *DONE, replace(CONFIRMING, configurations=["1"], seeds=4)),
             "Not known yet. Confirming 1 configuration with 4 fresh seeds each: 2 more trainings.",
+        ),
+        (
+            (*TWO, confirmed(1, 0, score=None), confirmed(0, 1), started(), CONFIRMING),
+            "Confirming 2 configurations with 2 fresh seeds each: 3 more trainings, because 1 failed.",
         ),
         (
             (*TWO, CONFIRMING, confirmed(1, 0, twin=True)),
