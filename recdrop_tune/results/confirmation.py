@@ -179,11 +179,7 @@ class Confirmation(PairedTrainings):
 
     @property
     def in_question(self) -> list[str]:
-        """The configurations that the next round trains; none once the outcome of the best mean is known.
-
-        These are the pairs whose outcome is not known, and the best mean. If that has no dropout while
-        dropout helped elsewhere, a combination of both joins them, once in a confirmation.
-        """
+        """What `PairedTrainings.in_question` has, and once a combination of the best mean with a dropout."""
         combination = self._combination()
         return [*(super().in_question or self.order[: len(combination)]), *combination]
 

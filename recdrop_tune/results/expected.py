@@ -70,18 +70,10 @@ def search_gain(records: Records) -> standing.Gain | None:
 def expected_gain(
     points: Array, scores: Array, dropping: Sequence[bool], trial: int, twin: int, parameters: int
 ) -> float:
-    """Estimates what a trial gains over its twin, corrected for the choice of the trial.
+    """Estimates a trial's gain over its twin, positive if dropout is better; NaN with fewer than five trials.
 
-    Args:
-        points: The configurations of the complete trials, of shape `(trials, coordinates)`.
-        scores: Their scores, of shape `(trials,)`; lower is better.
-        dropping: Which of them have dropout; the trial does, the twin does not.
-        trial: The position of the trial in these.
-        twin: That of its twin.
-        parameters: How many hyperparameters the points stand for.
-
-    Returns:
-        The gain, positive if dropout is better; NaN with fewer than five trials.
+    `points`, of shape `(trials, coordinates)`, stand for `parameters` hyperparameters. `scores`, of shape
+    `(trials,)`, are better if lower. `trial` and `twin` are positions in them.
     """
     number = len(scores)
     if number < FEWEST:

@@ -134,14 +134,9 @@ def format_cell(value: Any, name: str = "") -> str:
 
 
 def pareto_front(trials: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:
-    """Returns the complete trials that no other complete trial dominates.
+    """Returns the complete trials that no other one dominates; `directions` is `"min"` or `"max"` by column.
 
-    A trial dominates another if it is as good in every column and better in one. Trials that lack a value are
-    left out. The best in the first column comes first.
-
-    Args:
-        trials: The frame of trials.
-        directions: `"min"` or `"max"` by column.
+    Trials that lack a value are left out. The best in the first column comes first.
     """
     names = list(directions)
     signs = [1.0 if direction == "min" else -1.0 for direction in directions.values()]

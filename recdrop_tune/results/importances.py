@@ -30,9 +30,6 @@ _BEST, _BEST_SHARE = 5, 0.1
 def importances(records: Records) -> pd.DataFrame:
     """Computes Optuna's PED-ANOVA importances; see `TuneResult.importances`.
 
-    The shares sum to 1 even where nothing matters. So the importances are computed again with the scores
-    shuffled among the trials.
-
     Reference:
         Watanabe, Bansal and Hutter 2023, arXiv 2304.10255; its conditional form arXiv 2601.20800.
     """
@@ -63,6 +60,7 @@ def importances(records: Records) -> pd.DataFrame:
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
         measured = evaluate(scores)
         larger = measured * 0
+        # The shares sum to 1 even where nothing matters, so they are compared with those of shuffled scores.
         for _ in range(_SHUFFLES if len(measured) else 0):
             larger += evaluate(random.permutation(scores)).reindex(measured.index) >= measured
     # Optuna too has equal shares where nothing matters.
@@ -72,12 +70,9 @@ def importances(records: Records) -> pd.DataFrame:
 
 
 def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float:
-    """Returns the share of the trials that counts as the best ones.
-
-    If many trials tie with the worst, as accuracies do, only better ones count: with the ties, all trials
-    would be among the best.
-    """
+    """Returns the share of the trials that counts as the best ones."""
     costs = records.cost(scores)
+    # Many trials can tie with the worst, as accuracies do: with the ties, all would be among the best.
     better = int((costs != costs.max()).sum())
     if not better:
         raise RecdropError(
@@ -90,12 +85,10 @@ def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float
 
 
 def _by_key(shares_by_name: dict[str, float], space: Space) -> pd.Series[float]:
-    """Adds up the importances of hyperparameters that share one key.
-
-    The sum is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different ranges,
-    and a `placement` for each group of wrappers is such a hyperparameter.
-    """
+    """Adds up the importances of hyperparameters that share one key."""
     shares: dict[str, float] = {}
+    # The sum is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different ranges,
+    # and a `placement` for each group of wrappers is such a hyperparameter.
     for row in space:
         if row.name in shares_by_name:
             shares[row.key] = shares.get(row.key, 0.0) + shares_by_name[row.name]

@@ -62,12 +62,7 @@ normal noise, 10 % of the pairs have one with 5 seeds, 2 % with 8, and hardly an
 
 @dataclass(frozen=True)
 class Looks:
-    """After how many seeds a confirmation was looked at.
-
-    Attributes:
-        seeds: Those numbers, ascending.
-        planned: The most seeds that were planned before the first look.
-    """
+    """After which numbers of `seeds` a confirmation was looked at, and how many were `planned` at first."""
 
     seeds: Sequence[int]
     planned: int
@@ -84,19 +79,7 @@ class Looks:
 
 
 def rounds(first: int, most: int, done: Sequence[int] = ()) -> list[int]:
-    """Returns how many seeds each round of a confirmation ends with.
-
-    Args:
-        first: The seeds of the first round.
-        most: The seeds of the last one.
-        done: The rounds of an earlier confirmation, which this one extends.
-
-    Example:
-        >>> rounds(5, 20)
-        [5, 8, 13, 20]
-        >>> rounds(5, 50, done=[5, 8, 13, 20])
-        [5, 8, 13, 20, 32, 50]
-    """
+    """Returns how many seeds each round ends with; `done` has those of a confirmation that is extended."""
     sizes = [seeds for seeds in done if seeds <= most] or [min(first, most)]
     while sizes[-1] < most:
         sizes.append(min(most, max(first, math.ceil(sizes[-1] * _GROWTH))))
@@ -107,17 +90,11 @@ def rounds(first: int, most: int, done: Sequence[int] = ()) -> list[int]:
 class PairedGain:
     """How much better a configuration is than another one: positive is better, in either direction.
 
-    Attributes:
-        gain: The mean of the differences; NaN if no seed has trained both.
-        low: Lower end of its interval; NaN if fewer than two seeds trained both.
-        high: Upper end.
-        trainings: How many seeds trained both.
-        seeds: How many seeds the interval is based on, failed trainings included.
-        failed: How many of these trainings of the configuration failed, and how many of the other one.
-        differences: The differences, by the row of the seed.
-        error: The standard error of the gain; NaN without an interval.
-        outcome: `"helped"` or `"hurt"` if the interval excludes 0, `"no difference"` if no difference is
-            larger than the margin, or else `"not known"`.
+    `gain` is the mean of the `differences` (by the row of the seed), NaN if no seed has trained both.
+    `trainings` counts the seeds that have. The ends `low` and `high` of the 95 % interval and the standard
+    `error` are NaN with fewer than two. The interval is based on `seeds`, failed trainings included; `failed`
+    counts those of the configuration and of the other one. `outcome` is `"helped"` or `"hurt"` if the
+    interval excludes 0, `"no difference"` if no difference is larger than the margin, or else `"not known"`.
     """
 
     gain: float
@@ -162,24 +139,11 @@ def paired_gains(
 ) -> list[PairedGain]:
     """Estimates gains with 95 % intervals that all hold together; see the module for the equations.
 
-    Args:
-        costs: A row for each seed, a column for each configuration: its score as a number to minimize,
-            infinite if the training failed, NaN if it was not trained.
-        pairs: Each a configuration and the one that it is compared with.
-        looks: After how many seeds the costs were looked at. A pair gets the interval of the last look
-            whose seeds have all trained both. By default this is the only look, and NaN is a
-            failed training too.
-        margin: The largest difference that does not matter.
-        number: The number of pairs that the chance of an error is divided between; by default that of all.
-
-    Returns:
-        A gain for each pair, in their order.
-
-    Example:
-        >>> losses = pd.DataFrame({"none": [0.50, 0.52, 0.47], "dropout": [0.41, 0.44, 0.38]})
-        >>> (gain,) = paired_gains(losses, [("dropout", "none")])
-        >>> gain.outcome
-        'helped'
+    `costs` has a row for each seed and a column for each configuration: its score as a number to minimize,
+    infinite if the training failed, NaN if it was not trained. A pair is a configuration and the one that it
+    is compared with; it gets the interval of the last of the `looks` whose seeds have all trained both.
+    Without `looks`, NaN is a failed training too. The chance of an error is divided between `number` pairs,
+    by default all.
     """
     table = costs.astype(float)
     values = np.unique(table.to_numpy()[np.isfinite(table.to_numpy())])
@@ -246,29 +210,21 @@ def _gain(
 def comparable_means(costs: pd.DataFrame) -> pd.Series[float]:
     """Returns the mean of each column as if all had been trained with all seeds; NaN for one without costs.
 
-    Later rounds leave some out, and their seeds can be harder. The effect of each seed is subtracted.
-
-    Args:
-        costs: A row for each seed, a column for each configuration; NaN where a training failed or is
-            missing.
+    `costs` has a row for each seed and a column for each configuration; NaN where a training failed or is
+    missing.
     """
     everywhere = costs.dropna(axis=1, how="all").dropna()
+    # Later rounds leave some out, and their seeds can be harder: the effect of each seed is subtracted.
     added = (costs - everywhere.mean()).mean(axis=1).fillna(0.0)
     return costs.sub(added, axis=0).mean() + added.mean()
 
 
 def shrunk(gains: Sequence[PairedGain]) -> list[float]:
-    """Corrects gains for the choice of the best one.
+    """Corrects gains for the choice of the best one; NaN where a gain has no interval.
 
     The best of several means is too large, and so is a mean that ended a confirmation. Each gain is moved
     toward the mean of all by the part of their variance that chance explains (an empirical Bayes estimate),
     and the result toward 0, to a fraction of `1 - (standard error / gain)**2` (a Stein estimate).
-
-    Args:
-        gains: The gains of configurations that were confirmed together.
-
-    Returns:
-        A number for each; NaN where a gain has no interval.
     """
     means = np.array([each.gain for each in gains])
     errors = np.array([each.error for each in gains])

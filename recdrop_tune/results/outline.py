@@ -191,15 +191,9 @@ def _nothing_learned(view: SearchView, best: TrialRecord) -> str | None:
 
 
 def is_clearly_better(cost: float, constant: float, perfect: float) -> bool:
-    """Returns whether a cost closes at least 5 % of the gap from a constant predictor's to a perfect one's.
-
-    A perfect loss is 0. A perfect accuracy is 1: none is 5 % above 98 %.
-
-    Example:
-        >>> is_clearly_better(-0.982, constant=-0.98, perfect=-1.0)
-        True
-    """
+    """Returns whether a cost closes at least 5 % of the gap between a constant and a perfect predictor."""
     gain = constant - cost
+    # A perfect loss is 0, a perfect accuracy 1: no accuracy is 5 % above 98 %.
     return gain > 0 and gain >= 0.05 * abs(constant - perfect)
 
 

@@ -34,11 +34,8 @@ JUDGED = {"worst": "worst", "better": "better", "outcome": "outcome"}
 class PairedTrainings(ABC):
     """Named configurations, each trained with the same fresh seeds, and what each gains over another one.
 
-    All of it follows from the records. A subclass knows what the configurations are and which are compared.
-
-    Attributes:
-        records: The records of the search.
-        columns: The columns of `runs` that tell configurations apart.
+    All of it follows from the records. A subclass defines the configurations, the pairs that are compared,
+    and `columns`, those of `runs` that tell configurations apart.
     """
 
     records: Records
@@ -182,10 +179,7 @@ class PairedTrainings(ABC):
 
     @cached_property
     def gains(self) -> dict[str, dict[str, PairedGain]]:
-        """The gains in the objective, on validation and on test data, by configuration.
-
-        The intervals of a metric hold together.
-        """
+        """The gains in the objective, on validation and test data; the intervals of each hold together."""
         metrics = dict.fromkeys([self.records.objective, self.metric])
         how = {name: (self.margin(name), self._number) for name in metrics}
         return {name: self._gains(name, self.pairs, *how[name]) for name in metrics}
@@ -196,10 +190,7 @@ class PairedTrainings(ABC):
         return self.gains[self.metric]
 
     def margin(self, metric: str) -> float:
-        """Returns the largest difference that does not matter.
-
-        By default it is 1 % of the mean of those that others are compared with.
-        """
+        """Returns the largest difference that does not matter; by default 1 % of the mean baseline."""
         given = self.records.rounds[-1].margin if self.records.rounds else None
         if given is not None:
             return given
@@ -229,10 +220,7 @@ class PairedTrainings(ABC):
 
     @property
     def in_question(self) -> list[str]:
-        """The configurations that the next round trains; none once the outcome of `lead` is known.
-
-        These are the pairs whose outcome is not known, and the best mean.
-        """
+        """The pairs whose outcome is not known, and the best mean; none once that of `lead` is known."""
         if self.lead is not None and self.outcomes.get(self.lead, NOT_KNOWN) != NOT_KNOWN:
             return []
         # More seeds tell nothing of one that always fails.

@@ -75,15 +75,12 @@ _LONGEST = 60
 
 
 class Figure(go.Figure):
-    """A Plotly figure that a notebook exported to HTML shows too.
-
-    In a notebook, Plotly's default is a form for JupyterLab or VS Code alone, and an exported page is blank.
-    Here HTML is added. It loads plotly.js from Plotly's CDN, as `notebook_connected` does, because a copy
-    would add 5 MB to the notebook.
-    """
+    """A Plotly figure that a notebook exported to HTML shows too."""
 
     def show(self, renderer: str | None = None, **options: Any) -> None:
         """Shows the figure; see `plotly.io.show`."""
+        # Plotly's default in a notebook is a form for JupyterLab or VS Code alone, and blank in an exported
+        # page. So HTML is added that loads plotly.js from Plotly's CDN: a copy would add 5 MB.
         default = pio.renderers.default
         if renderer is None and default in _FRONTENDS:
             renderer = f"{default}+notebook_connected"
@@ -342,10 +339,7 @@ def comparison_figure(comparison: ModelComparison) -> go.Figure:
 
 
 def _history(view: SearchView) -> go.Figure | None:
-    """Draws the scores over the search; `None` without scores.
-
-    Trials that were stopped early are hollow, at their best value.
-    """
+    """Draws the scores over the search, those of pruned trials hollow; `None` without scores."""
     if view.scored.empty:
         return None
     name = view.objective
@@ -434,12 +428,7 @@ def _curves(view: SearchView) -> go.Figure | None:
 
 
 def _score_by_dropout(view: SearchView) -> go.Figure | None:
-    """Draws the score over the rate: one panel per placement, one colour per wrapper.
-
-    A line in every panel is the best score without dropout. Layers with their own dropouts have their own
-    panels. A learned rate is drawn as it was at the best epoch, if known. `None` if no trial with a score
-    has a rate.
-    """
+    """Draws the score over the rate, a panel per placement, a colour per wrapper; `None` without rates."""
     name, points = view.objective, _dropout_points(view)
     if points.empty:
         return None
@@ -502,16 +491,15 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
 
 
 def _dropout_points(view: SearchView) -> pd.DataFrame:
-    """Returns a row for each layer with dropout of each trial, if its rate is known.
-
-    A learned rate is the mean of what the layer has learned by the best epoch. The metrics are named after
-    the layer only if several layers learn.
-    """
+    """Returns one row per trial and layer with dropout whose rate is known; learned ones at the best epoch."""
     layers, scored = [], view.scored
     for name, wrapper in zip(view.offered, view.wrappers, strict=True):
         layer = name.removesuffix("wrapper")
         learned = [
-            c for c in learned_rate_columns(scored) if c.startswith((layer, "learned_rate."))
+            # Named after the layer only if several layers learn.
+            c
+            for c in learned_rate_columns(scored)
+            if c.startswith((layer, "learned_rate."))
         ]
         rates = [
             view.columns.get(f"{layer}{each}") for each in ("rate", *(f"rate.{s}" for s in SITES))
@@ -553,10 +541,7 @@ def _importances(view: SearchView) -> go.Figure | None:
 
 
 def _parallel_coordinates(view: SearchView) -> go.Figure | None:
-    """Draws a line a complete trial, coloured by its score; `None` if there is nothing to compare.
-
-    Constant hyperparameters are left out. Lines pass through "n/a" where a hyperparameter is inactive.
-    """
+    """Draws one line per complete trial, coloured by its score; `None` if there is nothing to compare."""
     rows = view.complete
     # Only trials that are not complete can have one of them.
     names = [name for name in view.varying if rows[name].notna().any()]

@@ -64,11 +64,7 @@ def as_page(title: str, sections: Sequence[Section]) -> str:
 
 
 def write_page(path: str | Path, title: str, sections: Sequence[Section]) -> Path:
-    """Writes a page into a file, which it replaces.
-
-    Raises:
-        InvalidArgumentError: The file cannot be written.
-    """
+    """Writes a page into a file, which it replaces."""
     page, path = as_page(title, sections), Path(path).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,19 +42,10 @@ _ABSENT = (RecdropError, NotImplementedError, FileNotFoundError, kt.errors.Fatal
 def save_result(
     view: SearchView, directory: Path, model: Callable[[], Any] | None, code: Callable[[], str]
 ) -> ResultSaved | None:
-    """Writes the folder `result` of a project.
+    """Writes the folder `result` of a project; returns `None` if no trial is complete.
 
-    A piece that cannot be written, such as a model with layers that Keras cannot save, is left out with a
-    warning: the rest is worth keeping.
-
-    Args:
-        view: The search.
-        directory: The project folder.
-        model: Builds the best model; `None` if it is not safe to load.
-        code: Writes the best model as Python.
-
-    Returns:
-        What was saved; `None` if no trial is complete.
+    `model` builds the best model, `None` if it is not safe to load, and `code` writes it as Python. A piece
+    that cannot be written, such as a model with layers that Keras cannot save, is left out with a warning.
     """
     if view.best is None:
         return None
@@ -93,11 +84,7 @@ def save_result(
 
 
 def save_comparison(comparison: ModelComparison) -> ResultSaved | None:
-    """Writes the folder `result` of a comparison of models.
-
-    Returns:
-        What was saved; `None` if no training has a score.
-    """
+    """Writes the folder `result` of a comparison of models; returns `None` if no training has a score."""
     lead = comparison.lead
     if lead is None:
         return None

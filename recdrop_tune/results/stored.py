@@ -26,12 +26,8 @@ CONFIRMED = "confirmed"
 def read_search(directory: Path, of_models: bool = False) -> Records:
     """Reads the journal of a search that has ended, was interrupted or is running.
 
-    Args:
-        directory: The project folder.
-        of_models: Whether it has to be a comparison of models.
-
     Raises:
-        ProjectError: The folder holds no search, a link that leads out, or a damaged journal.
+        ProjectError: The folder holds no search (or comparison, if `of_models`), or a damaged journal.
     """
     check_folder(directory)
     try:
@@ -49,11 +45,8 @@ def read_search(directory: Path, of_models: bool = False) -> Records:
 
 
 def read_records(directory: Path, oracle: Any = None) -> Records:
-    """Reads the journal of a search, and compares it with the other files of the folder.
-
-    Args:
-        directory: The project folder.
-        oracle: The oracle of a search that begins or resumes, whose trials are compared too.
+    """Reads the journal of a search, and compares it with the other files of the folder and with the
+    `oracle`.
 
     Raises:
         ProjectError: The journal has trainings that the search cannot have, or lacks some; or there is no

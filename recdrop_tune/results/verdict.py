@@ -182,11 +182,7 @@ def _compared(comparison: ModelComparison, name: str) -> str:
 
 
 def format_advice(records: Records) -> Iterator[str]:
-    """Yields what follows an answer: that it is about the training data, or that more epochs may change it.
-
-    That is so if most trainings of the confirmation had their best epoch at the end. Without a confirmation,
-    the best trials count.
-    """
+    """Yields advice: to measure on validation data, and to train longer."""
     scored = [*records.trials.values(), *records.confirmations]
     if any(f"val_{records.objective}" in each.metrics for each in scored):
         name = records.objective
@@ -194,6 +190,7 @@ def format_advice(records: Records) -> Iterator[str]:
     confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]
     best = confirmed or [each.best_epoch for each in standing.ranked(records)[:_BEST]]
     ends = [each + 1 for each in best if each is not None]
+    # More epochs may help if most confirmed trainings, or else the best trials, were best at their end.
     late = sum(end == records.epochs for end in ends)
     if records.epochs != 1 and len(ends) > 1 and 2 * late > len(ends):
         which = "trainings" if confirmed else "best trials"

@@ -27,11 +27,8 @@ NOT_APPLICABLE = "n/a"
 class SearchView:
     """A search, as its readers see it.
 
-    Attributes:
-        records: The records of its events.
-        run_ids: MLflow's ids of the runs by trial, if known.
-        where: Lines that name the project folder and the MLflow pages.
-        by_tune: Whether `tune` ran the search, so that it can be confirmed.
+    `run_ids` are MLflow's ids of the runs by trial, `where` is lines that name the project folder and the
+    MLflow pages, and `by_tune` is whether `tune` ran the search, so that it can be confirmed.
     """
 
     records: Records
@@ -83,11 +80,7 @@ class SearchView:
 
     @cached_property
     def best(self) -> pd.Series[Any] | None:
-        """The row of the best trial, `None` if no trial is complete.
-
-        After a confirmation it is the recommended one. For a twin or a combination it is the row of the trial
-        that it derives from.
-        """
+        """The row of the best or the recommended trial (of a twin, its trial's); `None` if none is complete."""
         if not self.ranking:
             return None
         trial_id = Configuration.named(self.ranking[0]).trial_id
