@@ -29,12 +29,7 @@ _GATES = ("input", "candidate", "forget", "output")
 
 
 def block_lstm_is_faster(units: int, forced: bool) -> bool:
-    """Returns whether the op is faster than the step loop.
-
-    Args:
-        units: Units of the layer.
-        forced: Whether gates are forced.
-    """
+    """Returns whether the op is faster than the step loop; `forced` is whether gates are forced."""
     return units <= (_MOST_UNITS_FORCED if forced else _MOST_UNITS)
 
 

@@ -35,12 +35,7 @@ _BACKEND_MODULES = {"tensorflow": "tensorflow", "jax": "jax.numpy", "torch": "to
 
 @dataclass(frozen=True)
 class Obstacle:
-    """One reason why a layer cannot run on cuDNN.
-
-    Attributes:
-        reason: The reason.
-        fix: What to change; empty if nothing can be changed.
-    """
+    """One reason why a layer cannot run on cuDNN, and its `fix`, which is empty if nothing can be changed."""
 
     reason: str
     fix: str = ""
@@ -62,14 +57,11 @@ _KINDS: tuple[tuple[Any, Any, Cell], ...] = (
 
 
 def cell_of(layer: Layer) -> Cell | None:
-    """Returns the cell that a layer computes, or `None` if its kernel call is unknown.
-
-    A subclass with its own `call`, `inner_loop` or cell computes something else. For a `Bidirectional`, this
-    is the cell of the forward layer.
-    """
+    """Returns the cell that a layer (of a `Bidirectional`, the forward one) computes; `None` if unknown."""
     own = type(layer)
     if isinstance(layer, keras.layers.Bidirectional):
         return cell_of(layer.forward_layer) if merges_as_keras(layer) else None
+    # A subclass with its own `call`, `inner_loop` or cell computes something else.
     for kind, step, cell in _KINDS:
         if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
             return cell if getattr(type(layer.cell), "call", None) is step.call else None
@@ -96,10 +88,7 @@ def obstacles(
 ) -> Iterator[Obstacle]:
     """Yields the reasons why a layer cannot run on cuDNN on any machine.
 
-    Args:
-        layer: Any Keras RNN layer, or one direction of a `Bidirectional`.
-        masked: Whether a mask reaches the layer.
-        technique: The part of the rewrite that no fused kernel computes.
+    `masked` is whether a mask reaches it, `technique` the part of the rewrite that no fused kernel computes.
     """
     cell, backend = cell_of(layer), keras.backend.backend()
     if cell is None:
@@ -170,15 +159,14 @@ def _suits_cudnn(layer: Layer, masked: bool) -> bool:
 
 
 def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
-    """Returns whether Keras's own call of a layer fails on cuDNN, unlike `run`.
-
-    It raises for a mask that is not right-padded. Its jax backend returns the outputs of a backward LSTM in
-    the order of time, and cannot compile one in half precision.
-    """
+    """Returns whether Keras's own call of a layer fails on cuDNN, unlike `run`."""
     if mask is not None:
+        # Keras raises for a mask that is not right-padded.
         return _suits_cudnn(layer, masked=True)
     if keras.backend.backend() != "jax" or not isinstance(layer, keras.layers.LSTM):
         return False
+    # Keras's jax backend cannot compile an LSTM in half precision, and returns a backward one in the order of
+    # time.
     if not _is_half(layer) and not (layer.go_backwards and layer.return_sequences):
         return False
     return next(_option_obstacles(layer), None) is None and gpu_in_sight()
@@ -188,14 +176,9 @@ def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
 
 
 def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
-    """Runs a call on the fastest suitable kernel.
+    """Runs a call on the fastest suitable kernel; returns `(output, *states)`.
 
-    Args:
-        call: The rewritten call.
-        layer: The layer of the call, with its activations and what to return.
-
-    Returns:
-        `(output, *states)`; the output has shape `(batch, time, units)` or `(batch, units)`.
+    The output has shape `(batch, time, units)` or `(batch, units)`.
 
     Raises:
         InvalidArgumentError: The layer insists on cuDNN (`use_cudnn=True`), which cannot run the call.
@@ -219,14 +202,7 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
 
 
 def _off_fused_op(layer: Layer, dtype: Any, forced: bool, masked: bool) -> Iterator[str]:
-    """Yields why the fused CPU op does not run a call that dropout has rewritten.
-
-    Args:
-        layer: An LSTM or a GRU.
-        dtype: The type of the call's weights.
-        forced: Whether gates are forced.
-        masked: Whether a mask reaches the layer.
-    """
+    """Yields why the fused CPU op does not run a rewritten call; `forced` is whether gates are forced."""
     if not isinstance(layer, keras.layers.LSTM):
         yield "is for LSTMs only"
     if masked:
@@ -271,13 +247,11 @@ def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
 
 
 def _forwards(call: KernelCall) -> KernelCall:
-    """Reverses the sequences of a backward call. With a mask, Keras does so, per sample.
-
-    Keras's jax backend would return the outputs in the order of time, but a backward layer returns them in
-    the order in which it computes them.
-    """
+    """Reverses the sequences of a backward call. With a mask, Keras does so, per sample."""
     if not call.go_backwards or call.mask is not None:
         return call
+    # Keras's jax backend would return the outputs in the order of time, but a backward layer returns them in
+    # the order in which it computes them.
     return replace(call, sequences=ops.flip(call.sequences, axis=1), go_backwards=False)
 
 
@@ -317,11 +291,8 @@ def _no_cudnn(call: KernelCall, layer: Layer) -> InvalidArgumentError:
 class Rewriting:
     """The properties of a technique's rewrite in training that decide on the kernel.
 
-    Attributes:
-        wrapped: Whether a wrapper of this package runs the layer, and so checks masks first.
-        rewritten: Whether the call is rewritten; otherwise Keras's own layer runs.
-        forces_gates: Whether the rewrite forces gates.
-        obstacle: The part that no fused kernel computes, or `None`.
+    `wrapped` is whether a wrapper of this package runs the layer, and so checks masks first. If the call is
+    not `rewritten`, Keras's own layer runs. `obstacle` is the part that no fused kernel computes, or `None`.
     """
 
     wrapped: bool = False
@@ -350,13 +321,7 @@ class KernelChoice:
 
 
 def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> KernelChoice:
-    """Returns the kernel of a layer's training step on this machine, and why.
-
-    Args:
-        layer: Any Keras RNN layer, or one direction of a `Bidirectional`.
-        rewriting: How the dropout technique rewrites its kernel call.
-        masked: Whether a mask reaches the layer.
-    """
+    """Returns the kernel of a layer's training step on this machine, and why."""
     known = cell_of(layer) is not None
     if not known and isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
         own = Obstacle(

@@ -26,14 +26,12 @@ JAX lists the whole folder for each program that it adds, which takes 0.2 s when
 
 @contextlib.contextmanager
 def compilations_kept(where: bool | Path) -> Iterator[None]:
-    """Caches what JAX compiles inside the block, and uses what was cached before.
+    """Caches what JAX compiles inside the block, in a folder or with `True` in the user's cache, and reuses
+    it.
 
-    Does nothing on other backends, inside another such block, and if the user has set a folder
+    Anybody who can write to the folder can make this process run code, so it must belong to the user. Does
+    nothing on other backends, inside another such block, and if the user has set a folder
     (`JAX_COMPILATION_CACHE_DIR`).
-
-    Args:
-        where: A folder, or whether to use the user's cache folder. Anybody who can write to it can make this
-            process run code, so it must belong to the user.
     """
     # The environment of a type checker does not need JAX.
     jax = import_module("jax") if where and keras.backend.backend() == "jax" else None

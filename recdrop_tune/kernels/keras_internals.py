@@ -65,11 +65,7 @@ def compile_arguments(model: Any) -> dict[str, Any]:
 def excluded_from_decay(optimizer: Any) -> tuple[str | None, bool]:
     """Returns the exclusions set by `exclude_from_weight_decay`, which are not in the configuration.
 
-    Args:
-        optimizer: The optimizer, or a `LossScaleOptimizer` around it.
-
-    Returns:
-        A pattern of the excluded names, and whether variables were excluded individually.
+    They are a pattern of names, and whether variables were excluded individually.
     """
     decaying = getattr(optimizer, "inner_optimizer", optimizer)
     names = getattr(decaying, "_exclude_from_weight_decay_pattern", None)
@@ -126,10 +122,8 @@ def call_of(tensor: Any) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def copy_input_shape(layer: Any, wrapper: Any) -> None:
-    """Copies the `input_shape` of a layer to its wrapper, for a `Sequential` that starts with it.
-
-    As an argument it would make Keras repeat the warning that it gave for the layer itself.
-    """
+    """Copies the `input_shape` of a layer to its wrapper, for a `Sequential` that starts with it."""
+    # As an argument it would make Keras repeat the warning that it gave for the layer itself.
     shape = getattr(layer, "_input_shape_arg", None)
     if shape is not None and getattr(wrapper, "_input_shape_arg", None) is None:
         wrapper._input_shape_arg = shape
@@ -151,14 +145,12 @@ def runs_on_cpu() -> bool:
 
 
 def is_compiled() -> bool:
-    """Returns whether the current trace will be compiled: by XLA, which has fewer ops, or by PyTorch.
-
-    PyTorch's compiler calls the backward pass of the fused LSTM wrongly (2.13).
-    """
+    """Returns whether the current trace will be compiled: by XLA, which has fewer ops, or by PyTorch."""
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
 
+        # PyTorch's compiler calls the backward pass of the fused LSTM wrongly (2.13).
         return bool(torch.compiler.is_compiling())
     if backend != "tensorflow":
         return False
@@ -203,12 +195,9 @@ def global_seed() -> int | None:
 
 
 def seed_keeping_kernels(seed: int) -> bool:
-    """Seeds what `keras.utils.set_random_seed` seeds, but keeps TensorFlow's kernels.
+    """Seeds like `keras.utils.set_random_seed`, but keeps TensorFlow's kernels; returns whether it could.
 
     Keras's function discards them, and every compiled function has to be optimized and placed again.
-
-    Returns:
-        Whether it was possible. If not, nothing was changed.
     """
     if keras.backend.backend() != "tensorflow":
         return False

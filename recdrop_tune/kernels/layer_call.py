@@ -24,25 +24,14 @@ def call_layer(
     initial_state: Any = None,
     mask: Tensor | None = None,
 ) -> Any:
-    """Computes `layer(sequences, ...)` with a rewritten kernel call.
+    """Computes `layer(sequences, ...)`, an LSTM, GRU or `Bidirectional` of one, with a rewritten kernel call.
 
-    The layer does not change: its weights are read, and only the states of a stateful layer
-    are written, as in a call of the layer.
-
-    Args:
-        layer: A built `keras.layers.LSTM`, `GRU`, or `Bidirectional` of one.
-        sequences: Shape `(batch, time, features)`.
-        rewrite: The rewrite; `None` for the plain layer. It is called for each direction of a
-            `Bidirectional`, so each has its own noise.
-        groups: The number of groups into which the batch is split. The rewrite is called for each.
-        initial_state: `None`, or the states, each `(batch, units)`.
-        mask: `None`, or booleans `(batch, time)`.
-
-    Returns:
-        The output, or a tuple of the output and the states if the layer has `return_state`.
+    The sequences have shape `(batch, time, features)`, each initial state `(batch, units)`, and the mask, of
+    booleans, `(batch, time)`. The layer does not change: its weights are read, and only the states of a
+    stateful layer are written. The rewrite is called for each direction and for each of the `groups` into
+    which the batch is split, so each has its own noise. `None` is the plain layer.
 
     Raises:
-        InvalidArgumentError: The number of initial states is wrong.
         ValueError: The layer is stateful and was built for another batch size.
     """
     both = isinstance(layer, keras.layers.Bidirectional)
@@ -105,12 +94,10 @@ def _call_one(
 def _run_in_groups(
     call: KernelCall, layer: Layer, rewrite: Rewrite, groups: int
 ) -> tuple[Tensor, ...]:
-    """Splits the batch into groups, rewrites and runs each separately, and joins the results.
-
-    All groups have the same size: the batch is padded with zeros where needed, and the results are cut. So
-    no group is ever empty, which cuDNN would refuse.
-    """
+    """Splits the batch into groups, rewrites and runs each separately, and joins the results."""
     batch = ops.shape(call.sequences)[0]
+    # All groups have the same size, so that none is empty, which cuDNN would refuse: the batch is padded with
+    # zeros, and the results are cut.
     size = (batch + groups - 1) // groups
     padded = _map_batch(call, lambda tensor: _pad(tensor, size * groups - batch))
     results = [
@@ -178,11 +165,9 @@ def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor
 
 
 def _kept_states(layer: Layer) -> list[Any]:
-    """Returns the states of a stateful layer.
-
-    On torch they are copied: a call overwrites them in place, but the backward pass needs the old values
-    (keras-team/keras#23462).
-    """
+    """Returns the states of a stateful layer."""
+    # On torch a call overwrites them in place, but the backward pass needs the old values
+    # (keras-team/keras#23462).
     torch = keras.backend.backend() == "torch"
     return [ops.copy(state) if torch else state for state in layer.states]
 

@@ -20,10 +20,7 @@ from recdrop_tune.rewrites import KernelCall, Tensor, split_gates
 def finish(
     call: KernelCall, layer: Any, last: Tensor, outputs: Tensor, states: Any
 ) -> tuple[Tensor, ...]:
-    """Selects the last output or the sequence, and scales the sequence if a rewrite requires it.
-
-    All kernels finish with this function.
-    """
+    """Selects the last output or the sequence, scaled if a rewrite requires that; ends every kernel."""
     if not layer.return_sequences:
         return (last, *states)
     if call.output_scale is not None:

@@ -15,10 +15,8 @@ Seed = Any  # keras.random.SeedGenerator; Keras has no type information.
 
 
 def uniform(shape: Sequence[int | Tensor], seed: Seed) -> Tensor:
-    """Draws float32 numbers in [0, 1), on TensorFlow the same ones with XLA as without.
-
-    Always float32: float16 has too few values in [0, 1) for a rate such as 0.001.
-    """
+    """Draws float32 numbers in [0, 1), on TensorFlow the same ones with XLA as without."""
+    # Always float32: float16 has too few values in [0, 1) for a rate such as 0.001.
     if keras.backend.backend() != "tensorflow":
         return keras.random.uniform(tuple(shape), dtype="float32", seed=seed)
     import tensorflow as tf
@@ -35,11 +33,7 @@ def uniform(shape: Sequence[int | Tensor], seed: Seed) -> Tensor:
 
 
 def for_all_steps(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the shape of noise that all steps of a sequence share.
-
-    Args:
-        shape: `(batch, time, features)`; or `(batch, features)`, which is returned as it is.
-    """
+    """Returns the shape of noise that all steps share: `(batch, 1, features)`, or `(batch, features)`."""
     return shape if len(shape) == 2 else (shape[0], 1, shape[2])
 
 
@@ -72,7 +66,7 @@ def gaussian(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) ->
 def relaxed_bernoulli(
     shape: Sequence[int | Tensor], logit: Tensor, temperature: float, seed: Seed
 ) -> Tensor:
-    """Draws soft dropout noise, through which the rate gets a gradient.
+    """Draws soft dropout noise, through which the rate gets a gradient, in the dtype of the scalar `logit`.
 
         noise = (1 - sigmoid((logit + log u - log(1 - u)) / temperature)) / (1 - p),   u uniform in (0, 1)
 
@@ -84,12 +78,6 @@ def relaxed_bernoulli(
         E[noise] = 1 - t^2 pi^2 / 6 p (1 - 2p)
 
     At t = 0.1 this is 1 to within 0.0021 for p up to 1/2.
-
-    Args:
-        shape: Shape of the noise.
-        logit: Scalar, log(p / (1 - p)). The noise has its dtype.
-        temperature: Above 0.
-        seed: The seed generator.
 
     Reference:
         Gal, Hron, Kendall (2017), "Concrete Dropout", arXiv 1705.07832; for the relaxation Maddison,

@@ -26,12 +26,7 @@ def has_onednn() -> bool:
 
 
 def run_onednn_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
-    """Runs a call in one op.
-
-    Args:
-        call: The call of an LSTM with tanh and sigmoid, in float32, without a mask.
-        layer: The layer of the call.
-    """
+    """Runs a call in one op: of an LSTM with tanh and sigmoid, in float32, without a mask."""
     import torch
 
     call = absorb_forcings(call)

@@ -32,12 +32,7 @@ def gradients_tied_to_graphs() -> Iterator[None]:
 
     TensorFlow registers the gradient of every traced `tf.custom_gradient` until the process ends, and the
     gradient holds its graph. Keras's optimizers trace one in every training step (the gradient of
-    `tf.distribute`'s sum over replicas), so no training step would ever be freed. While a graph is
-    alive, its gradients work as before.
-
-    Example:
-        >>> with gradients_tied_to_graphs():
-        ...     model.fit(x, y)
+    `tf.distribute`'s sum over replicas), so no training step would ever be freed.
     """
     registered = registered_gradients()
     known = set(registered)
@@ -78,11 +73,8 @@ class FreshStart:
     """Starts each training like the first one of its process: layer names count from 0, seeds are set.
 
     Both `keras.utils.clear_session` and `keras.utils.set_random_seed` discard TensorFlow's kernels, also
-    those of compiled models that wait for their next trial. Creating them again would take a third of
-    the time of a small trial.
-
-    Args:
-        keep_kernels: Whether to keep the kernels.
+    those of compiled models that wait for their next trial. Creating them again would take a third of the
+    time of a small trial.
     """
 
     def __init__(self, *, keep_kernels: bool) -> None:
@@ -92,11 +84,7 @@ class FreshStart:
         self._seeds: set[int] = set()
 
     def begin(self, seed: int | None) -> None:
-        """Starts a training.
-
-        Args:
-            seed: The seed of its random numbers; `None` keeps the random state.
-        """
+        """Starts a training; without a seed, the random state is kept."""
         if not (self._keep and self._clean and self._renewed(seed)):
             policy = keras.config.dtype_policy()  # `clear_session` would reset it.
             keras.utils.clear_session(free_memory=False)
@@ -120,14 +108,8 @@ class FreshStart:
 def seeds_aside() -> Iterator[None]:
     """Takes one number from Python's random state, no matter how many seeds are drawn inside.
 
-    Keras draws the seeds of initializers and dropout from that state. Two models that differ only in what
-    is created inside the block have the same initial weights under one seed.
-
-    Example:
-        >>> keras.utils.set_random_seed(0)
-        >>> with seeds_aside():
-        ...     layer = LockedDropout(0.1)
-        >>> head = keras.layers.Dense(1)  # Its weights are those of a model without dropout.
+    Keras draws the seeds of initializers and dropout from that state. Two models that differ only in what is
+    created inside the block have the same initial weights under one seed.
     """
     seed = random.getrandbits(64)
     state = random.getstate()
@@ -139,14 +121,12 @@ def seeds_aside() -> Iterator[None]:
 
 
 def random_states() -> list[Any]:
-    """Returns the states of the random generators that are no variables: Python's, NumPy's and PyTorch's.
-
-    With Keras's torch backend, dropout without a seed draws from PyTorch's.
-    """
+    """Returns the states of the random generators that are no variables: Python's, NumPy's and PyTorch's."""
     states: list[Any] = [random.getstate(), np.random.get_state(), []]
     if keras.backend.backend() == "torch":
         import torch
 
+        # With Keras's torch backend, dropout without a seed draws from PyTorch's.
         tensors = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
         states[2] = [each.numpy() for each in tensors]
     return states
@@ -171,11 +151,7 @@ _LARGEST = 2**32 - 1
 
 
 def check_seed(seed: Any) -> int | None:
-    """Returns a seed as a Python integer, or `None`.
-
-    Raises:
-        InvalidArgumentError: Keras and NumPy would refuse it.
-    """
+    """Returns a seed as a Python integer, or `None`; raises if Keras and NumPy would refuse it."""
     if seed is None:
         return None
     number = isinstance(seed, Integral) and not isinstance(seed, bool)
@@ -186,12 +162,7 @@ def check_seed(seed: Any) -> int | None:
 
 
 def derive_seed(*parts: Any) -> int:
-    """Returns a seed that depends on all of the parts: below 2**31, which every backend takes.
-
-    Example:
-        >>> derive_seed(0, "encoder") == derive_seed(0, "decoder")
-        False
-    """
+    """Returns a seed that depends on all of the parts: below 2**31, which every backend takes."""
     return random.Random(repr(parts)).getrandbits(31)
 
 
@@ -199,10 +170,8 @@ def default_seed(*parts: int) -> int:
     """Derives a seed from Python's random state, as Keras does, but draws nothing from that state.
 
     Keras draws the seeds of initializers from it. So layers made after a dropout layer start with the weights
-    that they have in a model without dropout.
-
-    Args:
-        *parts: What else the seed depends on: without a draw in between, the state is the same.
+    that they have in a model without dropout. Without a draw in between, different seeds need different
+    `parts`.
     """
     return derive_seed(random.getstate(), *parts)
 
@@ -215,14 +184,9 @@ _OF_GENERATOR = 1_299_709
 class SeparateSeedGenerator(keras.random.SeedGenerator):
     """Gives each layer of a model its own stream, on each replica of a `tf.distribute` strategy.
 
-    Only the forward pass of a model shows which layers with one seed it has: those of two towers can have the
-    same names, and a layer can be in two wrappers. Generators with one seed are numbered in the order in
-    which they draw there.
-
-    A strategy keeps the state of a generator equal on all replicas. With Keras's own generator they would
-    all draw the same masks for their parts of a batch, as with `keras.layers.Dropout`.
-
-    The seeds of the first layer on the first replica are Keras's.
+    A strategy keeps the state of a generator equal on all replicas. With Keras's own generator they would all
+    draw the same masks for their parts of a batch, as with `keras.layers.Dropout`. The seeds of the first
+    layer on the first replica are Keras's.
     """
 
     def next(self, ordered: bool = True) -> Tensor:
@@ -238,6 +202,8 @@ class SeparateSeedGenerator(keras.random.SeedGenerator):
         seed = self.get_config()["seed"]
         if seed is None:  # Keras has drawn one.
             return 0
+        # Only the forward pass shows which layers with one seed a model has: those of two towers can have the
+        # same names, and a layer can be in two wrappers.
         drawn = forward_pass().setdefault(f"recdrop_tune_{seed}", [])
         if self not in drawn:
             drawn.append(self)

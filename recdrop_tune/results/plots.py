@@ -491,7 +491,7 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
 
 
 def _dropout_points(view: SearchView) -> pd.DataFrame:
-    """Returns one row per trial and layer with dropout whose rate is known; learned ones at the best epoch."""
+    """Returns one row per trial and layer with dropout whose rate is known; if learned, at the best epoch."""
     layers, scored = [], view.scored
     for name, wrapper in zip(view.offered, view.wrappers, strict=True):
         layer = name.removesuffix("wrapper")

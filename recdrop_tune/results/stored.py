@@ -45,8 +45,7 @@ def read_search(directory: Path, of_models: bool = False) -> Records:
 
 
 def read_records(directory: Path, oracle: Any = None) -> Records:
-    """Reads the journal of a search, and compares it with the other files of the folder and with the
-    `oracle`.
+    """Reads the journal of a search, and compares it with the other files of the folder and the `oracle`.
 
     Raises:
         ProjectError: The journal has trainings that the search cannot have, or lacks some; or there is no

@@ -80,7 +80,7 @@ class SearchView:
 
     @cached_property
     def best(self) -> pd.Series[Any] | None:
-        """The row of the best or the recommended trial (of a twin, its trial's); `None` if none is complete."""
+        """The row of the best or recommended trial (of a twin, its trial's); `None` if none is complete."""
         if not self.ranking:
             return None
         trial_id = Configuration.named(self.ranking[0]).trial_id
