@@ -26,8 +26,7 @@ JAX lists the whole folder for each program that it adds, which takes 0.2 s when
 
 @contextlib.contextmanager
 def compilations_kept(where: bool | Path) -> Iterator[None]:
-    """Caches what JAX compiles inside the block, in a folder or with `True` in the user's cache, and reuses
-    it.
+    """Caches what JAX compiles inside the block, in a folder or with `True` in the user's cache.
 
     Anybody who can write to the folder can make this process run code, so it must belong to the user. Does
     nothing on other backends, inside another such block, and if the user has set a folder

@@ -28,8 +28,8 @@ def call_layer(
 
     The sequences have shape `(batch, time, features)`, each initial state `(batch, units)`, and the mask, of
     booleans, `(batch, time)`. The layer does not change: its weights are read, and only the states of a
-    stateful layer are written. The rewrite is called for each direction and for each of the `groups` into
-    which the batch is split, so each has its own noise. `None` is the plain layer.
+    stateful layer are written. The rewrite (`None` for the plain layer) is called for each direction and for
+    each of the `groups` into which the batch is split, so each has its own noise.
 
     Raises:
         ValueError: The layer is stateful and was built for another batch size.

@@ -30,24 +30,19 @@ class KernelCall:
     """The arguments that a Keras LSTM or GRU layer passes to its kernel, and those that rewrites add.
 
     Attributes:
-        cell: `"lstm"` or `"gru"`.
         sequences: Shape `(batch, time, features)`.
         initial_state: `(h, c)` for the LSTM, `(h,)` for the GRU, each `(batch, units)`.
         kernel: Shape `(features, gates * units)`.
         recurrent_kernel: Shape `(units, gates * units)`.
-        bias: `None`, or shape `(gates * units,)`; `(2, gates * units)` for a GRU with `reset_after`.
-        mask: `None`, or booleans of shape `(batch, time)`.
-        go_backwards: Whether time runs from the last step to the first.
+        bias: Shape `(gates * units,)`; `(2, gates * units)` for a GRU with `reset_after`.
+        mask: Booleans of shape `(batch, time)`.
         reset_after: GRU only: whether the reset gate acts after the matrix product, as in cuDNN.
         forcings: Gates to force, which any kernel can do (see `absorb_forcings`).
-        input_noise: `None`, or `(gates, batch, features)`: one factor for `sequences` per gate.
-        state_noise: `None`, or `(gates, batch, units)`: one factor for the fed-back h per gate.
-            Only a step loop can apply these two, which differ per sample and per gate.
-        cell_kept: `None`, or the fraction of the previous c that replaces the new one: a scalar. Only for
-            an LSTM in the step loop.
-        hidden_kept: The same for h, a scalar or `(batch, time, units)`.
-        output_scale: `None`, or `(batch or 1, time, 1)`: factor for the output sequence, in the order of
-            the outputs.
+        input_noise: `(gates, batch, features)`: one factor for `sequences` per gate. Step loop only.
+        state_noise: `(gates, batch, units)`: one factor for the fed-back h per gate. Step loop only.
+        cell_kept: The fraction of the previous c that replaces the new one: a scalar. Step loop, LSTM only.
+        hidden_kept: The same for h, a scalar or `(batch, time, units)`. Step loop only.
+        output_scale: `(batch or 1, time, 1)`: factor for the output sequence, in the order of the outputs.
     """
 
     cell: Cell

@@ -32,14 +32,7 @@ def reorder_gates(blocks: Tensor, cell: Cell, order: tuple[str, ...]) -> Tensor:
 
 
 def gate_columns(cell: Cell, units: int, values: Mapping[str, Tensor], default: float) -> Tensor:
-    """Builds the vector `(gates * units,)` of one scalar per gate.
-
-    Args:
-        cell: `"lstm"` or `"gru"`.
-        units: Units per gate.
-        values: Scalars by gate name.
-        default: The scalar of all other gates.
-    """
+    """Builds the vector `(gates * units,)` of one scalar per gate; `default` is that of unnamed gates."""
     per_gate = ops.stack([ops.cast(values.get(gate, default), "float32") for gate in GATES[cell]])
     return ops.repeat(per_gate, units)
 
@@ -69,15 +62,7 @@ SATURATION = 256.0
 
 
 def absorb_forcings(call: KernelCall) -> KernelCall:
-    """Rewrites gate forcings into extra features and constant kernel rows.
-
-    Args:
-        call: A call with `forcings`, each with bits of shape `(batch, time, units)`.
-
-    Returns:
-        The same call without `forcings`: for each of them, `sequences` has `units` more features and
-        `kernel` has `units` more rows.
-    """
+    """Rewrites each gate forcing into `units` extra features and as many constant kernel rows."""
     if not call.forcings:
         return call
     bits = [forcing.bits for forcing in call.forcings]
@@ -102,23 +87,18 @@ def _rows(call: KernelCall, forcing: GateForcing) -> Tensor:
 def drop_recurrent(
     call: KernelCall, dropped: Tensor, dropped_initial: Tensor, rate: Tensor
 ) -> KernelCall:
-    r"""Drops units from the recurrence, with inverted scaling.
+    """Drops units from the recurrence, with inverted scaling.
 
     With m = 1 - dropped:
 
         LSTM:  z_t = x_t W + (m_{t-1} * h_{t-1} / (1 - rate)) U + b     (m_0 is the initial one)
         GRU:   n_t = tanh(x_t W_n + b_n + m_t / (1 - rate) * r_t * (h_{t-1} U_n + b'_n))
 
-    The LSTM's output gate is forced to 0, so the unit's output h is 0 too: with `return_sequences`, the
-    output sequence has the masks, scaled by 1 / (1 - rate). The last valid step feeds nothing back and is
-    not dropped, so the last output and the final states are those of dropout on the fed-back copy only. The
-    GRU's reset gate is forced to 0, which does not mask its outputs.
-
-    Args:
-        call: The call to rewrite.
-        dropped: Booleans of shape `(batch, time, units)` or `(batch, 1, units)`.
-        dropped_initial: Booleans of shape `(batch, units)`, for the LSTM's initial h.
-        rate: Scalar: the probability of `dropped`.
+    `dropped` has booleans of shape `(batch, time, units)` or `(batch, 1, units)`, `dropped_initial`, for the
+    LSTM's initial h, of shape `(batch, units)`. The LSTM's output gate is forced to 0, so the unit's output h
+    is 0 too: with `return_sequences`, the output sequence has the masks, scaled by 1 / (1 - rate). The last
+    valid step feeds nothing back and is not dropped, so the last output and the final states are those of
+    dropout on the fed-back copy only. The GRU's reset gate is forced to 0, which does not mask its outputs.
 
     Reference:
         Gal and Ghahramani (2016), arXiv 1512.05287, for dropping an LSTM's fed-back h, with one mask for all
@@ -170,11 +150,8 @@ def _times(weights: Tensor, factor: Tensor) -> Tensor:
 def output_noise(call: KernelCall) -> Tensor | None:
     """Returns the noise that dropout of the fed-back state puts on an LSTM's outputs, or `None`.
 
-    Args:
-        call: The rewritten call.
-
-    Returns:
-        Shape `(batch, time, units)`, in the order of the outputs: 0 where a unit is dropped, else its scale.
+    It has shape `(batch, time, units)`, in the order of the outputs: 0 where a unit is dropped, else its
+    scale.
     """
     if call.output_scale is None:
         return None
@@ -200,19 +177,14 @@ def _feeds_back(call: KernelCall) -> Tensor:
 
 
 def zone_out(call: KernelCall, zoned: Tensor, hidden_zoned: Tensor | None) -> KernelCall:
-    """Lets units keep their state where a bit is set.
+    """Lets units keep their state where a bit, of shape `(batch, time, units)`, is set.
 
         LSTM:  c_t = c_{t-1} where zoned, else f * c_{t-1} + i * g;   h'_t = o * tanh(c_t)
                h_t = h_{t-1} where hidden_zoned, else h'_t
         GRU:   h_t = h_{t-1} where zoned, else z * h_{t-1} + (1 - z) * n
 
-    The cell of an LSTM and the state of a GRU are kept by forcing gates (input to 0 and forget to 1;
-    update to 1), so any kernel can do it. No gate keeps an LSTM's h: that needs the step loop.
-
-    Args:
-        call: The call to rewrite.
-        zoned: Booleans `(batch, time, units)` for c (LSTM) or h (GRU).
-        hidden_zoned: `None`, or booleans `(batch, time, units)` for the LSTM's h.
+    The cell of an LSTM and the state of a GRU are kept by forcing gates (input to 0 and forget to 1; update
+    to 1), so any kernel can do it. No gate keeps an LSTM's h: that needs the step loop.
 
     Reference:
         Krueger et al. (2017), "Zoneout", arXiv 1606.01305. There an LSTM's h is computed from the cell
@@ -226,14 +198,9 @@ def zone_out(call: KernelCall, zoned: Tensor, hidden_zoned: Tensor | None) -> Ke
 
 
 def expect_zoneout(call: KernelCall, rate: Tensor, hidden_rate: Tensor | None) -> KernelCall:
-    """Replaces each draw of `zone_out` by its expectation, for inference.
+    """Replaces each draw of `zone_out` by its expectation, for inference, with scalar rates.
 
         c_t = rate * c_{t-1} + (1 - rate) * (f * c_{t-1} + i * g), and h alike with `hidden_rate`
-
-    Args:
-        call: The call to rewrite.
-        rate: Scalar: probability that c (LSTM) or h (GRU) is kept.
-        hidden_rate: `None`, or the scalar probability that the LSTM's h is kept.
 
     Reference:
         Krueger et al. (2017), arXiv 1606.01305, section 3.1.

@@ -18,13 +18,9 @@ def drop_gate_inputs(
 
         z_g = (x_t * input_noise_g) W_g + (h_{t-1} * state_noise_g) U_g + b_g
 
-    A factor for every sample and gate cannot be moved into the weights or the sequences, so no fused
-    kernel computes it: such a call runs in the step loop.
-
-    Args:
-        call: The call to rewrite.
-        input_noise: `None`, or shape `(gates, batch, features)`.
-        state_noise: `None`, or shape `(gates, batch, units)`.
+    The noise has shape `(gates, batch, features)` and `(gates, batch, units)`. A factor for every sample and
+    gate cannot be moved into the weights or the sequences, so no fused kernel computes it: such a call runs
+    in the step loop.
 
     Reference:
         Gal and Ghahramani (2016), arXiv 1512.05287, with untied gates: `keras.layers.LSTM`'s
@@ -37,16 +33,12 @@ def drop_gate_inputs(
 
 
 def drop_rows(call: KernelCall, noise: Tensor) -> KernelCall:
-    """Multiplies the rows of the recurrent kernel.
+    """Multiplies the rows of the recurrent kernel by noise of shape `(units, gates)`, or `(units, 1)`.
 
         z_g = x_t W_g + (h_{t-1} * noise_g) U_g + b_g = x_t W_g + h_{t-1} (diag(noise_g) U_g) + b_g
 
-    The noise is the same at every step and for every sample of the call. So it can be moved into the
-    weights, and any kernel can run it.
-
-    Args:
-        call: The call to rewrite.
-        noise: Shape `(units, gates)`; or `(units, 1)`, one noise for all gates.
+    The noise is the same at every step and for every sample of the call. So it can be moved into the weights,
+    and any kernel can run it.
 
     Reference:
         Gal and Ghahramani (2016), arXiv 1512.05287; tied gates are their one mask for all four gates.
@@ -65,14 +57,9 @@ def drop_rows(call: KernelCall, noise: Tensor) -> KernelCall:
 def drop_weights(
     call: KernelCall, kernel_noise: Tensor | None, recurrent_noise: Tensor | None
 ) -> KernelCall:
-    """Multiplies the kernels element by element.
+    """Multiplies the kernels element by element by noise of their shapes.
 
         z = x_t (W * kernel_noise) + h_{t-1} (U * recurrent_noise) + b
-
-    Args:
-        call: The call to rewrite.
-        kernel_noise: `None`, or the shape of `kernel`.
-        recurrent_noise: `None`, or the shape of `recurrent_kernel`.
 
     Reference:
         Wan, Zeiler, Zhang, LeCun, Fergus (2013), DropConnect, ICML; Merity, Keskar, Socher (2017),
