@@ -19,10 +19,8 @@ from recdrop_tune.rewrites import Tensor
 def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
     """Computes the mean square of activations, over samples, steps and units.
 
-    Args:
-        outputs: Shape `(batch, time, units)`, or `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`, where `False` steps do not count; or `None`. For outputs of
-            shape `(batch, units)` every sample counts, since later layers get no mask either.
+    The outputs have shape `(batch, time, units)`, and steps where the mask `(batch, time)` is `False` do not
+    count; or shape `(batch, units)`, where every sample counts, since later layers get no mask either.
     """
     counts = None if mask is None or len(outputs.shape) == 2 else mask[..., None]
     return _mean(ops.square(_precise(outputs)), counts)
@@ -31,11 +29,9 @@ def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
 def movement(outputs: Tensor, mask: Tensor | None, noise: Tensor | None = None) -> Tensor:
     """Computes the mean square of the difference between neighbouring steps; 0 for a single step.
 
-    Args:
-        outputs: Shape `(batch, time, units)`.
-        mask: Booleans of shape `(batch, time)`, or `None`. A pair of steps counts if both do.
-        noise: `None`, or the dropout noise in the outputs, of their shape. A unit counts in a pair of steps
-            if it is kept at both, without the scale of dropout.
+    The outputs have shape `(batch, time, units)`. A pair of steps counts if the mask `(batch, time)` keeps
+    both. With `noise`, the dropout noise in the outputs, a unit counts in a pair if it is kept at both,
+    without the scale of dropout.
     """
     outputs = _precise(outputs)
     counts = None if mask is None else mask[..., None]  # (batch, time, 1)
@@ -61,11 +57,7 @@ def _mean(squares: Tensor, counts: Tensor | None) -> Tensor:
 
 
 def check_decay(argument: str, value: Any) -> float:
-    """Returns a decay as a float.
-
-    Raises:
-        InvalidArgumentError: It is not a finite number of at least 0.
-    """
+    """Returns a decay as a float; raises unless it is a finite number of at least 0."""
     known = isinstance(value, Real) and not isinstance(value, bool)
     try:
         number = float(value) if known else math.nan
@@ -106,14 +98,10 @@ class HasDecays:
         added: Sequence[Tensor],
         noise: Sequence[Tensor] | None = None,
     ) -> None:
-        """Adds the decays of a call to the loss.
+        """Adds the decays of a call to the loss; `emitted` has an output, or those of two directions.
 
-        Args:
-            emitted: The layer's outputs before dropout at the output: one, or those of two directions.
-            dropped: The same after dropout.
-            mask: Booleans of shape `(batch, time)`, or `None`.
-            added: The losses added by earlier calls in this forward pass.
-            noise: The noise of recurrent dropout in each of `emitted`, or `None`.
+        `dropped` are these outputs after dropout at the output, `noise` is that of recurrent dropout in each,
+        and `added` are the losses added by earlier calls in this forward pass.
         """
         if mask is not None:  # Keras's layers also take a mask of shape `(batch, time, 1)`.
             mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")

@@ -96,10 +96,8 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         return self.layer
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """Returns the embedding's mask.
-
-        A `ReversibleEmbedding` has none here, where the direction of the call is unknown: the call sets it.
-        """
+        """Returns the embedding's mask."""
+        # A `ReversibleEmbedding` has none here, where the direction of the call is unknown: the call sets it.
         return self.layer.compute_mask(inputs, mask)
 
     def compute_output_shape(self, input_shape: Any, reverse: bool = False) -> Any:

@@ -112,16 +112,14 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration, with the registered name of the function."""
+        # Keras calls `get_config` of the objects in a configuration only when it saves that. A copy made from
+        # the configuration gets the function itself.
         function = self.function if isinstance(self.function, str) else _by_name(self.function)
         return {**super().get_config(), "function": function}
 
 
 class _Unnamed:
-    """A function that Keras could not load again: it can be copied, but not saved.
-
-    Keras calls `get_config` of the objects in a configuration only when it saves the configuration. A copy
-    made from the configuration gets the function itself.
-    """
+    """A function that Keras could not load again: it can be copied, but not saved."""
 
     def __init__(self, function: NoiseFunction) -> None:
         self.function = function

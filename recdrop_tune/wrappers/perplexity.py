@@ -39,12 +39,9 @@ class Perplexity(keras.metrics.Metric):
         self.count = self.add_variable((), keras.initializers.Zeros(), name="count")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:
-        """Adds the steps of a batch.
+        """Adds a batch of targets, `(batch, time)`, and logits, `(batch, time, vocab_size)`.
 
-        Args:
-            y_true: Integers of shape `(batch, time)`.
-            y_pred: Logits of shape `(batch, time, vocab_size)`.
-            sample_weight: Weights of shape `(batch,)` or `(batch, time)`, or `None`.
+        Weights have shape `(batch,)` or `(batch, time)`.
         """
         targets = ops.cast(y_true, "int32")
         weights = ops.ones(ops.shape(targets), dtype=self.dtype)

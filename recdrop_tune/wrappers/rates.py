@@ -18,20 +18,7 @@ Rate = float | Mapping[str, float]
 
 
 def rates_by_site(rate: Rate, sites: tuple[str, ...], zero: bool = True) -> dict[str, float]:
-    """Resolves a rate into one number per site.
-
-    Args:
-        rate: One number in [0, 1), or a mapping from each of `sites` to one.
-        sites: The sites of the placement.
-        zero: Whether 0 is allowed.
-
-    Raises:
-        InvalidArgumentError: A rate is out of range, or the keys of the mapping are not the sites.
-
-    Example:
-        >>> rates_by_site(0.3, ("input", "recurrent"))
-        {'input': 0.3, 'recurrent': 0.3}
-    """
+    """Resolves one number in [0, 1), or a mapping from each of `sites` to one, into one number per site."""
     by_site = rate if isinstance(rate, Mapping) else dict.fromkeys(sites, rate)
     shown = dict(rate) if isinstance(rate, Mapping) else rate
     if set(by_site) != set(sites):
@@ -73,13 +60,7 @@ class HasRates:
     compute_dtype: str
 
     def _set_up_rates(self, rate: Rate, seed: int | None, default: int | None = None) -> None:
-        """Makes the rates and the generator of the masks.
-
-        Args:
-            rate: The rates.
-            seed: The seed that the user gave, or `None`.
-            default: The seed of the masks without a given one; `None` lets Keras draw it.
-        """
+        """Makes the rates and the generator of the masks; `default` is its seed without a given one."""
         self.seed = check_seed(seed)
         if self.seed is not None:
             # The layers of a model can have one seed, and so have both directions of a `Bidirectional`. All

@@ -136,22 +136,15 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return None
 
     def noise(self, site: str, tensor: Tensor) -> Tensor | None:
-        """Draws the noise of a site, for techniques that drop at the input or the output.
+        """Draws noise that broadcasts to the tensor at a site; `None` leaves the tensor to `rewrite`.
 
-        Args:
-            site: `"input"` or `"output"`.
-            tensor: Shape `(batch, time, features)`, or at the output also `(batch, units)`.
-
-        Returns:
-            Noise that broadcasts to the shape of the tensor; `None` leaves the tensor to `rewrite`.
+        The tensor has shape `(batch, time, features)` at the `"input"`, and can also have `(batch, units)` at
+        the `"output"`.
         """
         return None
 
     def regularization(self) -> Tensor | None:
-        """Returns the technique's term of the training loss: a scalar, or `None`.
-
-        It is added once per forward pass of a model, even if the layer is called several times.
-        """
+        """Returns the technique's loss, added once per forward pass of a model: a scalar, or `None`."""
         return None
 
     def rewrite(self, call: KernelCall) -> KernelCall:
@@ -205,9 +198,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return (*outputs, *result[emitted:])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration: the wrapped layer, the rates, the placement and the seed.
-
-        It has a `schedule` too, for the copies that a `Bidirectional` makes.
-        """
+        """Returns the configuration: the wrapped layer, the rates, the placement and the seed."""
+        # For the copies that a `Bidirectional` makes.
         schedule = {} if self.schedule is None else {"schedule": self.schedule}
         return {**super().get_config(), "placement": self.placement, **schedule}
