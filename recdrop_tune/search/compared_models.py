@@ -25,18 +25,9 @@ MODEL = "model"
 
 
 class ComparedModels(kt.HyperModel):
-    """Models by name. Its only hyperparameter is which of them.
+    """Models by name: compiled ones, which are copied, or functions that build one.
 
-    Args:
-        models: Compiled models, which are copied, or functions that build one.
-        baseline: The name of the one that the others are compared with; None for the first.
-
-    Attributes:
-        builders: Functions that build them by name, the baseline first.
-        descriptions: What each of them builds, once they were checked: the same in every process.
-
-    Raises:
-        InvalidArgumentError: There are fewer than two, one is neither, or there is no such baseline.
+    Its only hyperparameter is which of them. The `baseline`, by default the first, comes first in `builders`.
     """
 
     def __init__(self, models: Mapping[str, Any], baseline: str | None) -> None:
@@ -79,18 +70,9 @@ class ComparedModels(kt.HyperModel):
     def check(
         self, metric: str, is_logged: bool, parts: Mapping[str, Any], batch_size: int, fit: Any
     ) -> None:
-        """Checks before the first training that each model can be trained and scored.
+        """Checks before the first training that each model can be trained on the data and scored.
 
-        Args:
-            metric: The metric to compare.
-            is_logged: Whether a callback may report it, so that nobody knows before.
-            parts: The data, as `check_data` takes them.
-            batch_size: Samples per batch, for arrays.
-            fit: Further arguments of `Model.fit`.
-
-        Raises:
-            RecdropError: One cannot be built, or always is the same model.
-            InvalidArgumentError: One does not take the data, or does not report the metric.
+        If `is_logged`, a callback can report the metric, so it is not checked.
         """
         losses = {}
         for name in self.builders:

@@ -36,12 +36,8 @@ from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_se
 class Retrainings(ABC):
     """Trains configurations in rounds, here or in workers, until it is known which is better.
 
-    `tasks`, `keep` and `failed` are called in the oracle's process, `run` in a worker.
-
-    Attributes:
-        settings: What to train.
-        seed: Seed of the search.
-        test: Data that only the confirmation uses, or `None`.
+    `tasks`, `keep` and `failed` are called in the oracle's process, `run` in a worker. `test` are data that
+    only the confirmation uses, or `None`.
     """
 
     settings: Confirm
@@ -214,11 +210,7 @@ def chosen_configurations(records: Records, top: int) -> list[Configuration]:
 
 
 def contenders(records: Records, top: int) -> list[TrialRecord]:
-    """Returns the trials whose configurations to train again.
-
-    These are the best ones and, unless included, the best one with dropout, the best one without and the
-    best one with Keras's own.
-    """
+    """Returns the best trials, and the best with dropout, without, and with Keras's own."""
     complete = standing.ranked(records)
     best = [
         next((trial for trial in complete if drops(trial.active)), None),

@@ -38,8 +38,7 @@ def context_of(
     """Returns the data of a search in one line, and what a constant predictor scores on them.
 
     Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
-    scored on the training targets. `model` is one of the hypermodel's, compiled; None if it is scored in
-    another way than Keras's. `padding` is the value that pads sequences.
+    scored on the training targets. `model` is compiled; None if it is scored in another way than Keras's.
     """
     if padding is None:
         padding = getattr(hypermodel, "mask_value", None)
@@ -64,14 +63,9 @@ def context_of(
 
 
 def describe_data(data: Any, mask_value: float | None = None, outputs: int | None = None) -> str:
-    """Describes data in one line.
+    """Describes data in one line, such as '2 classes, 12 % positive, 100 sequences of 5 steps, 3 features'.
 
     `outputs` is how many numbers a model puts out for a target. Integers beyond that are not labels.
-
-    Example:
-        >>> x = np.zeros((100, 5, 3))
-        >>> describe_data((x, np.repeat([0, 1], [88, 12])))
-        '2 classes, 12 % positive, 100 sequences of 5 steps, 3 features'
     """
     if not isinstance(data, list | tuple):
         return _number(len(data), "batch", "batches")
@@ -127,10 +121,8 @@ def _takes_probabilities(loss: Any) -> bool:
 def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str, dict[str, float]]:
     """Scores a constant predictor on the validation data, or without these on the training data.
 
-    The model has one output, and its metrics are reset.
-
-    Returns:
-        The constant in words, and its scores by their names: `val_loss`, `val_accuracy` and so on.
+    Returns the constant in words, and its scores: `val_loss`, `val_accuracy` and so on. The metrics of the
+    model, which has one output, are reset.
     """
     training = _Targets(model, train)
     name, constant = training.constant()

@@ -34,13 +34,6 @@ class Data:
     A part is `(x, y)` or `(x, y, sample_weight)`, a dataset, or a function that makes one of these. Arrays
     may be data frames, tensors or lists of numbers. A list of arrays holds sequences; they may have unequal
     lengths and are padded at their end. A dict or a tuple holds several inputs or outputs.
-
-    Attributes:
-        test: The data that only the confirmation sees.
-        task: The task, if the data choose the model.
-
-    Raises:
-        InvalidArgumentError: By `parts` and `prepared_task`: the data have another form.
     """
 
     train: Any
@@ -257,13 +250,11 @@ def _pad(arrays: _Ragged, value: float, dtype: Any) -> Array:
 
 
 def _with_axes(part: Any, task: Task) -> Any:
-    """Adds the last axis to targets where Keras needs it.
-
-    Without one, Keras applies no mask to the errors of steps, and its F1 refuses labels.
-    """
+    """Adds the last axis to targets where Keras needs it."""
     if not isinstance(part, tuple) or not isinstance(part[1], np.ndarray):
         return part
     x, y, *weight = part
+    # Without it, Keras applies no mask to the errors of steps, and its F1 refuses labels.
     of_steps = task.name == "regression" and y.ndim == 2 and has_steps(x, y)
     return (x, y[..., None], *weight) if of_steps or (y.ndim == 1 and _has_f1(task)) else part
 

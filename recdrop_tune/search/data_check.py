@@ -52,18 +52,12 @@ _REPEATS_TARGETS = {
 def check_data(
     parts: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
 ) -> None:
-    """Raises if data do not suit a model.
+    """Raises if data, by `"training"`, `"validation"` and `"test"`, do not suit a compiled model.
 
     The model predicts a few samples of each part, and its loss and metrics score them, so Keras says what
     does not fit. A model with its own training step may do anything with the data and is not run. Checked
     here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that are
     repeated until they have the shape of the output, and datasets without an end.
-
-    Args:
-        parts: The data by `"training"`, `"validation"` and `"test"`.
-        model: A compiled model of the search. It is not trained.
-        batch_size: Samples per batch, for arrays.
-        fit: Further arguments of `Model.fit`.
     """
     for key, part in parts.items():
         if part is None:
@@ -135,10 +129,7 @@ def loss_name(loss: Any) -> str:
 
 
 def _explain(name: str, x: Any, y: Any, weight: Any, predicted: Any, model: keras.Model) -> None:
-    """Raises for what is certainly wrong with a batch that a model does not take.
-
-    `predicted` is None if the model failed, and not its loss or a metric.
-    """
+    """Raises for what is certainly wrong with a batch; `predicted` is None if the model itself failed."""
     shape = getattr(model, "input_shape", ())
     are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
     # Other shapes might lack an axis: x of shape (samples, steps), y of shape (samples, steps, 1).
@@ -216,10 +207,7 @@ def _batch_size(model: keras.Model, batch_size: int) -> int | None:
 
 
 def _telling_batch(part: Any, size: int | None) -> Any:
-    """Returns the samples most likely to fail: of arrays the first, those with NaN and the extreme targets.
-
-    Of a dataset it is the first batch.
-    """
+    """Returns the samples most likely to fail: the first, those with NaN and the extreme targets."""
     if not isinstance(part, tuple):
         batch = part[0] if isinstance(part, keras.utils.PyDataset) else next(iter(part))
         if not isinstance(batch, list | tuple):
@@ -258,12 +246,7 @@ def _kind(part: Any) -> str:
 
 
 def complete_training(training: Training, train: Any, hypermodel: Any) -> Training:
-    """Returns settings with class weights as numbers, and with folds that know their groups.
-
-    Raises:
-        InvalidArgumentError: Sequences have no labels to be weighted, the folds do not keep groups together,
-            or there are more folds than samples.
-    """
+    """Returns settings with class weights as numbers, and with folds that know their groups."""
     if isinstance(train, tuple):
         check_folds(training.cv, train[0])
     if training.class_weight is not None:

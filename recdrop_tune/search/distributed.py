@@ -132,14 +132,8 @@ class Distributed:
 class TunerSearch:
     """A search by a tuner, as its processes need it; see `Job`.
 
-    Attributes:
-        make_tuner: Makes the tuner.
-        positional: The positional arguments of its `search`, by their names in `Model.fit`.
-        named: The other arguments.
-        workers: Where the trials run.
-        tracking: The MLflow experiment and its address; `None` without MLflow.
-        compilation_cache: Whether to keep what JAX has compiled for other processes.
-        process: The process that started it.
+    `positional` are the positional arguments of its `search`, by their names in `Model.fit`, and `named` the
+    others.
     """
 
     make_tuner: Callable[[], Any]

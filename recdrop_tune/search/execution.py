@@ -32,23 +32,13 @@ from recdrop_tune.tuner import differences, space_of
 
 
 def result_of(plan: Plan, tuner: Any, tracking: Tracking) -> TuneResult:
-    """Returns the result of a search that was carried out.
-
-    Raises:
-        RecdropError: No trial was completed.
-    """
+    """Returns the result of a search that was carried out."""
     check_completed(tuner.project_dir, tracking.records)
     return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
 
 
 def carry_out(plan: Plan) -> tuple[Any, Tracking]:
-    """Runs what a plan describes, or resumes it; returns the tuner and its tracking.
-
-    Raises:
-        ProjectError: The folder has another search, or cannot be written to; nothing was changed.
-        RecdropError: The model cannot be built.
-        OSError: A disk is full or broken. Nothing is lost; run again when there is room.
-    """
+    """Runs what a plan describes, or resumes it; returns the tuner and its tracking."""
     config = plan.config
     keep = " and overwrite=False" if config.overwrite else ""
     with ExitStack() as stack:
@@ -99,12 +89,7 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
 
 
 def _enqueue(plan: Plan, oracle: Any) -> list[str]:
-    """Enqueues the first trials, and reads those of other searches; returns a line for each of their folders.
-
-    Raises:
-        InvalidArgumentError: A configuration is not in the space, or the scores of another search do not
-            compare with those of this one.
-    """
+    """Enqueues the first trials, and reads other searches; returns a line for each of their folders."""
     if not isinstance(oracle, OptunaOracle) or plan.models:
         return []
     if plan.config.tuner_name == "optuna":
@@ -140,10 +125,9 @@ def _hints(plan: Plan, oracle: Any) -> Iterator[str]:
 
 
 def _check_space(plan: Plan) -> None:
-    """Raises if a build function asks for another space than the search in the folder has.
-
-    Only its name is part of the search's identity, and Keras Tuner would resume with the old ranges.
-    """
+    """Raises if a build function asks for another space than the search in the folder has."""
+    # Only the function's name is part of the search's identity, and Keras Tuner would resume with the old
+    # ranges.
     saved = (read_object(plan.folder / "oracle.json") or {}).get("hyperparameters")
     if saved is None:
         return

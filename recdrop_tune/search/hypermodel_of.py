@@ -162,10 +162,9 @@ def _not_reported(objective: str, reported: Iterable[str]) -> ObjectiveNotReport
 class ObservedTrials(Extension):
     """Checks that trials report the objective, and remembers what is being built.
 
-    Attributes:
-        building: The hyperparameters of the model that is being built, or could not be built.
-        first_model: The first model that was built, for the score of a constant predictor; None if there is
-            none, or if the hypermodel or the model scores in its own way.
+    `building` has the hyperparameters of the model that is being built, or could not be. `first_model` is for
+    the score of a constant predictor; None if there is none, or if the hypermodel or the model scores in its
+    own way.
     """
 
     def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:

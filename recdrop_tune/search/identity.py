@@ -46,16 +46,10 @@ class SearchIdentity(NamedTuple):
 def claim(
     folder: Path, identity: Mapping[str, Any], seed: int | None = None, overwrite: bool = False
 ) -> Iterator[SearchIdentity]:
-    """Reserves a folder for a search while the block runs.
+    """Reserves a folder, which may not exist yet, for a search while the block runs.
 
-    A new or empty folder gets a new search. A folder that holds the same search keeps its id and its
-    seed. If the block raises before the search has written an event, a new folder is removed again.
-
-    Args:
-        folder: The project folder, which may not exist yet.
-        identity: What makes two searches the same, such as their space and objective.
-        seed: The seed; None takes the one in the folder, or draws one.
-        overwrite: Whether to delete the search in the folder first.
+    A new or empty folder gets a new search. A folder that holds the same search keeps its id and its seed. If
+    the block raises before the search has written an event, a new folder is removed again.
 
     Raises:
         ProjectError: The folder holds something else, or a running search, or cannot be written to.
@@ -106,10 +100,6 @@ def plain_values(value: Any, depth: int = 5) -> Any:
     """Describes a value by what JSON can hold, the same in every process.
 
     Arrays become digests, functions their names, other objects their classes and attributes.
-
-    Example:
-        >>> plain_values({"cv": KFold(3).split, "weights": (1.0, np.float32(2))})
-        {'cv': 'sklearn.model_selection._split.KFold.split', 'weights': [1.0, 2.0]}
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

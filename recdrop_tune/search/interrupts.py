@@ -65,10 +65,7 @@ class Interrupts:
         return self
 
     def listen(self) -> None:
-        """Handles the signals; called again after a library has replaced the handlers.
-
-        Ray does so when it starts, and would end the process silently.
-        """
+        """Handles the signals; called again after a library, such as Ray, has replaced the handlers."""
         for number in self._before:
             signal.signal(number, self._interrupt if number == signal.SIGINT else self._end)
 
@@ -94,12 +91,10 @@ class Interrupts:
 
     @contextmanager
     def reraise_lost(self) -> Iterator[None]:
-        """Raises an interrupt that C++ has replaced by another error.
-
-        pybind11 does so if the interrupt comes while it creates an exception of TensorFlow.
-        """
+        """Raises an interrupt that C++ has replaced by another error."""
         try:
             yield
+        # pybind11 does so if it comes while an exception of TensorFlow is created.
         except Exception as error:
             came, self._came = self._came, None
             if came is None:

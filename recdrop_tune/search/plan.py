@@ -34,15 +34,10 @@ from recdrop_tune.tuner import copy_callbacks, make_tuner, readable
 class Plan:
     """A search by `tune`, with checked arguments.
 
-    Attributes:
-        config: The arguments of `tune`, complete: functions that were named are imported, the folder and the
-            store are known. The model and its space are below, and the test data in `data`.
-        model: The hypermodel, or the function that builds its models.
-        space: The search space as YAML, or the name of the hypermodel that defines it.
-        config_file: The YAML file that describes the search, if one does.
-        process: The process that started it.
-        resume_hint: How to resume it, in words or as a command.
-        models: The models to compare, the baseline first, if there is nothing to search.
+    `config` has the arguments of `tune`, complete: functions that were named are imported, the folder and the
+    store are known. `space` is the search space as YAML, or the name of the hypermodel that defines it.
+    `resume_hint` is how to resume it, in words or as a command. `models` are the models to compare, the
+    baseline first, if there is nothing to search.
     """
 
     config: SearchConfig
@@ -130,10 +125,7 @@ class Plan:
     def track(
         self, tuner: Any, records: Records | None = None, listeners: Iterable[Listener] = ()
     ) -> Tracking:
-        """Tracks the tuner, and proposes the first configurations to it.
-
-        `records` are those of the search so far; by default they are read from its journal.
-        """
+        """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
         if self.config.tuner_name == "optuna" and not self.models:
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
         data = self.data.parts
@@ -178,10 +170,7 @@ class Plan:
     def refit(
         self, hp: Any, total: int, seed: int, x: Any, y: Any, epochs: int, **arguments: Any
     ) -> keras.Model:
-        """Trains a configuration on all data; see `TuneResult.refit`.
-
-        Schedules of rates span at least `total` epochs.
-        """
+        """Trains a configuration on all data; schedules of rates span at least `total` epochs."""
 
         def stop(epoch: int, logs: Any) -> None:
             model.stop_training = model.stop_training or epoch + 1 >= epochs

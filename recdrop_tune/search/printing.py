@@ -21,18 +21,10 @@ def print_search(
     workers: int,
     hints: Iterable[str] = (),
 ) -> Iterator[list[Listener]]:
-    """Prints a search while the block runs; on Ctrl-C the traceback ends with how to resume it.
+    """Prints a search while the block runs; on Ctrl-C the traceback ends with `how` to resume it.
 
-    Args:
-        folder: The project folder.
-        records: The search, which another listener folds.
-        how: How to resume the search.
-        verbose: 0 prints nothing, 1 a line per trial, 2 also a line per epoch.
-        workers: How many trials run at the same time.
-        hints: Lines about the search that is beginning.
-
-    Yields:
-        The listeners that print its events.
+    Yields the listeners that print its events. With `verbose` 1 they print a line per trial, with 2 also one
+    per epoch.
     """
     try:
         if not verbose:

@@ -42,12 +42,7 @@ the events; and, by name, attributes of the job that were unknown when it was se
 def runner(
     job: Any, workers: Workers | None, verbose: int, interrupts: Interrupts
 ) -> Iterator[Runner]:
-    """Yields a function that runs the trials of a job. With workers, it connects to Ray and sends the job.
-
-    Raises:
-        InvalidArgumentError: A part of the job cannot be sent, or Ray lacks the resources.
-        RecdropError: Ray is not installed.
-    """
+    """Yields a function that runs the trials of a job. With workers, it connects to Ray and sends the job."""
     if workers is None:
         yield partial(_run_here, job, interrupts)
         return
@@ -144,11 +139,7 @@ def _run_in_workers(
 
 
 def check_completed(folder: str | Path, records: Records) -> None:
-    """Raises if a search ended without a complete trial, or because its trials failed.
-
-    Raises:
-        RecdropError: It did.
-    """
+    """Raises if a search ended without a complete trial, or because its trials failed."""
     states = _states(records)
     is_stopped = records.no_more is not None and records.no_more.reason == STOPPED
     if records.ended is not None and records.ended.status == SearchOutcome.FAILED:

@@ -65,10 +65,7 @@ _MODELS: dict[type, type[BaseModel]] = {}
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def settings_class(kind: type[T]) -> type[T]:
-    """Makes a frozen dataclass that checks its values by their types.
-
-    `help` shows the types without the checks. An invalid value raises `InvalidArgumentError`.
-    """
+    """Makes a frozen dataclass that checks its values by their types; `help` shows these plainly."""
     # Given explicitly, for functions in an annotation would look up globals in the class by default.
     module = vars(sys.modules[kind.__module__])
     checks = get_type_hints(kind, module, include_extras=True)
@@ -444,11 +441,7 @@ class MLflow:
     register_model: Annotated[StrictStr, _passing(check_model_name)] | None = None
 
     def store(self) -> str:
-        """Returns the address of the runs. It means the same in every folder.
-
-        Raises:
-            InvalidArgumentError: `MLFLOW_TRACKING_URI` names a folder, or nothing.
-        """
+        """Returns the address of the runs, which means the same in every folder."""
         try:
             return absolute(resolve_uri(self.uri))
         except InvalidArgumentError as error:

@@ -102,13 +102,7 @@ def track(
 
 
 def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> Tracking:
-    """Tracks a tuner, and saves the result when the search ends.
-
-    Args:
-        mlflow: Complete settings; `None` without MLflow.
-        tuner: The tuner.
-        **about: Further arguments of `recdrop_tune.mlflow_store.track`.
-    """
+    """Tracks a tuner, in MLflow unless it is `None`, and saves the result when the search ends."""
     store = {} if mlflow is None else {**vars(mlflow)}
     tracked = track_tuner(tuner, tracking_uri=store.pop("uri", None), **store, **about)
 

@@ -159,11 +159,7 @@ def run_search(
 def prepare(
     config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
 ) -> Plan:
-    """Checks arguments and data, and returns the plan of what they ask for.
-
-    Raises:
-        InvalidArgumentError: One is invalid.
-    """
+    """Checks arguments and data, and returns the plan of what they ask for."""
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(callback) for callback in training.callbacks]
