@@ -1,5 +1,6 @@
 """The answer of `compare_models` on planted trainings: its words, its table, its pages and its next round."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,16 @@ def shifted(by):
 def test_answers(other, outcome, words):
     answer = compared({"plain": PLAIN, "zoneout": other})
     assert (answer.outcome, words in str(answer)) == (outcome, True), str(answer)
+
+
+def test_no_difference_is_said_with_the_interval_that_decided():
+    """That of two one-sided tests in the last round, where the other one reaches beyond the margin."""
+    scores = {"plain": PLAIN * 4, "zoneout": shifted(0.0) * 4}
+    answer = compared(scores, margin=0.0009, looks=[5, 8, 13, 20])
+    low, high = re.search(r"90 % interval (\S+) to (\S+), 20 seeds", str(answer)).groups()
+    assert -0.0009 < float(low) < 0 < float(high) < 0.0009
+    row = answer.table.loc[answer.table["model"] == "zoneout"].iloc[0]
+    assert (row["outcome"], row["gain_high"] > 0.0009) == ("no difference", True)
 
 
 def test_a_metric_to_maximize_is_higher_where_it_is_better():
