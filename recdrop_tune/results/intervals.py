@@ -14,7 +14,8 @@ the looks and, at each look, between the pairs (Bonferroni). The parts add up to
 any rule that stops and for any dependence between pairs. Each look gets the *share* of the planned seeds
 that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. 2 of the 5 % are
 kept for seeds beyond the plan: by the look after `n` seeds, `2 % * (1 - planned / n)` of it is spent, so a
-confirmation can be extended any number of times.
+confirmation can be extended any number of times. Pairs that are added after a look are not planned: what they
+get adds to the 5 %.
 
 The intervals rely on differences without a long tail on one side: where dropout is a little better with most
 seeds and far worse with a rare one, the first seeds can all lack the rare one. `PairedGain` therefore also

@@ -108,7 +108,8 @@ FOUR = {"a": PLAIN, "b": shifted(0.1), "c": [0.2, 0.5, 0.1, 0.4, 0.3], "d": shif
 
 def test_the_first_sentence_is_about_the_best_of_the_compared_models_and_the_table_about_all():
     answer = compared(FOUR)
-    first, *others = str(answer).split(". ")
+    first, *others = answer.verdict.split(". ")
+    assert str(answer).endswith(answer.brief().to_string(index=False))
     assert first.startswith("b is better than a")
     assert [words.split(":")[0] for words in others] == [
         "Whether c is better than a is not known",
