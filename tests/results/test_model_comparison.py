@@ -1,5 +1,6 @@
 """The answer of `compare_models` on planted trainings: its words, its table, its pages and its next round."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_answers(other, outcome, words):
     assert (answer.outcome, words in str(answer)) == (outcome, True), str(answer)
 
 
+def test_no_difference_is_said_with_the_interval_that_decided():
+    """That of two one-sided tests in the last round, where the other one reaches beyond the margin."""
+    scores = {"plain": PLAIN * 4, "zoneout": shifted(0.0) * 4}
+    answer = compared(scores, margin=0.0009, looks=[5, 8, 13, 20])
+    low, high = re.search(r"90 % interval (\S+) to (\S+), 20 seeds", str(answer)).groups()
+    assert -0.0009 < float(low) < 0 < float(high) < 0.0009
+    row = answer.table.loc[answer.table["model"] == "zoneout"].iloc[0]
+    assert (row["outcome"], row["gain_high"] > 0.0009) == ("no difference", True)
+
+
 def test_a_metric_to_maximize_is_higher_where_it_is_better():
     accuracy = {"plain": PLAIN, "zoneout": shifted(-0.1)}
     answer = compared(accuracy, direction="max", metric="val_accuracy")
@@ -97,7 +108,8 @@ FOUR = {"a": PLAIN, "b": shifted(0.1), "c": [0.2, 0.5, 0.1, 0.4, 0.3], "d": shif
 
 def test_the_first_sentence_is_about_the_best_of_the_compared_models_and_the_table_about_all():
     answer = compared(FOUR)
-    first, *others = str(answer).split(". ")
+    first, *others = answer.verdict.split(". ")
+    assert str(answer).endswith(answer.brief().to_string(index=False))
     assert first.startswith("b is better than a")
     assert [words.split(":")[0] for words in others] == [
         "Whether c is better than a is not known",
