@@ -151,9 +151,8 @@ def format_comparison(comparison: ModelComparison) -> str:
     """Writes whether models are better than the baseline: the best of them first."""
     lead = comparison.lead
     if lead is None:
-        scored = (
-            f"only {comparison.models[0]} has scores" if comparison.order else "none has a score"
-        )
+        names = ", ".join(comparison.names[name] for name in comparison.order)
+        scored = f"scores exist only for {names}" if names else "none has a score"
         sentences = [f"Which model is better is not known: {scored}."]
     else:
         others = [name for name in comparison.order if name in comparison.judged and name != lead]

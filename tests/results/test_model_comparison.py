@@ -67,7 +67,7 @@ def shifted(by):
         (
             [None] * 5,
             "not known",
-            "not known: only plain has scores. Of zoneout 5 of 5 trainings failed, of plain 0 "
+            "not known: scores exist only for plain. Of zoneout 5 of 5 trainings failed, of plain 0 "
             "(ValueError: no).",
         ),
     ],
@@ -160,6 +160,11 @@ def test_before_the_first_training_nothing_is_known(tmp_path):
     assert (answer.outcome, answer.ids, len(answer.runs)) == ("not known", [], 0)
     assert str(answer) == "Which model is better is not known: none has a score."
     assert str(answer) in answer.report(tmp_path / "page.html").read_text()
+
+
+def test_a_baseline_that_is_not_trained_yet_has_no_scores():
+    answer = compared({"plain": [], "b": [0.2], "c": [0.1]}, looks=[5])
+    assert "is not known: scores exist only for c, b." in str(answer)
 
 
 def test_it_is_written_as_a_figure_a_page_and_latex(tmp_path):
