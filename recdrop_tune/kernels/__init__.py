@@ -18,12 +18,14 @@ from recdrop_tune.kernels.choice import (
 )
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
+    CALLBACK_STATE,
     KERAS_PASSES_MASKS,
     call_of,
     compile_arguments,
     copy_input_shape,
     copy_mask,
     excluded_from_decay,
+    forget_initial_epoch,
     global_seed,
     inputs_of,
     lost_arguments,
@@ -46,6 +48,7 @@ from recdrop_tune.kernels.process_state import (
 )
 
 __all__ = [
+    "CALLBACK_STATE",
     "CUDNN",
     "KERAS_PASSES_MASKS",
     "FreshStart",
@@ -63,6 +66,7 @@ __all__ = [
     "default_seed",
     "derive_seed",
     "excluded_from_decay",
+    "forget_initial_epoch",
     "fused_layer",
     "global_seed",
     "gpu_in_sight",
