@@ -183,6 +183,8 @@ def test_history_and_journal_have_all_epochs_of_all_trainings(tmp_path):
     tuner = search(tmp_path, tiny, kind=Watching, **options)
     (record,) = Records(Journal(tmp_path / "p" / "events.jsonl").read()).trials.values()
     assert record.parameters
+    kept = [each.kept for each in (*record.epochs, *record.repeats)]
+    assert kept == [*range(EPOCHS + 2, 0, -1), *[0] * (EPOCHS - 2)]
     trainings = (record.epochs, record.repeats)
     for history, events in zip(histories, trainings, strict=True):
         assert history.epoch == [each.epoch for each in events] == [*range(EPOCHS)]
