@@ -89,15 +89,11 @@ def renew(model: Any, fresh: Any) -> None:
         fresh: The fresh model, whose weights, rates, schedules, random states and optimizer state are copied.
     """
     states = [variables_of(each) for each in (model, fresh)]
-    counted = [(layer, layer.counted_samples) for layer in learning_layers(model)]
     # Rates before variables: setting a learned rate resets its logits.
     for layer, other in zip(dropout_layers(model), dropout_layers(fresh), strict=True):
         layer.configured_rates, layer.schedule = other.configured_rates, other.schedule
     for variable, value in zip(*states, strict=True):
         variable.assign(value)
-    # The traced function divides by it; the fresh model has none yet.
-    for layer, number in counted:
-        layer.expect_samples(layer.counted_samples or number or None)
     model.stop_training = False
 
 
