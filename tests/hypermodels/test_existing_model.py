@@ -373,7 +373,7 @@ def test_arguments_that_copies_would_lose_are_refused(what):
         rdt.ExistingModel(make(), NONE)
 
 
-# `dropout_model`, and schedules.
+# `dropout_model`, and the schedule.
 
 
 def test_dropout_model_in_a_build_function(recwarn):
@@ -403,11 +403,10 @@ def test_a_schedule_is_applied():
 
     made = rdt.ExistingModel(sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
     hp = kt.HyperParameters()
-    with pytest.raises(InvalidArgumentError, match="no `schedule`: a model alone"):
-        made.build(hp)
-    made = rdt.scheduled(made)
     made.fit(hp, made.build(hp), X, Y, epochs=3, verbose=0, callbacks=[Rates()])
     assert seen == pytest.approx([0.0, 0.15, 0.3])
+    with pytest.raises(InvalidArgumentError, match="no `schedule`: a build function"):
+        rdt.dropout_model(hp, sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
 
 
 # What cannot be copied.
