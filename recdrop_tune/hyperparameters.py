@@ -335,7 +335,7 @@ def offered_wrappers(space: Space) -> dict[str, list[str]]:
 def without_dropout(space: Space, values: Mapping[str, Any]) -> Values | None:
     """Returns the twin of a configuration: the same without its dropout. None if it has no wrapper.
 
-    Placement, rate, schedule, locked and embedding dropout are inactive without a wrapper. A hyperparameter
+    Placement, rate, locked and embedding dropout are inactive without a wrapper. A hyperparameter
     that is active only without dropout gets its middle value. A configuration without dropout is its own
     twin.
     """

@@ -237,7 +237,7 @@ def format_dropout(hyperparameters: Mapping[str, object]) -> str:
     layers = []
     for layer, values in dropout_settings(hyperparameters).items():
         words = (
-            f"{key} {format_value(key, value)}" if key in ("rate", "schedule") else str(value)
+            f"{key} {format_value(key, value)}" if key == "rate" else str(value)
             for key, value in values.items()
         )
         layers.append((f"{layer} " if layer else "") + ", ".join(words))

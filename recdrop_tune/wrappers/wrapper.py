@@ -205,9 +205,5 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return (*outputs, *result[emitted:])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration: the wrapped layer, the rates, the placement and the seed.
-
-        It has a `schedule` too, for the copies that a `Bidirectional` makes.
-        """
-        schedule = {} if self.schedule is None else {"schedule": self.schedule}
-        return {**super().get_config(), "placement": self.placement, **schedule}
+        """Returns the configuration: the wrapped layer, the rates, the placement and the seed."""
+        return {**super().get_config(), "placement": self.placement}

@@ -57,13 +57,6 @@ def unbuilt(hp):
     return model_of(keras.layers.LSTM(4), built=False)
 
 
-SPACE = {"wrapper": ["recurrent"], "rate": 0.4, "schedule": ["linear"], "placement": ["recurrent"]}
-
-
-def scheduled(hp):
-    return model_of(rdt.dropout_rnn(hp, keras.layers.LSTM(4), space=SPACE))
-
-
 def stopping():
     return [
         keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=0.5),
@@ -75,10 +68,14 @@ def slower():
     return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.7 * rate)]
 
 
+def moving():
+    return [*slower(), rdt.RateSchedule("linear")]
+
+
 def tuner_in(folder, build, kind=rdt.Tuner, **options):
     oracle = rdt.OptunaOracle("val_loss", max_trials=1, seed=0)
     where = {"directory": folder, "project_name": "p", "seed": 0, "save_every": 1e-9}
-    return kind(oracle, rdt.scheduled(build), **where | options)
+    return kind(oracle, build, **where | options)
 
 
 def search(folder, build, callbacks=(), interrupt_at=None, tracked=False, **options):
@@ -124,7 +121,7 @@ def check_same(one, other):
 CASES = {
     "plain": (unbuilt, list, {}, [3]),
     "stopping": (wrapped("recurrent", rate=0.3), stopping, {"executions_per_trial": 2}, [2, 2, 4]),
-    "schedules": (scheduled, slower, {}, [1, 3]),
+    "schedules": (wrapped("recurrent", rate=0.4), moving, {}, [1, 3]),
     "decay": (decaying, list, {"cv": KFold(3)}, [8, 6]),
     "concrete": (wrapped("concrete"), stopping, {}, [2, 1]),
     # The second process is interrupted between the trainings, the third one has no epoch left in the first.
