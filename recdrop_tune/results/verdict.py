@@ -195,8 +195,9 @@ def format_advice(records: Records) -> Iterator[str]:
     That is so if most trainings of the confirmation had their best epoch at the end. Without a confirmation,
     the best trials count.
     """
-    scored = [*records.trials.values(), *records.confirmations]
-    if any(f"val_{records.objective}" in each.metrics for each in scored):
+    reported = [each.metrics for each in records.trials.values()]
+    reported += [each.metrics for each in records.confirmations]
+    if any(f"val_{records.objective}" in metrics for metrics in reported):
         name = records.objective
         yield f"{name} is measured on the training data, which favours overfitting: use val_{name}."
     confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]
