@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         SequenceTagger,
         dropout_model,
         dropout_rnn,
-        scheduled,
     )
     from recdrop_tune.mlflow_store import sync
     from recdrop_tune.models import RateSchedule, explain, mc_predict, to_plain
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "comparison": "compare",
     "hypermodels": "ExistingModel LanguageModel SequenceClassifier SequenceRegressor SequenceTagger "
-    "dropout_model dropout_rnn scheduled",
+    "dropout_model dropout_rnn",
     "mlflow_store": "sync",
     "models": "RateSchedule explain mc_predict to_plain",
     "oracle": "OptunaOracle",
@@ -91,7 +90,6 @@ __all__ = [
     "dropout_rnn",
     "explain",
     "mc_predict",
-    "scheduled",
     "sync",
     "to_plain",
     "track",

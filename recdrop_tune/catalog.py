@@ -14,7 +14,7 @@ from recdrop_tune.problems import suggestion
 SITES = ("input", "recurrent", "output")
 """The places where a recurrent layer can drop, in the order of the data flow."""
 
-SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp", "early", "late")
+SCHEDULE_NAMES = ("linear", "curriculum", "annealed", "ramp", "early", "late")
 """How a rate can change while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
 
 TASK_NAMES = ("classification", "regression", "tagging", "forecast", "language_model")
@@ -53,15 +53,6 @@ class Technique:
             for size in range(1, len(self.sites) + 1)
             for sites in combinations(self.sites, size)
         )
-
-    @property
-    def schedules(self) -> tuple[str, ...]:
-        """Every value of its `schedule` in a search."""
-        if not self.sites:
-            return ()
-        # Checkpoints contain only weights. If inference reads the rate, the model of the best epoch would
-        # also need the rate of that epoch.
-        return ("constant",) if self.rate_at_inference or self.learns_rate else SCHEDULE_NAMES
 
 
 TECHNIQUES: dict[str, Technique] = {

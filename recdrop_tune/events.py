@@ -182,6 +182,8 @@ class EpochEnded(Event):
         metrics: The metrics that Keras reported.
         seconds: How long it took.
         execution: Which training of the trial it belongs to, from 0.
+        kept: 0 for an epoch that is trained now. A trial that continues reports those of its interrupted
+            process first: then the number of them from this one on.
     """
 
     trial_id: str
@@ -189,6 +191,7 @@ class EpochEnded(Event):
     metrics: dict[str, float]
     seconds: float
     execution: FromZero = 0
+    kept: FromZero = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -262,7 +262,8 @@ def configurations(space: Space, values: Values | None = None) -> Iterator[Value
     values = values or {}
     for place, row in enumerate(space):
         if row.is_active(values):
-            for value in row.values or ():
+            for number in range(int(row.count)):
+                value = row._value(number)
                 yield from configurations(space[place + 1 :], {**values, row.key: value})
             return
     yield values
@@ -281,7 +282,11 @@ def count(space: Space, values: Values | None = None) -> Any:
             continue
         if row.key in parents:
             rest = space[place + 1 :]
-            return total * sum(count(rest, {**values, row.key: v}) for v in row.values or ())
+            named = {v for each in rest for v in each.when.get(row.key, ()) if row.contains(v)}
+            counts = [count(rest, {**values, row.key: value}) for value in named]
+            if others := row.count - len(named):  # Values that no condition names are alike.
+                counts.append(others * count(rest, {**values, row.key: None}))
+            return total * sum(counts)
         total *= row.count
     return total
 
@@ -330,7 +335,7 @@ def offered_wrappers(space: Space) -> dict[str, list[str]]:
 def without_dropout(space: Space, values: Mapping[str, Any]) -> Values | None:
     """Returns the twin of a configuration: the same without its dropout. None if it has no wrapper.
 
-    Placement, rate, schedule, locked and embedding dropout are inactive without a wrapper. A hyperparameter
+    Placement, rate, locked and embedding dropout are inactive without a wrapper. A hyperparameter
     that is active only without dropout gets its middle value. A configuration without dropout is its own
     twin.
     """

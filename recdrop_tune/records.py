@@ -33,7 +33,7 @@ from recdrop_tune.events import (
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.states import TrialState
 
-QUESTIONS = ("wrapper", "placement", "rate", "schedule")
+QUESTIONS = ("wrapper", "placement", "rate")
 """The questions about every recurrent layer: which dropout, where, how much, and when."""
 
 Numbers = TypeVar("Numbers", bound=Any)

@@ -69,6 +69,7 @@ def fork_of_a_search() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has all below it ignore this one.
     actions = (once, after_ctrl_c, without_a_terminal, fork_of_a_search)
     ends = {each.__name__: end_of(each) for each in actions}
     print(json.dumps(ends), flush=True)

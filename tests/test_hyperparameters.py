@@ -8,6 +8,7 @@ import pytest
 from keras_tuner.src.engine.conditions import Parent
 
 from recdrop_tune.hyperparameters import (
+    MAX_LISTED,
     Hyperparameter,
     configurations,
     count,
@@ -59,6 +60,13 @@ def test_a_child_of_an_inactive_parent_is_inactive():
     assert [row.name for row in space] == ["a", "b", "c"]
     assert read_values(space, {"a": 1, "b": 1, "c": 2}) == {"a": 1}
     assert len(list(configurations(space))) == count(space) == 1 + 1 + 2
+
+
+def test_a_parent_can_have_more_values_than_are_listed():
+    child = Hyperparameter("child", choices=[1, 2], when={"parent": [7, 8, 0.5]})
+    space = [Hyperparameter("parent", low=1, high=MAX_LISTED + 1), child]
+    assert len(list(configurations(space))) == count(space) == MAX_LISTED + 1 + 2
+    assert count([Hyperparameter("parent", low=0.0, high=1.0), child]) == math.inf
 
 
 @pytest.mark.parametrize("preset", ["full", "awd_lstm", "lstm"])

@@ -13,7 +13,6 @@ from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequ
 from recdrop_tune.hypermodels.infer import has_steps, infer_hypermodel, task_in_words
 from recdrop_tune.hypermodels.language_model import LanguageModel
 from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
-from recdrop_tune.hypermodels.scheduling import scheduled
 from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, SequenceTagger
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 
@@ -36,7 +35,6 @@ __all__ = [
     "has_steps",
     "infer_hypermodel",
     "is_one_hot",
-    "scheduled",
     "task_in_words",
     "unextended",
 ]

@@ -8,11 +8,12 @@ from typing import Any
 import keras_tuner
 
 from recdrop_tune.errors import check_flag, invalid_argument, warn_caller
+from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.recurrent_layers import (
-    check_schedule,
     note_layer,
+    refuse_schedule,
+    with_schedule,
 )
-from recdrop_tune.hypermodels.scheduling import set_schedule
 from recdrop_tune.models import Template
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
@@ -78,6 +79,11 @@ class ExistingModel(keras_tuner.HyperModel):
         """Builds and compiles the model with the dropout chosen by `hp`."""
         return _sample(hp, self.template, self.space, self.per_layer, one_model=True)
 
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model with the schedule of the space, as `keras.Model.fit` does."""
+        kwargs["callbacks"] = with_schedule(kwargs.get("callbacks"), self.space)
+        return fit_of(super())(hp, model, *args, **kwargs)
+
 
 def dropout_model(
     hp: Any, model: Any, space: object = "lstm", per_layer: bool = False, keep_weights: bool = False
@@ -92,10 +98,10 @@ def dropout_model(
         keep_weights: Whether the copy starts with the model's weights.
 
     Returns:
-        The copy, compiled if the model is. A schedule needs a callback in `fit`, as with `dropout_rnn`.
+        The copy, compiled if the model is.
 
     Raises:
-        InvalidArgumentError: The model has no recurrent layers or cannot be copied, or no callback applies
+        InvalidArgumentError: The model has no recurrent layers or cannot be copied, or the space has a
             `schedule`.
         SearchSpaceError: The space is not valid.
 
@@ -113,7 +119,9 @@ def dropout_model(
     if dropped and kind not in _warned:
         _warned.add(kind)
         warn_caller(_DROPPED.format(dropped))
-    return _sample(hp, template, SearchSpace.load(space), check_flag("per_layer", per_layer))
+    loaded = SearchSpace.load(space)
+    refuse_schedule(loaded)
+    return _sample(hp, template, loaded, check_flag("per_layer", per_layer))
 
 
 _warned: set[str] = set()
@@ -144,7 +152,6 @@ def _of_dropout(given: object) -> SearchSpace:
 def _sample(
     hp: Any, template: Template, space: SearchSpace, per_layer: bool, one_model: bool = False
 ) -> Any:
-    check_schedule(hp, space)
     samples: dict[str | None, DropoutSample] = {}
     of_last_steps = space.model_copy(update={"temporal_decay": None})
     decaying: list[Any] = []
@@ -166,9 +173,7 @@ def _sample(
         if sample.wrapper == "none" and not any(decays.values()):
             return layer
         own = {"name": layer.name, "trainable": layer.trainable}
-        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays, **own)
-        set_schedule(wrapped, space, sample)
-        return wrapped
+        return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays, **own)
 
     model = template.build(with_dropout)
     if space.temporal_decay and not any(layer.return_sequences for layer in decaying):

@@ -12,8 +12,7 @@ import keras_tuner
 
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
-from recdrop_tune.hypermodels.recurrent_layers import note_layer
-from recdrop_tune.hypermodels.scheduling import set_schedule, with_schedules
+from recdrop_tune.hypermodels.recurrent_layers import note_layer, with_schedule
 from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
 from recdrop_tune.models import Described, compile_model, pass_masks
 from recdrop_tune.spaces import Sample, SearchSpace
@@ -70,7 +69,6 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         sample = self.space.sample(hp, embedding=self.embedding)
         note_layer(hp, None, getattr(self, "_returns_steps", True))
         model = self.network(sample)
-        set_schedule(model, self.space, sample)
         compile_model(
             model,
             optimizer=keras.optimizers.Adam(
@@ -82,7 +80,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         return model
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Trains the model with the sampled schedule.
+        """Trains the model with the schedule of the space.
 
         Args:
             hp: The hyperparameters that `build` was called with.
@@ -93,7 +91,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         Returns:
             The result of `keras.Model.fit`. Afterwards, the model has the configured rates again.
         """
-        kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), model)
+        kwargs["callbacks"] = with_schedule(kwargs.get("callbacks"), self.space)
         return fit_of(super())(hp, model, *args, **kwargs)
 
 

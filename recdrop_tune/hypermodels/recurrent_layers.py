@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels.scheduling import applies_schedules, set_schedule
 from recdrop_tune.kernels import cell_of
+from recdrop_tune.models import RateSchedule
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
 
@@ -14,10 +14,9 @@ from recdrop_tune.wrappers import check_emits_steps, wrap
 def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
     """Wraps a recurrent layer with the dropout chosen by the hyperparameters.
 
-    It registers `wrapper`, `placement`, `rate`, `schedule`, the wrappers' options and the decays of
-    activations on `hp`. The other keys of the space (the size of the model, the dropout around the layer) are
-    ignored. Give decays to the last layer of a stack, as published. A schedule needs a callback in `fit`:
-    `tune` adds it; for other tuners, use `recdrop_tune.scheduled(build)`.
+    It registers `wrapper`, `placement`, `rate`, the wrappers' options and the decays of activations on `hp`.
+    The other keys of the space (the size of the model, the dropout around the layer) are ignored. Give decays
+    to the last layer of a stack, as published.
 
     Args:
         hp: The `keras_tuner.HyperParameters` of the build function.
@@ -34,8 +33,8 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
     Raises:
         SearchSpaceError: The space is not valid.
-        InvalidArgumentError: The layer cannot be wrapped, or has its own dropout; the space has a `schedule`
-            and no callback applies it, or a `temporal_decay` and the layer returns only its last step.
+        InvalidArgumentError: The layer cannot be wrapped, or has its own dropout; the space has a `schedule`,
+            or a `temporal_decay` and the layer returns only its last step.
 
     Example:
         >>> import keras, keras_tuner
@@ -51,15 +50,13 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         raise invalid_argument("name", expected="a name or None", received=name)
     _check_drops_nothing(layer)
     loaded = SearchSpace.load(space)
-    check_schedule(hp, loaded)
+    refuse_schedule(loaded)
     # `wrap` refuses layers with other cells.
     cell = cell_of(layer) or "lstm"
     check_temporal_decay(loaded, layer)
     sample = loaded.sample_dropout(hp, name, cell)
     note_layer(hp, name)
-    wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
-    set_schedule(wrapped, loaded, sample)
-    return wrapped
+    return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
 
 
 def note_layer(hp: Any, name: str | None, returns_steps: bool = True) -> None:
@@ -81,15 +78,31 @@ def check_hyperparameters(hp: Any) -> None:
         raise invalid_argument("hp", expected=expected, received=hp)
 
 
-def check_schedule(hp: Any, space: SearchSpace) -> None:
-    """Raises if a space has schedules that no callback would apply."""
-    if space.schedule not in (None, "constant") and not applies_schedules(hp):
+def refuse_schedule(space: SearchSpace) -> None:
+    """Raises if the space of a build function has a schedule, which only a `fit` can apply."""
+    if space.schedule:
         raise invalid_argument(
             "space",
-            expected="no `schedule`: a model alone adds no callback that changes rates",
-            received={"schedule": space.to_dict()["schedule"]},
-            fix="Give the tuner `recdrop_tune.scheduled(build)` instead of `build`.",
+            expected="no `schedule`: a build function adds no callback that changes rates",
+            received={"schedule": space.schedule},
+            fix=f'Add `recdrop_tune.RateSchedule("{space.schedule}")` to the callbacks of the search.',
         )
+
+
+def with_schedule(callbacks: Any, space: SearchSpace) -> list[Any]:
+    """Returns the callbacks of a `fit`, and one that applies the schedule of the space."""
+    given = list(callbacks or ())
+    if not space.schedule:
+        return given
+    for callback in given:
+        if isinstance(callback, RateSchedule):
+            raise invalid_argument(
+                "callbacks",
+                expected="no RateSchedule, because the search space has a `schedule`",
+                received=callback,
+                fix="Remove one of the two.",
+            )
+    return [*given, RateSchedule(space.schedule)]
 
 
 def check_temporal_decay(space: SearchSpace, layer: Any) -> None:

@@ -18,11 +18,13 @@ from recdrop_tune.kernels.choice import (
 )
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
+    CALLBACK_STATE,
     KERAS_PASSES_MASKS,
     call_of,
     compile_arguments,
     copy_input_shape,
     excluded_from_decay,
+    forget_initial_epoch,
     global_seed,
     inputs_of,
     lost_arguments,
@@ -53,6 +55,7 @@ from recdrop_tune.kernels.process_state import (
 )
 
 __all__ = [
+    "CALLBACK_STATE",
     "CUDNN",
     "KERAS_PASSES_MASKS",
     "FreshStart",
@@ -72,6 +75,7 @@ __all__ = [
     "dropped",
     "excluded_from_decay",
     "for_all_steps",
+    "forget_initial_epoch",
     "fused_layer",
     "gaussian",
     "global_seed",

@@ -4,10 +4,10 @@ These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the de
 PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
 arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
 the arguments of the function of a loss, TensorFlow's custom gradients, the global seed, a seed that keeps
-TensorFlow's kernels, the call that runs, the `input_shape` of a layer, the mask of an output, and the scopes
-that cast weights and collect losses.
-`tests/kernels`, `tests/laws`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if
-an upgrade moves one of them or changes its arguments.
+TensorFlow's kernels, the call that runs, the `input_shape` of a layer, the mask of an output, the scopes that
+cast weights and collect losses, and the state of callbacks.
+`tests/kernels`, `tests/laws`, `tests/wrappers/test_wrappers.py`, `tests/models/test_learning.py` and
+`tests/tuner/test_recovery.py` fail if an upgrade moves one of them or changes its arguments.
 """
 
 from __future__ import annotations
@@ -221,3 +221,17 @@ def seed_keeping_kernels(seed: int) -> bool:
     np.random.seed(seed)
     context._seed, context._rng = seed, random.Random(seed)
     return True
+
+
+CALLBACK_STATE = (
+    *("best", "best_epoch", "best_weights", "wait", "cooldown_counter"),
+    *("_batches_seen_since_last_saving", "_last_batch_seen"),  # Of what saves models.
+    *("_global_train_batch", "_global_test_batch"),  # Of TensorBoard.
+    "_ema_weights_in_model",
+)
+"""The state of Keras's callbacks between two epochs, as far as a training that continues does not set it."""
+
+
+def forget_initial_epoch(model: Any) -> None:
+    """Lets the running `fit` begin with its own `initial_epoch`, not with that of `BackupAndRestore`."""
+    model._initial_epoch = None

@@ -134,8 +134,8 @@ def random_states() -> list[Any]:
 
 def set_random_states(states: list[Any]) -> None:
     """Restores what `random_states` returned."""
-    of_python, of_numpy, of_torch = states
-    random.setstate(of_python)
+    (version, words, gauss), of_numpy, of_torch = states
+    random.setstate((version, tuple(words), gauss))  # JSON has made lists of the tuples.
     np.random.set_state(of_numpy)
     if keras.backend.backend() == "torch" and of_torch:
         import torch

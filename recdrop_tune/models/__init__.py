@@ -9,7 +9,7 @@ from recdrop_tune.models.learning import LearnedRates, learned_rates, makes_mask
 from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
-from recdrop_tune.models.rate_schedule import SCHEDULES, LayerSchedules, RateSchedule
+from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
 from recdrop_tune.models.reuse import ModelCache, renew, structure, variables_of
 from recdrop_tune.models.template import ModelCopies, Template
 
@@ -18,7 +18,6 @@ __all__ = [
     "Described",
     "Explanation",
     "LayerExplanation",
-    "LayerSchedules",
     "LearnedRates",
     "MCPrediction",
     "ModelCache",

@@ -241,8 +241,6 @@ class _Writer:
     def _call(self, described: Mapping[str, Any], config: dict[str, Any]) -> str:
         """Writes the call that makes the object of a configuration."""
         name, module = described["class_name"], str(described["module"])
-        if module.startswith("recdrop_tune."):
-            config.pop("schedule", None)  # Applied in `fit`.
         if name == "Bidirectional":
             sides = config["layer"], config["backward_layer"]
             config["layer"], backward = map(_without_direction, sides)

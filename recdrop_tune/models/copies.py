@@ -64,7 +64,7 @@ def copy_model(
     def clone(part: Any) -> Any:
         # `clone_model` refuses `call_function` for a Sequential.
         calling = None if isinstance(part, keras.Sequential) else call
-        cloned = None
+        cloned: Any = None
         if isinstance(part, keras.Sequential) or hasattr(part, "operations"):
             cloned = keras.models.clone_model(part, clone_function=visit, call_function=calling)
         # Keras copies a subclass of Sequential as a Sequential, without its `train_step`.

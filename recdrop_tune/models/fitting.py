@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.models.learning import count_targets, spare_rates
+from recdrop_tune.models.learning import count_samples, spare_rates
 from recdrop_tune.models.training_batches import (
     number_of_batches,
     with_held_out,
@@ -44,9 +44,8 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       compiles one program instead of two. This is done only where it changes scores by rounding alone: for
       functional and `Sequential` models of known layers, losses and metrics without masked targets.
 
-    A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
-    functional or `Sequential` model with one output, without `sample_weight` and without a mask over the
-    steps that have targets. Learned rates are excluded from weight decay.
+    A `ConcreteDropoutWrapper` without `samples` gets the number of targets in the arrays, with padding.
+    Learned rates are excluded from weight decay.
 
     Left to Keras: data that are not NumPy arrays of numbers, `shuffle="batch"`, a number of steps, shuffling
     without a seed, and models with their own training loop. On TensorFlow, arrays larger than 1 GiB and those
@@ -68,7 +67,7 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     except TypeError:
         return model.fit(*args, **kwargs)  # Keras raises a better error.
     del given["self"]
-    count_targets(model, given)
+    count_samples(model, given)
     spare_rates(model)
     if not _is_usual(model):
         return model.fit(*args, **kwargs)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from recdrop_tune.kernels import excluded_from_decay, mask_of
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
@@ -41,15 +40,22 @@ class LearnedRates(keras.callbacks.Callback):
             logs.update(learned_rates(self.model))
 
 
-def count_targets(model: Any, given: Mapping[str, Any]) -> None:
-    """Sets the number of training targets on the layers that learn their rates, from the arguments of `fit`.
-
-    If the number is uncertain, they get None and raise an error that asks for `samples`.
-    """
+def count_samples(model: Any, given: Mapping[str, Any]) -> None:
+    """Sets how many targets the arguments of `fit` have, on the layers that learn rates without `samples`."""
     layers = [layer for layer in learning_layers(model) if layer.samples is None]
-    number = _number_of_targets(model, given) if layers else None
+    targets = keras.tree.flatten(given.get("y"))
+    shape = getattr(targets[0], "shape", ()) if targets else ()
+    number = None
+    if layers and shape:
+        outputs = getattr(model, "outputs", None) or ()
+        # Between the samples and the classes, an output has the steps, each with a target.
+        steps = shape[1 : len(outputs[0].shape) - 1] if outputs else ()
+        trained = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
+        number = trained * math.prod(map(int, steps))
     for layer in layers:
-        layer.expect_samples(number or None)
+        if layer.training_samples != number:
+            layer.training_samples = number
+            model.train_function = None  # It has been traced with the other number.
 
 
 def spare_rates(model: Any) -> None:
@@ -64,51 +70,6 @@ def spare_rates(model: Any) -> None:
         return
     if excluded_from_decay(optimizer) == (None, False):
         optimizer.exclude_from_weight_decay(var_list=logits)
-
-
-def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
-    """Counts the targets that the loss averages over; None if that is uncertain."""
-    targets = keras.tree.flatten(given.get("y"))
-    shape = getattr(targets[0], "shape", None) if len(targets) == 1 else None
-    if not shape or given.get("sample_weight") is not None or not is_of_layers(model):
-        return None
-    losses, output = keras.tree.flatten(model.loss), _shape_of_output(model, given.get("x"))
-    if len(losses) != 1 or losses[0] is None or output is None or len(output) < 2:
-        return None
-    # The last axis of the output has the classes, or the parts of one target.
-    steps = tuple(shape[1 : len(output) - 1])
-    forms = (output[1:-1], (*output[1:-1], 1), output[1:])
-    if not any(_agree(tuple(shape[1:]), form) for form in forms):
-        return None
-    loss = keras.losses.get(losses[0])
-    reduction = getattr(loss, "reduction", "mean")  # Keras takes the mean of a function.
-    if reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
-        return None
-    if steps and (masks_targets(model) or not is_of_each_step(loss)):
-        return None
-    samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
-    # In Keras 3.16 only the configuration has it.
-    ignored = loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
-    if ignored is not None:
-        return int(np.sum(np.asarray(targets[0][:samples]) != ignored))
-    return samples * math.prod(map(int, steps))
-
-
-def _shape_of_output(model: Any, x: Any) -> tuple[int | None, ...] | None:
-    """Returns the shape of the output; None if there are several, or it is unknown."""
-    outputs = getattr(model, "outputs", None)
-    if outputs is not None:
-        return tuple(outputs[0].shape) if len(outputs) == 1 else None
-    try:  # A `Sequential` without an `Input` is built by its first batch.
-        return tuple(model.compute_output_shape((None, *x.shape[1:])))
-    except Exception:  # A user-defined layer that is not built can raise anything.
-        return None
-
-
-def _agree(shape: tuple[Any, ...], form: tuple[Any, ...]) -> bool:
-    return len(shape) == len(form) and all(
-        b is None or a == b for a, b in zip(shape, form, strict=True)
-    )
 
 
 def is_of_each_step(loss: Any) -> bool:

@@ -68,7 +68,7 @@ SCHEDULES: dict[str, Schedule] = {
     "early": _early,
     "late": _late,
 }
-"""The schedules that `RateSchedule` knows by name: those of `catalog.SCHEDULE_NAMES`."""
+"""The schedules that `RateSchedule` knows by name: `constant`, and those of `catalog.SCHEDULE_NAMES`."""
 
 
 class RateSchedule(keras.callbacks.Callback):
@@ -79,7 +79,8 @@ class RateSchedule(keras.callbacks.Callback):
     It sets the rate variables of every dropout layer of this package in the model, including nested models
     and `Bidirectional`. The configured rates do not change, so a model saved at any time has them, and they
     are restored when training ends. (If `fit` raises, the next `fit` with a `RateSchedule` restores them, or
-    `layer.configured_rates = layer.configured_rates`.)
+    `layer.configured_rates = layer.configured_rates`.) A model without dropout layers is trained as it is, so
+    a search can include no dropout.
 
     | schedule | rate |
     |---|---|
@@ -102,7 +103,7 @@ class RateSchedule(keras.callbacks.Callback):
         layers: The dropout layers to change, or their names; None for all.
 
     Raises:
-        InvalidArgumentError: An argument is invalid. When training begins: the model has no dropout layer,
+        InvalidArgumentError: An argument is invalid. When training begins: the model lacks one of `layers`,
             one of the layers learns its rates, or `per="batch"` and the number of batches is unknown. During
             training: the schedule returned a rate out of range.
 
@@ -148,12 +149,12 @@ class RateSchedule(keras.callbacks.Callback):
         self.per = per
         self.counts_steps = per == "epoch"  # See `recdrop_tune.models.fit`.
         self.layers = layers
-        self._moving: list[tuple[Any, Schedule]] = []
+        self._moving: list[Any] = []
         self._epoch = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the dropout layers."""
-        self._moving = [(layer, self.schedule) for layer in _chosen(self.model, self.layers)]
+        self._moving = _chosen(self.model, self.layers)
         if self.per == "batch" and not self.params.get("steps"):
             raise invalid_argument(
                 "per",
@@ -180,7 +181,7 @@ class RateSchedule(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Restores the configured rates."""
-        for layer, _ in self._moving:
+        for layer in self._moving:
             layer.configured_rates = layer.configured_rates
         self._moving = []
 
@@ -189,9 +190,9 @@ class RateSchedule(keras.callbacks.Callback):
 
     def _move(self, done: int, total: int) -> None:
         progress = min(done / max(total - 1, 1), 1.0)
-        for layer, schedule in self._moving:
+        for layer in self._moving:
             for name, configured in layer.configured_rates.items():
-                rate = float(schedule(progress, configured))
+                rate = float(self.schedule(progress, configured))
                 if not 0.0 <= rate < 1.0:
                     raise invalid_argument(
                         "schedule",
@@ -199,28 +200,6 @@ class RateSchedule(keras.callbacks.Callback):
                         received=f"{rate} at progress {progress:.3g} for rate {configured}",
                     )
                 layer.rates[name].assign(rate)
-
-
-_AT_REST = (None, "constant")
-
-
-class LayerSchedules(RateSchedule):
-    """Applies the `schedule` that each dropout layer of the model carries.
-
-    Attributes:
-        began: Whether a training has called it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("constant")
-        self.began = False
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the dropout layers with a schedule."""
-        self.began = True
-        # A layer that learns its rates has the schedule `constant`, and no rates to set.
-        layers = [layer for layer in dropout_layers(self.model) if layer.schedule not in _AT_REST]
-        self._moving = [(layer, SCHEDULES[layer.schedule]) for layer in layers]
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
@@ -237,14 +216,6 @@ def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
 
 def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
     layers = dropout_layers(model)
-    if not layers:
-        raise invalid_argument(
-            "model",
-            expected="a model with a dropout wrapper in it",
-            received=model,
-            fix="RateSchedule changes the rates of recdrop_tune's wrappers: wrap a recurrent layer. In a "
-            "search that includes trials without dropout, put `schedule: linear` in the space instead.",
-        )
     if chosen is None:
         return layers
     picked = [layer for layer in layers if any(one in (layer, layer.name) for one in chosen)]

@@ -86,18 +86,14 @@ def renew(model: Any, fresh: Any) -> None:
 
     Args:
         model: The trained model. It keeps its traced functions.
-        fresh: The fresh model, whose weights, rates, schedules, random states and optimizer state are copied.
+        fresh: The fresh model, whose weights, rates, random states and optimizer state are copied.
     """
     states = [variables_of(each) for each in (model, fresh)]
-    counted = [(layer, layer.counted_samples) for layer in learning_layers(model)]
     # Rates before variables: setting a learned rate resets its logits.
     for layer, other in zip(dropout_layers(model), dropout_layers(fresh), strict=True):
-        layer.configured_rates, layer.schedule = other.configured_rates, other.schedule
+        layer.configured_rates = other.configured_rates
     for variable, value in zip(*states, strict=True):
         variable.assign(value)
-    # The traced function divides by it; the fresh model has none yet.
-    for layer, number in counted:
-        layer.expect_samples(layer.counted_samples or number or None)
     model.stop_training = False
 
 
@@ -181,7 +177,7 @@ def _structure(config: Any) -> Any:
         if registered.startswith("recdrop_tune>"):
             # Whether a further rate is 0 chooses the kernel; its value does not.
             more = {name: bool(own[name]) for name in own if name.endswith("_rate")}
-            own = {**own, **dict.fromkeys({"rate", "seed", "schedule"} & own.keys()), **more}
+            own = {**own, **dict.fromkeys({"rate", "seed"} & own.keys()), **more}
         elif not module.startswith("keras") and module != "builtins":
             raise _ForeignError
         elif "optimizers" in module and isinstance(own.get("learning_rate"), Real):

@@ -292,9 +292,9 @@ class OracleHost:
             self._tuner.oracle.end_trial(trial)
         except TooManyFailuresError:  # A worker that got it would end alone.
             self._has_failed = True
-        finally:
-            self._tuner.drop_weights(trial.trial_id)
-            self._tuner.snapshot_path(trial.trial_id).unlink(missing_ok=True)
+        # Not if its end could not be written: then the trial runs again.
+        self._tuner.drop_weights(trial.trial_id)
+        self._tuner.snapshot_path(trial.trial_id).unlink(missing_ok=True)
 
     def _has(self, tuner_id: str, trial_id: str | None) -> bool:
         trial = self._oracle.ongoing_trials.get(tuner_id)

@@ -14,7 +14,8 @@ the looks and, at each look, between the pairs (Bonferroni). The parts add up to
 any rule that stops and for any dependence between pairs. Each look gets the *share* of the planned seeds
 that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. 2 of the 5 % are
 kept for seeds beyond the plan: by the look after `n` seeds, `2 % * (1 - planned / n)` of it is spent, so a
-confirmation can be extended any number of times.
+confirmation can be extended any number of times. Pairs that are added after a look are not planned: what they
+get adds to the 5 %.
 
 The intervals rely on differences without a long tail on one side: where dropout is a little better with most
 seeds and far worse with a rare one, the first seeds can all lack the rare one. `PairedGain` therefore also
@@ -95,6 +96,8 @@ class PairedGain:
     `error` are NaN with fewer than two. The interval is based on `seeds`, failed trainings included; `failed`
     counts those of the configuration and of the other one. `outcome` is `"helped"` or `"hurt"` if the
     interval excludes 0, `"no difference"` if no difference is larger than the margin, or else `"not known"`.
+    `tested` is the 90 % interval of two one-sided tests, if it is within the margin and the interval is not;
+    else `None`.
     """
 
     gain: float
@@ -106,6 +109,7 @@ class PairedGain:
     differences: Mapping[int, float]
     error: float
     outcome: str
+    tested: tuple[float, float] | None = None
 
     @property
     def worst(self) -> float:
@@ -192,11 +196,11 @@ def _gain(
     chance = (1 - _CONFIDENCE) * share
     half = error * float(stdtrit(count - 1, 1 - chance / 2 / pairs))
     low, high = gain - half, gain + half
-    within = max(abs(low), abs(high))
-    if is_last:
+    within, tested, outcome = max(abs(low), abs(high)), None, NOT_KNOWN
+    if is_last and within > margin:
         # Two one-sided tests. The answer can rest on one pair, so the chance is divided among the pairs.
-        within = abs(gain) + error * float(stdtrit(count - 1, 1 - (1 - _CONFIDENCE) / pairs))
-    outcome = NOT_KNOWN
+        half = error * float(stdtrit(count - 1, 1 - (1 - _CONFIDENCE) / pairs))
+        within, tested = abs(gain) + half, (gain - half, gain + half)
     # A configuration that fails more often is not better because its other trainings are.
     if within <= margin and failed[0] == failed[1]:
         outcome = NO_DIFFERENCE
@@ -204,7 +208,8 @@ def _gain(
         outcome = HELPED
     elif high < 0 and failed[1] <= failed[0]:
         outcome = HURT
-    return PairedGain(gain, low, high, count, seeds, failed, by_row, error, outcome)
+    tested = tested if outcome == NO_DIFFERENCE else None
+    return PairedGain(gain, low, high, count, seeds, failed, by_row, error, outcome, tested)
 
 
 def comparable_means(costs: pd.DataFrame) -> pd.Series[float]:

@@ -28,10 +28,10 @@ _WORDS = {HELPED: "better", HURT: "worse"}
 class ModelComparison(PairedTrainings):
     """What `compare_models` has found: whether a model is better than the baseline, and by how much.
 
-    `print` writes the answer in a sentence or two, and a notebook shows it with the table.
+    `print` writes the answer in a sentence or two and the table for people, as a notebook shows them.
 
-    `table` has one row for each model. The first one would have the best mean if all had been trained with
-    all seeds. Its columns are `model`, `ms_per_step` (the median milliseconds of a training step), `n` and
+    `table` has one row for each model, the best mean first, corrected for the seeds that only some were
+    trained with. Its columns are `model`, `ms_per_step` (the median milliseconds of a training step), `n` and
     `failed` (trainings with and without a score), `epochs` (the most of a training), and of the metric `mean`
     and `std`, `gain` (over the baseline, seed by seed; positive is better), `gain_low` and `gain_high` (its
     95 % interval), `worst` (the worst difference of a seed), `better` (the share of seeds that favour it) and
@@ -69,7 +69,8 @@ class ModelComparison(PairedTrainings):
         return cls(read_search(folder, of_models=True), folder)
 
     def __str__(self) -> str:
-        return self.verdict
+        table = "" if self.runs.empty else f"\n\n{self.brief().to_string(index=False)}"
+        return f"{self.verdict}{table}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {', '.join(self.models)} in {self.folder}>"

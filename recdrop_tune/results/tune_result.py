@@ -453,10 +453,9 @@ class TuneResult:
 
     @property
     def _schedule(self) -> str:
-        """The schedule of the dropout in the best configuration."""
-        values = self.best_hyperparameters.items()
-        schedules = {str(value) for name, value in values if name.rpartition("/")[2] == "schedule"}
-        return schedules.pop() if len(schedules) == 1 else "constant"
+        """The schedule of the search space."""
+        space = getattr(self.tuner.hypermodel, "space", None)
+        return getattr(space, "schedule", None) or "constant"
 
     def best_code(self) -> str:
         """Writes the best model as code to keep, without `tune` and its space.

@@ -118,8 +118,16 @@ def _answer(confirmation: Confirmation) -> str:
 def _proof(gain: PairedGain) -> str:
     if math.isnan(gain.low):
         return f"{format_count(gain.trainings, 'training')} each, which proves nothing"
-    interval = f"{format_number(gain.low)} to {format_number(gain.high)}"
-    return f"95 % interval of the gain {interval}, {format_count(gain.trainings, 'fresh seed')}"
+    level, low, high = _interval(gain)
+    seeds = format_count(gain.trainings, "fresh seed")
+    return f"{level} interval of the gain {format_number(low)} to {format_number(high)}, {seeds}"
+
+
+def _interval(gain: PairedGain) -> tuple[str, float, float]:
+    """Returns the interval that decided: its level and its ends."""
+    if gain.tested is not None:
+        return "90 %", *gain.tested
+    return "95 %", gain.low, gain.high
 
 
 def _failures(trainings: Confirmation | ModelComparison, other: str) -> Iterator[str]:
@@ -143,9 +151,8 @@ def format_comparison(comparison: ModelComparison) -> str:
     """Writes whether models are better than the baseline: the best of them first."""
     lead = comparison.lead
     if lead is None:
-        scored = (
-            f"only {comparison.models[0]} has scores" if comparison.order else "none has a score"
-        )
+        names = ", ".join(comparison.names[name] for name in comparison.order)
+        scored = f"scores exist only for {names}" if names else "none has a score"
         sentences = [f"Which model is better is not known: {scored}."]
     else:
         others = [name for name in comparison.order if name in comparison.judged and name != lead]
@@ -169,13 +176,14 @@ def _compared(comparison: ModelComparison, name: str) -> str:
     if not any(gain.differences.values()):
         return f"{model} and {baseline} have the same scores with each seed."
     sign = -1 if gain.gain < 0 else 1
-    low, high = sorted((sign * gain.low, sign * gain.high))
+    level, *ends = _interval(gain)
+    low, high = sorted(sign * end for end in ends)
     way, seeds = (
         "lower" if records.cost(sign) > 0 else "higher",
         format_count(gain.trainings, "seed"),
     )
     difference = f"{comparison.metric} {way} by {format_number(abs(gain.gain))}"
-    proof = f"95 % interval {format_number(low)} to {format_number(high)}, {seeds}"
+    proof = f"{level} interval {format_number(low)} to {format_number(high)}, {seeds}"
     if math.isnan(low):
         proof = f"{seeds}, which prove{'s' * (gain.trainings == 1)} nothing"
     return f"{outcomes[gain.outcome]}: {difference} ({proof})."
@@ -183,8 +191,9 @@ def _compared(comparison: ModelComparison, name: str) -> str:
 
 def format_advice(records: Records) -> Iterator[str]:
     """Yields advice: to measure on validation data, and to train longer."""
-    scored = [*records.trials.values(), *records.confirmations]
-    if any(f"val_{records.objective}" in each.metrics for each in scored):
+    reported = [each.metrics for each in records.trials.values()]
+    reported += [each.metrics for each in records.confirmations]
+    if any(f"val_{records.objective}" in metrics for metrics in reported):
         name = records.objective
         yield f"{name} is measured on the training data, which favours overfitting: use val_{name}."
     confirmed = [each.best_epoch for each in records.confirmations if each.score is not None]

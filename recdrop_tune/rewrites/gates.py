@@ -92,7 +92,8 @@ def drop_recurrent(
     With m = 1 - dropped:
 
         LSTM:  z_t = x_t W + (m_{t-1} * h_{t-1} / (1 - rate)) U + b     (m_0 is the initial one)
-        GRU:   n_t = tanh(x_t W_n + b_n + m_t / (1 - rate) * r_t * (h_{t-1} U_n + b'_n))
+        GRU:   n_t = tanh(x_t W_n + b_n + m_t / (1 - rate) * r_t * (h_{t-1} U_n + b'_n)), or
+               n_t = tanh(x_t W_n + b_n + (m_t / (1 - rate) * r_t * h_{t-1}) U_n) without `reset_after`
 
     `dropped` has booleans of shape `(batch, time, units)` or `(batch, 1, units)`, `dropped_initial`, for the
     LSTM's initial h, of shape `(batch, units)`. The LSTM's output gate is forced to 0, so the unit's output h
@@ -101,8 +102,9 @@ def drop_recurrent(
     dropout on the fed-back copy only. The GRU's reset gate is forced to 0, which does not mask its outputs.
 
     Reference:
-        Gal and Ghahramani (2016), arXiv 1512.05287, for dropping an LSTM's fed-back h, with one mask for all
-        steps. The GRU's variant has no published source that we know.
+        Gal and Ghahramani (2016), arXiv 1512.05287, drop the fed-back h, with one mask for all steps, and
+        Semeniuta et al. (2016), arXiv 1603.05118, also with one for each step. Neither drops an LSTM's
+        outputs. The GRU's variant has no published source that we know.
     """
     rewrite = _drop_lstm if call.cell == "lstm" else _drop_gru
     return rewrite(call, dropped, dropped_initial, ops.cast(rate, "float32"))

@@ -89,7 +89,7 @@ def compare_models(
 
     Example:
         >>> answer = rdt.compare_models({"plain": plain, "zoneout": zoned}, (x, y), (x_val, y_val), epochs=30)
-        >>> print(answer)
+        >>> print(answer.verdict)
         zoneout is better than plain: val_loss lower by 0.0310 (95 % interval 0.0120 to 0.0500, 8 seeds).
 
     References:

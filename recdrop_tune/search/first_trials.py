@@ -67,7 +67,7 @@ def first_points(space: Space, seed: int) -> list[Values]:
         return []
     points = []
     if all(NONE in wrappers for wrappers in offered.values()):
-        points.append(walk(space, lambda row: NONE if row.key in offered else _middle(row)))
+        points.append(walk(space, lambda row: NONE if row.key in offered else row.middle))
     # Keras's own comes first: it is the baseline for the others.
     dropping = {
         key: sorted((w for w in wrappers if w != NONE), key=lambda w: w != KERAS)
@@ -109,8 +109,6 @@ class _Spread:
             return row.middle
         if row.kind == "placement" and row.choices:
             return row.choices[(turn + self._begin) % len(row.choices)]
-        if row.kind == "schedule":
-            return _middle(row)
         if row.kind == "cell" and row.choices:
             if row.name not in self._strata:
                 # Each of them once, in random order, before any comes again.
@@ -137,10 +135,3 @@ def searched_wrappers(space: Space) -> list[Hyperparameter]:
 def _ascending(row: Hyperparameter, place: float) -> Any:
     """Returns the value at a place; a list can have any order."""
     return sorted(row.choices)[int(place * len(row.choices))] if row.choices else row.at(place)
-
-
-def _middle(row: Hyperparameter) -> Any:
-    # A changing rate is not a baseline, so the schedule is constant if the space offers that.
-    if row.kind == "schedule" and "constant" in (row.choices or ()):
-        return "constant"
-    return row.middle

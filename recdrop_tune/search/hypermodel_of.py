@@ -17,7 +17,6 @@ from recdrop_tune.hypermodels import (
     Extension,
     has_own_fit,
     infer_hypermodel,
-    scheduled,
     unextended,
 )
 from recdrop_tune.models import makes_masks
@@ -87,7 +86,8 @@ def check_hypermodel_data(
         return None
     model: Any = None
     with suppress(Exception):  # The search itself explains why a model cannot be built.
-        model = scheduled(hypermodel).build(kt.HyperParameters())
+        build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
+        model = build(kt.HyperParameters())
     if not isinstance(model, keras.Model) or not model.compiled:
         return None
     check_data(parts, model, batch_size, fit)

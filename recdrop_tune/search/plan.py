@@ -15,7 +15,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
 from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listener, Process
-from recdrop_tune.hypermodels import extended, scheduled
+from recdrop_tune.hypermodels import Extension, extended
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.records import Records
 from recdrop_tune.search.confirm import ComparisonTrainings, ConfirmationTrainings, Retrainings
@@ -109,7 +109,7 @@ class Plan:
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):
-                return make_tuner(plan, extended(scheduled(self.model), trials))
+                return make_tuner(plan, extended(self.model, trials))
         except RecdropError:
             raise
         except Exception as error:
@@ -192,7 +192,7 @@ class Plan:
             "verbose": 0,
             **arguments,
         }
-        hypermodel = scheduled(self.model)
+        hypermodel = extended(self.model, Extension())
         keras.utils.set_random_seed(seed)
         model = hypermodel.build(hp)
         hypermodel.fit(hp, model, **fit, epochs=max(epochs, total), callbacks=callbacks)

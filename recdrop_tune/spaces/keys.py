@@ -64,10 +64,10 @@ class Keys(BaseModel):
         'Dropout rate, 0 <= rate < 1; or one per site: {"input": ..., "recurrent": ...}. '
         'Not offered under "concrete", which learns it. Default: 0.05 to 0.6 in steps of 0.05.'
     )
-    schedule: Word[_Schedule] = _key(
-        "How the rate changes during training: names of recdrop_tune.models.SCHEDULES. Not offered "
-        'under "zoneout", whose inference uses the rate, nor under "concrete", which learns it. '
-        'Default: "constant".'
+    schedule: _Schedule = _key(
+        "How the rate changes during training, the same in every trial: a name of "
+        'recdrop_tune.models.SCHEDULES. Not with "zoneout", whose inference uses the rate, nor with '
+        '"concrete", which learns it. Default: it does not change.'
     )
     per_step: Word[StrictBool] = _key(
         "For the wrapper recurrent: whether each step has its own mask. Default: true."
@@ -150,9 +150,14 @@ class Keys(BaseModel):
                 key = "rate" if self.placement is None else "placement"
                 has = ", ".join(technique.placements)
                 refuse(key, f"a placement that the wrapper `{wrapper}` has: {has}", fix)
-            if self.schedule and not set(as_words(self.schedule)) & set(technique.schedules):
-                has = ", ".join(technique.schedules)
-                refuse("schedule", f"a schedule that the wrapper `{wrapper}` has: {has}", fix)
+            # Checkpoints contain only weights. If inference reads the rate, the model of the best epoch would
+            # also need the rate of that epoch.
+            if self.schedule and (technique.rate_at_inference or technique.learns_rate):
+                refuse(
+                    "schedule",
+                    f"none, because of the wrapper `{wrapper}`",
+                    "Remove one of the two.",
+                )
         if self.rate is not None and wrappers and not rated:
             refuse("rate", f"no rate, because the wrapper {', '.join(wrappers)} learns it")
         if isinstance(self.rate, dict):

@@ -28,7 +28,6 @@ class DropoutSample:
         rate: One rate for all sites, or one per site of `placement`; `None` for no dropout, or if the
             wrapper learns it.
         options: The wrapper's own arguments, by name.
-        schedule: How the rate changes during training.
         decays: The decays of activations that the space names, by name; without dropout too.
     """
 
@@ -36,7 +35,6 @@ class DropoutSample:
     placement: str | None
     rate: Rate | None
     options: dict[str, Scalar] = field(default_factory=dict, kw_only=True)
-    schedule: str = field(default="constant", kw_only=True)
     decays: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     def wrap_arguments(self) -> dict[str, Any]:
@@ -165,7 +163,7 @@ def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
 
 
 def sample_dropout(keys: Keys, hp: Any, cell: str = "lstm") -> DropoutSample:
-    """Registers wrapper, placement, rate, options, schedule and decays; returns the values active now."""
+    """Registers wrapper, placement, rate, options and decays; returns the values active now."""
     wrappers, options = as_words(keys.wrapper), keys.options(cell)
     groups = _groups(keys, options)
     rate: Any = _DEFAULT_RATE if keys.rate is None else keys.rate
@@ -193,9 +191,6 @@ def sample_dropout(keys: Keys, hp: Any, cell: str = "lstm") -> DropoutSample:
     else:
         rated = [wrapper for group in groups if not group.learns_rate for wrapper in group.wrappers]
         one_rate = sample_under(hp, rated, "rate", rate)
-    schedules = set(as_words(keys.schedule))
-    scheduled = [wrapper for wrapper in wrappers if schedules <= set(TECHNIQUES[wrapper].schedules)]
-    schedule = sample_under(hp, scheduled, "schedule", keys.schedule)
     # Decays have no condition: they are not dropout, and the twin has them too.
     values = {name: getattr(keys, name) for name in DECAYS if getattr(keys, name) is not None}
     decays = {name: register(hp, name, value) for name, value in values.items()}
@@ -205,7 +200,6 @@ def sample_dropout(keys: Keys, hp: Any, cell: str = "lstm") -> DropoutSample:
         placement,
         one_rate if placement else None,
         options=drawn,
-        schedule=schedule or "constant",
         decays={name: value for name, value in decays.items() if value is not None},
     )
 

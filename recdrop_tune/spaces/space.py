@@ -195,7 +195,7 @@ class SearchSpace(Keys):
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:
-        """Registers only what one layer needs: wrapper, placement, rate, schedule, options and decays.
+        """Registers only what one layer needs: wrapper, placement, rate, options and decays.
 
         Args:
             hp: `keras_tuner.HyperParameters`.

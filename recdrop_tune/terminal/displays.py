@@ -81,6 +81,9 @@ class Progress:
         if self._folds:
             records.on_event(event)
         match event:
+            case events.EpochEnded(trial_id=id, kept=kept) if kept and id in trials:
+                if kept == 1:
+                    self._print(status.format_continuation(records, trials[id], event), "yellow")
             case events.EpochEnded() if self._epochs:
                 metrics = "  ".join(
                     f"{name} {format_number(each)}" for name, each in event.metrics.items()

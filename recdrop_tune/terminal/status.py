@@ -140,6 +140,12 @@ def format_epoch(records: Records, event: EpochEnded) -> str:
     return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 
 
+def format_continuation(records: Records, record: TrialRecord, last: EpochEnded) -> str:
+    """Writes where a trial continues: `Trial 0 continues after epoch 24 of 60`."""
+    epoch = format_epoch(records, last).replace("/", " of ")
+    return f"Trial {record.number} continues after {epoch}"
+
+
 def format_running(records: Records, record: TrialRecord) -> str:
     """Writes what a running trial is doing."""
     parts, epochs = (
@@ -231,7 +237,7 @@ def format_dropout(hyperparameters: Mapping[str, object]) -> str:
     layers = []
     for layer, values in dropout_settings(hyperparameters).items():
         words = (
-            f"{key} {format_value(key, value)}" if key in ("rate", "schedule") else str(value)
+            f"{key} {format_value(key, value)}" if key == "rate" else str(value)
             for key, value in values.items()
         )
         layers.append((f"{layer} " if layer else "") + ", ".join(words))

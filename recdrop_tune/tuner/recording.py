@@ -160,12 +160,13 @@ class TrainingReporter:
             self._emit(events.ModelBuilt(trial_id=self._trial_id, **about))
 
     def epoch_ended(
-        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float, kept: int = 0
     ) -> None:
-        """Reports an epoch of the current trial."""
+        """Reports an epoch of the current trial; see `EpochEnded`."""
         if self._trial_id and not self._confirms:
             about: dict[str, Any] = {"epoch": epoch, "metrics": metrics, "seconds": seconds}
-            self._emit(events.EpochEnded(trial_id=self._trial_id, execution=execution, **about))
+            about |= {"execution": execution, "kept": kept}
+            self._emit(events.EpochEnded(trial_id=self._trial_id, **about))
 
 
 class TrialReporter(TrainingReporter):

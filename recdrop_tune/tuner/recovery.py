@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import keras
@@ -18,7 +20,12 @@ import numpy as np
 
 from recdrop_tune.errors import ProjectError, is_disk_failure
 from recdrop_tune.files import replacing
-from recdrop_tune.kernels import random_states, set_random_states
+from recdrop_tune.kernels import (
+    CALLBACK_STATE,
+    forget_initial_epoch,
+    random_states,
+    set_random_states,
+)
 from recdrop_tune.models import variables_of, walk
 from recdrop_tune.tuner.checkpoints import build_like
 from recdrop_tune.tuner.reports import BestWeights, Curve, EpochReporter, TrialReport
@@ -26,14 +33,11 @@ from recdrop_tune.tuner.reports import BestWeights, Curve, EpochReporter, TrialR
 SNAPSHOT = "snapshot.npy"
 """The file in the folder of a trial, while it trains."""
 
-_NOT_KEPT = {
-    keras.callbacks.Callback: ("_model", "params"),
-    # They change the sign when the first epoch ends.
-    keras.callbacks.EarlyStopping: ("min_delta",),
-    keras.callbacks.ReduceLROnPlateau: ("min_delta",),
-    # It looks at its file when the training begins.
-    keras.callbacks.CSVLogger: ("append", "append_header", "keys"),
-}
+_ARRAY = "__array__"
+"""The key of an array's number in the text of a snapshot."""
+
+_PACKAGES = ("keras", "tensorboard", "recdrop_tune")
+"""Between two epochs, their callbacks have no other state than `CALLBACK_STATE`."""
 
 
 class SnapshotError(ProjectError, kt.errors.FatalError):
@@ -46,34 +50,34 @@ class _UnsavableError(Exception):
 
 @dataclass
 class Snapshot:
-    """The trainings of a trial at the end of an epoch. The last one is running, the others are over.
-
-    Attributes:
-        curves: The epochs of each training.
-        best: The best objective and its weights: of the trainings that are over, and of the last one.
-        tests: The metrics on test data, for each training that is over.
-        build: The build configuration of the model.
-        variables: The values of `variables_of` the model.
-        random: The states of `random_states`.
-        callbacks: The class and the attributes of each callback of the user.
-    """
+    """The trainings of a trial at the end of an epoch. The last one is running, the others are over."""
 
     curves: list[Curve]
-    best: list[tuple[float | None, list[Any] | None]]
-    tests: list[dict[str, float]]
+    best: list[
+        tuple[float | None, list[Any] | None]
+    ]  # Of those that are over, and of the last one.
+    tests: list[dict[str, float]]  # For each training that is over.
     build: Any
     variables: list[Any]
     random: list[Any]
-    callbacks: list[tuple[str, dict[str, Any]]]
+    callbacks: list[
+        tuple[str, dict[str, Any]]
+    ]  # The class and the `CALLBACK_STATE` of each known one.
 
     def save(self, path: Path) -> None:
-        """Writes the file, all of it or nothing.
-
-        Raises:
-            _UnsavableError: It contains something else than plain data.
-        """
+        """Writes the file, all of it or nothing."""
         arrays: list[Any] = []
-        about = np.array(json.dumps(_encoded(vars(self), arrays)))
+
+        def number_of(value: Any) -> dict[str, int]:
+            array = np.asarray(value)
+            if array.dtype.name == "bfloat16":  # NumPy's files do not have it.
+                array = array.astype("float32")
+            if array.dtype.kind not in "biuf":
+                raise _UnsavableError(f"a {type(value).__name__} cannot be saved")
+            arrays.append(array)
+            return {_ARRAY: len(arrays) - 1}
+
+        about = np.array(json.dumps(vars(self), default=number_of))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not in a zip file, which takes twice as long.
         with replacing(path) as fresh, fresh.open("wb") as file:
@@ -91,7 +95,12 @@ class Snapshot:
                 about, arrays = np.load(file), list[Any]()
                 while file.peek(1):
                     arrays.append(np.load(file))
-            return cls(**_decoded(json.loads(str(about)), arrays))
+
+            def array_of(value: dict[str, Any]) -> Any:
+                # A number that was NumPy's is one again.
+                return arrays[value[_ARRAY]][()] if _ARRAY in value else value
+
+            return cls(**json.loads(str(about), object_hook=array_of))
         except Exception as error:  # A damaged file can raise anything.
             warnings.warn(
                 f"`{path}` is damaged, so its trial begins anew ({type(error).__name__}: {error}).",
@@ -108,12 +117,6 @@ class Recovery:
         every: Seconds between two snapshots; None takes none.
         obstacle: Why the trial cannot be saved, or None.
         on_save: Called after each snapshot.
-
-    Attributes:
-        snapshot: What the interrupted process has left of the training that comes next, or None.
-        finished: The epochs of the trainings that are over.
-        best: The best weights of these.
-        tests: The metrics on test data of these.
     """
 
     def __init__(
@@ -123,8 +126,10 @@ class Recovery:
         obstacle: str | None = None,
         on_save: Callable[[], None] = lambda: None,
     ) -> None:
-        self.path, self._every, self._obstacle, self._on_save = path, every, obstacle, on_save
+        self.path, self.every, self._obstacle, self._on_save = path, every, obstacle, on_save
+        # What the interrupted process has left of the training that comes next.
         self.snapshot = Snapshot.load(path) if obstacle is None else None
+        # The curves, best weights and test metrics of the trainings that are over.
         self.finished: list[Curve] = []
         self.best, self.tests = BestWeights(), list[dict[str, float]]()
         if self.snapshot is not None:
@@ -142,15 +147,7 @@ class Recovery:
     def begin(
         self, report: TrialReport, callbacks: Sequence[Any]
     ) -> tuple[EpochReporter, list[Any], dict[str, int]]:
-        """Begins a training.
-
-        Args:
-            report: The report of the trial.
-            callbacks: The callbacks of the user.
-
-        Returns:
-            What reports the epochs; the last callbacks of the training; and further arguments of `Model.fit`.
-        """
+        """Returns what reports a training's epochs, its last callbacks, and further arguments of `fit`."""
         reporter, arguments = EpochReporter(report, self.snapshot), {}
         if self.snapshot is not None:
             arguments["initial_epoch"] = self.snapshot.curves[-1][-1][0] + 1
@@ -177,14 +174,14 @@ class Recovery:
 
     def save_if_due(self, make: Callable[[], Snapshot]) -> None:
         """Writes the snapshot that a function makes, if the last one is old enough."""
-        if self._every is None or time.monotonic() - self._saved_at < self._every:
+        if self.every is None or time.monotonic() - self._saved_at < self.every:
             return
         try:
             if self._obstacle is not None:
                 raise _UnsavableError(self._obstacle)
             make().save(self.path)
         except _UnsavableError as error:
-            self._every = None
+            self.every = None
             warnings.warn(f"A trial that is interrupted will begin anew: {error}.", stacklevel=2)
             return
         self._on_save()
@@ -198,15 +195,19 @@ class _Saver(keras.callbacks.Callback):
         self, recovery: Recovery, callbacks: Sequence[Any], reporter: EpochReporter
     ) -> None:
         super().__init__()
-        self._recovery, self._callbacks, self._reporter = recovery, callbacks, reporter
-        self._texts: list[dict[str, Any]] = []
+        self._recovery, self._reporter = recovery, reporter
+        self._known = [each for each in callbacks if _package_of(each) in _PACKAGES]
+        self._others = [each for each in callbacks if _package_of(each) not in _PACKAGES]
+        self._begun: list[bytes | None] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restores variables and callbacks."""
-        self._texts = [_texts(each) for each in self._callbacks]
-        snapshot = self._recovery.snapshot
-        if snapshot is None:
-            return
+        if self._recovery.snapshot is not None:
+            self._restore(self._recovery.snapshot)
+        if self._recovery.every is not None:
+            self._begun = [self._fingerprint(each) for each in self._others]
+
+    def _restore(self, snapshot: Snapshot) -> None:
         build_like(self.model, snapshot.build)
         variables = variables_of(self.model)
         if [tuple(each.shape) for each in variables] != [each.shape for each in snapshot.variables]:
@@ -217,15 +218,15 @@ class _Saver(keras.callbacks.Callback):
         for variable, value in zip(variables, snapshot.variables, strict=True):
             variable.assign(value)
         set_random_states(snapshot.random)
+        forget_initial_epoch(self.model)
         waiting = list(snapshot.callbacks)
-        for callback, texts in zip(self._callbacks, self._texts, strict=True):
+        for callback in self._known:
             # A search can be resumed with other callbacks.
-            state = next((each for each in waiting if each[0] == type(callback).__name__), None)
-            if state is not None:
-                waiting.remove(state)
-                for name, value in state[1].items():
-                    if name not in texts and not isinstance(value, str):
-                        vars(callback)[name] = value
+            saved = next((each for each in waiting if each[0] == type(callback).__name__), None)
+            if saved is not None:
+                waiting.remove(saved)
+                # Nothing else: a stranger's folder must not say where a callback writes.
+                vars(callback).update(_state(saved[1]))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Takes a snapshot if it is due."""
@@ -238,21 +239,50 @@ class _Saver(keras.callbacks.Callback):
             _fill(self.model.history, self._reporter.curve)
 
     def _snapshot(self) -> Snapshot:
-        variables, recovery = variables_of(self.model), self._recovery
+        for callback, begun in zip(self._others, self._begun, strict=True):
+            if begun is None or begun != self._fingerprint(callback):
+                name = type(callback).__name__
+                raise _UnsavableError(f"the state of its callback `{name}` cannot be saved")
+        recovery = self._recovery
         best = recovery.best, self._reporter.best_weights
-        parts = {id(part) for part in (*variables, *walk(self.model), self.model.optimizer)}
         return Snapshot(
             curves=[*recovery.finished, self._reporter.curve],
             best=[(each.value, each.weights) for each in best],
             tests=recovery.tests,
             build=self.model.get_build_config(),
-            variables=[keras.ops.convert_to_numpy(each) for each in variables],
+            variables=[keras.ops.convert_to_numpy(each) for each in variables_of(self.model)],
             random=random_states(),
-            callbacks=[
-                (type(each).__name__, _attributes(each, texts, parts))
-                for each, texts in zip(self._callbacks, self._texts, strict=True)
-            ],
+            callbacks=[(type(each).__name__, _state(vars(each))) for each in self._known],
         )
+
+    def _fingerprint(self, callback: Any) -> bytes | None:
+        """Returns a hash of a callback's attributes without the model; None if one cannot be pickled."""
+        try:
+            pickler = _Hashing({id(each) for each in walk(self.model)})
+            pickler.dump(vars(callback))
+        except Exception:  # An object can raise anything.
+            return None
+        return pickler.hash.digest()
+
+
+class _Hashing(pickle.Pickler):
+    """Hashes an object, in which code and the objects with the given ids do not count."""
+
+    def __init__(self, left_out: set[int]) -> None:
+        self.hash, self._left_out = hashlib.sha256(), left_out
+        super().__init__(SimpleNamespace(write=self.hash.update))
+
+    def persistent_id(self, value: Any) -> int | None:
+        is_code = isinstance(value, FunctionType | type | ModuleType)
+        return id(value) if is_code or id(value) in self._left_out else None
+
+
+def _package_of(callback: Any) -> str:
+    return type(callback).__module__.partition(".")[0]
+
+
+def _state(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: attributes[name] for name in CALLBACK_STATE if name in attributes}
 
 
 def _fill(history: Any, curve: Curve) -> Any:
@@ -263,79 +293,3 @@ def _fill(history: Any, curve: Curve) -> Any:
         for name, value in metrics.items():
             history.history.setdefault(name, []).append(value)
     return history
-
-
-def _encoded(value: Any, arrays: list[Any]) -> Any:
-    """Returns a value for JSON, with numbers for its arrays, which are added to a list.
-
-    Raises:
-        _UnsavableError: It is not a number, text, an array, or a list, tuple or dict of them.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.name == "bfloat16":
-        value = value.astype("float32")  # NumPy's files have no bfloat16.
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
-        arrays.append(value)
-        return {"array": len(arrays) - 1}
-    if type(value) in (list, tuple):
-        return {type(value).__name__: [_encoded(each, arrays) for each in value]}
-    if type(value) is dict:
-        pairs = value.items()
-        return {"dict": [[_encoded(k, arrays), _encoded(v, arrays)] for k, v in pairs]}
-    raise _UnsavableError(f"a {type(value).__name__} cannot be saved")
-
-
-def _decoded(value: Any, arrays: Sequence[Any]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "array":
-        return arrays[content][()]  # A number that was NumPy's is one again.
-    if kind == "dict":
-        return {_decoded(k, arrays): _decoded(v, arrays) for k, v in content}
-    values = [_decoded(each, arrays) for each in content]
-    return values if kind == "list" else tuple(values)
-
-
-def _texts(callback: Any) -> dict[str, Any]:
-    """Returns the attributes that are text.
-
-    They are not restored: a stranger's folder must not say where a callback writes.
-    """
-    own = vars(callback).items()
-    return {name: value for name, value in own if isinstance(value, str | os.PathLike)}
-
-
-def _attributes(callback: Any, texts: dict[str, Any], parts: set[int]) -> dict[str, Any]:
-    """Returns the attributes of a callback that its beginning does not restore.
-
-    Args:
-        callback: The callback.
-        texts: Its attributes that were text when the training began.
-        parts: The ids of the parts of the model.
-
-    Raises:
-        TypeError: One of them cannot be kept.
-    """
-    left_out = {
-        name for kind in _NOT_KEPT if isinstance(callback, kind) for name in _NOT_KEPT[kind]
-    }
-    package, name_of = type(callback).__module__.partition(".")[0], type(callback).__name__
-    attributes = {}
-    for name, value in vars(callback).items():
-        held = value if isinstance(value, list | tuple) and value else [value]
-        is_part = all(id(each) in parts for each in held)
-        if name in left_out or name in texts or callable(value) or is_part:
-            continue
-        try:
-            _encoded(value, [])
-        except _UnsavableError as error:
-            # Such as a file, which it opens when its training begins.
-            if package in ("keras", "tensorboard", "recdrop_tune"):
-                continue
-            raise _UnsavableError(f"`{name_of}.{name}`: {error}") from None
-        attributes[name] = value
-    if _texts(callback) != texts:
-        raise _UnsavableError(f"`{name_of}`: a text that changes cannot be saved")
-    return attributes

@@ -263,12 +263,15 @@ class EpochReporter(StepTimer):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial, and reports those of an interrupted process again."""
-        for curve in self._snapshot.curves if self._snapshot is not None else [[]]:
+        curves = self._snapshot.curves if self._snapshot is not None else [[]]
+        kept = sum(map(len, curves))
+        for curve in curves:
             self.curve = [*curve]
             if self.events is not None:
                 self._execution = self.events.training_started()
                 for epoch, metrics, seconds in curve:
-                    self.events.epoch_ended(self._execution, epoch, metrics, seconds)
+                    self.events.epoch_ended(self._execution, epoch, metrics, seconds, kept)
+                    kept -= 1
         if self._snapshot is not None and self._report is not None:
             self._begin_fit(self._report)
             self._report.repeat(self.curve)

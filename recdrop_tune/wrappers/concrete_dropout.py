@@ -63,7 +63,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             and kernel call.
         samples: N, the number of targets in the training data, over which the loss is a mean: sequences,
             or steps (without padding) if each step has a target. `None` leaves it to
-            `recdrop_tune.models.fit`, which searches use and which counts targets without padding.
+            `recdrop_tune.models.fit`, which searches use: it takes the number from the arrays, with padding.
         tau: Precision of the noise in the targets, if the loss is the mean squared error; multiply it by D
             for targets of D numbers, over which the loss is a mean too. `None` for a negative log-likelihood.
         length_scale: l of the prior. A larger value expects smaller weights.
@@ -126,15 +126,14 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         )
         self.elements = check_flag("elements", elements)
         self.mask_groups = check_integer("mask_groups", mask_groups)
-        self._samples = None if samples is None else check_integer("samples", samples)
+        self.samples = None if samples is None else check_integer("samples", samples)
+        self.training_samples = self.samples
+        """N: `samples`, or the number that the last training had; `None` before."""
         self.tau = None if tau is None else _check_number("tau", tau, 1e-12, 1e12)
         self.length_scale = _check_number("length_scale", length_scale, 1e-12, 1e12)
         self.temperature = _check_number("temperature", temperature, 1e-6, 1e12)
         self.hard_masks = False
         """Whether masks are 0 or 1 / (1 - p) in training too, without a gradient for the rates."""
-        self._is_counted = False
-        # A variable, so that another number needs no new trace.
-        self._counted = self._scalar("samples", float(self.samples or 0), trainable=False)
 
     def _set_up_rates(self, rate: Rate, seed: int | None, default: int | None = None) -> None:
         self.logits: dict[str, Any] = {}
@@ -142,21 +141,17 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
 
     def _add_rate(self, name: str, value: float) -> None:
         self._configured = {**self._configured, name: value}
-        self.logits[name] = self._scalar(f"{name}_logit", _logit(value), trainable=True)
-
-    def _assign_rate(self, name: str, value: float) -> None:
-        self.logits[name].assign(_logit(value))
-
-    def _scalar(self, name: str, value: float, trainable: bool) -> Any:
-        return self.add_weight(
-            name=name,
+        self.logits[name] = self.add_weight(
+            name=f"{name}_logit",
             shape=(),
             # In half precision, the small steps of an optimizer would be rounded away.
             dtype="float64" if self.variable_dtype == "float64" else "float32",
-            initializer=keras.initializers.Constant(value),
-            trainable=trainable,
+            initializer=keras.initializers.Constant(_logit(value)),
             autocast=False,
         )
+
+    def _assign_rate(self, name: str, value: float) -> None:
+        self.logits[name].assign(_logit(value))
 
     @property
     def learned_rates(self) -> dict[str, float]:
@@ -165,33 +160,6 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             site: float(ops.convert_to_numpy(ops.sigmoid(ops.convert_to_tensor(logit))))
             for site, logit in self.logits.items()
         }
-
-    @property
-    def samples(self) -> int | None:
-        """The given number; `None` if it is counted."""
-        return self._samples
-
-    @property
-    def counted_samples(self) -> int:
-        """N: `samples`, or the number counted by the last training; 0 before the first."""
-        return int(ops.convert_to_numpy(self._counted))
-
-    @property
-    def weights(self) -> list[Any]:
-        """The logits of the rates, then the layer's weights."""
-        # In the order of Keras, in which an optimizer's state is saved and loaded.
-        return [weight for weight in super().weights if weight is not self._counted]
-
-    def expect_samples(self, number: int | None) -> None:
-        """Sets the number of targets of a training, unless `samples` is given.
-
-        Args:
-            number: The number; `None` if it is unknown: training then requires `samples`.
-        """
-        if self.samples is None:
-            self._is_counted = number is not None
-            if number is not None:
-                self._counted.assign(check_integer("samples", number))
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample and feature."""
@@ -216,16 +184,15 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         """Returns the divergence from the prior, without terms that are constant."""
         if self.hard_masks:
             return None
-        if not (self.samples or self._is_counted):
+        if self.training_samples is None:
             raise invalid_argument(
                 "samples",
                 expected="the number of targets in the training data, on which learned rates depend",
-                received=self.samples,
-                fix="Pass `samples=len(y)` to the wrapper (if each step has a target: the number of steps "
-                "without padding), or train arrays with `recdrop_tune.models.fit`, which counts them for "
-                "functional and Sequential models with one output, without masks and `sample_weight`.",
+                received=None,
+                fix="Pass `samples=len(y)` to the wrapper (if each step has a target: the number of steps), "
+                "or train on arrays with `recdrop_tune.models.fit`, which counts them.",
             )
-        scale = (1.0 if self.tau is None else 2.0 / self.tau) / ops.convert_to_tensor(self._counted)
+        scale = (1.0 if self.tau is None else 2.0 / self.tau) / self.training_samples
         return scale * sum(self._divergence(site) for site in self.sites)
 
     def _divergence(self, site: str) -> Tensor:

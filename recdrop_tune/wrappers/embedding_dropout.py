@@ -51,8 +51,8 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         TensorShape([2, 3, 8])
 
     Reference:
-        Gal and Ghahramani (2016), arXiv 1512.05287, section 4.2; Merity, Keskar, Socher (2017),
-        "Regularizing and Optimizing LSTM Language Models", arXiv 1708.02182, section 4.3.
+        Merity, Keskar, Socher (2017), "Regularizing and Optimizing LSTM Language Models", arXiv 1708.02182,
+        section 4.3. Gal and Ghahramani (2016), arXiv 1512.05287, section 4.2, draw a mask for each sequence.
     """
 
     sites = ("embedding",)

@@ -47,7 +47,7 @@ class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
 
     Reference:
         Merity, Keskar, Socher (2017), "Regularizing and Optimizing LSTM Language Models", arXiv
-        1708.02182, section 4.1; Gal and Ghahramani (2016), arXiv 1512.05287.
+        1708.02182, section 4.2; Gal and Ghahramani (2016), arXiv 1512.05287.
     """
 
     sites = ("locked",)

@@ -52,8 +52,6 @@ class HasRates:
 
     Empty if rates are learned.
     """
-    schedule: str | None = None
-    """How a search changes the rates during training; None if its space has no schedule."""
     learns_rates = False
     """Whether the rates are learned. The configured ones are then initial values, above 0."""
     add_weight: Any

@@ -22,6 +22,7 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
 
         LSTM:  h_{t-1} is fed back as  m_{t-1} * h_{t-1} / (1 - rate)
         GRU:   the candidate reads     m_t / (1 - rate) * r_t * (U_n h_{t-1} + b'_n)
+               without `reset_after`   U_n (m_t / (1 - rate) * r_t * h_{t-1})
 
     One gate is forced to 0 by extra input features and constant kernel rows, in a single unmodified cuDNN
     call. An LSTM's initial h is fed back and dropped like any other. This drops the *unit*: with
@@ -58,10 +59,11 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
 
     Reference:
         Gal and Ghahramani (2016), "A Theoretically Grounded Application of Dropout in Recurrent Neural
-        Networks", arXiv 1512.05287, for dropping the fed-back h of an LSTM; `per_step=False` is their mask
-        for each sample, shared by all steps and gates. The mask for each step, and the GRU's variant, have
-        no published source that we know. Semeniuta et al. (2016), arXiv 1603.05118, drop the candidate
-        g instead, and Moon et al. (2015), RNNDrop, the cell state c.
+        Networks", arXiv 1512.05287, drop the fed-back h, with one mask for all steps of a sample, shared by
+        the gates or not. `per_step=False` does so with shared gates, but theirs leaves the outputs alone.
+        Semeniuta et al. (2016), arXiv 1603.05118, compare masks for each step and for all steps, and propose
+        to drop the candidate g instead. Moon et al. (2015), RNNDrop, drop the cell state c. The GRU's variant
+        has no published source that we know.
     """
 
     technique_id = "recurrent"

@@ -303,8 +303,4 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
         if "go_backwards" in config:
             layer["config"] = {**layer["config"], "go_backwards": config.pop("go_backwards")}
         layer = keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
-        schedule = config.pop("schedule", None)
-        wrapper = cls(layer, **config)
-        if schedule is not None:
-            wrapper.schedule = schedule
-        return wrapper
+        return cls(layer, **config)

@@ -199,6 +199,4 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration: the wrapped layer, the rates, the placement and the seed."""
-        # For the copies that a `Bidirectional` makes.
-        schedule = {} if self.schedule is None else {"schedule": self.schedule}
-        return {**super().get_config(), "placement": self.placement, **schedule}
+        return {**super().get_config(), "placement": self.placement}

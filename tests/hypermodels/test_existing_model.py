@@ -312,7 +312,7 @@ def test_jit_compile_is_chosen_again_for_the_copy(given):
     assert found == ("auto" if given in ("auto", usual.jit_compile) else given)
 
 
-# `dropout_model`, and schedules.
+# `dropout_model`, and the schedule.
 
 
 def test_dropout_model_in_a_build_function(recwarn):
@@ -342,11 +342,10 @@ def test_a_schedule_is_applied():
 
     made = rdt.ExistingModel(sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
     hp = kt.HyperParameters()
-    with pytest.raises(InvalidArgumentError, match="no `schedule`: a model alone"):
-        made.build(hp)
-    made = rdt.scheduled(made)
     made.fit(hp, made.build(hp), X, Y, epochs=3, verbose=0, callbacks=[Rates()])
     assert seen == pytest.approx([0.0, 0.15, 0.3])
+    with pytest.raises(InvalidArgumentError, match="no `schedule`: a build function"):
+        rdt.dropout_model(hp, sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
 
 
 # What cannot be copied.

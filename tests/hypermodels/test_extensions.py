@@ -5,7 +5,7 @@ import pickle
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.hypermodels import Extension, extended, scheduled, unextended
+from recdrop_tune.hypermodels import Extension, extended, unextended
 
 
 class Inner(kt.HyperModel):
@@ -59,7 +59,7 @@ def test_later_extensions_come_first():
 
 
 def test_other_attributes_are_those_of_the_hypermodel():
-    stand_in, hp = scheduled(extended(Inner(), Adds("first"))), kt.HyperParameters()
+    stand_in, hp = extended(extended(Inner(), Adds("first")), Extension()), kt.HyperParameters()
     stand_in.declare_hyperparameters(hp)
     assert stand_in.colour == "red"
     assert [each.name for each in hp.space] == ["declared"]

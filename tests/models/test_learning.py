@@ -7,7 +7,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import LearnedRates, fit, learned_rates, pass_masks, renew
+from recdrop_tune.models import LearnedRates, fit, learned_rates, renew
 from recdrop_tune.wrappers import ConcreteDropoutWrapper, LockedDropout, wrap
 from tests.backends import BACKEND, JIT_COMPILE, array, on_tensorflow
 
@@ -50,8 +50,16 @@ def entropy(rate):
 def test_targets_are_counted(targets, samples, options, expected):
     model = classifier(samples, sequences=np.shape(targets)[1:2] == (5,))
     fit(model, X, targets, verbose=0, **options)
-    assert model.layers[0].counted_samples == expected
+    assert model.layers[0].training_samples == expected
     assert model.layers[0].get_config()["samples"] == samples
+
+
+@pytest.mark.heavy
+@pytest.mark.backends
+def test_another_number_takes_effect_in_a_traced_model():
+    model = classifier(rate=0.4, eager=False)
+    losses = [fit(model, X[:n], Y[:n], verbose=0).history["loss"][0] for n in (24, 1)]
+    assert losses[1] < -2 < losses[0]
 
 
 @pytest.mark.backends
@@ -61,81 +69,6 @@ def test_without_a_number_rates_are_not_learned():
     expected = r"`samples`\. Expected the number of targets.*Pass `samples=len\(y\)`"
     with pytest.raises(InvalidArgumentError, match=expected):
         model.fit(X, Y, verbose=0)
-
-
-IGNORING = keras.losses.SparseCategoricalCrossentropy(ignore_class=1)
-
-
-def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
-    """A model with a target for each step, built in several ways."""
-    given = keras.Input((5, 3))
-    learning = pass_masks(ConcreteDropoutWrapper(LSTM(4, return_sequences=True), 0.2))
-    head = keras.layers.Dense(2, "softmax")
-    masked = keras.layers.Masking()(given) if mask else given
-    if kind == "two":
-        features = learning(masked)
-        made = keras.Model(given, [head(features), keras.layers.Dense(2)(features)])
-        loss = [loss, loss]
-    elif kind == "inside":
-        made = keras.Sequential([given, keras.Model(given, learning(masked)), head])
-    elif kind == "not built":
-        made = keras.Sequential([*([keras.layers.Masking()] if mask else []), learning, head])
-    elif kind == "one value":
-        features = keras.layers.RepeatVector(5)(LSTM(4)(learning(masked)))
-        made = keras.Model(given, head(features))
-    elif kind == "given mask":
-        steps = keras.ops.any(keras.ops.not_equal(given, 0.0), axis=-1)
-        made = keras.Model(given, head(learning(given, mask=steps)))
-    else:
-        made = (Subclass if kind == "subclass" else keras.Model)(given, head(learning(masked)))
-    made.compile("sgd", loss, run_eagerly=True)
-    return made, learning
-
-
-class Subclass(keras.Model):
-    """Can train in any way."""
-
-
-def of_sequences(y_true, y_pred):
-    return keras.ops.sum(keras.ops.square(y_pred[..., 0] - y_true), axis=1)
-
-
-UNCERTAIN = {
-    "masked by a layer": ({"mask": True}, {}),
-    "masked by an argument": ({"kind": "given mask"}, {}),
-    "masked inside": ({"kind": "inside", "mask": True}, {}),
-    "masked, not built": ({"kind": "not built", "mask": True}, {}),
-    "a subclass": ({"kind": "subclass"}, {}),
-    "two outputs": ({"kind": "two"}, {"y": [EACH, EACH]}),
-    "own loss": ({"loss": of_sequences}, {"y": EACH.astype("float32")}),
-    "a sum": ({"loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")}, {}),
-    "weights": ({}, {"sample_weight": np.ones((24, 5))}),
-}
-
-
-@pytest.mark.backends
-@pytest.mark.parametrize("case", UNCERTAIN)
-def test_uncertain_targets_are_not_counted(case):
-    model, options = UNCERTAIN[case]
-    made, _ = functional(**model)
-    with pytest.raises(InvalidArgumentError, match=r"`samples`.*without padding"):
-        fit(made, **{"x": X, "y": EACH, "verbose": 0, **options})
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({"kind": "inside"}, 24 * 5),
-        ({"kind": "not built"}, 24 * 5),
-        ({"kind": "one value", "mask": True}, 24 * 5),
-        ({"loss": IGNORING}, (EACH == 0).sum()),
-    ],
-    ids=["inside", "not built", "masked before one value", "a class ignored"],
-)
-def test_certain_targets_are_counted(options, expected):
-    made, learning = functional(**options)
-    fit(made, X, EACH, verbose=0)
-    assert learning.counted_samples == expected
 
 
 @on_tensorflow
@@ -308,7 +241,7 @@ def test_a_plain_copy_has_no_logits():
 
 
 @pytest.mark.backends
-def test_a_renewed_model_has_the_rates_of_the_fresh_one_and_its_own_count():
+def test_a_renewed_model_has_the_rates_of_the_fresh_one():
     """The fresh model can have weights already, for example those that Hyperband continues with."""
     used, fresh = classifier(), classifier(rate=0.4)
     fit(used, X, Y, verbose=0)
@@ -316,7 +249,6 @@ def test_a_renewed_model_has_the_rates_of_the_fresh_one_and_its_own_count():
     renew(used, fresh)
     assert used.layers[0].rate == 0.4
     assert used.layers[0].learned_rates == pytest.approx(fresh.layers[0].learned_rates)
-    assert used.layers[0].counted_samples == 24
     assert np.isfinite(used.fit(X, Y, verbose=0).history["loss"][0])
 
 

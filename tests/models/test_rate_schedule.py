@@ -216,12 +216,6 @@ def test_a_rate_out_of_range():
         fit(model, RateSchedule(lambda progress, rate: 3 * rate))
 
 
-def test_a_model_without_dropout_layers():
-    message = "Expected a model with a dropout wrapper in it.*wrap a recurrent layer"
-    with pytest.raises(InvalidArgumentError, match=message):
-        fit(compiled(keras.layers.LSTM(4)), RateSchedule("linear"))
-
-
 def test_batches_of_unknown_number():
     def batches():
         while True:

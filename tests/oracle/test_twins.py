@@ -26,7 +26,6 @@ FULL = SearchSpace.load(
         "layers": 2,
         "wrapper": ["none", "recurrent", "variational", "zoneout"],
         "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
-        "schedule": ["constant", "curriculum"],
         "tied_gates": [True, False],
         "hidden_rate": [0.0, 0.1],
         "locked_rate": {"min": 0.1, "max": 0.5, "step": 0.1},
@@ -54,7 +53,6 @@ DROPPING = {
     "placement.recurrent-variational": "input",
     "placement.variational": "input+recurrent",
     "rate": 0.3,
-    "schedule": "curriculum",
     "tied_gates": False,
     "locked_rate": 0.2,
     "embedding_rate": 0.1,
@@ -71,7 +69,6 @@ def test_a_twin_has_no_dropout_of_any_kind_and_all_else_the_same():
     assert kept == {**same, "wrapper": "none"}
     built = FULL.sample(twin, embedding=True)
     assert (built.wrapper, built.locked_rate, built.embedding_rate) == ("none", {}, None)
-    assert built.schedule == "constant"
     assert (built.units, built.learning_rate) == (16, 0.01)
     assert drops(configuration(hp))
     assert not drops(configuration(twin))

@@ -1,6 +1,7 @@
 """The parts of a search with several workers, in one process and without Ray."""
 
 import copy
+import errno
 import json
 import sys
 
@@ -167,6 +168,23 @@ def test_a_trial_that_ends_three_processes_fails(opened):
     message = "3 workers were lost over this trial; the last one: three was killed"
     assert (failed.status, failed.message) == ("FAILED", message)
     assert process.create_trial("four").trial_id != failed.trial_id
+    process.close("FINISHED")
+
+
+def test_a_trial_whose_end_cannot_be_written_keeps_its_snapshot(opened, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    process = opened(max_trials=4)
+    trial = process.create_trial("one")
+    process.keep_snapshot("one", trial.trial_id, b"where it was")
+    with monkeypatch.context() as patch:
+        patch.setattr(rdt.OptunaOracle, "end_trial", full)
+        with pytest.raises(OSError, match="full"):
+            process.end_trial("one", ended(trial, "COMPLETED"), {})
+    assert process.snapshot(trial.trial_id)
+    process.end_trial("one", ended(trial, "FAILED", "it broke"), {})
+    assert not process.snapshot(trial.trial_id)
     process.close("FINISHED")
 
 

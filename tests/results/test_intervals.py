@@ -186,6 +186,8 @@ def test_the_last_round_tests_a_margin_from_either_side(pairs):
         gain, *_ = paired_gains(costs, TWINS[:pairs], Looks(LOOKS, 20), margin)
         assert gain.outcome == outcome
         assert max(map(abs, ends(gain))) > margin
+        decided = None if gain.tested is None else max(map(abs, gain.tested))
+        assert decided == (pytest.approx(bound) if outcome == "no difference" else None)
     (early,) = paired_gains(costs, TWINS[:1], Looks(LOOKS, 40), bound * 1.001)
     assert early.outcome == "not known"
 

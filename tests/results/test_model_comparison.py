@@ -1,5 +1,6 @@
 """The answer of `compare_models` on planted trainings: its words, its table, its pages and its next round."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -66,7 +67,7 @@ def shifted(by):
         (
             [None] * 5,
             "not known",
-            "not known: only plain has scores. Of zoneout 5 of 5 trainings failed, of plain 0 "
+            "not known: scores exist only for plain. Of zoneout 5 of 5 trainings failed, of plain 0 "
             "(ValueError: no).",
         ),
     ],
@@ -74,6 +75,16 @@ def shifted(by):
 def test_answers(other, outcome, words):
     answer = compared({"plain": PLAIN, "zoneout": other})
     assert (answer.outcome, words in str(answer)) == (outcome, True), str(answer)
+
+
+def test_no_difference_is_said_with_the_interval_that_decided():
+    """That of two one-sided tests in the last round, where the other one reaches beyond the margin."""
+    scores = {"plain": PLAIN * 4, "zoneout": shifted(0.0) * 4}
+    answer = compared(scores, margin=0.0009, looks=[5, 8, 13, 20])
+    low, high = re.search(r"90 % interval (\S+) to (\S+), 20 seeds", str(answer)).groups()
+    assert -0.0009 < float(low) < 0 < float(high) < 0.0009
+    row = answer.table.loc[answer.table["model"] == "zoneout"].iloc[0]
+    assert (row["outcome"], row["gain_high"] > 0.0009) == ("no difference", True)
 
 
 def test_a_metric_to_maximize_is_higher_where_it_is_better():
@@ -97,7 +108,8 @@ FOUR = {"a": PLAIN, "b": shifted(0.1), "c": [0.2, 0.5, 0.1, 0.4, 0.3], "d": shif
 
 def test_the_first_sentence_is_about_the_best_of_the_compared_models_and_the_table_about_all():
     answer = compared(FOUR)
-    first, *others = str(answer).split(". ")
+    first, *others = answer.verdict.split(". ")
+    assert str(answer).endswith(answer.brief().to_string(index=False))
     assert first.startswith("b is better than a")
     assert [words.split(":")[0] for words in others] == [
         "Whether c is better than a is not known",
@@ -148,6 +160,11 @@ def test_before_the_first_training_nothing_is_known(tmp_path):
     assert (answer.outcome, answer.ids, len(answer.runs)) == ("not known", [], 0)
     assert str(answer) == "Which model is better is not known: none has a score."
     assert str(answer) in answer.report(tmp_path / "page.html").read_text()
+
+
+def test_a_baseline_that_is_not_trained_yet_has_no_scores():
+    answer = compared({"plain": [], "b": [0.2], "c": [0.1]}, looks=[5])
+    assert "is not known: scores exist only for c, b." in str(answer)
 
 
 def test_it_is_written_as_a_figure_a_page_and_latex(tmp_path):

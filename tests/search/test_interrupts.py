@@ -17,7 +17,8 @@ from tests.small_search import build, data
 
 
 def test_a_search_ends_by_a_signal():
-    command = [sys.executable, "-m", "tests.interrupted"]
+    # As if the tests themselves ran under `nohup`.
+    command = ["nohup", sys.executable, "-m", "tests.interrupted"]
     with hearing_ctrl_c():
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

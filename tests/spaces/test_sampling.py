@@ -17,12 +17,6 @@ from recdrop_tune.spaces import Sample, SearchSpace, plain_names
 from tests.spaces.test_space import DECAYS, FULL, LOCKED, OPTIONS, PER_SITE
 
 OBJECTIVE = kt.Objective("val_loss", "min")
-SCHEDULED = {
-    "wrapper": ["none", "zoneout", "recurrent", "lambda"],
-    "placement": ["recurrent", "input"],
-    "rate": [0.1, 0.3],
-    "schedule": ["constant", "annealed", "curriculum"],
-}
 
 
 class _Walker(kt.engine.base_tuner.BaseTuner):
@@ -56,7 +50,6 @@ def drawn(space, embedding=False, **values):
 
 def assert_valid(sample: Sample) -> None:
     technique = TECHNIQUES[sample.wrapper]
-    assert sample.schedule in (technique.schedules or ("constant",))
     if sample.wrapper == "none":
         assert (sample.placement, sample.rate, sample.options) == (None, None, {})
         return
@@ -72,8 +65,8 @@ def assert_valid(sample: Sample) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [PER_SITE, "three_ways", {**LOCKED, "embedding_rate": 0.1}, DECAYS, SCHEDULED],
-    ids=["site", "ways", "locked", "decays", "schedule"],
+    [PER_SITE, "three_ways", {**LOCKED, "embedding_rate": 0.1}, DECAYS],
+    ids=["site", "ways", "locked", "decays"],
 )
 def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
     samples = walk(raw, kt.oracles.GridSearchOracle(OBJECTIVE), tmp_path)
@@ -89,7 +82,7 @@ def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
         ({"wrapper": ["none", "lambda"], "placement": "input", "rate": [0.1, 0.2]}, 3),
         ({"wrapper": "none", "units": {"min": 1, "max": 100, "log": True}}, 100),
         ({"wrapper": "none", "learning_rate": {"min": 0.1, "max": 0.2}}, None),
-        ({"wrapper": "none", "rate": {"min": 0.1, "max": 0.2}, "schedule": "ramp"}, 1),
+        ({"wrapper": "none", "rate": {"min": 0.1, "max": 0.2}}, 1),
         (
             {
                 "wrapper": "recurrent",
@@ -104,8 +97,6 @@ def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
         (OPTIONS, 1 + (4 + 16 + 16) + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))),
         # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
         (LOCKED, 2 * (1 + 2 * 3 * 2)),
-        # none; zoneout x rate; recurrent x placement x rate x schedule; lambda x rate x schedule
-        (SCHEDULED, 1 + 2 + 2 * 2 * 3 + 2 * 3),
     ],
 )
 def test_grid_size(raw, size):
@@ -179,9 +170,8 @@ def test_there_is_no_dropout_inside_an_inactive_scope():
     hp = kt.HyperParameters()
     hp.Choice("model", ["mlp", "rnn"])
     with hp.conditional_scope("model", ["rnn"]):
-        sample = SearchSpace.load({**FULL, "schedule": ["constant", "ramp"]}).sample(hp)
+        sample = SearchSpace.load(FULL).sample(hp)
     assert (sample.wrapper, sample.placement, sample.rate, sample.units) == ("none", None, None, 64)
-    assert sample.schedule == "constant"
     assert set(hp.values) == {"model"}
 
 
@@ -214,7 +204,7 @@ def test_a_learned_rate_is_not_searched():
     assert SearchSpace.load(space).grid_size() == 7 + 1 + 2 + 2
 
 
-# Options, schedules, locked dropout and decays.
+# Options, schedule, locked dropout and decays.
 
 
 def test_an_option_is_searched_only_where_it_has_an_effect(tmp_path):
@@ -260,19 +250,10 @@ def test_only_an_lstm_has_a_hidden_rate():
     assert space.sample_dropout(kt.HyperParameters(), cell="gru").options == {}
 
 
-def test_a_schedule_is_offered_where_inference_does_not_use_the_rate():
-    assert tuple(SCHEDULES) == SCHEDULE_NAMES
-    hp = kt.HyperParameters()
-    SearchSpace.load(SCHEDULED).sample_dropout(hp, "rnn")
-    (schedule,) = (each for each in hp.space if each.name == "rnn/schedule")
-    assert schedule.values == SCHEDULED["schedule"]
-    (condition,) = schedule.conditions
-    assert (condition.name, tuple(condition.values)) == ("rnn/wrapper", ("recurrent", "lambda"))
-    sample, hp = drawn({"wrapper": "recurrent"})
-    assert sample.schedule == "constant"
-    assert "schedule" not in hp.values
-    _, hp = drawn({"wrapper": "zoneout", "schedule": "constant"})
-    assert hp.values["schedule"] == "constant"
+def test_a_schedule_is_no_hyperparameter():
+    assert tuple(SCHEDULES) == ("constant", *SCHEDULE_NAMES)
+    _, hp = drawn({"wrapper": "recurrent", "schedule": "linear"})
+    assert set(hp.values) == {"wrapper", "placement", "rate"}
 
 
 def test_locked_rates_and_the_rate_of_an_embedding():

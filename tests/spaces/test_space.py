@@ -130,8 +130,8 @@ def test_accepted(raw, key, value):
         ),
         ({"wrapper": ["none", "concrete"], "rate": 0.2}, "no rate, because the wrapper concrete"),
         (
-            {"wrapper": ["recurrent", "zoneout"], "schedule": ["linear", "ramp"]},
-            "a schedule that the wrapper `zoneout` has: constant",
+            {"wrapper": ["recurrent", "zoneout"], "schedule": "linear"},
+            "`schedule`. Expected none, because of the wrapper `zoneout`",
         ),
         ({"cell": ["lstm", "gru"], "hidden_rate": 0.1}, "`cell`. Expected only lstm"),
         ({"locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),

@@ -160,6 +160,16 @@ def test_a_confirmation_counts_what_belongs_to_it():
     assert "confirming 4/4" in drawn(started(), *more_seeds, CONFIRMING)
 
 
+@pytest.mark.parametrize("epochs", [False, True])
+def test_a_trial_that_continues_prints_only_new_epochs(epochs):
+    begun = (started(), trial(0))
+    old = [replace(epoch(0, number), kept=24 - number) for number in range(24)]
+    assert printed(*begun, *old[:-1], epochs=epochs) == []
+    assert printed(*begun, *old, epochs=epochs) == ["Trial 0 continues after epoch 24 of 30"]
+    new = printed(*begun, *old, epoch(0, 24), epochs=epochs)
+    assert [line.split()[:2] for line in new] == [["epoch", "25/30"]] * epochs
+
+
 def test_several_workers():
     running = [trial(number, **DROPPED) for number in range(10)]
     text = drawn(started(), *running, epoch(0, 2, execution=1, loss=1.0), workers=10)
