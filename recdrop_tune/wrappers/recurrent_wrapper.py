@@ -167,7 +167,8 @@ class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
         if name in _OF_LAYER:
             return getattr(self.layer, name)
         # On PyTorch a layer is a module, which has this method too.
-        return getattr(super(), "__getattr__", super().__getattribute__)(name)
+        find: Any = getattr(super(), "__getattr__", super().__getattribute__)
+        return find(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute of the wrapper or of the layer."""
