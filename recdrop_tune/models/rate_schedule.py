@@ -205,11 +205,7 @@ _AT_REST = (None, "constant")
 
 
 class LayerSchedules(RateSchedule):
-    """Applies the `schedule` that each dropout layer of the model carries.
-
-    Attributes:
-        began: Whether a training has called it.
-    """
+    """Applies the `schedule` that each dropout layer of the model carries."""
 
     def __init__(self) -> None:
         super().__init__("constant")
