@@ -58,12 +58,7 @@ class RunFile(SearchConfig):
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file that has been read.
-
-    Attributes:
-        data: Its contents, changed by the options of the command line.
-        lines: The line of each key that no option replaces.
-    """
+    """A file that has been read, with the lines of the keys that no option replaces."""
 
     path: Path
     data: Mapping[str, Any]

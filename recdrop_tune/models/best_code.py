@@ -137,16 +137,11 @@ def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
 
 
 class _Writer:
-    """Writes objects as the calls that make them, without arguments that have their default.
-
-    Attributes:
-        imports: The imports that the calls need.
-        yours: The names of user-defined classes and functions in them.
-    """
+    """Writes objects as the calls that make them, without arguments that have their default."""
 
     def __init__(self) -> None:
         self.imports = {"import keras"}
-        self.yours: set[str] = set()
+        self.yours: set[str] = set()  # Names of user-defined classes and functions.
 
     def script(self, model: Any, calls: list[tuple[Any, dict[str, Any]]]) -> Iterator[str]:
         """Yields the lines that build a model."""

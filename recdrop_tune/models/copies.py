@@ -30,19 +30,9 @@ _STATEFUL = keras.optimizers.Optimizer | keras.metrics.Metric
 def copy_model(
     model: Any, copy_one: Callable[[Any], Any], call: Callable[..., Any] | None = None
 ) -> Any:
-    """Copies a Sequential or functional model, or a single layer. The copy is not compiled.
-
-    `keras.models.clone_model` does the work. Added here: layers inside `TimeDistributed` and other wrappers
-    of Keras, layers that are shared between models, and a check that Keras copies a subclass as one.
-
-    Args:
-        model: The model or layer.
-        copy_one: Returns the copy of a layer or operation, or its replacement.
-        call: Calls a layer in a functional model; as `clone_model`'s `call_function`.
-
-    Raises:
-        InvalidArgumentError: It is a subclassed model.
-    """
+    """Copies a Sequential or functional model, or a layer, with a copy or replacement of each layer in it."""
+    # Keras's `clone_model` does the work, but leaves out layers inside `TimeDistributed` and other wrappers,
+    # and would copy a layer that models share once for each of them.
     made: dict[int, Any] = {}
 
     def visit(part: Any) -> Any:
@@ -127,26 +117,15 @@ def _functions(part: Any) -> dict[str, FunctionType]:
 
 
 def set_functions(layer: Any, functions: list[dict[str, FunctionType]]) -> None:
-    """Sets what `functions_of` returned for another copy of the layer.
-
-    Keras saves a user-defined `tanh` as its own, and confuses functions of one name.
-    """
+    """Sets what `functions_of` returned for another copy of the layer."""
+    # Keras saves a user-defined `tanh` as its own, and confuses functions of one name.
     for part, held in zip(_with_cells(layer), functions, strict=False):
         for name in held.keys() & vars(part).keys():
             setattr(part, name, held[name])
 
 
 def copy_weights(model: Any, fresh: Any, frozen_only: bool = False) -> None:
-    """Copies weights, and what layers learned by `adapt`. Logits of learned rates are left out.
-
-    Args:
-        model: The model.
-        fresh: The copy.
-        frozen_only: Whether only the weights of layers that are not trainable are copied.
-
-    Raises:
-        InvalidArgumentError: The copy has other weights or layers.
-    """
+    """Copies weights, except learned rates, and what layers learned by `adapt`."""
     old, new = plain_weights(model), plain_weights(fresh)
     learners = [
         [part for part in walk(each) if callable(getattr(part, "adapt", None))]
@@ -194,11 +173,7 @@ class Described:
 
     @classmethod
     def of(cls, part: Any) -> Described:
-        """Describes an optimizer, metric or loss.
-
-        Raises:
-            InvalidArgumentError: An optimizer excludes variables from weight decay.
-        """
+        """Describes an optimizer, metric or loss."""
         undecayed, variables = excluded_from_decay(part)
         if variables:
             raise not_copied(

@@ -10,24 +10,10 @@ import numpy as np
 
 
 class EpochOrder(keras.callbacks.Callback):
-    """Draws the order of the samples when an epoch begins: `default_rng([seed, epoch]).permutation(samples)`.
+    """Draws the order of the samples, `rows` of shape `(samples,)`, when an epoch begins."""
 
-    So it is the same on all backends, and in a training that continues with `initial_epoch`. Keras up to 3.15
-    repeats one order in all epochs on TensorFlow, if there is a global seed.
-
-    Args:
-        seed: The seed.
-        samples: The number of samples.
-
-    Attributes:
-        rows: Indices of the samples, shape `(samples,)`.
-
-    Example:
-        >>> order = EpochOrder(seed=0, samples=5)
-        >>> order.on_epoch_begin(epoch=2)
-        >>> order.rows.tolist()
-        [4, 2, 1, 0, 3]
-    """
+    # The same on all backends, and in a training that continues with `initial_epoch`. Keras up to 3.15
+    # repeats one order in all epochs on TensorFlow, if there is a global seed.
 
     def __init__(self, seed: int, samples: int) -> None:
         super().__init__()
@@ -41,13 +27,7 @@ class EpochOrder(keras.callbacks.Callback):
 
 
 class ShuffledBatches(keras.utils.PyDataset):
-    """Batches of arrays in the order of the epoch.
-
-    Args:
-        packed: A structure of arrays of one length, as `keras.utils.pack_x_y_sample_weight` returns it.
-        order: The order, a callback of the same `fit`.
-        size: Samples per batch.
-    """
+    """Batches of a structure of arrays, in the order of the epoch."""
 
     def __init__(self, packed: Any, order: EpochOrder, size: int) -> None:
         super().__init__()

@@ -45,10 +45,8 @@ def own_layers(root: Any) -> list[Any]:
 
 
 def learning_layers(root: Any) -> list[Any]:
-    """Returns the dropout layers in a layer or model that learn their rates.
-
-    For anything else the list is empty: a user-defined `fit` can train other objects than Keras models.
-    """
+    """Returns the dropout layers in a layer or model that learn their rates."""
+    # A user-defined `fit` can train other objects than Keras models.
     layers = dropout_layers(root) if isinstance(root, keras.layers.Layer) else []
     return [layer for layer in layers if layer.learns_rates]
 
@@ -73,11 +71,8 @@ def is_of_layers(model: Any) -> bool:
 
 
 def is_known(part: Any) -> bool:
-    """Returns whether the configuration of a layer, loss or metric is complete.
-
-    That is certain for Keras's classes and this package's, unless they hold a user-defined function (Keras
-    saves a user-defined `tanh` as its own) or what `adapt` has learned.
-    """
+    """Returns whether the configuration of a layer, loss or metric is certain to be complete."""
+    # Keras saves a user-defined `tanh` as its own, and does not save what `adapt` has learned.
     held = [*vars(part).values(), getattr(part, "fn", None), getattr(part, "_fn", None)]
     functions = [value for value in held if isinstance(value, FunctionType)]
     packages = {str(each.__module__).partition(".")[0] for each in [type(part), *functions]}

@@ -59,10 +59,7 @@ def count_samples(model: Any, given: Mapping[str, Any]) -> None:
 
 
 def spare_rates(model: Any) -> None:
-    """Excludes the learned rates of a model from weight decay, which would move them towards 1/2.
-
-    Does nothing if the optimizer is built or already has exclusions.
-    """
+    """Excludes learned rates from weight decay, which would move them to 1/2, unless it is too late."""
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # For mixed precision.
     logits = [logit for layer in learning_layers(model) for logit in layer.logits.values()]

@@ -30,12 +30,9 @@ def passes_masks(layer: Any) -> bool:
 
 
 def pass_masks(layer: Any) -> Any:
-    """Makes the recurrent layers in a layer or model pass on their masks.
-
-    From Keras 3.16 on, they do not (keras#23235): the second layer of a stack reads padded steps, and the
-    loss counts them. A file does not keep this setting: `with_masks` also writes masks into calls. The layer
-    is changed and returned.
-    """
+    """Makes the recurrent layers in a layer or model pass on their masks, and returns it."""
+    # From Keras 3.16 on, they do not (keras#23235): the second layer of a stack reads padded steps, and the
+    # loss counts them. A file does not keep this setting: `with_masks` also writes masks into calls.
     for part in walk(layer):
         if isinstance(part, _RECURRENT):
             part.supports_masking = True
@@ -51,12 +48,8 @@ def no_mask_warnings() -> Iterator[None]:
 
 
 def with_masks(model: Any) -> Any:
-    """Makes the recurrent layers of a model pass on their masks, also in its file.
-
-    Returns:
-        A model of the same layers with masks as arguments of their calls, as Keras saved functional models up
-        to 3.15. The model itself if Keras passes on masks, if it has none, or if it is subclassed.
-    """
+    """Returns a model of the same layers that pass on their masks, also in its file."""
+    # With masks as arguments of their calls, as Keras saved functional models up to 3.15.
     if KERAS_PASSES_MASKS:
         return model
     pass_masks(model)

@@ -37,11 +37,7 @@ class _ForeignError(Exception):
 
 
 def structure(model: Any) -> str | None:
-    """Describes a compiled model without the values of its variables.
-
-    Returns:
-        A text that two models share if one can replace the other; None for a model that must not be reused.
-    """
+    """Returns a text that two models share if one can replace the other; None if it must not be reused."""
     if not (is_of_layers(model) and model.built and model.compiled and model.optimizer):
         return None
     if not _public(model) <= _attributes(isinstance(model, keras.Sequential)):
@@ -82,12 +78,7 @@ def variables_of(model: Any) -> list[Any]:
 
 
 def renew(model: Any, fresh: Any) -> None:
-    """Gives a trained model the state of a fresh one of the same structure.
-
-    Args:
-        model: The trained model. It keeps its traced functions.
-        fresh: The fresh model, whose weights, rates, random states and optimizer state are copied.
-    """
+    """Gives a trained model the state of a fresh one of the same structure; it keeps its traced functions."""
     states = [variables_of(each) for each in (model, fresh)]
     # Rates before variables: setting a learned rate resets its logits.
     for layer, other in zip(dropout_layers(model), dropout_layers(fresh), strict=True):
@@ -98,24 +89,12 @@ def renew(model: Any, fresh: Any) -> None:
 
 
 class ModelCache:
-    """Compiled models by structure. The least recently used is dropped first.
-
-    Args:
-        size: How many models are kept; 0 for none.
-
-    Attributes:
-        reused: How many trainings took a model that was compiled for an earlier one.
-
-    Example:
-        >>> cache = ModelCache(size=4)
-        >>> with cache.lend(hypermodel.build(hp)) as model:
-        ...     model.fit(x, y)
-    """
+    """Keeps up to `size` compiled models by structure. The least recently used is dropped first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._models: OrderedDict[str, Any] = OrderedDict()
-        self.reused = 0
+        self.reused = 0  # Trainings with a model that was compiled for an earlier one.
 
     @contextmanager
     def lend(self, fresh: Any) -> Iterator[Any]:

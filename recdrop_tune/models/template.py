@@ -34,17 +34,7 @@ from recdrop_tune.wrappers import is_default_name
 
 
 class ModelCopies:
-    """Builds copies of a model, each with new first weights. Frozen layers keep theirs.
-
-    Args:
-        model: The model.
-
-    Attributes:
-        compiled: The arguments of `compile`; None if the model is not compiled.
-
-    Raises:
-        InvalidArgumentError: The model cannot be copied.
-    """
+    """Builds copies of a model, each with new first weights. Frozen layers keep theirs."""
 
     def __init__(self, model: Any) -> None:
         self.keep_weights = False
@@ -111,21 +101,7 @@ class ModelCopies:
 
 
 class Template(ModelCopies):
-    """Builds the models of trials from a copy of a model whose recurrent layers have no dropout.
-
-    Args:
-        model: The model.
-        keep_weights: Whether copies start with its weights.
-
-    Attributes:
-        names: Names of the recurrent layers that stay the same when the model is made again.
-        cells: Their cells, `"lstm"` or `"gru"`.
-        compiled: The arguments of `compile`; None if the model is not compiled.
-        dropped: The removed dropout of the recurrent layers, in words.
-
-    Raises:
-        InvalidArgumentError: The model has no recurrent layers or cannot be copied.
-    """
+    """Builds the models of trials from a copy of a model whose recurrent layers have no dropout."""
 
     def __init__(self, model: Any, keep_weights: bool) -> None:
         if not isinstance(model, keras.Model):
@@ -153,14 +129,7 @@ class Template(ModelCopies):
         self.dropped = _dropped(model)
 
     def build(self, change: Callable[[int, Any], Any] = lambda _, layer: layer) -> Any:
-        """Builds a copy.
-
-        Under one seed, the first weights are the same for every `change`.
-
-        Args:
-            change: Returns the replacement of a recurrent layer, given its number and a fresh copy that can
-                be used.
-        """
+        """Builds a copy, with what `change` returns for the number and the copy of each recurrent layer."""
         numbers = {id(layer): number for number, layer in enumerate(recurrent_layers(self.plain))}
 
         def copy_one(layer: Any) -> Any:
@@ -174,13 +143,11 @@ class Template(ModelCopies):
         return self._compiled(model)
 
     def digest(self) -> str:
-        """Returns a hash of the weights' shapes, the optimizer and the loss.
-
-        Names are left out, because Keras numbers them.
-        """
+        """Returns a hash of the weights' shapes, the optimizer and the loss."""
         compiled = self.compiled or {}
         optimizer, losses = compiled.get("optimizer"), keras.tree.flatten(compiled.get("loss"))
         if isinstance(optimizer, Described):
+            # Keras numbers default names.
             optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
         # Names alone: the fingerprint has the arguments of a loss.
         named = [

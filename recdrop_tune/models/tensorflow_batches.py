@@ -12,30 +12,15 @@ from recdrop_tune.models.epoch_order import EpochOrder, in_floatx
 
 
 def cut_batches(packed: Any, size: int) -> Any:
-    """Cuts arrays into batches.
-
-    Args:
-        packed: A structure of arrays of one length.
-        size: Samples per batch.
-
-    Returns:
-        A `tf.data.Dataset` with known cardinality. As in Keras, the batch size is static if all batches are
-        full.
-    """
+    """Cuts a structure of arrays into batches: a `tf.data.Dataset` with known cardinality."""
     return _cut(_tensors(packed), size)
 
 
 class EpochDataset(tf.data.Dataset):
-    """Batches of arrays in the order of the epoch, cut when an iteration begins.
+    """Batches of a structure of arrays in the order of the epoch, cut when an iteration begins."""
 
-    Mapping a function over indices would take longer: Keras makes two iterators in each epoch, and each makes
-    an instance of the function.
-
-    Args:
-        packed: A structure of arrays of one length.
-        order: The order, a callback of the same `fit`.
-        size: Samples per batch.
-    """
+    # Mapping a function over indices would take longer: Keras makes two iterators in each epoch, and each
+    # makes an instance of the function.
 
     def __init__(self, packed: Any, order: EpochOrder, size: int) -> None:
         self._tensors, self._order, self._size = _tensors(packed), order, size

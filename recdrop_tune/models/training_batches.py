@@ -49,10 +49,7 @@ def with_held_out(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `fit` with shuffled batches and their `EpochOrder` instead of arrays.
-
-    Without a seed, the data are left to Keras. Without shuffling, they are cut for TensorFlow only.
-    """
+    """Returns the arguments of `fit` with shuffled batches and their `EpochOrder` instead of arrays."""
     shuffle, packed = given.get("shuffle", True), _packed(given)
     if not _samples(packed) or not isinstance(shuffle, bool) or given.get("steps_per_epoch"):
         return given

@@ -20,13 +20,7 @@ _MOST_NUMBERS = 2**22
 
 
 def validation_batch_size(model: Any, packed: Any, size: int) -> int:
-    """Returns the largest number of samples that divides validation data into batches of one size.
-
-    Args:
-        model: A compiled model.
-        packed: A structure of arrays of one length, its first part the inputs.
-        size: The samples of a batch if none divides the data, or if scores depend on the batches.
-    """
+    """Returns the largest size of equal validation batches; `size` if none fits or scores depend on it."""
     if not _scores_are_means(model):
         return size
     inputs = keras.tree.flatten(packed[0] if isinstance(packed, tuple) else packed)

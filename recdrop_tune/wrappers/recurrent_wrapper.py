@@ -108,91 +108,22 @@ def is_default_name(name: str, class_name: str) -> bool:
     return re.sub(r"_\d+$", "", name).replace("_", "") == class_name.lower()
 
 
-def _of_layer(name: str, *default: Any, settable: bool = False) -> Any:
-    """Makes a property that reads, and if `settable` sets, the layer's attribute of that name.
+_WEIGHTS, _KINDS = ("kernel", "recurrent", "bias"), ("initializer", "regularizer", "constraint")
+_OF_LAYER = {
+    *("units", "state_size", "unroll", "activation", "recurrent_activation", "use_bias"),
+    *("unit_forget_bias", "reset_after", "merge_mode", "forward_layer", "backward_layer"),
+    *("return_sequences", "return_state", "stateful", "states", "go_backwards", "use_cudnn"),
+    *("zero_output_for_mask", "reset_state", "reset_states", "get_initial_state"),
+    *(f"{weight}_{kind}" for weight in _WEIGHTS for kind in _KINDS),
+}
+"""Attributes of the layer that `Bidirectional` and users of stateful layers use on the wrapper.
 
-    Attributes with variables have to be hidden from `dir`: Keras names the weights in a file after the
-    alphabetically first attribute that leads to them, which has to be `layer`.
-    """
-
-    def write(wrapper: Any, value: Any) -> None:
-        setattr(wrapper.layer, name, value)
-
-    return property(
-        lambda wrapper: getattr(wrapper.layer, name, *default),
-        write if settable else None,
-        doc=f"The layer's `{name}`.",
-    )
+Not properties: Keras names the weights in a file after the first attribute in `dir` that leads to them, which
+has to be `layer`.
+"""
 
 
-class DelegatesToLayer:
-    """Exposes the attributes of the recurrent layer.
-
-    `keras.layers.Bidirectional` and users of stateful layers read them, and `Bidirectional` also sets two.
-    The wrapper lacks the attributes that the layer lacks: a `Bidirectional` has no `units`.
-    """
-
-    layer: Any
-
-    units = _of_layer("units")
-    state_size = _of_layer("state_size")
-    unroll = _of_layer("unroll")
-    activation = _of_layer("activation")
-    recurrent_activation = _of_layer("recurrent_activation")
-    use_bias = _of_layer("use_bias")
-    unit_forget_bias = _of_layer("unit_forget_bias")
-    reset_after = _of_layer("reset_after")
-    kernel_initializer = _of_layer("kernel_initializer")
-    recurrent_initializer = _of_layer("recurrent_initializer")
-    bias_initializer = _of_layer("bias_initializer")
-    kernel_regularizer = _of_layer("kernel_regularizer")
-    recurrent_regularizer = _of_layer("recurrent_regularizer")
-    bias_regularizer = _of_layer("bias_regularizer")
-    kernel_constraint = _of_layer("kernel_constraint")
-    recurrent_constraint = _of_layer("recurrent_constraint")
-    bias_constraint = _of_layer("bias_constraint")
-    merge_mode = _of_layer("merge_mode")
-    forward_layer = _of_layer("forward_layer")
-    backward_layer = _of_layer("backward_layer")
-    return_sequences = _of_layer("return_sequences")
-    return_state = _of_layer("return_state")
-    stateful = _of_layer("stateful")
-    states = _of_layer("states")
-    go_backwards = _of_layer("go_backwards", False)
-    use_cudnn = _of_layer("use_cudnn", "auto", settable=True)
-    zero_output_for_mask = _of_layer("zero_output_for_mask", None, settable=True)
-
-    def __dir__(self) -> list[str]:
-        """Hides the two directions, after which Keras would name weights; see `_of_layer`."""
-        hidden = ("forward_layer", "backward_layer")
-        return [name for name in super().__dir__() if name not in hidden]
-
-    def reset_state(self) -> None:
-        """Resets the states of a stateful layer to zero."""
-        self.layer.reset_state()
-
-    def reset_states(self) -> None:
-        """Calls `reset_state`; this is its older name."""
-        self.reset_state()
-
-    def get_initial_state(self, batch_size: int) -> list[Any]:
-        """Returns the initial states of a batch: zeros of shape `(batch_size, units)` each.
-
-        Raises:
-            AttributeError: The layer is a `Bidirectional`, which does not have this method.
-        """
-        return list(self.layer.get_initial_state(batch_size))
-
-    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
-        """Returns the layer's output shape."""
-        return self.layer.compute_output_shape(sequences_shape)
-
-    def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Returns the layer's output mask."""
-        return self.layer.compute_mask(inputs, mask)
-
-
-class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
+class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
     """A layer that replaces the recurrent layer it wraps.
 
     Args:
@@ -230,6 +161,29 @@ class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
         self.supports_masking = layer.supports_masking
         # With it, Keras checks the number of dimensions first.
         self.input_spec = getattr(layer, "forward_layer", layer).input_spec
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns an attribute of the layer, if the layer has it."""
+        if name in _OF_LAYER:
+            return getattr(self.layer, name)
+        # On PyTorch a layer is a module, which has this method too.
+        find: Any = getattr(super(), "__getattr__", super().__getattribute__)
+        return find(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute of the wrapper or of the layer."""
+        if name in _OF_LAYER:
+            setattr(self.layer, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """Returns the layer's output shape."""
+        return self.layer.compute_output_shape(sequences_shape)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Returns the layer's output mask."""
+        return self.layer.compute_mask(inputs, mask)
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds the wrapped layer."""
