@@ -113,7 +113,7 @@ class TrialReport:
             self._send(metrics, at)
 
     def finish(self) -> None:
-        """Fills up trainings that stopped early."""
+        """Fills up trainings that stopped early; raises `NoFiniteObjectiveError` without an objective."""
         if not any(math.isfinite(self.value(m)) for curve in self._curves for m in curve.values()):
             raise NoFiniteObjectiveError(self._objective.name)
         if len(self._curves) == 1:
