@@ -39,11 +39,7 @@ def parse(uri: Any) -> URL | None:
 
 
 def resolve_uri(tracking_uri: str | None) -> str:
-    """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
-
-    Raises:
-        InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to.
-    """
+    """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file."""
     uri: Any = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     url = parse(uri)
     if _is_databricks(uri) or (url is not None and url.drivername != "file"):
@@ -71,12 +67,7 @@ def is_server(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """Returns an address that means the same in every folder: SQLite files get an absolute path.
-
-    Example:
-        >>> absolute("sqlite:////home/ann/m.db?timeout=30"), absolute("sqlite:////home/ann/m.db?***")
-        ('sqlite:////home/ann/m.db?timeout=30', 'sqlite:////home/ann/m.db')
-    """
+    """Returns an address that means the same in every folder: SQLite files get an absolute path."""
     path = sqlite_path(uri)
     if path is None:
         return uri
@@ -92,15 +83,7 @@ def same_database(one: str, other: str) -> bool:
 
 
 def check_databases(storage: Any, uri: str) -> None:
-    """Raises if an Optuna storage and MLflow would share a database.
-
-    Args:
-        storage: An Optuna storage, its URL, or `None`.
-        uri: The tracking URI.
-
-    Raises:
-        InvalidArgumentError: They would, or the URL is not that of a database.
-    """
+    """Refuses an Optuna storage (or its URL) and a tracking URI that would share a database."""
     address = storage if isinstance(storage, str) else getattr(storage, "url", None)
     if isinstance(storage, str) and parse(storage) is None:
         raise invalid_argument(

@@ -73,15 +73,7 @@ def chosen() -> str:
 
 
 def choose(backend: str) -> None:
-    """Makes Keras use a backend, in this process and in those started from it.
-
-    Args:
-        backend: `"tensorflow"`, `"jax"` or `"torch"`.
-
-    Raises:
-        InvalidArgumentError: There is no such backend, it is not installed, or Keras has been imported with
-            another one.
-    """
+    """Makes Keras use `"tensorflow"`, `"jax"` or `"torch"`, in this process and in those started from it."""
     if backend in BACKENDS and "keras" in sys.modules and chosen() != backend:
         raise _too_late("backend", backend)
     _check(backend, "backend")
@@ -92,9 +84,6 @@ def check_importable() -> None:
     """Raises if Keras's backend is unknown or not installed.
 
     Keras itself fails halfway through its import then, and cannot be imported again in the same process.
-
-    Raises:
-        InvalidArgumentError: It is.
     """
     backend = chosen()
     if "keras" not in sys.modules and backend not in _WITHOUT_TRAINING:
@@ -102,11 +91,7 @@ def check_importable() -> None:
 
 
 def check_training() -> None:
-    """Raises unless Keras trains here, with the backend that was asked for.
-
-    Raises:
-        InvalidArgumentError: Its backend cannot train, or `KERAS_BACKEND` was set after Keras was imported.
-    """
+    """Raises unless Keras trains here, with the backend that was asked for."""
     running = chosen()
     if running not in BACKENDS:
         raise _unknown(_VARIABLE, running)

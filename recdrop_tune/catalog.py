@@ -28,14 +28,9 @@ MILLISECONDS = "ms_per_step"
 class Technique:
     """One value of the search dimension `wrapper`.
 
-    Attributes:
-        id: The name used in search spaces and by `wrap()`.
-        class_name: Name of the layer class in `recdrop_tune.wrappers`; `None` for no dropout.
-        sites: Where it can drop, a subset of `SITES`; empty for no dropout.
-        rate_at_inference: Whether inference reads the rate too.
-        learns_rate: Whether the rate is learned in training, so that it is not searched.
-        mask: How long each Bernoulli mask at the input or output lasts, `"step"` or `"sequence"`; empty for
-            other noise.
+    Without dropout, `class_name` is None and `sites` is empty. `rate_at_inference`: inference reads the rate
+    too. `learns_rate`: training learns the rate, so that it is not searched. `mask` is how long each
+    Bernoulli mask at the input or output lasts, `"step"` or `"sequence"`; empty for other noise.
     """
 
     id: str
@@ -85,13 +80,9 @@ DECAYS = ("activity_decay", "temporal_decay")
 
 @dataclass(frozen=True)
 class Option:
-    """An argument of some wrappers that a search space can contain.
+    """An argument of some wrappers that a search space can contain, under its own name.
 
-    Attributes:
-        name: The argument, and the key in the search space.
-        techniques: Ids of the techniques that have it.
-        site: The only site where it has an effect; `None` for all.
-        cell: The only cell that has it; `None` for both.
+    It has an effect only at its `site` (None: at all sites), and only its `cell` has it (None: both cells).
     """
 
     name: str
@@ -145,15 +136,7 @@ def technique(identifier: str) -> Technique:
 
 
 def parse_placement(placement: str, technique: Technique) -> tuple[str, ...]:
-    """Splits a placement, one site or several joined by `+`, into sites in the order of `SITES`.
-
-    Raises:
-        InvalidArgumentError: A site is unknown, repeated, or not one of the technique's.
-
-    Example:
-        >>> parse_placement("recurrent+input", TECHNIQUES["native"])
-        ('input', 'recurrent')
-    """
+    """Splits a placement, one site or several joined by `+`, into sites in the order of `SITES`."""
     parts = [part.strip() for part in placement.split("+")] if isinstance(placement, str) else []
     if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(technique.sites):
         raise invalid_argument(

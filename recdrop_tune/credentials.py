@@ -13,10 +13,5 @@ _QUERY = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+")
 
 
 def hide(text: str) -> str:
-    """Replaces the user, the password and the query of each address in a text.
-
-    Example:
-        >>> hide("no answer from postgresql://ann:secret@db/mlflow?sslkey=k")
-        'no answer from postgresql://***@db/mlflow?***'
-    """
+    """Replaces the user, the password and the query of each address in a text by `***`."""
     return _QUERY.sub(rf"\g<1>{HIDDEN}", _USER.sub(f"{HIDDEN}@", text))

@@ -23,12 +23,8 @@ class Encoding:
     A number becomes its place in its range, from 0 to 1, on the scale that it is drawn on, or the middle if
     it is inactive. A name is encoded one-hot, so that two names are 1 apart, as are the ends of a range.
 
-    Args:
-        space: The hyperparameters.
-
-    Attributes:
-        size: The number of hyperparameters that are not fixed.
-        owners: The hyperparameter of each coordinate, numbered from 0.
+    `size` is the number of hyperparameters that are not fixed, `owners` the hyperparameter of each
+    coordinate, numbered from 0.
     """
 
     def __init__(self, space: Iterable[Hyperparameter]) -> None:

@@ -56,10 +56,6 @@ def invalid_argument(
     """Makes an `InvalidArgumentError` in the one wording that the whole package uses.
 
     `found` describes in words what was received, if that is too long to be shown.
-
-    Example:
-        >>> str(invalid_argument("rate", expected="0 <= rate < 1", received=1.2))
-        'Invalid value received for argument `rate`. Expected 0 <= rate < 1. Received: rate=1.2'
     """
     return _error(argument, expected, found or format_repr(received), fix, bool(found))
 
@@ -98,12 +94,7 @@ _LONGEST = 1000
 
 
 def format_repr(received: object) -> str:
-    """Writes a value for an error message, like `repr`, but short and without passwords.
-
-    Example:
-        >>> format_repr(["http://ann:secret@host"])
-        "['http://***@host']"
-    """
+    """Writes a value for an error message, like `repr`, but short and without passwords."""
     text = _Repr().repr(received)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -115,14 +106,10 @@ _OBEYED = re.compile(
 
 
 def plain(text: str) -> str:
-    r"""Escapes everything in a text that a terminal would obey instead of showing.
+    """Escapes everything in a text that a terminal would obey instead of showing.
 
     For texts from a stranger's files: an escape sequence can hide or forge lines, set the window's title, or
     write to the clipboard.
-
-    Example:
-        >>> plain("rate\x1b[2J\n")
-        'rate\\x1b[2J\n'
     """
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
@@ -146,12 +133,7 @@ def undecorated(message: str) -> str:
 
 
 def exception_line(message: str) -> str:
-    r"""Returns the line of a traceback that has the exception's type; the exception can have more lines.
-
-    Example:
-        >>> exception_line("Traceback (most recent call last):\n  ...\nValueError: one\ntwo")
-        'ValueError: one'
-    """
+    """Returns the line of a traceback that has the exception's type; the exception can have more lines."""
     text = message.rpartition("Traceback (most recent call last):\n")[2]
     lines = [line for line in undecorated(text).splitlines() if line and not line[0].isspace()]
     if (layer := _IN_A_LAYER.search(text)) and lines:
@@ -164,12 +146,7 @@ def exception_line(message: str) -> str:
 
 
 def failure_text(message: str) -> str:
-    r"""Returns the message of a failed trial, its cause first, without this package's frames and styles.
-
-    Example:
-        >>> failure_text("Traceback (most recent call last):\nValueError: \x1b[1mone\x1b[0m")
-        'ValueError: one\n\nTraceback (most recent call last):\nValueError: one'
-    """
+    """Returns the message of a failed trial, its cause first, without this package's frames and styles."""
     line, text = exception_line(message), undecorated(_OWN_FRAMES.sub("", message)).strip()
     return text if line == text else f"{line}\n\n{text}"
 

@@ -243,14 +243,8 @@ class WorkerLost(Event):
 class Configuration(NamedTuple):
     """A configuration that a confirmation trains: that of a trial, with its own dropout or another one.
 
-    Attributes:
-        trial_id: The trial; in a comparison of models the position of the model.
-        twin: Whether it has no dropout.
-        dropout_of: The trial whose dropout replaces its own.
-
-    Example:
-        >>> [Configuration("3").name, Configuration("3", True).name, Configuration("3", False, "5").name]
-        ['3', '3_twin', '3_with_5']
+    In a comparison of models, `trial_id` is the position of the model. `twin` is whether it has no dropout,
+    and `dropout_of` the trial whose dropout replaces its own.
     """
 
     trial_id: str
@@ -392,11 +386,7 @@ def to_json(event: Event) -> str:
 
 
 def from_json(line: str) -> Event:
-    """Reads what `to_json` wrote.
-
-    Raises:
-        ValueError: The line is not an event.
-    """
+    """Reads what `to_json` wrote; raises `ValueError` for a line that is not an event."""
     data = json.loads(line)
     reader = _reader(str(data.pop("event", None))) if isinstance(data, dict) else None
     if reader is None:

@@ -73,19 +73,9 @@ def check_can_be_read(path: Path) -> None:
 
 
 def inside(folder: str | Path, name: object, source: str) -> Path:
-    """Returns the path of a file that another file names.
+    """Returns the path of a file that another file, `source`, names relative to the project folder.
 
-    Args:
-        folder: The project folder.
-        name: The path in that file, relative to the folder.
-        source: The name of that file, for the error message.
-
-    Raises:
-        ProjectError: The path leads out of the folder.
-
-    Example:
-        >>> inside("runs/speech", "result/trials.csv", "events.jsonl").name
-        'trials.csv'
+    A path that leads out of the folder raises a `ProjectError`.
     """
     path = Path(folder, str(name))
     if not _is_inside(folder, path):
@@ -110,11 +100,7 @@ def check_trial_ids(folder: str | Path, trials: Mapping[str, Any]) -> None:
 
 
 def as_folders(argument: str, folders: Any) -> list[Path]:
-    """Returns one folder, or several, as a list of absolute paths without `~`.
-
-    Raises:
-        InvalidArgumentError: One is not a path.
-    """
+    """Returns one folder, or several, as a list of absolute paths without `~`."""
     try:
         several = [folders] if isinstance(folders, str | os.PathLike) else folders
         return list(dict.fromkeys(Path(f).expanduser().absolute() for f in several))
@@ -128,11 +114,7 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Yields a fresh path; the file written there replaces the file at `path` when the block ends.
 
     A crash leaves either the old or the new content. If the block raises, the old file stays and the new one
-    is deleted.
-
-    Args:
-        path: The file, which might not exist yet.
-        durable: Whether to wait until the file is on the disk and survives a power cut; some milliseconds.
+    is deleted. A `durable` file survives a power cut: waiting for the disk takes some milliseconds.
     """
     path = Path(path)
     fresh = fresh_path(path)
@@ -151,10 +133,7 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Writes a file, text as UTF-8, so that a crash leaves either the old or the new content.
-
-    For the arguments see `replacing`.
-    """
+    """Writes a file, text as UTF-8, as `replacing` does."""
     with replacing(path, durable=durable) as fresh:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -187,8 +166,7 @@ def damage_named(path: Path, advice: str = RESTORE) -> Iterator[None]:
 def read_object(path: Path) -> dict[str, Any] | None:
     """Reads a file that holds a JSON object; returns None if there is no such file.
 
-    Raises:
-        ProjectError: The file cannot be read, or holds something else.
+    A file that cannot be read, or holds something else, raises a `ProjectError`.
     """
     check_can_be_read(path)
     with damage_named(path):
@@ -204,13 +182,8 @@ def read_object(path: Path) -> dict[str, Any] | None:
 def lock(file: IO[bytes] | int, *, shared: bool = False, patience: float = 0.0) -> bool | None:
     """Locks an open file or folder until it is closed; the system releases the lock of a killed process.
 
-    Args:
-        file: The file, or its descriptor.
-        shared: Whether others can have a shared lock of it too.
-        patience: Seconds to wait for another process.
-
-    Returns:
-        Whether it is locked; `None` if the system or the file system has no locks.
+    Returns whether it is locked, after at most `patience` seconds of waiting for another process; `None` if
+    the system or the file system has no locks. Others can have a `shared` lock of it too.
     """
     if fcntl is None:
         return None
@@ -233,12 +206,7 @@ def fresh_path(path: Path) -> Path:
 
 
 def is_leftover(name: str) -> bool:
-    """Returns whether a file is unfinished: still being written, or left by a killed process.
-
-    Example:
-        >>> is_leftover(".unfinished-0123456789abcdef-search.json"), is_leftover("search.json.tmp")
-        (True, False)
-    """
+    """Returns whether a file is unfinished: still being written, or left by a killed process."""
     return _LEFTOVER.fullmatch(name) is not None
 
 

@@ -207,12 +207,7 @@ class Hyperparameter:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def describe(self) -> str:
-        """Describes its values.
-
-        Example:
-            >>> Hyperparameter("rate", low=0.1, high=0.5, step=0.1).describe()
-            'from 0.1 to 0.5, in steps of 0.1'
-        """
+        """Describes its values, such as `from 0.1 to 0.5, in steps of 0.1`."""
         if self.choices is not None:
             return f"{'one of ' * (not self.is_fixed)}{', '.join(map(repr, self.choices))}"
         whole = "a whole number " * self.is_integer
@@ -255,10 +250,7 @@ def key_of(values: Mapping[str, Any]) -> Key:
 
 
 def configurations(space: Space, values: Values | None = None) -> Iterator[Values]:
-    """Yields every configuration of a space; the last row varies fastest.
-
-    `values` are those of earlier rows.
-    """
+    """Yields every configuration of a space, given the values of earlier rows; the last varies fastest."""
     values = values or {}
     for place, row in enumerate(space):
         if row.is_active(values):
@@ -295,12 +287,7 @@ def count(space: Space, values: Values | None = None) -> Any:
 
 
 def wrappers(values: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the wrapper of each layer by its key.
-
-    Example:
-        >>> wrappers({"units": 8, "enc/wrapper": "none", "dec/wrapper": "zoneout"})
-        {'enc/wrapper': 'none', 'dec/wrapper': 'zoneout'}
-    """
+    """Returns the wrapper of each layer by its key, such as `wrapper` or `enc/wrapper`."""
     named = ((key, value) for key, value in values.items() if key.rpartition("/")[2] == "wrapper")
     # A user-defined hyperparameter of that name can mean something else.
     return {key: value for key, value in named if isinstance(value, str) and value in TECHNIQUES}
@@ -358,10 +345,6 @@ def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     """Returns whether the first configuration is the second one without its dropout.
 
     A hyperparameter that is active in only one of them, or `None` in a table, does not count.
-
-    Example:
-        >>> is_twin({"units": 8, "wrapper": "none"}, {"units": 8, "wrapper": "zoneout", "rate": 0.2})
-        True
     """
     shared = {key for key, value in without.items() if None not in (value, values.get(key))}
     same = all(values[key] == without[key] for key in shared - wrappers(without).keys())
@@ -389,11 +372,7 @@ def parents_first(
 
 
 def check_space(space: Iterable[Hyperparameter]) -> list[Hyperparameter]:
-    """Returns a space that was written by hand, each row after those in its conditions.
-
-    Raises:
-        InvalidArgumentError: A row depends on one that is not in the space, so it would never be active.
-    """
+    """Returns a space that was written by hand, each row after those in its conditions."""
     rows = list(space)
     known = {row.key for row in rows}
     for row in rows:

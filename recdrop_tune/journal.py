@@ -45,13 +45,6 @@ class Journal:
 
     When `on_event` returns for the end of a trial or of a training, that event and all earlier ones are on
     the disk. MLflow is filled from the journal, so a failure to write it (a full disk) ends the search.
-
-    Args:
-        path: The file; the first event creates it.
-
-    Example:
-        >>> Journal("recdrop_runs/speech/events.jsonl").read()
-        []
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -68,27 +61,14 @@ class Journal:
                 os.fsync(self._file.fileno())
 
     def read(self, epochs: bool = True) -> list[Event]:
-        """Returns the events so far; see `read_from`.
-
-        Args:
-            epochs: Whether to parse the epochs. Most lines are epochs, and not every reader needs them.
-        """
+        """Returns the events so far; without `epochs`, which most lines are, it takes less time."""
         return self.read_from(0, epochs)[0]
 
     def read_from(self, start: int, epochs: bool = True) -> tuple[list[Event], int]:
-        """Returns the events after the first `start` bytes, also while another process writes.
+        """Returns the events after the first `start` bytes, and the number of bytes read so far.
 
-        An incomplete last line is left out: it is still being written, or a crash cut it.
-
-        Args:
-            start: 0, or the number that an earlier call returned.
-            epochs: Whether to parse the epochs.
-
-        Returns:
-            The events, and the number of bytes read so far.
-
-        Raises:
-            ProjectError: A line is not an event, or the journal is not a file.
+        An incomplete last line is left out: another process is still writing it, or a crash cut it. A line
+        that is not an event raises a `ProjectError`. Without `epochs`, these are not parsed.
         """
         check_can_be_read(self.path)
         try:
@@ -115,11 +95,7 @@ class Journal:
     def is_being_written(self, to_write: bool = False) -> bool:
         """Returns whether a living process has this journal open for its search.
 
-        Args:
-            to_write: Whether the caller will write to it next. If that is impossible, this raises.
-
-        Raises:
-            OSError: The file cannot be read, or with `to_write` not be written.
+        If it cannot be read, or with `to_write` not be written, this raises `OSError`.
         """
         if not os.path.lexists(self.path):
             return False
@@ -163,14 +139,10 @@ def _append(file: IO[bytes], line: bytes) -> None:
 
 
 class Dispatcher:
-    """Sends each event to the journal, then to every listener.
+    """Sends each event to the journal, whose failures end the search, then to every listener.
 
     A listener that fails is dropped for the rest of the search, with one warning. The journal has the events
     that it missed.
-
-    Args:
-        journal: The journal. Its failures end the search.
-        listeners: The other receivers.
     """
 
     def __init__(self, journal: Journal, listeners: Iterable[Listener]) -> None:

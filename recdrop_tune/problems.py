@@ -40,13 +40,11 @@ def explain(
     names: Mapping[Keys, Iterable[str]],
     where: Callable[[Keys], str] = lambda keys: "",
 ) -> InvalidArgumentError:
-    """Returns one error with a line for each wrong value, and the attributes of the first one.
+    """Returns pydantic's error as one with a line for each wrong value, and the attributes of the first one.
 
-    Args:
-        error: The error of pydantic.
-        data: The data that it validated, which tell keys apart from the members of unions that it tried.
-        names: The names allowed at each place, for "Did you mean".
-        where: Returns the place of a value in a file, such as `"search.yaml, line 3"`.
+    `data` is what pydantic validated; it tells keys apart from the members of unions that it tried. `names`
+    are those allowed at each place, for "Did you mean". `where` returns the place of a value in a file, such
+    as `"search.yaml, line 3"`.
     """
     found: dict[Keys, list[Any]] = {}
     for problem in error.errors():

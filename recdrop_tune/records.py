@@ -47,13 +47,9 @@ FOLDING = threading.RLock()
 class TrialRecord:
     """The events of one trial, folded.
 
-    Attributes besides those of the events:
-        started: Wall-clock time of its start.
-        epochs: The epochs of its first training, in order.
-        repeats: The epochs of its further trainings, if it is trained more than once.
-        ended: Its end; `None` before.
-        is_lost: Whether it has no end, and no process runs it any more.
-        cost: Its score as a number to minimize; infinite without a finite score.
+    `epochs` are those of its first training, `repeats` those of its further ones. `is_lost`: it has no end,
+    and no process runs it any more. `cost` is its score as a number to minimize; infinite without a finite
+    score.
     """
 
     trial_id: str
@@ -163,11 +159,8 @@ class Records:
 
     Attributes:
         search: The search as it last started or resumed; `None` before.
-        began: Wall-clock time of its first start.
-        space: Its hyperparameters, each after those in its conditions.
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The current round of the confirmation, or the last one since the search resumed.
-        rounds: All rounds.
         confirmations: The trainings of all confirmations. One that failed is replaced when it is repeated.
         failed_before: The `key` of those that failed before the search resumed, and were not repeated yet.
         result: The last saved result, while nothing was trained since.
@@ -335,12 +328,7 @@ class Records:
 
 
 def dropout_settings(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns the active answers to `QUESTIONS` by layer.
-
-    Example:
-        >>> dropout_settings({"units": 8, "enc/wrapper": "lambda", "enc/rate": 0.2, "enc/placement": None})
-        {'enc': {'wrapper': 'lambda', 'rate': 0.2}}
-    """
+    """Returns the active answers to `QUESTIONS` by layer: `{"enc": {"wrapper": "lambda", "rate": 0.2}}`."""
     settings: dict[str, dict[str, Any]] = {}
     for layer in dict.fromkeys(name.rpartition("/")[0] for name in hyperparameters):
         for key in QUESTIONS:

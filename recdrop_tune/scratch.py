@@ -20,9 +20,7 @@ IN_USE = ".in-use"
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """Yields a folder that is removed at the end of the block; if its process is killed, by the next one.
 
-    Args:
-        prefix: The beginning of its name. Abandoned folders with that prefix are removed first.
-        parent: Where to create it; by default the system's folder for temporary files.
+    Abandoned folders with the same `prefix` are removed first.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(prefix, parent)

@@ -117,11 +117,7 @@ class Gain:
 
 
 def gain(records: Records, trial: TrialRecord | None = None) -> Gain | None:
-    """Compares a trial, by default the best one with dropout, with its twin in the search.
-
-    Returns:
-        `None` if one of the two was not completed.
-    """
+    """Compares a trial, by default the best one with dropout, with its twin; None if one is not complete."""
     order = ranked(records)
     trial = trial or next((each for each in order if drops(each.hyperparameters)), None)
     if trial is None:
@@ -137,14 +133,10 @@ def gain(records: Records, trial: TrialRecord | None = None) -> Gain | None:
 def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Returns one row for each wrapper of each layer, best first; those never tried come last.
 
-    Args:
-        records: The search.
-        offered: The wrappers that the space offers, by the name of their hyperparameter.
-
-    Returns:
-        Columns: `layer` (empty if all layers share one wrapper), `wrapper`, `trials`, `complete`, `best`
-        (score of the best complete trial), `gain` (of that trial, if its twin is complete too),
-        `state` (`"complete"`, `"only stopped early"`, `"not finished"`, `"failed"` or `"never tried"`).
+    `offered` are the wrappers of the space, by the name of their hyperparameter. The columns are `layer`
+    (empty if all layers share one wrapper), `wrapper`, `trials`, `complete`, `best` (score of the best
+    complete trial), `gain` (of that trial, if its twin is complete too), `state` (`"complete"`, `"only
+    stopped early"`, `"not finished"`, `"failed"` or `"never tried"`).
     """
     import pandas as pd
 
@@ -188,12 +180,7 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
 
 
 def format_number(value: float) -> str:
-    """Writes a score or a difference with four decimals; very large and tiny ones get an exponent.
-
-    Example:
-        >>> format_number(0.01234), format_number(0.00001234), format_number(1e30)
-        ('0.0123', '1.2e-05', '1.0000e+30')
-    """
+    """Writes a score or a difference with four decimals; very large and tiny ones get an exponent."""
     if abs(value) >= 1e6:
         return f"{value:.4e}"
     return f"{value:.1e}" if 0 < abs(value) < 0.00005 else f"{value:.4f}"

@@ -41,11 +41,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+012345
 
 
 def read_yaml(path: str | os.PathLike[str]) -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    """Returns the data of a file, and the line of each key and list item (from 1) by its path.
-
-    Raises:
-        RecdropError: The file cannot be read, or is not YAML.
-    """
+    """Returns the data of a file, and the line of each key and list item (from 1) by its path."""
     try:
         loader = _Loader(Path(path).expanduser().read_text(encoding="utf-8"))
         loader.name = str(path)

@@ -27,12 +27,8 @@ _TRIES = 20
 class Candidates:
     """Offers configurations that have not been tried.
 
-    In a small space these are all that are left. In a large one some are drawn at random, and some differ
-    from the best in one hyperparameter, and in those that depend on it.
-
-    Args:
-        space: The hyperparameters.
-        listed: The most configurations of a small space.
+    In a space of at most `listed` configurations these are all that are left. In a larger one some are drawn
+    at random, and some differ from the best in one hyperparameter, and in those that depend on it.
     """
 
     def __init__(self, space: Space, listed: int = MAX_LISTED) -> None:

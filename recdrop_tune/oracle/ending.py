@@ -23,12 +23,8 @@ _IN_A_ROW = 3
 class Promises:
     """The gains that the proposals of a search have promised, as parts of the best loss.
 
-    Args:
-        state: What `get_state` returned.
-
-    Attributes:
-        made: The gains by the ids of the trials, in the order of the proposals.
-        at_end: The gain that another trial promised when the search was done; None while it is not.
+    `made` holds them by the ids of the trials, in the order of the proposals. `at_end` is the gain that
+    another trial promised when the search was done; None while it is not.
     """
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
@@ -64,11 +60,7 @@ class Promises:
         return gained / promised
 
     def are_small(self, oracle: Any) -> bool:
-        """Returns whether the last proposals, and the next one, promise less than the `min_gain`.
-
-        Raises:
-            InvalidArgumentError: The values of the objective have no parts.
-        """
+        """Returns whether the last proposals, and the next one, promise less than the `min_gain`."""
         if self.at_end is not None:
             return bool(self.at_end < oracle.min_gain)
         now = len(oracle.trials), len(oracle.end_order)

@@ -40,13 +40,8 @@ def as_point(values: Mapping[str, Any]) -> Values:
 def complete(space: Space, point: Mapping[str, Any]) -> Values:
     """Returns the configuration of a point, with the middle value of each hyperparameter that it leaves out.
 
-    Args:
-        space: The hyperparameters.
-        point: Values by key (`placement`) or by Keras Tuner's name (`placement.lambda`).
-
-    Raises:
-        InvalidArgumentError: The point names a hyperparameter that the space lacks or that is inactive,
-            or has a value which the space does not offer.
+    The point has values by key (`placement`) or by Keras Tuner's name (`placement.lambda`). One that does not
+    fit the space raises `InvalidArgumentError`.
     """
     given = as_point(point)
 
@@ -95,20 +90,10 @@ def _within(space: Space, trial: Any) -> Values | None:
 def read_warm_trials(
     folders: Sequence[str], oracle: Any, own: str | Path | None = None
 ) -> tuple[list[FrozenTrial], list[str]]:
-    """Reads the complete trials of other searches that lie in the space of a search.
+    """Reads the complete trials of other searches that lie in the space of the oracle's search.
 
-    Args:
-        folders: The folders of the other searches.
-        oracle: The oracle of the search, whose space is known.
-        own: The project folder of the search; None: the oracle's.
-
-    Returns:
-        The trials for Optuna, without epochs for pruners, and a line for each folder that counts them.
-
-    Raises:
-        InvalidArgumentError: No trial can be used; or a folder holds no other search, or one with another
-            objective.
-        ProjectError: A file is damaged, or a link leads out of a folder.
+    Returns them for Optuna, without epochs for pruners, and a line for each folder that counts them. `own` is
+    the project folder of the search; None: the oracle's.
     """
     warm: list[FrozenTrial] = []
     lines = []

@@ -83,11 +83,9 @@ class LearningCurves:
     Args:
         points: The configuration of each observation, of shape `(observations, coordinates)`.
         owners: The parameter of each coordinate, numbered from 0.
-        epochs: The epoch of each observation.
-        trainings: The number of its training.
+        trainings: The number of each observation's training.
         values: The best value of the training until then; infinity for a failed one.
         end: The last epoch of a complete training.
-        random: Draws the hyperparameters of the process; the likeliest are taken.
 
     Reference:
         Swersky, Snoek and Adams 2014, arXiv:1406.3896.
@@ -160,9 +158,8 @@ class LearningCurves:
     def predict(self, points: Array, trainings: Sequence[int]) -> tuple[Array, Array]:
         """Returns mean and standard deviation of the values at the last epoch.
 
-        Args:
-            points: Configurations.
-            trainings: The number of the training of each; one without observations can have any other number.
+        `points` has the shape `(configurations, coordinates)`. `trainings` has the number of the training of
+        each; one without observations can have any other number.
         """
         from scipy.linalg import cho_solve
 
@@ -199,12 +196,7 @@ def _scaled(values: Array) -> Array:
 
 
 def normal_scores(values: Sequence[float]) -> Array:
-    """Returns the normal score of each value by its rank.
-
-    Example:
-        >>> normal_scores([3.0, 1.0, 900.0]).round(2).tolist()
-        [0.0, -1.22, 1.22]
-    """
+    """Returns the normal score of each value by its rank."""
     from scipy.stats import norm, rankdata
 
     scores: Array = norm.ppf((rankdata(values) - 0.5) / len(values))

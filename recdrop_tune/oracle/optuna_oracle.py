@@ -240,12 +240,7 @@ class OptunaOracle(kt.Oracle):
     def read_warm_start(self, folder: str | Path | None = None) -> list[str]:
         """Reads the folders of `warm_start`; returns a line for each that counts the trials used.
 
-        Args:
-            folder: The project folder of the search; None: the oracle's.
-
-        Raises:
-            InvalidArgumentError: No trial can be used; or a folder holds no other search, or one with another
-                objective.
+        `folder` is the project folder of the search; None: the oracle's.
         """
         if self._warm is None:
             self._warm = read_warm_trials(self.warm_start, self, folder)
@@ -287,12 +282,7 @@ class OptunaOracle(kt.Oracle):
         return numbers_in(self.study).get(trial_id)
 
     def update_space(self, hyperparameters: Any) -> None:
-        """Adds hyperparameters to the space; see `keras_tuner.Oracle.update_space`.
-
-        Raises:
-            InvalidArgumentError: Two of them have one name. If a running trial adds them, the next one
-                raises.
-        """
+        """Adds hyperparameters to the space; see `keras_tuner.Oracle.update_space`."""
         if not self.ongoing_trials:  # Keras Tuner's lock stays taken after an exception.
             check_names(hyperparameters.space)
         super().update_space(hyperparameters)
@@ -344,12 +334,7 @@ class OptunaOracle(kt.Oracle):
         return {"status": TrialStatus.IDLE if waits else TrialStatus.STOPPED}
 
     def ended_by(self) -> str | None:
-        """Returns why no more trials begin: `MAX_TRIALS`, `TIMEOUT` or `CONVERGED`; None if more can.
-
-        Raises:
-            InvalidArgumentError: `max_trials` is None, and the objective is neither a loss above 0 nor a
-                metric from 0 to 1.
-        """
+        """Returns why no more trials begin: `MAX_TRIALS`, `TIMEOUT` or `CONVERGED`; None if more can."""
         if len(self.trials) >= self._most_trials:
             return MAX_TRIALS
         if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -418,14 +403,7 @@ class OptunaOracle(kt.Oracle):
             sampler.refuses = nothing
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
-        """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.
-
-        Returns:
-            The trial; a copy with the status `STOPPED` if it is to be stopped.
-
-        Raises:
-            InvalidArgumentError: The trial was never started.
-        """
+        """Takes an epoch of a trial; returns the trial, or a copy of it with the status `STOPPED`."""
         with self._lock:
             trial = self._note(trial_id, metrics, step)
             attempt = self._attempts.get(trial_id)
@@ -479,14 +457,9 @@ class OptunaOracle(kt.Oracle):
         trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
 
     def end_trial(self, trial: Any, status: str = TrialStatus.COMPLETED) -> None:
-        """Ends a trial in the study too; see `keras_tuner.Oracle.end_trial`.
+        """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row.
 
-        Args:
-            trial: The trial; or its id, as in tuners that were written for Keras Tuner 1.1.
-            status: The status, if `trial` is an id. Keras Tuner 1.1's `COMPLETE` is `COMPLETED` too.
-
-        Raises:
-            TooManyFailuresError: Too many trials failed in a row.
+        Tuners for Keras Tuner 1.1 pass a trial's id and status, where `COMPLETE` stands for `COMPLETED`.
         """
         with self._lock:
             started = self._started(trial if isinstance(trial, str) else trial.trial_id)
@@ -528,11 +501,7 @@ class OptunaOracle(kt.Oracle):
         save_trial(self, trial)
 
     def reload(self) -> None:
-        """Restores the oracle from its files.
-
-        Raises:
-            ProjectError: A file is damaged or missing; nothing was changed.
-        """
+        """Restores the oracle from its files; changes nothing if one is damaged or missing."""
         restore(self)
 
     def give_up(self, tuner_id: str) -> None:

@@ -137,12 +137,8 @@ def nearest_untried(
     """Returns the untried configuration that is most like a given one; None if all have been tried.
 
     A sampler that has settled on a region asks for the same few points again; it would ask for their
-    neighbours next. If the given one is refused, its other settings are kept, and the dropout is drawn.
-
-    Args:
-        oracle: The oracle: its space, its trials and its seed.
-        wanted: A configuration that has been tried or is refused.
-        refuses: What is tried only if nothing else is left; see `limits`.
+    neighbours next. If the given one is refused, its other settings are kept, and the dropout is drawn. What
+    `refuses` rejects is tried only if nothing else is left.
     """
     space, encoding = oracle.space, Encoding(oracle.space)
     random = np.random.default_rng([oracle.seed, len(oracle.trials)])

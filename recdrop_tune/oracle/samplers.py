@@ -68,13 +68,7 @@ BLIND = ("cmaes", "grid", "qmc", "random")
 
 
 def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
-    """Makes an Optuna sampler for a study that has `begun` trials already; `None` stands for `"surrogate"`.
-
-    `"gp"` needs the package torch, and `"cmaes"` needs cmaes.
-
-    Raises:
-        InvalidArgumentError: There is no sampler of that name.
-    """
+    """Makes an Optuna sampler, by default `"surrogate"`, for a study that has `begun` trials already."""
     name = "surrogate" if name is None else name
     if not isinstance(name, str) or name not in _SAMPLERS:
         expected = f"one of {', '.join(_SAMPLERS)}, or an Optuna sampler"

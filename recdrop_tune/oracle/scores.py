@@ -28,11 +28,7 @@ _USUAL = ("loss", "accuracy", "precision", "recall")
 
 
 def single_objective(objective: Any) -> Any:
-    """Returns an objective; `{"name": "val_f1", "direction": "max"}` as one of Keras Tuner's.
-
-    Raises:
-        InvalidArgumentError: There are several, or the direction is neither `"min"` nor `"max"`.
-    """
+    """Returns an objective; `{"name": "val_f1", "direction": "max"}` as one of Keras Tuner's."""
     objective = check_one_objective(objective)
     if isinstance(objective, Mapping):
         known = objective.get("direction")
@@ -47,14 +43,6 @@ def as_objective(objective: Any, reported: Iterable[str] = ()) -> kt.Objective:
     """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
 
     `reported` are the metrics of the model. Keras begins those of one of several outputs with its name.
-
-    Raises:
-        InvalidArgumentError: There are several, or the direction is not known, or neither `"min"` nor
-            `"max"`.
-
-    Example:
-        >>> as_objective("val_accuracy").direction
-        'max'
     """
     objective = single_objective(objective)
     if isinstance(objective, kt.Objective):
@@ -88,11 +76,8 @@ def _direction(metric: str) -> str | None:
 class Reached:
     """The best epoch of a trial: the one source for tables, journal, MLflow and Optuna.
 
-    Attributes:
-        step: The best epoch, as reported; None if no epoch had a finite objective.
-        value: The objective at that epoch.
-        metrics: All metrics at that epoch, as means over the trainings.
-        std: Sample standard deviation of the objective over the trainings; None for one training.
+    `step` is None if no epoch had a finite objective. The metrics are means over the trainings, and `std` is
+    the sample standard deviation of the objective over them; None for one training.
     """
 
     step: int | None = None
@@ -123,10 +108,7 @@ def forget_metrics(trial: Any) -> None:
 
 
 def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
-    """Returns the metrics of one epoch of a trial, NaN where none was reported.
-
-    With several trainings, their mean counts.
-    """
+    """Returns the metrics of one epoch of a trial, as means over its trainings; NaN where none exist."""
     metrics = {}
     for name in trial.metrics.metrics:
         values = {epoch.step: float(epoch.mean()) for epoch in _history(trial, name)}
@@ -157,11 +139,6 @@ def best_step(trial: Any, objective: Any) -> int | None:
 
 
 def as_error_rates(costs: Sequence[float], maximize: bool) -> Sequence[float]:
-    """Returns costs (negated values, if they are maximized) as error rates if all values are from 0 to 1.
-
-    Example:
-        >>> as_error_rates([-0.75, -0.5], True), as_error_rates([-80.0], True)
-        ([0.25, 0.5], [-80.0])
-    """
+    """Returns costs (negated values, if they are maximized) as error rates if all values are from 0 to 1."""
     bounded = maximize and all(-1 <= cost <= 0 for cost in costs if math.isfinite(cost))
     return [1 + cost for cost in costs] if bounded else costs

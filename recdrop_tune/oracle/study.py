@@ -40,11 +40,7 @@ OWNER = "recdrop_search"
 
 
 def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
-    """Opens the study of an `OptunaOracle`, with the trials of other searches first.
-
-    Raises:
-        ProjectError: The storage already holds a study of that name from another search.
-    """
+    """Opens the study of an `OptunaOracle`, with the trials of other searches first."""
     sampler = oracle.sampler if isinstance(oracle.sampler, BaseSampler) else None
     options = {"sampler": sampler, "pruner": oracle.pruner}
     with quiet_optuna():

@@ -218,18 +218,12 @@ def observe(space: Space, trial: FrozenTrial, sign: float) -> ObservedTrial:
 
 
 class Evidence:
-    """What the trials of a study have shown.
+    """What the trials of a study, in the order in which they began, have shown.
 
-    Args:
-        trials: The trials, in the order in which they began.
-
-    Attributes:
-        tried: The configurations that are not proposed again.
-        best: The configurations of the best trials, best first.
-        fitted: The numbers of the trials that are fitted.
-        running: Those of them that have not ended.
-        observations: Number, epoch and best value until then, several for each of the fitted trials.
-        end: The last epoch of a complete training.
+    `tried` are the configurations that are not proposed again, `best` those of the best trials, best first,
+    `fitted` the numbers of the trials that are fitted, and `running` those of them that have not ended.
+    `observations` holds the number, the epoch and the best value until then, several for each of the fitted
+    trials. `end` is the last epoch of a complete training.
     """
 
     def __init__(self, trials: Sequence[ObservedTrial]) -> None:
@@ -259,9 +253,8 @@ def expected_gains(
 ) -> tuple[Array, Array | None]:
     """Predicts what each candidate gains over the best trial.
 
-    Returns:
-        The expected improvements, in units of the process; and the same as parts of the best loss, or None
-        where values have no parts or no trial is complete.
+    Returns the expected improvements, in units of the process; and the same as parts of the best loss, or
+    None where values have no parts or no trial is complete.
     """
     numbers, epochs, costs = zip(*evidence.observations, strict=True)
     errors = as_error_rates(costs, maximize)
@@ -307,10 +300,7 @@ def choose_fitted(
 ) -> list[int]:
     """Returns the numbers of the trials that are fitted: all, or the best and the last ones of many.
 
-    Args:
-        ranked: The trials with reported values, best first.
-        begun: All trials, in the order in which they began.
-        under_way: The running ones that have reported nothing yet, in that order.
+    `ranked` has the trials with reported values, best first; the others are in the order in which they began.
     """
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]

@@ -95,9 +95,6 @@ def check_names(space: Iterable[Any]) -> None:
     """Refuses two hyperparameters of one name, under different conditions.
 
     Keras Tuner keeps one value for a name: if only one of the two is active, it deletes or redraws the value.
-
-    Raises:
-        InvalidArgumentError: Two of them have one name.
     """
     for name, number in Counter(hp.name for hp in space).items():
         if number > 1:

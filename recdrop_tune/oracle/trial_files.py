@@ -39,10 +39,8 @@ _STATES = {
 def state_of(trial: Any, epochs: int | None = None) -> TrialState:
     """Returns the state of a Keras Tuner trial.
 
-    Args:
-        trial: The trial.
-        epochs: The epochs that Keras Tuner's Hyperband gives a whole training; None for other tuners. A
-            trial of fewer epochs is pruned, because its score does not compare with those of whole ones.
+    `epochs` are those that Keras Tuner's Hyperband gives a whole training; None for other tuners. A trial of
+    fewer epochs is pruned, because its score does not compare with those of whole ones.
     """
     state = _STATES[trial.status]
     trained = trial.hyperparameters.values.get("tuner/epochs", epochs)
@@ -51,11 +49,7 @@ def state_of(trial: Any, epochs: int | None = None) -> TrialState:
 
 
 def read_trial(path: Path) -> Any | None:
-    """Reads the file `trial.json` of a Keras Tuner trial; returns None if there is no such file.
-
-    Raises:
-        ProjectError: The file cannot be read, is damaged, or belongs to another trial.
-    """
+    """Reads the file `trial.json` of a Keras Tuner trial; returns None if there is no such file."""
     state = read_object(path)
     if state is None:
         return None
@@ -99,10 +93,8 @@ def never_started(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
 def reconciled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     """Brings an oracle's state, which was saved last, into line with its trials by id.
 
-    Each trial that has not ended is then under way, or waits to run again.
-
-    Raises:
-        ValueError: The state lists a trial twice.
+    Each trial that has not ended is then under way, or waits to run again. A state that lists a trial twice
+    raises `ValueError`.
     """
     if len(set(state["start_order"])) < len(state["start_order"]):
         raise ValueError("a trial is listed twice")
@@ -154,11 +146,7 @@ def time_of_end(oracle: Any, trial_id: str) -> float | None:
 
 
 def restore(oracle: Any) -> None:
-    """Restores an oracle from its files, as `keras_tuner.Oracle.reload` does.
-
-    Raises:
-        ProjectError: A file is damaged or missing; nothing was changed.
-    """
+    """Restores an oracle from its files; changes nothing if one is damaged or missing."""
     path = Path(oracle._get_oracle_fname())
     # Read before the trials, as trials are written first: the search may be running elsewhere.
     state = read_object(path)

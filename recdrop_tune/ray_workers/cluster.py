@@ -22,11 +22,7 @@ _ANSWER_SECONDS = 10.0
 
 
 def import_ray() -> Any:
-    """Returns Ray, which is an optional dependency.
-
-    Raises:
-        RecdropError: It is not installed.
-    """
+    """Returns Ray, which is an optional dependency."""
     try:
         return import_module("ray")
     except ImportError as error:
@@ -40,15 +36,8 @@ def import_ray() -> Any:
 def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
     """Joins a Ray cluster, or starts one on this machine, for the block; yields Ray.
 
-    A process that has called `ray.init` itself stays connected.
-
-    Args:
-        resources: What the workers get.
-        verbose: From 1 on, prints that workers are started; from 2 on, shows what they print.
-
-    Raises:
-        RecdropError: Ray is not installed, or cannot connect to the address.
-        InvalidArgumentError: The cluster has too few resources for a worker.
+    A process that has called `ray.init` itself stays connected. From `verbose` 1 on, it prints that workers
+    are started; from 2 on, it shows what they print.
     """
     ray = import_ray()
     joined = ray.is_initialized()

@@ -28,16 +28,10 @@ WAIT = "wait"
 
 
 class Tasks:
-    """The tasks of a follow-up, in the oracle's process.
+    """The tasks of what follows the search, if anything, in the oracle's process.
 
-    Args:
-        follow_up: What follows the search, or `None`.
-        tuner: The tuner with the oracle.
-        tracking: Its tracking.
-        losses: Number of workers that can be lost over one task.
-
-    Attributes:
-        over: Whether a worker has asked for a task and none was left.
+    `losses` is the number of workers that can be lost over one task. `over` is whether a worker has asked
+    for a task and none was left.
     """
 
     def __init__(
@@ -76,8 +70,7 @@ class Tasks:
     def give_up(self, tuner_id: str, reason: str) -> bool:
         """Gives the task of a dead worker to another one, unless it has cost too many workers.
 
-        Returns:
-            Whether the worker had a task.
+        Returns whether the worker had a task.
         """
         task = self._busy.pop(tuner_id, None)
         if task is None or self._follow_up is None:
@@ -112,13 +105,10 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job on its way to other processes.
+    """A job of a class `kind`, on its way to other processes.
 
-    Attributes:
-        kind: The class of the job.
-        values: References to the job's values in Ray's object store, by name. Processes on the same machine
-            share its arrays.
-        settings: Settings of the sending process for the others; see `process_settings`.
+    `values` are references to the job's values in Ray's object store, where processes on the same machine
+    share arrays. `settings` are those of the sending process for the others; see `process_settings`.
     """
 
     kind: Callable[..., Job]
@@ -138,11 +128,7 @@ class Parcel:
 
 
 def pack(ray: Any, job: Any) -> Parcel:
-    """Puts the values of a job, which is a dataclass, into Ray's object store.
-
-    Raises:
-        InvalidArgumentError: One cannot be pickled.
-    """
+    """Puts the values of a job, which is a dataclass, into Ray's object store."""
     values = {name: _put(ray, name, value, _parts(value)) for name, value in _values(job).items()}
     return Parcel(type(job), values, process_settings())
 

@@ -18,12 +18,7 @@ Resources = Any
 
 
 def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
-    """Returns the GPUs of each worker.
-
-    Args:
-        resources: What was asked for.
-        cluster: The cluster's resources, from Ray.
-    """
+    """Returns the GPUs of each worker; `cluster` are the cluster's resources, from Ray."""
     total = cluster.get("GPU", 0.0)
     if resources.gpus is not None:
         return float(resources.gpus)
@@ -35,11 +30,7 @@ def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
 
 
 def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
-    """Raises if no worker would ever get its resources: Ray waits for ever.
-
-    Raises:
-        InvalidArgumentError: The cluster has too few CPU cores or GPUs.
-    """
+    """Raises if no worker would ever get its resources: Ray waits forever."""
     for name, key, unit, wanted in (
         ("gpus", "GPU", "GPUs", resources.gpus or 0),
         ("cpus", "CPU", "CPU cores", resources.cpus),
@@ -66,12 +57,9 @@ def format_resources(cluster: Mapping[str, float]) -> str:
 
 
 def worker_environment(backend: str, gpus: float) -> dict[str, str]:
-    """Returns the environment variables of a worker.
+    """Returns the environment variables of a worker with a number of GPUs.
 
-    Args:
-        backend: Keras's backend.
-        gpus: Its number of GPUs. Ray hides the others from actors that have some, but not from actors that
-            have none.
+    Ray hides the other GPUs from actors that have some, but not from actors that have none.
     """
     hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
     log = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -52,17 +52,10 @@ class _Member:
 
 
 class Team:
-    """The processes of one search.
+    """The processes of one search, whose `name` is unique in the cluster.
 
-    Args:
-        ray: Ray, connected.
-        parcel: The search.
-        resources: What each worker gets.
-        folder: The project folder.
-        name: Name of the search, unique in the cluster.
-        show: Called with each event.
-        note: Called with other messages for the user.
-        seen: Number of events of the search that were shown before.
+    `show` is called with each event after the first `seen` ones, and `note` with other messages for the
+    user.
     """
 
     def __init__(
@@ -91,11 +84,7 @@ class Team:
         self._host = self._start_host(name)
 
     def search(self) -> End:
-        """Runs the search; returns what the oracle's process knows at its end.
-
-        Raises:
-            Exception: What a worker or the oracle has raised.
-        """
+        """Runs the search; returns what the oracle's process knows at its end."""
         try:
             self._run()
         except Exception as error:
@@ -172,12 +161,7 @@ class Team:
         self._members.append(_Member(name, actor, actor.run.remote(), where))
 
     def _close(self, status: SearchOutcome, message: str | None = None) -> End:
-        """Ends all processes, the oracle's last; returns what it knows.
-
-        Args:
-            status: How the search ends.
-            message: The error of the running trials.
-        """
+        """Ends the workers, then the trials that ran if there is a message, then the oracle's process."""
         for actor in self._actors:
             self._ray.kill(actor)
         try:

@@ -30,12 +30,8 @@ _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries"
 class RemoteOracle:
     """Stands in for the oracle in a worker: it asks the host.
 
-    Args:
-        ask: Calls a method of the host and returns its answer; see `OracleHost`.
-        tuner_id: Name of the worker.
-        oracle: An oracle made like the host's, for the attributes that never change.
-        reporter: Reports the trainings of the current trial.
-        folder_of: Returns the folder of a trial on this machine.
+    `ask` calls a method of the host and returns its answer. `oracle` is made like the host's, for the
+    attributes that never change. `folder_of` returns the folder of a trial on this machine.
     """
 
     def __init__(
@@ -121,13 +117,8 @@ _SCRATCH = "recdrop-worker-"
 class Worker:
     """Runs trials until the oracle has no more, then the tasks that follow the search.
 
-    Its tuner has its own folder and sends the weights to the host, so workers need no shared file system.
-
-    Args:
-        name: Its name, Keras Tuner's `tuner_id`.
-        host: Handle of the actor of `OracleHost`.
-        parcel: The search.
-        cpus: Its number of CPU cores.
+    Its name is Keras Tuner's `tuner_id`. Its tuner has its own folder and sends the weights to the host, so
+    workers need no shared file system.
     """
 
     def __init__(self, name: str, host: Any, parcel: Parcel, cpus: float) -> None:

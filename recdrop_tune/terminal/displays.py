@@ -164,12 +164,7 @@ class Progress:
 
 
 class LiveDisplay:
-    """Shows how a search stands.
-
-    Args:
-        records: The search.
-        workers: How many trials run at the same time.
-    """
+    """Shows how a search stands."""
 
     def __init__(self, records: Records, workers: int = 1) -> None:
         self._records = records
@@ -257,15 +252,8 @@ def live_display(
 
     On a terminal it stays below other output, and disappears after the block. It is not shown if the output
     goes into a file, or if the environment variable `CI` is set. A terminal that closes ends the display,
-    not the block.
-
-    Args:
-        console: Where it is shown.
-        records: The search, which another listener folds.
-        workers: How many trials run at the same time.
-
-    Yields:
-        The display in a notebook, which draws at each event; otherwise `None`.
+    not the block. In a notebook it is yielded, and draws at each event; otherwise this yields None. Another
+    listener folds `records`; `workers` is the number of trials that run at the same time.
     """
     if os.environ.get("CI"):
         yield None

@@ -35,13 +35,8 @@ def seconds_left(
 ) -> float | None:
     """Estimates how long the search and its confirmation still take; `None` before the first trial has ended.
 
-    Of the confirmation it counts the first round, and later the current one.
-
-    Args:
-        records: The search.
-        now: Wall-clock time.
-        workers: How many trials run at the same time.
-        starts_more: Whether the search starts more trials.
+    It counts the first round of the confirmation, and later the current one. `now` is wall-clock time, and
+    `workers` the number of trials that run at the same time.
     """
     if records.confirming is not None:
         took = [each.seconds for each in records.confirmations]
@@ -174,11 +169,7 @@ def format_best(records: Records) -> str | None:
 
 
 def format_best_gain(records: Records) -> str | None:
-    """Writes what the best trial gains by its dropout; returns `None` if its twin was not completed.
-
-    Returns:
-        `gain 0.0123 over the same without dropout, so far`, or `no gain ...`.
-    """
+    """Writes what the best trial gains by its dropout; returns `None` if its twin was not completed."""
     best = standing.best(records)
     if best is None or not drops(best.hyperparameters):
         return None
@@ -228,12 +219,7 @@ def _format_expected_gain(records: Records) -> str:
 
 
 def format_dropout(hyperparameters: Mapping[str, object]) -> str:
-    """Writes which dropout a trial has, where, and how much, for each layer.
-
-    Example:
-        >>> format_dropout({"units": 8, "wrapper": "zoneout", "placement": "recurrent", "rate": 0.1})
-        'zoneout, recurrent, rate 0.1'
-    """
+    """Writes which dropout a trial has in each layer, such as `zoneout, recurrent, rate 0.1`."""
     layers = []
     for layer, values in dropout_settings(hyperparameters).items():
         words = (
@@ -245,11 +231,7 @@ def format_dropout(hyperparameters: Mapping[str, object]) -> str:
 
 
 def format_configuration(record: TrialRecord) -> str:
-    """Writes the dropout of a trial, then its other hyperparameters that are not the same in every trial.
-
-    Returns:
-        Such as `zoneout, recurrent, rate 0.1, units 64`.
-    """
+    """Writes the dropout of a trial, then its other hyperparameters that are not the same in every trial."""
     others = [n for n in record.active if n.rpartition("/")[2] not in QUESTIONS]
     words = [f"{n} {format_value(n, record.active[n])}" for n in others if n not in record.fixed]
     return ", ".join(filter(None, [format_dropout(record.hyperparameters), *words]))

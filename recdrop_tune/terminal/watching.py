@@ -40,17 +40,7 @@ _ENDS = {
 class WatchedSearch:
     """A search in a project folder. The folder can belong to somebody else, and is not written to.
 
-    Args:
-        folder: The project folder.
-
-    Attributes:
-        folder: The project folder.
-        records: The events of the search, folded.
-        is_running: Whether its process is alive.
-
-    Raises:
-        OSError: The journal cannot be read.
-        ProjectError: The journal is damaged.
+    Raises `OSError` if its journal cannot be read, and `ProjectError` if that is damaged.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -20,13 +20,9 @@ _HDF5_BYTES = 2048
 
 
 def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
-    """Writes the best weights of a trial atomically.
+    """Writes the best weights of a trial atomically, through a model of its structure.
 
-    Args:
-        folder: The trial's folder.
-        model: A model of the trial's structure, which gets the weights. Nothing is written if it is not
-            built.
-        weights: As in `Model.get_weights`; None for the weights that the model has.
+    With None, the weights are those that the model has. Nothing is written if it is not built.
     """
     if not model.built:
         return
@@ -62,12 +58,7 @@ def _size(model: Any) -> int:
 
 
 def load(folder: Path, model: Any) -> Any:
-    """Loads the weights of a trial into a model made for it.
-
-    Raises:
-        RecdropError: There are no weights.
-        ProjectError: They are damaged, or those of another model.
-    """
+    """Loads the weights of a trial into a model made for it; raises `RecdropError` if there are none."""
     path = folder / WEIGHTS
     if not path.exists():
         raise RecdropError(

@@ -37,13 +37,7 @@ _MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory")
 def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
     """Returns the metrics that are numbers, and warns once about each other one.
 
-    Args:
-        metrics: By name, as Keras passes them to callbacks. An array or a tensor of one element counts as a
-            number; other arrays, text and None are left out.
-
-    Example:
-        >>> numbers({"loss": np.array([0.5])})
-        {'loss': 0.5}
+    An array or a tensor of one element counts as a number.
     """
     found = {str(name): _number(value) for name, value in metrics.items()}
     for name, value in metrics.items():
@@ -60,16 +54,9 @@ def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
 def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
     """Turns results into metrics by name, and finds their epoch.
 
-    Args:
-        results: A number (the objective), metrics by name, Keras's history (its best epoch counts), or
-            a list of these (their mean counts).
-        objective: The `keras_tuner.Objective`.
-        where: The method that returned them: `FIT` or `RUN_TRIAL`.
-
-    Raises:
-        keras_tuner.errors.FatalTypeError: The results are something else; the search ends.
-        keras_tuner.errors.FatalValueError: The objective is not among them; the search ends.
-        RecdropError: No epoch of a history has the objective.
+    The results are a number (the objective), metrics by name, Keras's history (its best epoch counts), or a
+    list of these (their mean counts). Others, and those without the objective, raise Keras Tuner's fatal
+    errors, which end the search. `where` is the method that returned them: `FIT` or `RUN_TRIAL`.
     """
     accepted = "Keras's history, a number, metrics by name, or a list of these"
     if results is None:
@@ -169,12 +156,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def outcome(error: Exception) -> tuple[str, str]:
     """Returns the final status and message of a trial whose training raised an error.
 
-    Args:
-        error: The error.
-
-    Returns:
-        `STOPPED` for a pruned trial, `FAILED` if a retry would fail too, else `INVALID`: Keras Tuner
-        retries it if `max_retries_per_trial` allows that.
+    The status is `STOPPED` for a pruned trial, `FAILED` if a retry would fail too, else `INVALID`: Keras
+    Tuner retries it if `max_retries_per_trial` allows that.
     """
     if isinstance(error, TrialPrunedError):
         return TrialStatus.STOPPED, ""

@@ -46,14 +46,9 @@ _HYPERBAND = {
 
 
 def readable(hyperparameters: Any) -> dict[str, Any]:
-    """Returns all hyperparameters of a trial as tables show them.
+    """Returns all hyperparameters of a trial as tables show them, by their keys in the search space.
 
-    Args:
-        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
-
-    Returns:
-        The value of every hyperparameter by its key in the search space; `None` if it is inactive. Values
-        are rounded to their step.
+    Inactive ones are None; values are rounded to their step.
     """
     space = read_space(hyperparameters.space)
     every = dict.fromkeys(row.key for row in space)
@@ -89,11 +84,7 @@ def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
 
 
 class TrainingReporter:
-    """Reports the trainings of trials, in the process that trains.
-
-    Args:
-        emit: Receives the events.
-    """
+    """Reports the trainings of trials, in the process that trains."""
 
     def __init__(self, emit: Callable[[events.Event], None]) -> None:
         self._emit = emit
@@ -114,18 +105,10 @@ class TrainingReporter:
     def apart(
         self, configuration: events.Configuration, repeat: int, seed: int
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
-        """Reports a training of the confirmation, which belongs to no trial.
+        """Reports a training of the confirmation, by the function it yields; it belongs to no trial.
 
         A failure is reported and not raised, because the other trainings are still worth having. An error
         that ends the search is not a failure of the configuration.
-
-        Args:
-            configuration: What is trained again.
-            repeat: Which of its trainings it is.
-            seed: Its seed.
-
-        Yields:
-            A function that takes its score, best epoch and metrics.
         """
         started, self._confirms = time.perf_counter(), True
         outcome: dict[str, Any] = {"score": None}
@@ -170,13 +153,7 @@ class TrainingReporter:
 
 
 class TrialReporter(TrainingReporter):
-    """Reports the trials of one tuner, and the trainings in this process.
-
-    Args:
-        tuner: The tuner, with its own oracle.
-        records: The records of its trials so far.
-        emit: Receives the events.
-    """
+    """Reports the trials of one tuner, and the trainings in this process."""
 
     def __init__(self, tuner: Any, records: Records, emit: Callable[[events.Event], None]) -> None:
         super().__init__(emit)
@@ -270,12 +247,7 @@ class TrackedOracle:
     """Forwards every call to an oracle, and reports the trials that start or end.
 
     Reading and setting attributes reaches the oracle itself. Calls that the oracle makes to itself are not
-    reported.
-
-    Args:
-        oracle: The oracle.
-        search: The `Tracking`, which decides whether another trial may begin.
-        reporter: Listens to its trials.
+    reported. `search` is the `Tracking`, which decides whether another trial may begin.
     """
 
     __slots__ = ("_oracle", "_reporter", "_search")

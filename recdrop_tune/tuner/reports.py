@@ -31,12 +31,7 @@ Stopping it would save next to nothing, and lose its score.
 
 
 def is_nearly_over(epoch: int, epochs: int | None) -> bool:
-    """Returns whether a training is too close to its end to be stopped.
-
-    Args:
-        epoch: The last finished epoch, from 0.
-        epochs: The number of epochs; None if it is not known.
-    """
+    """Returns whether a training is too close to its end to be stopped after an epoch, counted from 0."""
     if epochs is None:
         return False
     left = epochs - (epoch + 1)
@@ -49,13 +44,6 @@ class TrialReport:
     The oracle gets each training's epochs under the same numbers, so that it sees the mean over the
     trainings of each epoch. The best of these means is the trial's score. A training that stops early keeps
     its best score for the remaining epochs, as early stopping keeps its weights.
-
-    Args:
-        oracle: The oracle, or Keras Tuner's client of one.
-        trial_id: The trial.
-
-    Attributes:
-        stopped: Whether the oracle has stopped the trial.
     """
 
     def __init__(self, oracle: Any, trial_id: str) -> None:
@@ -71,21 +59,14 @@ class TrialReport:
         self._history = None
 
     def begin_fit(self, history: Any) -> None:
-        """Begins a `Model.fit` of the current training. With several of them, the last one counts.
-
-        Args:
-            history: Keras's history, which the training can return.
-        """
+        """Begins a `Model.fit` of the current training. With several of them, the last one counts."""
         self._forget_epochs()
         self._curves[-1], self._history = {}, history
 
     def add(self, epoch: int, metrics: dict[str, float], epochs: int | None = None) -> None:
         """Reports an epoch of the current training. Only the first training can be stopped.
 
-        Args:
-            epoch: Keras's number of the epoch.
-            metrics: Its metrics. An epoch without the objective (`validation_freq`) is left out.
-            epochs: The number of epochs of the training; None if it is not known.
+        An epoch without the objective (`validation_freq`) is left out.
         """
         if not self.measures(metrics):
             return
@@ -109,10 +90,7 @@ class TrialReport:
     def take(self, results: Any, best: BestWeights, model: Any) -> None:
         """Takes the results of a `fit`, unless they are the history of the reported epochs.
 
-        Args:
-            results: The results; see `explicit_outcome`.
-            best: Gets the model's weights in that case, unless it has those of an epoch.
-            model: The model; None if it is not known.
+        Then `best` gets the model's weights, unless it has those of an epoch.
         """
         measured = bool(self._curves[-1])
         # A user-defined loop has its own history.
@@ -128,10 +106,6 @@ class TrialReport:
         """Reports the outcome of the current training instead of its epochs.
 
         If the oracle is in another process, the epochs count too.
-
-        Args:
-            metrics: The outcome.
-            at: Its epoch.
         """
         self._forget_epochs()
         self._curves[-1] = {at: metrics}
@@ -139,11 +113,7 @@ class TrialReport:
             self._send(metrics, at)
 
     def finish(self) -> None:
-        """Fills up trainings that stopped early.
-
-        Raises:
-            NoFiniteObjectiveError: No epoch had a number for the objective.
-        """
+        """Fills up trainings that stopped early; raises `NoFiniteObjectiveError` without an objective."""
         if not any(math.isfinite(self.value(m)) for curve in self._curves for m in curve.values()):
             raise NoFiniteObjectiveError(self._objective.name)
         if len(self._curves) == 1:
@@ -241,14 +211,9 @@ class EpochReporter(StepTimer):
     For the oracle it also keeps the best weights, and stops a pruned trial. In events, the metrics of every
     tuner have the rates that a model learns and `ms_per_step`, measured here if the training does not.
 
-    Args:
-        report: The report to the oracle; None if the tuner does that itself, as Keras Tuner's own do.
-        snapshot: What an interrupted process has left of the trial, to be reported again.
-
-    Attributes:
-        events: Reports the events; None if the search is not tracked. `ReportsEpochs` sets it.
-        curve: The epochs so far.
-        best_weights: The weights of the best one.
+    `report` is None if the tuner reports to the oracle itself, as Keras Tuner's own do. `snapshot` is what
+    an interrupted process has left of the trial, to be reported again. `ReportsEpochs` sets `events` in a
+    tracked search.
     """
 
     def __init__(self, report: TrialReport | None = None, snapshot: Snapshot | None = None) -> None:
@@ -311,20 +276,12 @@ class EpochReporter(StepTimer):
         report.begin_fit(self._history)
 
     def weights_of(self, results: Any) -> BestWeights:
-        """Returns the best weights for the results of a training.
-
-        Args:
-            results: With Keras's history, its own epochs count; with anything else, all of the training.
-        """
+        """Returns the best weights of a training: of its last `fit` if the results are that one's history."""
         return self._weights if results is self._history else self.best_weights
 
 
 class ReportsEpochs(Extension):
-    """Reports the epochs of a hypermodel's trainings as events of a tracked search.
-
-    Args:
-        events: Reports them.
-    """
+    """Reports the epochs of a hypermodel's trainings as events of a tracked search."""
 
     def __init__(self, events: TrainingReporter) -> None:
         self._events = events
@@ -345,14 +302,9 @@ _SHORT = {"fused CPU op": "fused CPU", "step loop": "loop"}
 
 
 def kernels_of(model: Any) -> str | None:
-    """Returns the kernels that the recurrent layers of a model train on here.
+    """Returns the kernels that the recurrent layers of a built model train on here, joined by `+`.
 
-    Args:
-        model: A model that has been built.
-
-    Returns:
-        `"cuDNN"`, `"fused CPU"` or `"loop"`, joined by `+` if layers differ; `None` for a model without
-        recurrent layers, and if it is not known.
+    None for a model without recurrent layers, and if it is not known.
     """
     try:
         kernels = [row.kernel for row in explain(model).rows]
@@ -362,12 +314,7 @@ def kernels_of(model: Any) -> str | None:
 
 
 class BestWeights:
-    """Keeps the weights of the best epoch of all trainings of a trial, in memory.
-
-    Attributes:
-        value: The objective at the best epoch.
-        weights: Arrays as in `Model.get_weights`; None without an epoch.
-    """
+    """Keeps the weights of the best epoch of all trainings of a trial, in memory; None without an epoch."""
 
     def __init__(self, value: float | None = None, weights: list[Any] | None = None) -> None:
         self.value, self.weights = value, weights

@@ -14,12 +14,7 @@ _DESCRIBED = ("choices", "low", "high", "step", "log", "mirrored")
 
 
 def differences(there: Any, now: Any, name: str = "") -> list[str]:
-    """Returns a line for each value that differs between two nested mappings of plain values.
-
-    Example:
-        >>> differences({"fit": {"shuffle": True}, "epochs": 3}, {"fit": {"shuffle": False}, "epochs": 3})
-        ['  fit.shuffle: True there, False now']
-    """
+    """Returns a line for each value that differs between two nested mappings of plain values."""
     if isinstance(there, Mapping) and isinstance(now, Mapping):
         return [
             line

@@ -30,9 +30,6 @@ def seed_values(hyperparameters: Any) -> dict[str, Any]:
     So configurations that differ only in their dropout have the same seed: the same order of the data, and
     the same first weights. In a build function this holds for `dropout_rnn` and `dropout_model`. Other
     dropout layers draw seeds, which shifts those of the layers after them.
-
-    Args:
-        hyperparameters: The `keras_tuner.HyperParameters` of the trial.
     """
     twin = twin_of(hyperparameters)
     return dict((hyperparameters if twin is None else twin).values)
@@ -43,15 +40,6 @@ def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
 
     So the result of a trial does not depend on the trials before it. Values that Hyperband adds
     (`tuner/...`) count: each of its rounds is another training.
-
-    Args:
-        seed: Seed of the search.
-        values: Hyperparameters by name; see `seed_values` for those of a trial.
-        execution: The number of the training in its trial, from 0.
-
-    Example:
-        >>> trial_seed(0, {"rate": 0.3}) == trial_seed(0, {"rate": 0.3}, execution=1)
-        False
     """
     named: list[Any] = [seed, sorted(values.items())]
     text = json.dumps([*named, execution] if execution else named, default=str)
@@ -59,14 +47,10 @@ def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
 
 
 def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the arguments of `Model.fit` for each fold.
+    """Yields the arguments of `Model.fit` for each fold of the data, which `check_fold_data` has checked.
 
-    Args:
-        cv: Number of folds, or a splitter like scikit-learn's. Folds are shuffled. They are stratified
-            if the targets are integers of shape `(samples,)` that each occur at least once per fold.
-        seed: Seed of the shuffling.
-        fit: Arguments of `Model.fit`, `x` and `y` arrays (or structures of arrays) among them; see
-            `check_fold_data`.
+    Folds are shuffled. They are stratified if the targets are integers of shape `(samples,)` that each occur
+    at least once per fold.
     """
     data = {name: fit[name] for name in _DATA if fit.get(name) is not None}
     samples = len(keras.tree.flatten(data["x"])[0])
@@ -80,16 +64,7 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
 
 
 def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:
-    """Checks that folds can be taken of the data.
-
-    Args:
-        cv: Number of folds, or a splitter.
-        fit: Arguments of `Model.fit`.
-
-    Raises:
-        InvalidArgumentError: The data are not arrays, there are too few samples, or there are
-            validation data.
-    """
+    """Checks that folds can be taken of the data: arrays with enough samples, without validation data."""
     for argument in ("validation_data", "validation_split"):
         if fit.get(argument):
             expected = "no validation data with `cv`, which takes them from the training data"
@@ -109,15 +84,7 @@ def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:
 
 
 def check_folds(cv: Any, x: Any) -> None:
-    """Checks that there are at least as many samples as folds.
-
-    Args:
-        cv: Number of folds, or a splitter, which is not checked.
-        x: The samples: an array, or a structure of arrays. Data without a shape are not checked.
-
-    Raises:
-        InvalidArgumentError: There are fewer.
-    """
+    """Checks that there are at least as many samples as folds; splitters, and data without a shape, pass."""
     shape = getattr(keras.tree.flatten(x)[0], "shape", ())
     if isinstance(cv, int) and shape and shape[0] < cv:
         expected = f"at most {shape[0]} folds, the number of samples"
@@ -128,9 +95,7 @@ def check_folds(cv: Any, x: Any) -> None:
 class GroupedFolds:
     """Folds that keep groups of samples together.
 
-    Attributes:
-        cv: Number of folds, or a splitter like scikit-learn's that takes groups.
-        groups: The group of each sample.
+    `cv` is a number of folds, or a splitter like scikit-learn's that takes groups.
     """
 
     cv: Any
@@ -175,13 +140,9 @@ def _take(value: Any, rows: Any) -> Any:
 class Retraining:
     """The result of training a configuration again.
 
-    Attributes:
-        score: The objective at the best epoch; with cross-validation, of the folds' mean curve.
-        best_epoch: The best epoch, from 0.
-        metrics: The metrics of that epoch.
-        test: Metrics on the test data with the best epoch's weights; with cross-validation the mean
-            over the folds, each with the weights of its best epoch. None without test data.
-        weights: The weights of the best epoch of all folds, as in `Model.get_weights`.
+    The score is that of the best epoch (from 0); with cross-validation, of the folds' mean curve. `test` are
+    metrics on the test data with the best epoch's weights, with cross-validation the mean over the folds, and
+    None without test data. `weights` are those of the best epoch of all folds.
     """
 
     score: float
@@ -194,18 +155,9 @@ class Retraining:
 def retrain(
     tuner: Any, trial: Any, seed: int, fit: Mapping[str, Any], test: Any = None
 ) -> Retraining:
-    """Trains the configuration of a trial again, with weights and masks of another seed.
+    """Trains the configuration of a trial again, with weights, shuffling, masks and folds of another seed.
 
-    Args:
-        tuner: A `Tuner`; its compiled models are reused.
-        trial: The trial.
-        seed: Seed of weights, shuffling, masks and folds.
-        fit: Arguments of `Model.fit`.
-        test: Data for `Model.evaluate`: `(x, y)`, `(x, y, sample_weight)` or a dataset. They are
-            evaluated once, after the training.
-
-    Raises:
-        RecdropError: The objective was not a number in any epoch.
+    The `test` data, `(x, y)`, `(x, y, sample_weight)` or a dataset, are evaluated once, after the training.
     """
     arguments = dict(fit)
     originals = check_callbacks(arguments.pop("callbacks", None))

@@ -240,11 +240,7 @@ class Tuner(kt.Tuner):
         return {**super().get_state(), "objective": {objective.name: objective.direction}}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores the state of `get_state`; Keras Tuner's own tuners save nothing.
-
-        Raises:
-            ProjectError: The search in the folder has another objective.
-        """
+        """Restores the state of `get_state`; Keras Tuner's own tuners save nothing."""
         super().set_state(state)
         self._resumes = True
         there, now = state.get("objective"), self.get_state()["objective"]
@@ -258,15 +254,9 @@ class Tuner(kt.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
 
-        Args:
-            trial: The trial.
-            *args: Positional arguments of `Model.fit`.
-            **kwargs: Its other arguments.
-
-        Returns:
-            The result of each training, such as Keras's history, which has been reported. A subclass can
-            return this, None, or a result to count instead: anything that `keras_tuner.Tuner.run_trial` can
-            return.
+        Returns the result of each training, such as Keras's history, which has been reported. A subclass can
+        return this, None, or a result to count instead: anything that `keras_tuner.Tuner.run_trial` can
+        return.
         """
         originals = check_callbacks(kwargs.pop("callbacks", None))
         trial_id, hyperparameters = trial.trial_id, trial.hyperparameters
@@ -308,14 +298,6 @@ class Tuner(kt.Tuner):
 
         An override gets its model from `self._try_build(hp)`, which can be compiled already, or from
         `self.hypermodel.build(hp)`, and has to pass the `callbacks` on.
-
-        Args:
-            trial: The trial.
-            *args: Positional arguments of `Model.fit`.
-            **kwargs: Its other arguments, `callbacks` among them.
-
-        Returns:
-            The result of `HyperModel.fit`.
         """
         model = self._try_build(trial.hyperparameters)
         return fit_of(self.hypermodel)(trial.hyperparameters, model, *args, **kwargs)
@@ -325,21 +307,11 @@ class Tuner(kt.Tuner):
         return self._lend(partial(self._build_hypermodel, hp))
 
     def save_model(self, trial_id: str, model: Any, step: int = 0) -> None:
-        """Saves the weights of a model, for subclasses with their own `run_trial`.
-
-        Args:
-            trial_id: The trial.
-            model: Its model, as `load_model` builds it.
-            step: Not used: a trial keeps one set of weights.
-        """
+        """Saves the weights of a model, one set for each trial, for subclasses with their own `run_trial`."""
         checkpoints.save(self._folder(trial_id), model, None)
 
     def load_model(self, trial: Any) -> Any:
-        """Builds a trial's model and loads the weights of its best epoch.
-
-        Raises:
-            RecdropError: The weights are not on disk any more.
-        """
+        """Builds a trial's model and loads the weights of its best epoch, if they are still on disk."""
         with self._scope():
             return checkpoints.load(
                 self._folder(trial.trial_id), self._try_build(trial.hyperparameters)
@@ -370,11 +342,7 @@ class Tuner(kt.Tuner):
         return Recovery(path, self.save_every, obstacle, on_save)
 
     def drop_weights(self, trial_id: str) -> None:
-        """Deletes the weights of trials that are not among the best.
-
-        Args:
-            trial_id: The trial that has ended last.
-        """
+        """Deletes the weights of trials that are not among the best; `trial_id` is the last one to end."""
         if self.keep_checkpoints is None:
             return
         oracle = self.oracle
@@ -461,9 +429,7 @@ class Tuner(kt.Tuner):
     def lent_model(self, build: Callable[[], Any], seed: int | None) -> Iterator[Any]:
         """Lends a model for one training: as good as fresh, but it can be compiled already.
 
-        Args:
-            build: Builds the fresh model.
-            seed: Seed of everything that the training draws; with None the random state is not touched.
+        With None as the seed, the random state is not touched.
         """
         with self._training(seed):
             yield self._lend(build)
@@ -498,15 +464,9 @@ class Tuner(kt.Tuner):
 
 
 def check_model(model: Any, most: int | None) -> Any:
-    """Returns a model that can be trained.
+    """Returns the result of a hypermodel's `build`; raises Keras Tuner's errors unless it can be trained.
 
-    Args:
-        model: The result of a hypermodel's `build`.
-        most: The largest number of parameters; None for any number.
-
-    Raises:
-        FatalTypeError: It is not a Keras model; the search ends.
-        FailedTrialError: It is too large; the trial fails.
+    `most` is the largest number of parameters; None for any number.
     """
     if not isinstance(model, keras.Model):
         raise kt.errors.FatalTypeError(

@@ -20,25 +20,12 @@ TUNERS = {
 
 
 def warm_up(epochs: int) -> int:
-    """Returns how many epochs of a trial are never cut off: a third of them, at least ten.
-
-    Example:
-        >>> warm_up(20), warm_up(60)
-        (10, 20)
-    """
+    """Returns how many epochs of a trial are never cut off: a third of them, at least ten."""
     return max(10, round(epochs / 3))
 
 
 def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
-    """Makes the tuner of a search.
-
-    Args:
-        plan: The `recdrop_tune.search.plan.Plan` of the search.
-        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
-
-    Returns:
-        The tuner. If the project folder holds a search, it resumes that search.
-    """
+    """Makes the tuner of a search. If the project folder holds a search, it resumes that search."""
     folder, config, training = Path(os.path.abspath(plan.folder)), plan.config, plan.training
     settings = config.optuna
     sampler, default = TUNERS[config.tuner_name]
