@@ -34,8 +34,6 @@ class Technique:
         sites: Where it can drop, a subset of `SITES`; empty for no dropout.
         rate_at_inference: Whether inference reads the rate too.
         learns_rate: Whether the rate is learned in training, so that it is not searched.
-        mask: How long each Bernoulli mask at the input or output lasts, `"step"` or `"sequence"`; empty for
-            other noise.
     """
 
     id: str
@@ -43,7 +41,6 @@ class Technique:
     sites: tuple[str, ...]
     rate_at_inference: bool = False
     learns_rate: bool = False
-    mask: str = ""
 
     @property
     def placements(self) -> tuple[str, ...]:
@@ -59,16 +56,14 @@ TECHNIQUES: dict[str, Technique] = {
     technique.id: technique
     for technique in (
         Technique("none", None, ()),
-        Technique("native", "NativeDropoutWrapper", ("input", "recurrent"), mask="sequence"),
-        Technique("recurrent", "RecurrentDropoutWrapper", SITES, mask="step"),
-        Technique("variational", "VariationalDropoutWrapper", SITES, mask="sequence"),
+        Technique("native", "NativeDropoutWrapper", ("input", "recurrent")),
+        Technique("recurrent", "RecurrentDropoutWrapper", SITES),
+        Technique("variational", "VariationalDropoutWrapper", SITES),
         Technique("weight_drop", "WeightDropWrapper", ("input", "recurrent")),
         Technique("concrete", "ConcreteDropoutWrapper", SITES, learns_rate=True),
         Technique("zoneout", "ZoneoutWrapper", ("recurrent",), rate_at_inference=True),
-        Technique(
-            "time_distributed", "TimeDistributedDropoutWrapper", ("input", "output"), mask="step"
-        ),
-        Technique("lambda", "LambdaDropoutWrapper", ("input", "output"), mask="step"),
+        Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
+        Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
     )
 }
 
@@ -113,23 +108,6 @@ OPTIONS: dict[str, Option] = {
         Option("function", ("lambda",)),
     )
 }
-
-
-def noise(
-    wrapper: str, placement: str, returns_steps: bool, per_step: bool, function: str
-) -> str | None:
-    """Names the noise of a dropout, the same for two wrappers that are the same dropout at a placement.
-
-    `returns_steps` is whether the layer returns all steps, not only the last. `per_step` is an option of
-    `recurrent`, and `function` of `lambda`. Returns `None` if no other wrapper has the same noise.
-    """
-    mask = TECHNIQUES[wrapper].mask
-    gaussian = wrapper == "lambda" and function != "bernoulli"
-    if not mask or gaussian or "recurrent" in placement:
-        return None
-    if placement == "output" and not returns_steps:
-        return "once"
-    return "sequence" if wrapper == "recurrent" and not per_step else mask
 
 
 def technique(identifier: str) -> Technique:
