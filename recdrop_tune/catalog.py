@@ -29,8 +29,7 @@ class Technique:
     """One value of the search dimension `wrapper`.
 
     Without dropout, `class_name` is None and `sites` is empty. `rate_at_inference`: inference reads the rate
-    too. `learns_rate`: training learns the rate, so that it is not searched. `mask` is how long each
-    Bernoulli mask at the input or output lasts, `"step"` or `"sequence"`; empty for other noise.
+    too. `learns_rate`: training learns the rate, so that it is not searched.
     """
 
     id: str
@@ -38,7 +37,6 @@ class Technique:
     sites: tuple[str, ...]
     rate_at_inference: bool = False
     learns_rate: bool = False
-    mask: str = ""
 
     @property
     def placements(self) -> tuple[str, ...]:
@@ -54,16 +52,14 @@ TECHNIQUES: dict[str, Technique] = {
     technique.id: technique
     for technique in (
         Technique("none", None, ()),
-        Technique("native", "NativeDropoutWrapper", ("input", "recurrent"), mask="sequence"),
-        Technique("recurrent", "RecurrentDropoutWrapper", SITES, mask="step"),
-        Technique("variational", "VariationalDropoutWrapper", SITES, mask="sequence"),
+        Technique("native", "NativeDropoutWrapper", ("input", "recurrent")),
+        Technique("recurrent", "RecurrentDropoutWrapper", SITES),
+        Technique("variational", "VariationalDropoutWrapper", SITES),
         Technique("weight_drop", "WeightDropWrapper", ("input", "recurrent")),
         Technique("concrete", "ConcreteDropoutWrapper", SITES, learns_rate=True),
         Technique("zoneout", "ZoneoutWrapper", ("recurrent",), rate_at_inference=True),
-        Technique(
-            "time_distributed", "TimeDistributedDropoutWrapper", ("input", "output"), mask="step"
-        ),
-        Technique("lambda", "LambdaDropoutWrapper", ("input", "output"), mask="step"),
+        Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
+        Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
     )
 }
 
@@ -104,23 +100,6 @@ OPTIONS: dict[str, Option] = {
         Option("function", ("lambda",)),
     )
 }
-
-
-def noise(
-    wrapper: str, placement: str, returns_steps: bool, per_step: bool, function: str
-) -> str | None:
-    """Names the noise of a dropout, the same for two wrappers that are the same dropout at a placement.
-
-    `returns_steps` is whether the layer returns all steps, not only the last. `per_step` is an option of
-    `recurrent`, and `function` of `lambda`. Returns `None` if no other wrapper has the same noise.
-    """
-    mask = TECHNIQUES[wrapper].mask
-    gaussian = wrapper == "lambda" and function != "bernoulli"
-    if not mask or gaussian or "recurrent" in placement:
-        return None
-    if placement == "output" and not returns_steps:
-        return "once"
-    return "sequence" if wrapper == "recurrent" and not per_step else mask
 
 
 def technique(identifier: str) -> Technique:

@@ -146,14 +146,12 @@ class TrialStarted(Event):
         hyperparameters: All hyperparameters of the space by key, `None` if inactive.
         fixed: Names of those that have one value in the whole search.
         tags: Its worker, Optuna's number, Hyperband's bracket.
-        also: Other wrappers of the space that are the same dropout, by the name of their hyperparameter.
     """
 
     trial_id: str
     number: FromZero
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
-    also: dict[str, list[str]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
 

@@ -63,7 +63,6 @@ class TrialRecord:
     kernel: str | None = None
     ended: TrialEnded | None = None
     is_lost: bool = False
-    also: dict[str, list[str]] = field(default_factory=dict)
     cost: float = math.inf
 
     @property
@@ -270,7 +269,7 @@ class Records:
                 if id in self._running:
                     self.trials[id].is_lost = True
                 about = event.hyperparameters, event.fixed
-                self.trials[id] = TrialRecord(id, event.number, event.time, *about, also=event.also)
+                self.trials[id] = TrialRecord(id, event.number, event.time, *about)
                 self._running[id] = None
                 self._add_backend()
             case ModelBuilt(trial_id=id) if id in self.trials:

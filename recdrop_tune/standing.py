@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Configuration
 from recdrop_tune.hyperparameters import (
     NONE,
@@ -148,11 +147,7 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
     }
     rows, order = [], ranked(records)
     for name, wrapper in ((name, each) for name, several in offered.items() for each in several):
-        trials = [
-            each
-            for each in records.trials.values()
-            if wrapper in (each.active.get(name), *each.also.get(name, ()))
-        ]
+        trials = [each for each in records.trials.values() if each.active.get(name) == wrapper]
         complete = [each for each in order if each in trials]
         worth = gain(records, trial=complete[0]) if complete and wrapper != NONE else None
         states = {each.state for each in trials}
@@ -203,16 +198,3 @@ def never_tried(table: pd.DataFrame) -> str | None:
     pairs = zip(rows["layer"], rows["wrapper"], strict=True)
     names = ["/".join(filter(None, pair)) for pair in pairs]
     return f"Never tried: {', '.join(names)}. More trials would." if names else None
-
-
-def same_dropouts(records: Records) -> str | None:
-    """Names the dropouts that the trials had under several names, or returns `None`."""
-    words: dict[str, None] = {}
-    for each in records.trials.values():
-        for name, others in each.also.items():
-            layer = name.removesuffix("wrapper")
-            names = sorted([each.active[name], *others], key=list(TECHNIQUES).index)
-            words[f"{layer}{' = '.join(names)} at {each.active[layer + 'placement']}"] = None
-    return (
-        f"The same dropout, tried once and listed for each: {'; '.join(words)}." if words else None
-    )

@@ -102,15 +102,3 @@ def test_the_table_has_a_row_for_each_wrapper_of_each_layer():
     assert table["state"].tolist() == states
     assert standing.never_tried(table) == "Never tried: a/concrete. More trials would."
     assert standing.never_tried(table[:2]) is None
-
-
-def test_a_dropout_with_several_names_counts_for_each():
-    values = {"units": 8, "wrapper": "recurrent", "placement": "input", "rate": 0.1}
-    found = records((NONE, 2.0), (values, 1.5))
-    assert standing.same_dropouts(found) is None
-    found.trials["1"].also = {"wrapper": ["time_distributed"]}
-    table = standing.by_wrapper(found, {"wrapper": ["none", "recurrent", "time_distributed"]})
-    assert table["best"].tolist() == [1.5, 1.5, 2.0]
-    assert table["gain"].tolist()[:2] == [0.5, 0.5]
-    assert standing.never_tried(table) is None
-    assert "recurrent = time_distributed at input" in standing.same_dropouts(found)

@@ -9,11 +9,7 @@ import keras_tuner
 
 from recdrop_tune.errors import check_flag, invalid_argument, warn_caller
 from recdrop_tune.hypermodels.extensions import fit_of
-from recdrop_tune.hypermodels.recurrent_layers import (
-    note_layer,
-    refuse_schedule,
-    with_schedule,
-)
+from recdrop_tune.hypermodels.recurrent_layers import refuse_schedule, with_schedule
 from recdrop_tune.models import Template
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 from recdrop_tune.wrappers import check_emits_steps, wrap
@@ -77,7 +73,7 @@ class ExistingModel(keras_tuner.HyperModel):
 
     def build(self, hp: Any) -> Any:
         """Builds and compiles the model with the dropout chosen by `hp`."""
-        return _sample(hp, self.template, self.space, self.per_layer, one_model=True)
+        return _sample(hp, self.template, self.space, self.per_layer)
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains the model with the schedule of the space, as `keras.Model.fit` does."""
@@ -149,9 +145,7 @@ def _of_dropout(given: object) -> SearchSpace:
     return dropout
 
 
-def _sample(
-    hp: Any, template: Template, space: SearchSpace, per_layer: bool, one_model: bool = False
-) -> Any:
+def _sample(hp: Any, template: Template, space: SearchSpace, per_layer: bool) -> Any:
     samples: dict[str | None, DropoutSample] = {}
     of_last_steps = space.model_copy(update={"temporal_decay": None})
     decaying: list[Any] = []
@@ -164,7 +158,6 @@ def _sample(
             # Temporal decay needs all steps.
             asked = of_last_steps if per_layer and not layer.return_sequences else space
             samples[name] = asked.sample_dropout(hp, name, cell)
-        note_layer(hp, name, layer.return_sequences or not one_model)
         sample, decays = samples[name], dict[str, Any]()
         # The last layer of a stack has the decays, as published.
         if per_layer or number == len(template.names) - 1:

@@ -12,7 +12,7 @@ import keras_tuner
 
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
-from recdrop_tune.hypermodels.recurrent_layers import note_layer, with_schedule
+from recdrop_tune.hypermodels.recurrent_layers import with_schedule
 from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
 from recdrop_tune.models import Described, compile_model, pass_masks
 from recdrop_tune.spaces import Sample, SearchSpace
@@ -67,7 +67,6 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             A compiled `keras.Model`. Under one seed, its initial weights do not depend on the dropout.
         """
         sample = self.space.sample(hp, embedding=self.embedding)
-        note_layer(hp, None, getattr(self, "_returns_steps", True))
         model = self.network(sample)
         compile_model(
             model,
@@ -204,11 +203,6 @@ class AbstractSequenceModel(AbstractHyperModel):
                 received={"temporal_decay": self.space.to_dict()["temporal_decay"]},
                 fix="Remove it, or use a model with an output per step, such as `SequenceTagger`.",
             )
-
-    @property
-    def _returns_steps(self) -> bool:
-        # A `network` of a subclass can use the recurrent layers in another way.
-        return self.return_sequences or type(self).network is not AbstractSequenceModel.network
 
     @abstractmethod
     def head(self, features: Any) -> Any:

@@ -55,20 +55,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     cell = cell_of(layer) or "lstm"
     check_temporal_decay(loaded, layer)
     sample = loaded.sample_dropout(hp, name, cell)
-    note_layer(hp, name)
     return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
-
-
-def note_layer(hp: Any, name: str | None, returns_steps: bool = True) -> None:
-    """Notes on `hp` that a layer has the dropout of a space, so that an oracle tries equal dropout once.
-
-    Args:
-        hp: `keras_tuner.HyperParameters`.
-        name: The prefix of the hyperparameters; `None` for none.
-        returns_steps: `False` if the layer returns only its last step in every trial.
-    """
-    noted, prefix = vars(hp).setdefault("returns_steps", {}), f"{name}/" if name else ""
-    noted[prefix] = returns_steps or noted.get(prefix, False)
 
 
 def check_hyperparameters(hp: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,11 +30,10 @@ _DESCRIBED = (
 
 @dataclass
 class Contents:
-    """The contents that a run in MLflow may lack: everything at first, later only what is new.
+    """What a run in MLflow should contain.
 
     Attributes:
         trial_id: The trial; empty for the run of the search.
-        run_id: MLflow's id of the run; empty if none is known yet.
         texts: Artifacts by their paths.
         end: MLflow's status and the time of its end, or `None`.
     """
@@ -43,7 +41,6 @@ class Contents:
     name: str
     began: float
     trial_id: str = ""
-    run_id: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
@@ -54,10 +51,6 @@ class Contents:
     def key(self) -> tuple[str, int]:
         """Identifies the run in MLflow: the trial, and its beginning in milliseconds."""
         return self.trial_id, milliseconds(self.began)
-
-    def mark_written(self) -> None:
-        """Clears what is new, because it has been written."""
-        self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
 
 
 def run_status(state: TrialState) -> SearchOutcome:
@@ -78,11 +71,12 @@ class SearchContents:
         alive: Whether the search is running, so that a trial without an end is too.
         attempts: The runs of all attempts, in the order of their beginnings.
         latest: The run of the last attempt at each trial.
-        changed: The runs of attempts with something new.
-        data: The new data sets for the run of the search.
-        confirmations: New points for the runs of the trials.
+        changed: The runs of attempts with something new; the writer clears it.
+        data: The data sets of the session, for the run of the search.
+        confirmations: Points for the runs of trials, which may have ended, in their order.
         result: The last saved result; while the search is running, that of this session.
         summary: The last saved summary, unless the search was resumed since.
+        is_description_new: Whether the description of the search changes; the writer clears it.
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
@@ -93,9 +87,8 @@ class SearchContents:
         self.changed: dict[tuple[str, int], Contents] = {}
         self.records = Records()  # Its own: MLflow can be far behind the search.
         self.data: Sequence[Mapping[str, Any]] = []
-        self.confirmations: dict[str, list[Point]] = defaultdict(list)
+        self.confirmations: list[tuple[str, list[Point]]] = []
         self.result: events.ResultSaved | None = None
-        self.is_result_new = False
         self.summary: str | None = None
         self.is_description_new = False
         self.alive = alive
@@ -123,9 +116,10 @@ class SearchContents:
                 name = f"confirmed{event.configuration.suffix}"
                 metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
                 metrics[name] = event.score
-                self.confirmations[event.trial_id] += points(metrics, event.repeat, event.time)
+                found = points(metrics, event.repeat, event.time)
+                self.confirmations.append((event.trial_id, found))
             case events.ResultSaved():
-                self.result, self.is_result_new, self.summary = event, True, event.summary
+                self.result, self.summary = event, event.summary
             case events.SearchEnded():
                 self._end(event.status, event.time)
 
@@ -137,12 +131,6 @@ class SearchContents:
         if self.run.end is None:
             self._end(SearchOutcome.KILLED, when)
             self.is_description_new = True
-
-    def mark_written(self) -> None:
-        """Marks the run of the search and the confirmations as written."""
-        self.run.mark_written()
-        self.confirmations.clear()
-        self.data, self.is_result_new, self.is_description_new = [], False, False
 
     def _begin(self, event: events.SearchStarted) -> None:
         self.search, self.data, self.summary = event, event.data, None
@@ -162,7 +150,7 @@ class SearchContents:
         if event.space is not None and not event.models:
             self.run.texts["space.yaml"] = event.space
         if self.alive:
-            self.result, self.is_result_new = None, False
+            self.result = None
 
     def _end(self, status: SearchOutcome, when: float) -> None:
         self.run.end = (status, when)

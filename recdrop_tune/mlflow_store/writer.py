@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,24 @@ class TrackingError(RecdropError):
     """MLflow did not accept a request."""
 
 
+@dataclass
+class _Written:
+    """What a run in MLflow has: the names of its parameters, its tags, how many of its points."""
+
+    run_id: str
+    params: Collection[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    points: int = 0
+    texts: Mapping[str, str] = field(default_factory=dict)
+    end: tuple[SearchOutcome, float] | None = None
+
+
 class MLflowWriter:
     """Writes what the journal of a search has and MLflow lacks, with explicit run ids.
 
-    `SearchContents` computes what each run should contain. While a search runs, the writer remembers what it
-    has written: it reads the journal from there, asks MLflow nothing, and writes all new epochs in one
-    request. At first, when a search is resumed, and after a failure, it reads the whole journal, asks
-    MLflow for the existing runs, leaves out what they contain, and writes the rest.
+    `SearchContents` computes what each run should contain. The writer compares that with what each run has,
+    and writes the rest, all new epochs in one request. It asks MLflow what the runs have at first, when a
+    search is resumed, and after a failure; then it remembers what it writes.
 
     The end of a run is written last, so a run with its end is complete. The curves of other runs are written
     again, which is harmless: MLflow keeps one of two equal points.
@@ -69,9 +81,11 @@ class MLflowWriter:
         self._runs: Any = None
         self._contents: SearchContents | None = None
         self._read = 0  # Bytes of the journal in `_contents`.
-        self._lost: dict[str, str] = {}  # Runs of trials that the journal does not have.
+        self._has: dict[tuple[str, int], _Written] = {}
+        self._result: ResultSaved | None = None  # These three are in the run of the search.
+        self._data: Sequence[Mapping[str, Any]] = ()
+        self._confirmed = 0
         self._has_failed = False
-        self._written: set[tuple[str, int]] = set()
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
@@ -80,8 +94,23 @@ class MLflowWriter:
         """Writes what the journal of a running search has and MLflow lacks, or raises a `TrackingError`."""
         with self._failures_explained():
             with writing_alone(self._journal.path.parent, _PATIENCE):
-                last = self._write_news()
-            if isinstance(last, SearchEnded):
+                if self._contents is not None:
+                    new, self._read = self._journal.read_from(self._read)
+                    # A search can have been resumed elsewhere meanwhile. And a request that seemed to fail
+                    # can have succeeded: that is settled at the end.
+                    doubted = (SearchStarted, SearchEnded) if self._has_failed else SearchStarted
+                    if any(isinstance(event, doubted) for event in new):
+                        self._contents = None
+                    else:
+                        for event in new:
+                            self._contents.take(event)
+                if self._contents is None:
+                    prepare(self._uri)  # Before the journal is read, which can take long.
+                    new, self._read = self._journal.read_from(0)
+                    self._contents = self._ask(new, alive=True)
+                if self._contents is not None:
+                    self._write(self._contents)
+            if new and isinstance(new[-1], SearchEnded):
                 self._has_failed = False
 
     def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
@@ -91,144 +120,102 @@ class MLflowWriter:
             How many runs of trials were created or completed, and how many were complete before.
         """
         with self._failures_explained():
-            contents = contents_of(history, alive=False)
+            prepare(self._uri)
+            contents = self._ask(history, alive=False)
             if contents is None:
                 return 0, 0
-            prepare(self._uri)
-            self._write_lacking(contents)
-            return len(self._written), len(contents.attempts) - len(self._written)
+            complete = sum(has.end is not None for key, has in self._has.items() if key[0])
+            self._write(contents)
+            return len(contents.attempts) - complete, complete
 
-    def _write_news(self) -> Event | None:
-        """Writes the news of the journal, or all that MLflow lacks; returns the last event, if any."""
-        if self._contents is not None:
-            new, end = self._journal.read_from(self._read)
-            if not self._might_differ(new):
-                for event in new:
-                    self._contents.take(event)
-                self._write(self._contents)
-                self._read = end
-                return new[-1] if new else None
-        prepare(self._uri)  # Before the journal is read, which can take long.
-        history, self._read = self._journal.read_from(0)
-        contents = contents_of(history, alive=True)
+    def _ask(self, history: Iterable[Event], alive: bool) -> SearchContents | None:
+        """Computes what the runs should contain, and asks MLflow what they have."""
+        contents = contents_of(history, alive)
         if contents is None:
             return None
-        self._write_lacking(contents)
-        self._contents = contents
-        return history[-1]
-
-    def _might_differ(self, new: Iterable[Event]) -> bool:
-        """Returns whether MLflow might contain something else than this writer has written.
-
-        A search can have been resumed elsewhere meanwhile. And a request that seemed to fail can have
-        succeeded: that is settled at the end.
-        """
-        kinds = (SearchStarted, SearchEnded) if self._has_failed else SearchStarted
-        return any(isinstance(event, kinds) for event in new)
-
-    def _write_lacking(self, contents: SearchContents) -> None:
-        """Asks MLflow for the existing runs, and writes what they do not contain."""
         self._runs = Runs(self._uri, contents.search.experiment or contents.search.name)
         search, runs = self._runs.of_search(contents.search.search_id)
+        self._has, self._result, self._data, self._confirmed = {}, None, (), 0
         if search is None:
             self._create(contents.run)
-        elif self._leave_out(contents.run, search):
-            contents.mark_written()
-        self.parent_run_id = contents.run.run_id
-        self._lost = {}
+        elif self._note(contents.run, search):
+            self._result, self._data = contents.result, contents.data
+            self._confirmed, contents.is_description_new = len(contents.confirmations), False
+        self.parent_run_id = self._has[contents.run.key].run_id
         for key, run in sorted(runs.items()):
-            attempt = contents.attempts.get(key)
-            if attempt is not None:
-                attempt.tags["mlflow.parentRunId"] = contents.run.run_id
-                self._leave_out(attempt, run)
+            if key in contents.attempts:
+                self._note(contents.attempts[key], run)
                 continue
             # The journal does not have this attempt, so another one supersedes it.
             if run.info.status == TrialState.RUNNING:
                 self._runs.client.set_terminated(run.info.run_id, SearchOutcome.KILLED)
-            if key[0] in contents.latest:
-                self._runs.client.set_tag(run.info.run_id, "recdrop.kind", "superseded")
-            else:
-                self._lost[key[0]] = str(run.info.run_id)
-        latest = contents.latest.values()
-        self.run_ids = self._lost | {
-            attempt.trial_id: attempt.run_id for attempt in latest if attempt.run_id
-        }
-        self._write(contents)
-        self.experiment_id = self._runs.experiment_id
+            self._runs.client.set_tag(run.info.run_id, "recdrop.kind", "superseded")
+        return contents
 
-    def _leave_out(self, contents: Contents, run: Any) -> bool:
-        """Leaves out what a run contains; returns whether it is complete."""
-        contents.run_id, data = run.info.run_id, run.data
-        tags = {
-            name: value
-            for name, value in contents.tags.items()
-            if data.tags.get(clean(name)) != tag(value)
-        }
-        end = None if contents.end is None else (contents.end[0], milliseconds(contents.end[1]))
-        # The end is written last.
+    def _note(self, contents: Contents, run: Any) -> bool:
+        """Notes what a run in MLflow has; returns whether it is complete."""
+        data, end = run.data, contents.end and (contents.end[0], milliseconds(contents.end[1]))
         is_complete = end == (run.info.status, run.info.end_time) and LACKING not in data.tags
-        if is_complete:
-            contents.mark_written()
+        has = self._has[contents.key] = _Written(run.info.run_id, data.params, data.tags)
+        if is_complete:  # The end is written last.
+            has.points, has.texts, has.end = len(contents.points), {**contents.texts}, contents.end
         else:
             self._runs.resume(run, reopen=contents.end is None)
-            # MLflow does not let parameters change.
-            names = clean_names(contents.params)
-            contents.params = {
-                names[name]: value
-                for name, value in contents.params.items()
-                if names[name] not in data.params
-            }
-        contents.tags = tags
         return is_complete
 
     def _create(self, contents: Contents) -> None:
-        contents.run_id = self._runs.create(contents.name, contents.tags, contents.began)
-        contents.tags = {}
+        run_id = self._runs.create(contents.name, contents.tags, contents.began)
+        self._has[contents.key] = _Written(run_id, tags=_texts(contents.tags))
 
     def _write(self, contents: SearchContents) -> None:
         """Writes the changed runs of attempts, then the run of the search."""
         for number, attempt in enumerate(contents.changed.values(), 1):
-            if not attempt.run_id:
-                attempt.tags["mlflow.parentRunId"] = contents.run.run_id
+            attempt.tags["mlflow.parentRunId"] = self.parent_run_id
+            if attempt.key not in self._has:
                 self._create(attempt)
-                if contents.latest[attempt.trial_id] is attempt:
-                    if (lost := self._lost.pop(attempt.trial_id, None)) is not None:
-                        self._runs.client.set_tag(lost, "recdrop.kind", "superseded")
-                    self.run_ids[attempt.trial_id] = attempt.run_id
+            if contents.latest[attempt.trial_id] is attempt:
+                self.run_ids[attempt.trial_id] = self._has[attempt.key].run_id
             self._write_run(attempt)
-            if attempt.end is not None:
-                self._runs.end(attempt.run_id, *attempt.end)
-                self._written.add(attempt.key)
-            attempt.mark_written()
             self._progress(number, len(contents.changed))
         contents.changed.clear()
         self._write_search(contents)
+        self.experiment_id = self._runs.experiment_id
 
-    def _write_run(self, contents: Contents) -> None:
-        run_id = contents.run_id
-        self._runs.write(run_id, contents.params, contents.points, contents.tags)
+    def _write_run(self, contents: Contents, note: str | None = None) -> None:
+        """Writes what a run lacks, its end last; `note` describes the run."""
+        has, runs, names = self._has[contents.key], self._runs, clean_names(contents.params)
+        # MLflow does not let parameters change.
+        params = {n: contents.params[k] for k, n in names.items() if n not in has.params}
+        tags = _texts(contents.tags) | ({} if note is None else {NOTE: note})
+        new = {name: text for name, text in tags.items() if has.tags.get(name) != text}
+        runs.write(has.run_id, params, contents.points[has.points :], new)
         for path, text in contents.texts.items():
-            with self._runs.unless_artifacts_fail(run_id, path):
-                self._runs.client.log_text(run_id, text, path)
+            if has.texts.get(path) != text:
+                with runs.unless_artifacts_fail(has.run_id, path):
+                    runs.client.log_text(has.run_id, text, path)
+        if contents.end not in (None, has.end):
+            runs.end(has.run_id, *contents.end)
+        has.params, has.tags, has.end = names.values(), tags, contents.end
+        has.points, has.texts = len(contents.points), {**contents.texts}
 
     def _write_search(self, contents: SearchContents) -> None:
-        run = contents.run
-        if contents.is_result_new and contents.result is not None:
+        note = None
+        if contents.result is not None and contents.result is not self._result:
             self._save(contents, contents.result)
         if contents.is_description_new:
-            self._describe(contents)
+            note = self._description(contents)
             self._write_view(contents)
-        self._write_run(run)
-        self._runs.inputs(run.run_id, contents.data)
-        for trial_id, new in contents.confirmations.items():
+        if contents.data is not self._data:
+            self._runs.inputs(self._has[contents.run.key].run_id, contents.data)
+        for trial_id, new in contents.confirmations[self._confirmed :]:
             self._runs.write(self.run_ids[trial_id], points=new)
-        if run.end is not None:
-            self._runs.end(run.run_id, *run.end)
-        contents.mark_written()
+        self._write_run(contents.run, note)
+        self._result, self._data = contents.result, contents.data
+        self._confirmed, contents.is_description_new = len(contents.confirmations), False
 
     def _save(self, contents: SearchContents, result: ResultSaved) -> None:
         """Uploads the files of a result, and logs the best model."""
-        run_id, folder = contents.run.run_id, self._journal.path.parent
+        run_id, folder = self._has[contents.run.key].run_id, self._journal.path.parent
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
         # Tags, unlike parameters, can change when the search is resumed.
@@ -249,15 +236,15 @@ class MLflowWriter:
                 register_model=contents.search.register_model,
             )
 
-    def _describe(self, contents: SearchContents) -> None:
-        """Writes the description of the search's run, unless the user has written one."""
-        run, runs = contents.run, self._runs
-        if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE)):
-            return
+    def _description(self, contents: SearchContents) -> str | None:
+        """Returns the description of the search's run; `None` if the user has written one."""
+        run_id, runs = self._has[contents.run.key].run_id, self._runs
+        if is_the_users(runs.client.get_run(run_id).data.tags.get(NOTE)):
+            return None
         report = contents.result is not None and f"{RESULT}/report.html" in contents.result.files
-        links = links_of(self._uri, runs.experiment_id, run.run_id, contents.search, report)
+        links = links_of(self._uri, runs.experiment_id, run_id, contents.search, report)
         folder = None if contents.alive else self._journal.path.parent
-        run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
+        return description(contents.records, contents.run.end, contents.summary, links, folder)
 
     def _write_view(self, contents: SearchContents) -> None:
         """Writes the view of the trials; its columns are the hyperparameters that differ so far."""
@@ -276,9 +263,14 @@ class MLflowWriter:
         try:
             yield
         except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
-            self._contents, self._has_failed = None, True
+            self._contents, self._read, self._has_failed = None, 0, True
             self.experiment_id = None  # Its pages are incomplete, so they are not recommended.
             raise TrackingError(reason(failure, self._uri)) from None
+
+
+def _texts(tags: Mapping[str, object]) -> dict[str, str]:
+    """Returns tags as MLflow keeps them."""
+    return {clean(name): tag(value) for name, value in tags.items()}
 
 
 @contextmanager

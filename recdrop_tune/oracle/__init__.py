@@ -9,7 +9,6 @@ from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.proposals import (
     exhausted,
     fewer_than_trials,
-    other_names,
 )
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.scores import (
@@ -54,7 +53,6 @@ __all__ = [
     "forget_metrics",
     "make_pruner",
     "metrics_at",
-    "other_names",
     "reached",
     "read_space",
     "read_values",

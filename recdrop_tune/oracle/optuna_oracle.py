@@ -24,15 +24,14 @@ from optuna.trial import FrozenTrial, TrialState
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
 from recdrop_tune.events import CONVERGED, MAX_TRIALS, TIMEOUT
 from recdrop_tune.files import as_folders, read_object
-from recdrop_tune.hyperparameters import Hyperparameter, Values, offers_none, walk
+from recdrop_tune.hyperparameters import Hyperparameter, Values, key_of, offers_none, walk
 from recdrop_tune.optuna_forms import quiet_optuna, suggest
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.ending import LEAST, MOST, Promises
 from recdrop_tune.oracle.failures import NOT_A_NUMBER, OUT_OF_MEMORY, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete, read_warm_trials
 from recdrop_tune.oracle.proposals import (
-    identities_of_trials,
-    identity,
+    keys_of_trials,
     limits,
     nearest_untried,
 )
@@ -67,8 +66,8 @@ class OptunaOracle(kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
     It works in any `keras_tuner.Tuner`. Only active hyperparameters are proposed. No configuration is
-    proposed twice, nor one dropout under two names, and the search ends when all of a small space has been
-    tried. The study is opened by the first trial.
+    proposed twice, and the search ends when all of a small space has been tried. The study is opened by the
+    first trial.
 
     Epochs that a tuner reports (`recdrop_tune.Tuner` does, `keras_tuner.Tuner` does not) are judged by the
     pruner. For an unpromising trial, `update_trial` returns a trial with the status `STOPPED`.
@@ -183,7 +182,6 @@ class OptunaOracle(kt.Oracle):
         self.min_gain = min_gain
         self._promises = Promises()
         self.timeout = check_seconds("timeout", timeout)
-        self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
         self._saved_at = -math.inf
         self._waiting = [as_point(point) for point in try_first]
@@ -267,10 +265,10 @@ class OptunaOracle(kt.Oracle):
         Raises:
             InvalidArgumentError: One of them is not in the space.
         """
-        tried, waiting = identities_of_trials(self), dict[Any, Values]()
+        tried, waiting = keys_of_trials(self), dict[Any, Values]()
         for point in self._waiting:
             values = complete(self.space, point)
-            waiting.setdefault(identity(self, values), values)
+            waiting.setdefault(key_of(values), values)
         return [values for key, values in waiting.items() if key not in tried]
 
     def number_of(self, trial_id: str) -> int | None:
@@ -286,8 +284,6 @@ class OptunaOracle(kt.Oracle):
         if not self.ongoing_trials:  # Keras Tuner's lock stays taken after an exception.
             check_names(hyperparameters.space)
         super().update_space(hyperparameters)
-        for layer, steps in getattr(hyperparameters, "returns_steps", {}).items():
-            self.returns_steps[layer] = steps or self.returns_steps.get(layer, False)
 
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
@@ -362,11 +358,11 @@ class OptunaOracle(kt.Oracle):
 
     def _propose(self, trial_id: str) -> Values | None:
         check_names(self.hyperparameters.space)
-        space, tried = self.space, identities_of_trials(self)
+        space, tried = self.space, keys_of_trials(self)
         # All of them first, so that a wrong one raises before anything is trained.
         for values in [complete(space, point) for point in self._waiting]:
             self._waiting.pop(0)
-            if identity(self, values) not in tried:
+            if key_of(values) not in tried:
                 return self._begin(trial_id, values)
         study, refuses = self.study, limits(self)
         with self._limited_sampler() as sampler:
@@ -375,7 +371,7 @@ class OptunaOracle(kt.Oracle):
                 values = walk(space, partial(suggest, asked))
                 attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
                 enqueued = "fixed_params" in attributes  # By the user, in the study.
-                is_new = identity(self, values) not in tried
+                is_new = key_of(values) not in tried
                 if is_new and (enqueued or not refuses(values)):
                     self._promises.add(trial_id, getattr(sampler, "promised", None))
                     asked.set_user_attr(ID, trial_id)
@@ -394,9 +390,9 @@ class OptunaOracle(kt.Oracle):
         if not isinstance(sampler, SurrogateSampler | GridSampler):
             yield sampler
             return
-        tried = identities_of_trials(self)
+        tried = keys_of_trials(self)
         sampler.space = self.space
-        sampler.refuses = lambda values: refuses(values) or identity(self, values) in tried
+        sampler.refuses = lambda values: refuses(values) or key_of(values) in tried
         try:
             yield sampler
         finally:
@@ -525,14 +521,13 @@ class OptunaOracle(kt.Oracle):
         self.save()
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the search, its id, the layers whose dropout is known and the promises."""
-        own = {"returns_steps": self.returns_steps, "search_id": self.search_id}
-        return {**super().get_state(), **own, "promises": self._promises.get_state()}
+        """Returns the state of the search, its id and the promises."""
+        own = {"search_id": self.search_id, "promises": self._promises.get_state()}
+        return {**super().get_state(), **own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
-        self.returns_steps = dict(state.get("returns_steps", {}))
         self.search_id = state.get("search_id")
         self._promises = Promises(state.get("promises"))
         self._close_study()

@@ -1,15 +1,13 @@
-"""Which configurations are the same, which a sampler should not propose, and what is tried instead."""
+"""Which configurations were tried, which a sampler should not propose, and what is tried instead."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
-from itertools import product
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import numpy as np
 
-from recdrop_tune.catalog import TECHNIQUES, noise
 from recdrop_tune.encoding import Encoding
 from recdrop_tune.hyperparameters import (
     NONE,
@@ -22,34 +20,10 @@ from recdrop_tune.hyperparameters import (
 )
 from recdrop_tune.oracle.candidates import Candidates, listed_configurations
 from recdrop_tune.oracle.samplers import EXHAUSTIVE
-from recdrop_tune.oracle.translation import configuration, read_space, read_values
-
-_OPTIONS = {"per_step": True, "function": "bernoulli"}
-"""The options that decide whether two wrappers are the same dropout, and their defaults."""
+from recdrop_tune.oracle.translation import read_space, read_values
 
 _MOST_LISTED = 20_000
 """Larger spaces are not listed: they count as never exhausted."""
-
-
-def _noises(oracle: Any, values: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the noise of each layer whose wrapper is known to be one of the catalog, by its prefix."""
-    noises = {}
-    for layer, returns_steps in getattr(oracle, "returns_steps", {}).items():
-        wrapper, placement = values.get(f"{layer}wrapper"), values.get(f"{layer}placement")
-        if wrapper in TECHNIQUES and placement is not None:
-            # All but the last layer of a stack return their steps.
-            steps = returns_steps or values.get(f"{layer}layers", 1) != 1
-            options = [values.get(layer + name, default) for name, default in _OPTIONS.items()]
-            noises[layer] = noise(wrapper, placement, steps, *options)
-    return {layer: name for layer, name in noises.items() if name is not None}
-
-
-def identity(oracle: Any, values: Values) -> Key:
-    """Returns what a configuration computes, as a member of sets: two names of one dropout are the same."""
-    same: dict[str, Any] = {}
-    for layer, name in _noises(oracle, values).items():
-        same |= {f"{layer}wrapper": name, **{layer + option: None for option in _OPTIONS}}
-    return key_of({**values, **same})
 
 
 class _Covered:
@@ -67,39 +41,15 @@ class _Covered:
         )
 
 
-def identities_of_trials(oracle: Any) -> Container[Key]:
-    """Returns the identities of all trials of any oracle.
+def keys_of_trials(oracle: Any) -> Container[Key]:
+    """Returns the keys of the configurations that an oracle has tried; any oracle.
 
     A trial of a grid that lacks a hyperparameter never asked for it, so it has tried all of its values.
     """
     space = read_space(oracle.hyperparameters.space)
-    configurations = (
-        read_values(space, trial.hyperparameters.values) for trial in oracle.trials.values()
-    )
-    keys = {identity(oracle, values) for values in configurations}
+    trials = oracle.trials.values()
+    keys = {key_of(read_values(space, trial.hyperparameters.values)) for trial in trials}
     return _Covered(keys) if getattr(oracle, "sampler", None) == "grid" else keys
-
-
-def other_names(oracle: Any, hyperparameters: Any) -> dict[str, list[str]]:
-    """Returns the other wrappers of the space that are a trial's dropout, by their hyperparameter."""
-    offered: dict[str, dict[Any, None]] = {}
-    for row in read_space(hyperparameters.space):
-        offered.setdefault(row.key, {}).update(dict.fromkeys(row.choices or ()))
-    values = configuration(hyperparameters)
-    names: dict[str, list[str]] = {}
-    for layer, same in _noises(oracle, values).items():
-        wrapper, placement = f"{layer}wrapper", values[f"{layer}placement"]
-        options = [
-            [(layer + option, value) for value in offered.get(layer + option, [default])]
-            for option, default in _OPTIONS.items()
-        ]
-        for other in offered[wrapper]:
-            tries = ({**values, wrapper: other, **dict(chosen)} for chosen in product(*options))
-            same_noise = any(_noises(oracle, tried).get(layer) == same for tried in tries)
-            is_offered = placement in TECHNIQUES[other].placements
-            if other != values[wrapper] and is_offered and same_noise:
-                names.setdefault(wrapper, []).append(other)
-    return names
 
 
 def limits(oracle: Any) -> Callable[[Values], bool]:
@@ -150,8 +100,8 @@ def nearest_untried(
     distances = np.abs(encoding(offered) - encoding([wanted])).sum(axis=1)
     ordered = [offered[number] for number in np.argsort(distances, kind="stable")]
     ordered.sort(key=refuses)  # Refused points come last.
-    tried = identities_of_trials(oracle)
-    return next((values for values in ordered if identity(oracle, values) not in tried), None)
+    tried = keys_of_trials(oracle)
+    return next((values for values in ordered if key_of(values) not in tried), None)
 
 
 def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | None:
@@ -165,8 +115,8 @@ def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | Non
         return None
     if listed is None:
         return None
-    every = {identity(oracle, values) for values in listed}
-    tried = identities_of_trials(oracle)
+    tried = keys_of_trials(oracle)
+    every = {key_of(values) for values in listed}
     return sum(key in tried for key in every), len(every)
 
 

@@ -165,7 +165,6 @@ def _outcome(view: SearchView) -> list[str]:
         _learned_rates(view),
         _end(records),
         _weights(view, best),
-        standing.same_dropouts(records),
         standing.never_tried(view.by_wrapper),
         _backends(records),
         *_data(view.search),

@@ -23,7 +23,6 @@ from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.hyperparameters import Space
 from recdrop_tune.oracle import (
     OptunaOracle,
-    other_names,
     reached,
     read_space,
     read_values,
@@ -181,7 +180,6 @@ class TrialReporter(TrainingReporter):
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(read_space(trial.hyperparameters.space)),
                 tags=tags,
-                also=other_names(self._oracle, trial.hyperparameters),
             )
         )
 
