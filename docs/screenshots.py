@@ -1,7 +1,7 @@
 """Takes the pictures in docs/images: a search of 30 trials on the digits, and MLflow's pages on it.
 
-And those of the searches in the README and in docs/search.md, whose lines it runs, and of an example. Needs
-Debian's Chromium, and some ten minutes on 2 CPU cores. Run it, from the repository's root, with
+And those of the searches in the README and in docs/search.md, whose lines it runs. Needs Debian's
+Chromium, and some ten minutes on 2 CPU cores. Run it, from the repository's root, with
 
     python -m docs.screenshots
 
@@ -19,7 +19,6 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 
 import recdrop_tune as rdt
-from examples import accuracy_vs_speed
 from examples.quickstart import load_data
 from recdrop_tune.cli.ui import page_of
 from tests.browser import Browser, running_browser
@@ -94,14 +93,6 @@ def pictures_of_pages(browser: Browser, folder: Path, out: Path) -> None:
         picture(browser, names["result"].plots()[name], out / f"{name}.png")
 
 
-def picture_of_front(browser: Browser, folder: Path, out: Path) -> None:
-    """Searches as an example does, and saves the Pareto front."""
-    with contextlib.chdir(folder):
-        result = accuracy_vs_speed.search(*accuracy_vs_speed.load_data(300), 30, 40, 0)
-    figure = result.plot_pareto_front(*accuracy_vs_speed.METRICS)
-    picture(browser, figure, out / "pareto_front.png")
-
-
 def picture(browser: Browser, figure: Any, path: Path) -> None:
     """Saves a figure."""
     figure.update_layout(width=1000, height=min(figure.layout.height, 420))
@@ -142,7 +133,6 @@ def main() -> None:
         with running_browser(1500, 1180) as browser:
             take_pictures(browser, server, result, arguments.out)
             pictures_of_pages(browser, folder, arguments.out)
-            picture_of_front(browser, folder, arguments.out)
 
 
 if __name__ == "__main__":

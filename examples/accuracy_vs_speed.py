@@ -11,8 +11,7 @@ Takes about 4 minutes on 2 CPU cores. Run it with
 
     python examples/accuracy_vs_speed.py
 
-It prints the front as a table, the fastest step first, and saves its plot in `accuracy_vs_speed.html`. The
-milliseconds depend on your machine and its load.
+It prints the front as a table, the fastest step first. The milliseconds depend on your machine and its load.
 """
 
 import argparse
@@ -36,7 +35,6 @@ SPACE = {
 }
 
 METRICS = "val_accuracy", "ms_per_step"
-PLOT = "accuracy_vs_speed.html"
 
 
 def load_data(train_samples: int):
@@ -73,7 +71,7 @@ def front_of(result):
 
 
 def main():
-    """Searches, prints the front and draws it."""
+    """Searches and prints the front."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=40)
@@ -87,8 +85,6 @@ def main():
     print(result.summary(top=5))
     print(f"\nThe Pareto front, {len(front)} of {len(result.trials)} trials:\n")
     print(front.to_string(index=False, float_format="{:.3f}".format))
-    result.plot_pareto_front(*METRICS).write_html(PLOT)
-    print(f"\nIts plot: {PLOT}")
 
 
 if __name__ == "__main__":

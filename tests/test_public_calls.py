@@ -35,7 +35,6 @@ NEEDED = {
 
 AT_LEAST = {
     "TuneResult.pareto_front": ["epochs"],
-    "TuneResult.plot_pareto_front": ["epochs", "seconds"],
 }
 """The values of parameters that take any number, where none are too few."""
 

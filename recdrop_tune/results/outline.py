@@ -42,8 +42,6 @@ _CAPTIONS = {
     "history": "One point per trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, with any other "
     "settings; only twins show what dropout is worth.",
-    "parallel_coordinates": "One line per complete trial, coloured by rank: blue the best, orange the worst. "
-    "Drag along an axis to select trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
     "curves": "One line per trial. Dotted: stopped early. The best one is thick, with a star at its "
     "best epoch. Click a name in the legend to hide its trials.",

@@ -1,4 +1,4 @@
-"""The figures of a search: gains, scores, curves, dropout, configurations, importances and the Pareto front.
+"""The figures of a search: gains, scores, curves, dropout and importances.
 
 Plotly reads texts as HTML, so all of them go through `format_label`.
 """
@@ -11,14 +11,13 @@ from html import escape
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
-from recdrop_tune.records import QUESTIONS, Records
+from recdrop_tune.records import Records
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
 from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
 from recdrop_tune.standing import format_number, format_value
@@ -51,24 +50,12 @@ _PLACEMENTS = ["+".join(sites) for size in (1, 2, 3) for sites in combinations(S
 
 _LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
-_UNITS = {
-    "number": "trial, in the order of starts",
-    "epoch": "epoch, from 0",
-    "rate": "rate: share dropped",
-    "seconds": "seconds of the whole trial",
-    "n_params": "parameters of the model",
-    "ms_per_step": "milliseconds per training step",
-}
-
 _SPAN = 30.0
 """Numbers that span this factor need a logarithmic axis: on a linear one, most would lie on one line."""
 
 _FAR = 4.0
 """The worst scores are not shown at first if they are this many times as far from the best as the third
 quartile is: a few outliers would press all others together."""
-
-_FEW = 12
-"""Up to this many values of a hyperparameter have a tick each."""
 
 _LONGEST = 60
 """The longest text of a value, in characters."""
@@ -103,7 +90,6 @@ def figures(view: SearchView) -> dict[str, go.Figure]:
         "gains": _gains(view),
         "score_by_dropout": _score_by_dropout(view),
         "history": _history(view),
-        "parallel_coordinates": _parallel_coordinates(view),
         "importances": _importances(view),
         "curves": _curves(view),
     }
@@ -117,11 +103,6 @@ def format_label(value: object, name: str = "") -> str:
     """Writes a value for a figure; see `format_value`. Quotes stay: Plotly does not know all entities."""
     text = format_value(name, value)
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…", quote=False)
-
-
-def _title(name: str, logarithmic: bool = False) -> str:
-    """Returns the title of an axis: its column, with a unit if known."""
-    return format_label(_UNITS.get(name, name)) + (" (log scale)" if logarithmic else "")
 
 
 def _figure(title: str, **layout: Any) -> go.Figure:
@@ -192,19 +173,19 @@ def _finite(values: pd.Series[Any]) -> pd.Series[float]:
     return numbers[numbers.abs() < math.inf]
 
 
-def _is_wide(values: pd.Series[Any], span: float = _SPAN) -> bool:
+def _is_wide(values: pd.Series[Any]) -> bool:
     """Returns whether only a logarithmic axis shows all numbers."""
     numbers = _finite(values)
-    return bool(len(numbers) and numbers.min() > 0 and numbers.max() / span > numbers.min())
+    return bool(len(numbers) and numbers.min() > 0 and numbers.max() / _SPAN > numbers.min())
 
 
 def _axis(values: pd.Series[Any], name: str) -> dict[str, Any]:
     """Describes the axis of a column of numbers."""
     if not _is_wide(values):
-        return {"title": {"text": _title(name)}}
+        return {"title": {"text": format_label(name)}}
     marks = _log_ticks(_finite(values).min(), _finite(values).max())
     texts = [f"{mark:.4g}" for mark in marks]  # Plotly would write 2 for 0.2.
-    axis = {"title": {"text": _title(name, True)}, "type": "log"}
+    axis = {"title": {"text": f"{format_label(name)} (log scale)"}, "type": "log"}
     return {**axis, "tickvals": marks, "ticktext": texts}
 
 
@@ -358,7 +339,7 @@ def _history(view: SearchView) -> go.Figure | None:
         rows = view.scored[kinds == kind]
         look = {"name": format_label(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
         _add_trials(drawing, view, rows, rows["number"], rows[name], **look)
-    drawing.update_xaxes(title=_title("number"))
+    drawing.update_xaxes(title="trial, in the order of starts")
     show_scores(drawing, view.scored[name], view.records)
     return drawing
 
@@ -422,7 +403,7 @@ def _curves(view: SearchView) -> go.Figure | None:
             hovertext=curve["text"],
             hoverinfo="text",
         )
-    drawing.update_xaxes(title=_title("epoch"))
+    drawing.update_xaxes(title="epoch, from 0")
     show_scores(drawing, points["value"], view.records)
     return drawing
 
@@ -538,93 +519,3 @@ def _importances(view: SearchView) -> go.Figure | None:
     drawing.update_xaxes(title="share of what makes a trial one of the best", tickformat=".0%")
     drawing.update_yaxes(automargin=True)
     return drawing
-
-
-def _parallel_coordinates(view: SearchView) -> go.Figure | None:
-    """Draws one line per complete trial, coloured by its score; `None` if there is nothing to compare."""
-    rows = view.complete
-    # Only trials that are not complete can have one of them.
-    names = [name for name in view.varying if rows[name].notna().any()]
-    if not names:
-        return None
-    # Which dropout, where, how much and when come first.
-    names.sort(key=lambda n: n.split("/")[-1].split(".")[0] not in QUESTIONS)
-    columns = [_dimension(rows[name], name, name in view.logarithmic) for name in names]
-    goal = view.objective
-    # For a loss the axis spreads the small values, for an accuracy the large ones.
-    wide = view.records.direction == "min" and _is_wide(rows[goal], span=6.0)
-    columns.append(_dimension(rows[goal], goal, wide))
-    # Plotly draws the largest colour last, so the best trial lies on top.
-    ranks = view.records.cost(rows[goal]).rank(ascending=False, pct=True)
-    scale = [[0.0, WORST], [0.5, "#a5a5a5"], [1.0, BEST]]
-    longest = max(len(word) for word in columns[0]["ticktext"])
-    margin = {"t": 110, "l": 30 + 7 * longest, "r": 60, "b": 30}
-    drawing = _figure("Configurations and their score", height=500, margin=margin)
-    line = {"color": ranks, "colorscale": scale, "cmin": 0.0, "cmax": 1.0}
-    drawing.add_parcoords(dimensions=columns, line=line)
-    return drawing
-
-
-def _dimension(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str, Any]:
-    """Describes an axis of words or numbers; a missing value is below all others."""
-    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
-        texts = values.astype(object).fillna(NOT_APPLICABLE).astype(str)
-        order = TECHNIQUES if name.split("/")[-1] == "wrapper" else _PLACEMENTS
-        words = _ordered(texts, [NOT_APPLICABLE, *order])
-        return {
-            "label": _title(name),
-            "values": [words.index(text) for text in texts],
-            "tickvals": list(range(len(words))),
-            "ticktext": [format_label(word) for word in words],
-            # An axis of one word needs some length too.
-            "range": [-0.3, max(len(words) - 0.7, 0.3)],
-        }
-    numbers = sorted(set(values.dropna().astype(float))) or [0.0, 1.0]
-    low, high = numbers[0], numbers[-1]
-    ticks = _log_ticks(low, high) if logarithmic else np.linspace(low, high, 5).tolist()
-    if 1 < len(numbers) <= _FEW:
-        ticks = numbers
-    place = math.log10 if logarithmic else float
-    bottom, top = place(low), place(high)
-    below = bottom - 0.15 * ((top - bottom) or 1.0)
-    missing = bool(values.isna().any())
-    return {
-        "label": _title(name, logarithmic),
-        "values": [below if pd.isna(value) else place(value) for value in values],
-        "tickvals": [*[below][:missing], *(place(tick) for tick in ticks)],
-        "ticktext": [*[NOT_APPLICABLE][:missing], *(format_value(name, tick) for tick in ticks)],
-        "range": [below if missing else bottom, top if top > bottom else bottom + 1.0],
-    }
-
-
-def pareto_figure(view: SearchView, front: pd.DataFrame, metrics: Sequence[str]) -> go.Figure:
-    """Draws the complete trials and their Pareto front, a panel for each pair of metrics."""
-    pairs = list(combinations(metrics, 2))
-    grid = make_subplots(
-        rows=len(pairs), cols=1, vertical_spacing=0.2 / len(pairs), figure=Figure()
-    )
-    look = _figure("Pareto front", height=100 + 380 * len(pairs)).layout.to_plotly_json()
-    grid.layout.template = look.pop("template")
-    grid.update_layout(look)
-    others = view.complete[~view.complete["trial_id"].isin(front["trial_id"])]
-    for row, (across, up) in enumerate(pairs, start=1):
-        for rows, name, colour, symbol, size in (
-            (others, "dominated", GREY, "circle", 7),
-            (front, "not dominated", BEST, "diamond", 12),
-        ):
-            _add_trials(
-                grid,
-                view,
-                rows,
-                rows[across],
-                rows[up],
-                name=name,
-                legendgroup=name,
-                showlegend=row == 1,
-                marker={"color": colour, "symbol": symbol, "size": size},
-                row=row,
-                col=1,
-            )
-        grid.update_xaxes(**_axis(view.complete[across], across), row=row)
-        grid.update_yaxes(**_axis(view.complete[up], up), row=row)
-    return grid

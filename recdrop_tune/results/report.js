@@ -14,9 +14,7 @@ function stack(data, layout) {
 for (const place of document.querySelectorAll(".figure")) {
   const { data, layout } = JSON.parse(place.querySelector("script").textContent);
   const narrow = place.clientWidth < 700;
-  if (narrow && data[0].type === "parcoords") {
-    layout.width = 700;  // Its axes would overlap, so it is scrolled.
-  } else if (narrow) {
+  if (narrow) {
     layout.font.size = 11;
     layout.legend = { orientation: "h", y: 1, yanchor: "bottom" };
     const corner = { x: 1, xanchor: "right", y: 1, yanchor: "top" };
@@ -28,11 +26,11 @@ for (const place of document.querySelectorAll(".figure")) {
     }
     place.style.height = `${layout.height}px`;
   }
-  const { width } = layout, options = { responsive: true, displaylogo: false };
+  const options = { responsive: true, displaylogo: false };
   Plotly.newPlot(place, data, layout, narrow ? { ...options, displayModeBar: false } : options);
   // A4 paper has 700 pixels between its margins.
   addEventListener("beforeprint", () => Plotly.relayout(place, { width: 700 }));
-  addEventListener("afterprint", () => Plotly.relayout(place, { width: width ?? null, autosize: !width }));
+  addEventListener("afterprint", () => Plotly.relayout(place, { width: null, autosize: true }));
 }
 
 // A click on a column sorts a table by it. Missing values stay last.

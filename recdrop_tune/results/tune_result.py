@@ -25,7 +25,7 @@ from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
-from recdrop_tune.results.plots import figures, pareto_figure
+from recdrop_tune.results.plots import figures
 from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
 from recdrop_tune.results.study import study_of
@@ -194,27 +194,6 @@ class TuneResult:
         """
         return pareto_front(self.trials, self._directions(metrics))
 
-    def plot_pareto_front(self, *metrics: Any) -> Any:
-        """Draws the complete trials and their Pareto front, a panel for each pair of metrics.
-
-        Args:
-            *metrics: At least two; see `pareto_front`.
-
-        Returns:
-            A Plotly figure.
-
-        Raises:
-            InvalidArgumentError: There are fewer, no trial has one of them, or its direction is unknown.
-
-        Example:
-            >>> result.plot_pareto_front("val_accuracy", "ms_per_step").show()
-        """
-        directions = self._directions(metrics)
-        names = list(directions)
-        if len(names) < 2:
-            raise invalid_argument("metrics", expected="at least two", received=names)
-        return pareto_figure(self.view, pareto_front(self.trials, directions), names)
-
     def _directions(self, metrics: Sequence[Any]) -> dict[str, str]:
         """Returns the direction of each metric by name."""
         directions = {}
@@ -286,8 +265,8 @@ class TuneResult:
 
         Returns:
             Plotly figures, if their data exist: `gains` (of dropout, confirmed), `score_by_dropout` (by
-            wrapper, placement and rate), `history` (the score of each trial), `parallel_coordinates`,
-            `importances` and `curves` (over the epochs).
+            wrapper, placement and rate), `history` (the score of each trial), `importances` and `curves`
+            (over the epochs).
 
         Example:
             >>> result.plots()["history"].show()

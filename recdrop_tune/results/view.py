@@ -138,11 +138,6 @@ class SearchView:
         return hyperparameter_columns(self.records)
 
     @cached_property
-    def logarithmic(self) -> set[str]:
-        """The columns of hyperparameters that are searched on a logarithmic scale."""
-        return {self.columns[row.key] for row in self.records.space if row.log and not row.mirrored}
-
-    @cached_property
     def importances(self) -> pd.DataFrame | None:
         """The importance of each hyperparameter; `None` with too few trials."""
         try:

@@ -89,10 +89,10 @@ def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch)
 
 @pytest.mark.heavy
 def test_figures_fit_a_phone(planted, confirmed, tmp_path):
-    """All texts of a figure are on the screen, except for parallel axes, which are scrolled."""
+    """All texts of a figure are on the screen."""
     cut_off = """return [...document.querySelectorAll('.figure')].flatMap(figure => {
         const place = figure.getBoundingClientRect();
-        return figure.querySelector('.parcoords') ? [] : [...figure.querySelectorAll('text')].filter(text => {
+        return [...figure.querySelectorAll('text')].filter(text => {
             const { left, right } = text.getBoundingClientRect();
             return left < place.left || right > place.right;
         }).map(text => text.textContent)})"""

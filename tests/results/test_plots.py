@@ -8,7 +8,6 @@ import plotly.io as pio
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrialEnded
 from recdrop_tune.records import Records
 from recdrop_tune.results.plots import figures, focus, looks
@@ -80,10 +79,6 @@ def test_the_best_so_far_and_the_best_line(view, direction):
     best = np.minimum if direction == "min" else np.maximum
     expected = best.accumulate(complete["val_loss"].to_numpy(dtype=float))
     assert list(line.y) == expected.tolist()
-    # Plotly draws the largest colour last.
-    *_, scores = dimensions(drawn["parallel_coordinates"]).values()
-    colours = drawn["parallel_coordinates"].data[0].line.color
-    assert scores["values"][np.argmax(colours)] == getattr(np, direction)(scores["values"])
 
 
 def test_trials_that_are_not_complete_are_hollow_and_never_the_best(view):
@@ -99,8 +94,6 @@ def test_trials_that_are_not_complete_are_hollow_and_never_the_best(view):
     assert min(line.y) == pruned.complete["val_loss"].min() > view.complete["val_loss"].min()
     number = pruned.complete["number"].iloc[0]
     assert traces(drawn["curves"], name=f"best: trial {number}")
-    wrappers = dimensions(drawn["parallel_coordinates"])["wrapper"]["values"]
-    assert len(wrappers) == len(view.complete) - 1
 
 
 def test_score_by_dropout_has_every_trial_that_drops_in_the_panel_of_its_placement(planted, plots):
@@ -140,7 +133,7 @@ def test_layers_with_their_own_dropout_have_their_own_panels(view):
     ours |= {f"dec{name[3:]}": values.shift(1) for name, values in ours.items()}
     wrappers = ["enc/wrapper", "dec/wrapper"]
     offered = dict.fromkeys(wrappers, ())
-    own = {"columns": {each: each for each in ours}, "offered": offered, "logarithmic": set()}
+    own = {"columns": {each: each for each in ours}, "offered": offered}
     both = with_frames(view, trials=view.trials.assign(**ours), **own)
     titles = {note.text for note in figures(both)["score_by_dropout"].layout.annotations}
     assert {"enc/input", "dec/input", "enc/recurrent", "dec/recurrent"} <= titles
@@ -151,33 +144,9 @@ def test_layers_with_their_own_dropout_have_their_own_panels(view):
     learned = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
     both = changed(both, **dict.fromkeys(wrappers, "concrete"), **learned)
     columns = dict(zip(wrappers, wrappers, strict=True))
-    both = with_frames(both, columns=columns, offered=offered, logarithmic=set())
+    both = with_frames(both, columns=columns, offered=offered)
     drawn = traces(figures(both)["score_by_dropout"], mode="markers")
     assert [set(trace.x) for trace in drawn] == [{0.4}, {0.1}]
-
-
-def dimensions(figure):
-    return {each.label: each for each in figure.data[0].dimensions}
-
-
-def test_parallel_coordinates_hold_the_complete_trials(planted, plots):
-    complete = planted.trials[planted.trials["state"] == "COMPLETE"]
-    found = dimensions(plots["parallel_coordinates"])
-    names = ["wrapper", "placement", "rate: share dropped", "units", "learning_rate (log scale)"]
-    assert list(found)[:-1] == names
-    words = found["wrapper"]
-    assert [words.ticktext[int(value)] for value in words["values"]] == complete["wrapper"].tolist()
-    rates = np.array(found["learning_rate (log scale)"]["values"])
-    assert rates == pytest.approx(np.log10(complete["learning_rate"].to_numpy(dtype=float)))
-    rate = found["rate: share dropped"]
-    inactive = complete["rate"].isna().to_numpy()
-    below = np.array(rate["values"]) == rate.tickvals[0]
-    assert rate.ticktext[0] == found["placement"].ticktext[0] == "n/a"
-    assert (below == inactive).all()
-    assert inactive.any()
-    for each in found.values():
-        low, high = each.range
-        assert all(low <= value <= high for value in (*each["values"], *each.tickvals))
 
 
 def test_curves_are_the_mean_of_the_trainings(planted, view, plots):
@@ -204,19 +173,6 @@ def test_importances(view, plots):
     assert bars.y[-1] == shares.index[0]  # On top.
 
 
-def test_the_pareto_front(planted):
-    metrics = ["val_loss", "ms_per_step"]
-    drawn = planted.plot_pareto_front(*metrics)
-    front, others = (traces(drawn, name=name)[0] for name in ("not dominated", "dominated"))
-    pairs = planted.pareto_front(*metrics)[metrics].itertuples(index=False, name=None)
-    assert points([front]) == sorted(pairs)
-    assert len(front.x) + len(others.x) == (planted.trials["state"] == "COMPLETE").sum()
-    several = planted.plot_pareto_front(*metrics, "n_params")
-    assert len(traces(several, name="not dominated")) == 3  # A panel for each pair.
-    with pytest.raises(InvalidArgumentError, match=r"`metrics`.*at least two"):
-        planted.plot_pareto_front("val_loss")
-
-
 def test_what_there_is_no_data_for_is_left_out(view):
     def fail_all(records):
         for trial in records.trials.values():
@@ -231,10 +187,7 @@ def test_what_there_is_no_data_for_is_left_out(view):
         records.trials = {best.trial_id: best}
 
     assert set(figures(with_records(view, keep_the_best))) <= {"history", "score_by_dropout"}
-    rated = view.trials["rate"].where(view.trials["state"] != "COMPLETE")
-    shown = dimensions(figures(changed(view, rate=rated))["parallel_coordinates"])
-    assert not any(name.startswith("rate") for name in shown)
-    unasked = with_frames(view, columns={"units": "units"}, offered={}, logarithmic=set())
+    unasked = with_frames(view, columns={"units": "units"}, offered={})
     assert "score_by_dropout" not in figures(unasked)
     assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}
 
