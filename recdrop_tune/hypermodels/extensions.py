@@ -72,10 +72,7 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 
 
 def fit_of(hypermodel: Any) -> Callable[..., Any]:
-    """Returns the `fit` of a hypermodel, or of `super()` in one.
-
-    Keras Tuner's own, which calls `Model.fit`, is replaced by one that calls `recdrop_tune.models.fit`.
-    """
+    """Returns the `fit` of a hypermodel, or of `super()` in one; this package's for Keras Tuner's own."""
     own: Callable[..., Any] = hypermodel.fit
     is_keras_tuners = getattr(own, "__func__", None) is keras_tuner.HyperModel.fit
     return _fit if is_keras_tuners else own

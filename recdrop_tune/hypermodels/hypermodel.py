@@ -114,20 +114,14 @@ _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> Any:
-    """Applies recurrent layers, each with the same dropout.
-
-    The last layer has the decays of activations, as published: the temporal decay applies to its outputs, the
-    activity decay to the outputs of the stack, after locked dropout.
-
-    Args:
-        features: Shape `(batch, time, features)`; a mask on it reaches every layer.
-        sample: The configuration to build.
-        return_sequences: Whether the last layer returns every step.
+    """Applies recurrent layers, each with the same dropout, to `(batch, time, features)` and its mask.
 
     Returns:
         Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`; twice the units
         if the layers are bidirectional.
     """
+    # The last layer has the decays, as published: the temporal decay applies to its outputs, the activity
+    # decay to the outputs of the stack, after locked dropout.
     of_layer, of_locked = _decays(sample)
     # If Keras's layers do not pass a mask on, it becomes an argument, which is saved with the model.
     mask = None if KERAS_PASSES_MASKS else mask_of(features)

@@ -29,12 +29,6 @@ def infer_hypermodel(
 
     With `task="regression"`, targets with as many steps as x are predicted step by step. A forecast is
     predicted from the last state.
-
-    Args:
-        train: The data. Their first batch decides the task.
-        space: Anything that `SearchSpace.load` takes.
-        task: One of `catalog.TASK_NAMES`; None lets the data decide.
-        **arguments: Further arguments of the hypermodel.
     """
     x, y = first_batch(train)
     kind = _class_for(x, np.asarray(y)) if task is None else _CLASSES[task]

@@ -92,10 +92,8 @@ class AbstractLabelModel(AbstractSequenceModel):
 
 
 def _of_one_probability(metric: Any) -> Any:
-    """Returns the metric that fits one probability for two classes.
-
-    Without a threshold, Keras's F1 predicts the largest of all columns: here there is only one.
-    """
+    """Returns the metric that fits one probability for two classes."""
+    # Without a threshold, Keras's F1 predicts the largest of all columns: here there is only one.
     bare = metric.replace("_", "").lower() if isinstance(metric, str) else ""
     if bare in ("f1score", "fbetascore"):
         kind = keras.metrics.F1Score if bare == "f1score" else keras.metrics.FBetaScore

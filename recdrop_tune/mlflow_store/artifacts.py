@@ -64,15 +64,9 @@ def log_model(
     also: Iterable[str] = (),
     register_model: str | None = None,
 ) -> str | None:
-    """Logs the best model in a project folder, once: it is recognized by its weights.
-
-    The file is uploaded as it is: no model is built, and MLflow's global state is not touched. The model
-    belongs to the run of the best trial; the runs `also` list it too. `register_model` is its name in the
-    registry.
-
-    Returns:
-        MLflow's id of the model; `None` if the folder has no model.
-    """
+    """Logs the best model in a project folder, once, and returns MLflow's id; None without a model."""
+    # It is recognized by its weights. The file is uploaded as it is: no model is built, and MLflow's global
+    # state is not touched. The runs `also` list it too.
     path, about = inside(folder, f"{RESULT}/{MODEL}", RESULT), read_card(folder)
     if not path.is_file() or about is None:
         return None
@@ -112,10 +106,8 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
 
 
 def load_flavor() -> None:
-    """Imports MLflow's modules for saving models, which takes seconds, and hides a warning about its types.
-
-    Python filters warnings for all threads at once, so call this before a thread logs a model.
-    """
+    """Imports MLflow's modules for saving models, which takes seconds, without a warning about types."""
+    # Python filters warnings for all threads at once, so call this before a thread logs a model.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*type hint is inferred as AnyType")
         import mlflow.pyfunc

@@ -102,10 +102,8 @@ def description(
 def links_of(
     uri: str, experiment_id: str, run_id: str, search: SearchStarted, report: bool
 ) -> list[str]:
-    """Links from the page of a search's run to its trials and, if it is an artifact, to its report.
-
-    They start with `#`, because a page can be reached under several addresses. Databricks has other pages.
-    """
+    """Links from the page of a search's run to its trials and, if it is an artifact, to its report."""
+    # They start with `#`, because a page can be reached under several addresses. Databricks has other pages.
     trials = leaderboard_url(uri, experiment_id, search.search_id, search.direction != "max")
     if trials is None:
         return []

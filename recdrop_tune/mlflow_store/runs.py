@@ -48,15 +48,10 @@ def milliseconds(time: float) -> int:
 
 
 class Runs:
-    """The runs of an experiment, which is created if necessary.
+    """The runs of an experiment, which is created if necessary."""
 
-    Everything can be written twice: MLflow keeps one of two equal parameters, and one of two points that are
-    equal to the millisecond.
-
-    Attributes:
-        client: MLflow's client.
-        experiment_id: Id of the experiment.
-    """
+    # Everything can be written twice: MLflow keeps one of two equal parameters, and one of two points that
+    # are equal to the millisecond.
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.client: Any = MlflowClient(tracking_uri=uri)
@@ -64,11 +59,8 @@ class Runs:
         self.experiment_id = self._experiment(experiment)
 
     def of_search(self, search_id: str) -> tuple[Any, dict[tuple[str, int], Any]]:
-        """Returns the run of a search, or `None`, and the runs of attempts at its trials.
-
-        Attempts are keyed by trial and beginning in milliseconds. Duplicates are deleted: a request that
-        seemed to fail can succeed later.
-        """
+        """Returns the run of a search, or `None`, and those of attempts, by trial and beginning in ms."""
+        # Duplicates are deleted: a request that seemed to fail can succeed later.
         same: dict[tuple[str, int] | None, list[Any]] = {}
         for run in self._find(f"tags.`recdrop.search_id` = '{search_id}'"):
             tags = run.data.tags
@@ -139,12 +131,9 @@ class Runs:
 
     @contextlib.contextmanager
     def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
-        """Continues without artifacts if their store does not work, although MLflow does.
-
-        The store can be another server, for which this machine lacks a package or credentials. The run gets
-        the tag `LACKING`, so that it does not count as complete. If MLflow itself does not answer, that is
-        raised.
-        """
+        """Continues without artifacts if their store does not work, although MLflow does; tags the run."""
+        # The store can be another server, for which this machine lacks a package or credentials. The tag
+        # keeps the run from counting as complete.
         try:
             with _unless_refused(what):
                 yield

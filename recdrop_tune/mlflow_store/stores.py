@@ -30,10 +30,7 @@ _REQUESTS = {
 
 
 def prepare(uri: str) -> None:
-    """Makes sure that MLflow can open a store at once and completely.
-
-    If it cannot, this raises the error of the system or of SQLAlchemy.
-    """
+    """Makes sure that MLflow can open a store at once and completely."""
     # It logs each table that it creates, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)
@@ -46,10 +43,8 @@ def prepare(uri: str) -> None:
 
 
 def settle_requests(uri: str) -> None:
-    """Limits how long requests to a tracking server take in this process, unless the user has set that.
-
-    By default, MLflow tries seven times for two minutes each, and could create a run twice.
-    """
+    """Limits how long requests to a server take in this process, unless the user has set that."""
+    # By default, MLflow tries seven times for two minutes each, and could create a run twice.
     if uri.startswith(("http://", "https://")):
         for name, value in _REQUESTS.items():
             os.environ.setdefault(name, value)
@@ -89,11 +84,9 @@ def in_context(uri: str, experiment: str | None) -> tuple[str | None, dict[str, 
 
 
 def _create_database(path: Path, prefix: str) -> None:
-    """Creates a SQLite file with MLflow's tables, atomically.
-
-    MLflow creates them one by one, over seconds, and cannot use a file in which it was killed halfway. So
-    they are created in a temporary folder next to the file.
-    """
+    """Creates a SQLite file with MLflow's tables, atomically."""
+    # MLflow creates them one by one, over seconds, and cannot use a file in which it was killed halfway. So
+    # they are created in a temporary folder next to the file.
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(prefix, path.parent) as folder:
         first, whole = folder / "made.db", folder / "whole.db"

@@ -114,11 +114,7 @@ class MLflowWriter:
                 self._has_failed = False
 
     def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
-        """Writes what MLflow lacks of a search that is over. No one else must be writing.
-
-        Returns:
-            How many runs of trials were created or completed, and how many were complete before.
-        """
+        """Writes what MLflow lacks of a search that is over; returns the numbers of runs written and kept."""
         with self._failures_explained():
             prepare(self._uri)
             contents = self._ask(history, alive=False)
@@ -275,20 +271,7 @@ def _texts(tags: Mapping[str, object]) -> dict[str, str]:
 
 @contextmanager
 def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
-    """Keeps other processes and threads from writing the runs of a search.
-
-    If the folder is read-only and has no lock file, the folder itself is locked.
-
-    Args:
-        folder: The project folder.
-        patience: Seconds to wait for another writer.
-
-    Yields:
-        Whether this is the only writer; `False` if that is unknown, because the file system has no locks.
-
-    Raises:
-        ProjectError: Another process is writing.
-    """
+    """Keeps others from writing the runs of a search, or raises a `ProjectError`; False without locks."""
     file = _open(Path(folder))
     if file is None:
         yield False
@@ -307,6 +290,7 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
 
 def _open(folder: Path) -> int | None:
     path = folder / LOCK
+    # If the folder is read-only and has no lock file, the folder itself is locked.
     for place, how in ((path, os.O_RDWR | os.O_CREAT), (path, os.O_RDONLY), (folder, os.O_RDONLY)):
         try:
             return os.open(place, how, 0o666)

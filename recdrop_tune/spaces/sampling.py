@@ -92,11 +92,9 @@ def register(hp: Any, name: str, value: Value) -> Any:
 
 
 def _reachable_max(value: Range) -> float:
-    """Returns the last value of a stepped range, such that Keras Tuner includes it.
-
-    It counts `(max - min) // step + 1` values. Floating point makes that one too few for ranges such as 0.05
-    to 0.6 by 0.05. There the end is moved by the one or two units in the last place that correct the count.
-    """
+    """Returns the last value of a stepped range, such that Keras Tuner includes it."""
+    # It counts `(max - min) // step + 1` values. Floating point makes that one too few for ranges such as
+    # 0.05 to 0.6 by 0.05. There the end is moved by the one or two units in the last place that correct it.
     if value.step is None or isinstance(value.min, int):
         return value.max
     steps = Hyperparameter("range", low=value.min, high=value.max, step=value.step).count - 1

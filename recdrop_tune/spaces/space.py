@@ -90,15 +90,7 @@ class SearchSpace(Keys):
     def read(
         cls, raw: Mapping[Any, Any], where: Callable[[KeyPath], str] = lambda keys: ""
     ) -> Self:
-        """Makes a search space from a mapping in a document.
-
-        Args:
-            raw: The mapping.
-            where: Returns the place of a key in the document, such as `"search.yaml, line 3"`.
-
-        Raises:
-            SearchSpaceError: Something is wrong; the message has a line for each problem.
-        """
+        """Makes a search space from a mapping in a document; `where` returns the place of a key in it."""
         space = cls.__new__(cls)
         space._read(dict(raw), where)
         return space
