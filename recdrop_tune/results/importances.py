@@ -20,14 +20,11 @@ from recdrop_tune.results.study import study_of
 FEWEST = 10
 """The fewest complete trials: importances compare the best five with the others."""
 
-_SHUFFLES = 99
-"""How often scores are shuffled: so many that one more or less hardly matters, and a second or two."""
-
 # Optuna advises at least five trials among the best; in larger searches these are the best tenth.
 _BEST, _BEST_SHARE = 5, 0.1
 
 
-def importances(records: Records) -> pd.DataFrame:
+def importances(records: Records) -> pd.Series[float]:
     """Computes Optuna's PED-ANOVA importances; see `TuneResult.importances`.
 
     Reference:
@@ -35,38 +32,19 @@ def importances(records: Records) -> pd.DataFrame:
     """
     study = study_of(records)
     trials = study.get_trials(states=[TrialState.COMPLETE])
-    trials = [trial for trial in trials if np.isfinite(trial.values[0])]
-    # Best first, so that the shuffles do not depend on the order of starts.
-    trials.sort(key=lambda trial: records.cost(trial.values[0]))
-    if len(trials) < FEWEST:
+    scores = np.array([trial.values[0] for trial in trials if np.isfinite(trial.values[0])])
+    if len(scores) < FEWEST:
         raise RecdropError(
             f"Importances need {FEWEST} complete trials or more, to compare the best {_BEST} with the "
-            f"others. This search has {len(trials)}. Run it again with a larger `max_trials`."
+            f"others. This search has {len(scores)}. Run it again with a larger `max_trials`."
         )
-    scores = np.array([trial.values[0] for trial in trials])
     quantile = _target_quantile(records, scores)
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
-
-    def evaluate(scores: npt.NDArray[np.float64]) -> pd.Series[float]:
-        drawn = optuna.create_study(direction=study.direction)
-        for trial, value in zip(trials, scores.tolist(), strict=True):
-            trial.value = value
-        drawn.add_trials(trials)
-        return _by_key(evaluator.evaluate(drawn), records.space)
-
-    random = np.random.default_rng(0)
     with warnings.catch_warnings(), quiet_optuna():
         # Most searches try some wrapper only once or twice.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
-        measured = evaluate(scores)
-        larger = measured * 0
-        # The shares sum to 1 even where nothing matters, so they are compared with those of shuffled scores.
-        for _ in range(_SHUFFLES if len(measured) else 0):
-            larger += evaluate(random.permutation(scores)).reindex(measured.index) >= measured
-    # Optuna too has equal shares where nothing matters.
-    total = measured.sum()
-    shares = measured / total if total else measured + 1 / max(1, len(measured))
-    return pd.DataFrame({"importance": shares, "above_chance": larger < 0.05 * (_SHUFFLES + 1)})
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return _by_key(shares, records.space)
 
 
 def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float:
@@ -92,5 +70,5 @@ def _by_key(shares_by_name: dict[str, float], space: Space) -> pd.Series[float]:
     for row in space:
         if row.name in shares_by_name:
             shares[row.key] = shares.get(row.key, 0.0) + shares_by_name[row.name]
-    series = pd.Series(shares, dtype="float64")
+    series = pd.Series(shares, name="importance", dtype="float64")
     return series.rename_axis("hyperparameter").sort_values(ascending=False, kind="stable")

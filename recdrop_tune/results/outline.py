@@ -42,7 +42,7 @@ _CAPTIONS = {
     "history": "One point per trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, with any other "
     "settings; only twins show what dropout is worth.",
-    "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
+    "importances": "Optuna's PED-ANOVA on the complete trials. A hint: with few trials, much is chance.",
     "curves": "One line per trial. Dotted: stopped early. The best one is thick, with a star at its "
     "best epoch. Click a name in the legend to hide its trials.",
 }

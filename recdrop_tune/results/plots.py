@@ -503,14 +503,13 @@ def _importances(view: SearchView) -> go.Figure | None:
     """Draws the importances, the largest on top; `None` if they are unknown."""
     if view.importances is None or view.importances.empty:
         return None
-    table = view.importances[::-1]
-    shares = table["importance"]
+    shares = view.importances[::-1]
     drawing = _figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
         y=[format_label(name) for name in shares.index],
         orientation="h",
-        marker={"color": [BEST if each else GREY for each in table["above_chance"]]},
+        marker={"color": BEST},
         text=[f"{share:.0%}" for share in shares],
         textposition="outside",
         cliponaxis=False,

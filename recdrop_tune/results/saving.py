@@ -61,7 +61,7 @@ def save_result(
         "report.html": lambda path: as_page(directory.name, full_outline(view)),
     }
     if (shares := view.importances) is not None:
-        pieces["importances.json"] = lambda path: json.dumps(shares.to_dict("index"), indent=2)
+        pieces["importances.json"] = lambda path: json.dumps(shares.to_dict(), indent=2)
     if (confirmation := view.confirmation) is not None:
         pieces["confirmation.csv"] = lambda path: _as_csv(confirmation.table)
     if model is not None:

@@ -208,15 +208,14 @@ class TuneResult:
             raise invalid_argument("metrics", expected="columns of `trials`", received=names)
         return directions
 
-    def importances(self) -> pd.DataFrame:
+    def importances(self) -> pd.Series[float]:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
 
-        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them.
+        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them. A hint: the shares sum to 1
+        even where nothing matters, and with few trials they vary much by chance.
 
         Returns:
-            A row for each hyperparameter that is not constant, the most important first. Columns:
-            `importance`, shares that sum to 1, and `above_chance`: whether it is larger than 95 % of those
-            with shuffled scores.
+            The share of each hyperparameter that is not constant, the most important first.
 
         Raises:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.

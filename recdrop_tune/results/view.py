@@ -138,7 +138,7 @@ class SearchView:
         return hyperparameter_columns(self.records)
 
     @cached_property
-    def importances(self) -> pd.DataFrame | None:
+    def importances(self) -> pd.Series[float] | None:
         """The importance of each hyperparameter; `None` with too few trials."""
         try:
             return importances(self.records)

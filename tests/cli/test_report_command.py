@@ -40,7 +40,7 @@ def test_everything_but_models_and_mlflow_is_in_the_journal(planted, tmp_path):
     theirs, ours = (each.trials.drop(columns="mlflow_run_id") for each in (result, loaded))
     pd.testing.assert_frame_equal(theirs, ours)
     pd.testing.assert_frame_equal(result.history, loaded.history)
-    pd.testing.assert_frame_equal(result.importances(), loaded.importances())
+    pd.testing.assert_series_equal(result.importances(), loaded.importances())
     assert list(loaded.plots()) == list(result.plots())
     assert loaded.best_hyperparameters == result.best_hyperparameters
     assert (loaded.search.objective, loaded.search.direction) == (

@@ -94,7 +94,7 @@ def test_the_tables_hold_the_trials(planted_files):
     history = pd.read_csv(folder / "history.csv")
     assert len(history) == len(planted_files.history)
     importances = json.loads((folder / "importances.json").read_text())
-    assert importances == planted_files.importances().to_dict("index")
+    assert importances == planted_files.importances().to_dict()
     assert planted_files.trials["wrapper"][0] in (folder / "report.html").read_text()
 
 

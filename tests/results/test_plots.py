@@ -18,7 +18,7 @@ from tests.planted_search import with_frames, with_records
 
 @pytest.fixture(scope="module")
 def view(planted):
-    return with_frames(planted.view, importances=planted.importances())  # They take a second.
+    return planted.view
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,7 @@ def points(found):
 
 def changed(view, **columns):
     """The view with other values in columns of its trials."""
-    frames = {
-        name: vars(view)[name]
-        for name in ("importances", "columns", "offered")
-        if name in vars(view)
-    }
+    frames = {name: vars(view)[name] for name in ("columns", "offered") if name in vars(view)}
     return with_frames(view, trials=view.trials.assign(**columns), **frames)
 
 
@@ -168,7 +164,7 @@ def test_curves_are_the_mean_of_the_trainings(planted, view, plots):
 
 def test_importances(view, plots):
     (bars,) = plots["importances"].data
-    shares = view.importances["importance"]
+    shares = view.importances
     assert dict(zip(bars.y, bars.x, strict=True)) == shares.to_dict()
     assert bars.y[-1] == shares.index[0]  # On top.
 
