@@ -81,8 +81,7 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
     made = make_pruner(pruner, warm_up=at_least or warm_up(epochs))
-    storage = optuna.storages.InMemoryStorage()
-    return OursUnsaved(_OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed)
+    return OursUnsaved(_OBJECTIVE, trials, sampler=sampler, pruner=made, seed=seed)
 
 
 _JOINT = {"multivariate": True, "group": True, "constant_liar": True}

@@ -1,10 +1,9 @@
-"""Addresses of tracking stores and databases: which one to use, and whether two are the same."""
+"""Addresses of tracking stores: which one to use, and what kind it is."""
 
 from __future__ import annotations
 
 import os
 import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,6 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 _WEB = re.compile(r"(https?://)(?:[^/?#]*@)?((?:\[[^]]*\]|[^:/?#@]+)(?::\d+)?)(?:[/?#].*)?", re.S)
 
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)(?:\?.*)?", re.S)
-
-MAKING_TABLES = threading.Lock()
-"""Held while tables are created: MLflow and Optuna use Alembic, which is not thread-safe."""
 
 
 def parse(uri: Any) -> URL | None:
@@ -77,39 +73,6 @@ def absolute(uri: str) -> str:
     return f"{uri.partition(':')[0]}:///{path.as_posix()}{options}"
 
 
-def same_database(one: str, other: str) -> bool:
-    """Returns whether two addresses lead to the same database, with any driver, user and options."""
-    return _database(one) is not None and _database(one) == _database(other)
-
-
-def check_databases(storage: Any, uri: str) -> None:
-    """Refuses an Optuna storage (or its URL) and a tracking URI that would share a database."""
-    address = storage if isinstance(storage, str) else getattr(storage, "url", None)
-    if isinstance(storage, str) and parse(storage) is None:
-        raise invalid_argument(
-            "storage",
-            expected="the URL of a database, such as sqlite:///study.db, or an Optuna storage",
-            received=hide(storage),
-        )
-    if isinstance(address, str) and same_database(address, uri):
-        raise invalid_argument(
-            "storage",
-            expected="another database than MLflow's: both keep their version in the same table",
-            received=hide(address),
-            fix="Give Optuna its own file, or leave `storage` out.",
-        )
-
-
 def _is_databricks(uri: Any) -> bool:
     # These names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
     return isinstance(uri, str) and uri.partition(":")[0] in ("databricks", "databricks-uc", "uc")
-
-
-def _database(uri: str) -> tuple[object, ...] | None:
-    path, url = sqlite_path(uri), parse(uri)
-    if path is not None:
-        return ("sqlite", path)
-    if url is None or is_server(uri) or url.get_backend_name() == "sqlite":
-        return None
-    host = "localhost" if url.host in (None, "127.0.0.1") else url.host
-    return url.get_backend_name(), host, url.port, url.database

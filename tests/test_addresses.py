@@ -1,10 +1,10 @@
-"""Addresses of tracking stores and databases."""
+"""Addresses of tracking stores."""
 
 import pytest
 from sqlalchemy import make_url
 
 import recdrop_tune as rdt
-from recdrop_tune.addresses import parse, resolve_uri, same_database
+from recdrop_tune.addresses import parse, resolve_uri
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.mlflow_store import leaderboard_url, ui_command
 
@@ -44,20 +44,3 @@ def test_punctuation_in_a_password_is_not_part_of_the_address():
     assert (url.host, url.port) == ("host", 5000)
     uri = "postgresql://ann:se/cret@db:5432/x"
     assert resolve_uri(uri) == uri
-    assert same_database(uri, "postgresql://db:5432/x")
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("sqlite:///a.db", "sqlite+pysqlite:///./x/../a.db", True),
-        ("sqlite:///a.db", "sqlite:///b.db", False),
-        ("postgresql://u@localhost/d", "postgresql+psycopg2://v:w@127.0.0.1/d", True),
-        ("postgresql://u@h/d", "postgresql://u@h/e", False),
-        ("mysql://h/d", "postgresql://h/d", False),
-        ("http://h/d", "http://h/d", False),
-        ("sqlite:///:memory:", "sqlite:///:memory:", False),
-    ],
-)
-def test_same_database(one, other, same):
-    assert same_database(one, other) is same

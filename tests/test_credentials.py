@@ -37,7 +37,7 @@ def test_secrets_of_addresses_are_hidden(address):
     assert not is_told(format_repr(["x" * 300] * 5 + [address]))
 
 
-PLACES = [(rdt.MLflow, "uri"), (rdt.Optuna, "storage"), (rdt.Workers, "address")]
+PLACES = [(rdt.MLflow, "uri"), (rdt.Workers, "address")]
 """The settings that may have a password in them."""
 
 

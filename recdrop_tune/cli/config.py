@@ -48,7 +48,6 @@ class RunFile(SearchConfig):
 
     def __post_init__(self) -> None:
         """Checks the arguments together."""
-        super().__post_init__()
         if isinstance(self.data, dict) and "train" not in self.data:
             raise invalid_argument("data", expected="a function for `train`", received=self.data)
         if isinstance(self.data, dict) and "test" in self.data and not self.confirm:

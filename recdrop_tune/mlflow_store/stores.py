@@ -15,7 +15,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.addresses import MAKING_TABLES, absolute, is_server, parse, sqlite_path
+from recdrop_tune.addresses import absolute, is_server, parse, sqlite_path
 from recdrop_tune.credentials import hide
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.scratch import remove_abandoned, scratch_folder
@@ -90,9 +90,8 @@ def _create_database(path: Path, prefix: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(prefix, path.parent) as folder:
         first, whole = folder / "made.db", folder / "whole.db"
-        with MAKING_TABLES:
-            client = MlflowClient(tracking_uri=f"sqlite:///{first.as_posix()}")
-            client.search_experiments(max_results=1)
+        client = MlflowClient(tracking_uri=f"sqlite:///{first.as_posix()}")
+        client.search_experiments(max_results=1)
         # MLflow keeps its connections open. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(first)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)

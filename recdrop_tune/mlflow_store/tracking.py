@@ -17,7 +17,7 @@ from typing import Any, Self
 import keras
 
 from recdrop_tune import events
-from recdrop_tune.addresses import absolute, check_databases, resolve_uri
+from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.backends import BackendWarning
 from recdrop_tune.credentials import hide
 from recdrop_tune.errors import invalid_argument
@@ -438,7 +438,6 @@ def track(
         )
     check_folder(tuner.project_dir)
     uri = None if experiment is None else resolve_uri(tracking_uri)
-    check_databases(getattr(tuner.oracle, "storage", None), uri or "")
     about = {
         "space": space,
         "info": dict(info or {}),

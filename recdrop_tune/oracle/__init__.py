@@ -18,7 +18,6 @@ from recdrop_tune.oracle.scores import (
     metrics_at,
     reached,
 )
-from recdrop_tune.oracle.study import delete_study
 from recdrop_tune.oracle.surrogate import SurrogateSampler
 from recdrop_tune.oracle.translation import (
     active_values,
@@ -47,7 +46,6 @@ __all__ = [
     "as_objective",
     "best_step",
     "check_names",
-    "delete_study",
     "exhausted",
     "fewer_than_trials",
     "forget_metrics",

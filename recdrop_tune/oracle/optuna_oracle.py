@@ -18,7 +18,6 @@ import optuna
 from keras_tuner.engine.trial import TrialStatus
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
@@ -84,11 +83,6 @@ class OptunaOracle(kt.Oracle):
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
             after twice as many, it stops trials in the worse half of all that got so far),
             `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
-        storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
-            default the study is in memory, and made from the trials whenever the search is opened. The
-            storage is trusted: Optuna's CMA-ES unpickles its state from it.
-        study_name: Name of the study in the storage; by default the name of the project and a part of the
-            search's id.
         try_first: Configurations to try first, in this order: values by the names of hyperparameters, as in
             `trial.hyperparameters.values` or a row of a table. Hyperparameters left out get their middle
             value.
@@ -128,8 +122,6 @@ class OptunaOracle(kt.Oracle):
         *,
         sampler: BaseSampler | str | None = None,
         pruner: BasePruner | str | None = None,
-        storage: BaseStorage | str | None = None,
-        study_name: str | None = None,
         try_first: Iterable[Mapping[str, Any]] = (),
         warm_start: str | Path | Sequence[str | Path] = (),
         twin_last: bool = False,
@@ -159,9 +151,6 @@ class OptunaOracle(kt.Oracle):
             )
             raise invalid_argument("max_trials", expected=expected, received=None)
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
-        self.storage = storage
-        self.study_name = study_name
-        self.search_id: str | None = None  # Only a search with a storage has one; see `open_study`.
         folders = map(os.path.realpath, as_folders("warm_start", warm_start))
         self.warm_start = list(dict.fromkeys(folders))
         if self.warm_start and sampler in BLIND:
@@ -199,14 +188,13 @@ class OptunaOracle(kt.Oracle):
 
     @property
     def study(self) -> optuna.Study:
-        """The Optuna study, opened on first use.
+        """The Optuna study, made in memory from the trials on first use.
 
         With `warm_start` it has the trials of other searches too, and its `best_trial` can be one of these.
         `get_best_trials` returns trials of this search only.
 
         Raises:
             InvalidArgumentError: No trial of another folder can be used.
-            ProjectError: The storage already holds a study of that name from another search.
         """
         if self._study is None:
             lines = self.read_warm_start()
@@ -320,7 +308,7 @@ class OptunaOracle(kt.Oracle):
                     self._begin(trial_id, values)
             if values is None and not over:
                 values = self._propose(trial_id)
-        except Exception as failure:  # Any storage or sampler can raise; see `create_trial`.
+        except Exception as failure:  # Any sampler can raise; see `create_trial`.
             self._failure = failure
         if values is not None:
             values = write_values(self.space, values)
@@ -468,9 +456,8 @@ class OptunaOracle(kt.Oracle):
             attempt = self._attempts.pop(trial.trial_id, None)
             if attempt is not None:
                 ending = outcome(ended, self.objective)
-                # A storage with a heartbeat may have ended the trial.
                 with quiet_optuna():
-                    self.study.tell(attempt.number, skip_if_finished=True, **ending)
+                    self.study.tell(attempt.number, **ending)
             self._count_failures(ended)
 
     def _count_failures(self, ended: Any) -> None:
@@ -521,14 +508,13 @@ class OptunaOracle(kt.Oracle):
         self.save()
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state of the search, its id and the promises."""
-        own = {"search_id": self.search_id, "promises": self._promises.get_state()}
+        """Returns the state of the search and the promises."""
+        own = {"promises": self._promises.get_state()}
         return {**super().get_state(), **own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
-        self.search_id = state.get("search_id")
         self._promises = Promises(state.get("promises"))
         self._close_study()
 
@@ -555,7 +541,7 @@ class OptunaOracle(kt.Oracle):
         """Ends a trial of the study that does not count."""
         attempt.set_user_attr(DISCARDED, True)
         with quiet_optuna():
-            self.study.tell(attempt.number, state=TrialState.FAIL, skip_if_finished=True)
+            self.study.tell(attempt.number, state=TrialState.FAIL)
 
     def _add(self, trial: Any) -> None:
         with quiet_optuna():

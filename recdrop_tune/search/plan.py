@@ -24,7 +24,7 @@ from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
 from recdrop_tune.search.identity import plain_values
-from recdrop_tune.search.settings import MLflow, Optuna, SearchConfig, Training
+from recdrop_tune.search.settings import MLflow, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import copy_callbacks, make_tuner, readable
@@ -98,14 +98,11 @@ class Plan:
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, which builds the model under every condition of its space.
 
-        A `directory` replaces the project folder; the study is not opened then.
+        A `directory` replaces the project folder.
         """
         plan, trials = self, ObservedTrials(self.model, self.goal)
         if directory is not None:
-            config = replace(self.config, directory=directory)
-            if isinstance(config.tuner, Optuna):
-                config = replace(config, tuner=replace(config.tuner, storage=None))
-            plan = replace(self, config=config)
+            plan = replace(self, config=replace(self.config, directory=directory))
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):

@@ -34,7 +34,7 @@ from pydantic import (
     create_model,
 )
 
-from recdrop_tune.addresses import absolute, check_databases, resolve_uri
+from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.errors import (
     InvalidArgumentError,
     check_callbacks,
@@ -42,7 +42,6 @@ from recdrop_tune.errors import (
     check_model_name,
     check_one_objective,
     format_repr,
-    invalid_argument,
     is_name,
 )
 from recdrop_tune.files import as_folders
@@ -213,14 +212,12 @@ PrunerName = Literal[
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner as Pruner
     from optuna.samplers import BaseSampler as Sampler
-    from optuna.storages import BaseStorage as Storage
 
     Several = Sequence[T]
 else:
     Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
     Sampler = Annotated[Any, _instance("optuna.samplers.BaseSampler")]
     Pruner = Annotated[Any, _instance("optuna.pruners.BasePruner")]
-    Storage = Annotated[Any, _instance("optuna.storages.BaseStorage")]
 
 
 @settings_class
@@ -272,7 +269,6 @@ class Optuna:
         pruner: Optuna pruner, or a name: `"halving"` (the default), `"patient_median"`, `"median"`,
             `"percentile"`, `"asha"`, `"hyperband"` or `"none"`. A trial always gets a third of its epochs and
             at least ten, because dropout slows down the first ones.
-        storage: Optuna storage, or its URL. By default the study is rebuilt from the trials.
         try_first: Configurations to try after the baselines, in this order: values by the names that
             `result.trials` shows. A value that is left out is the middle of its range, or of the list of its
             values. None is tried twice.
@@ -293,7 +289,6 @@ class Optuna:
     sampler: SamplerName | Sampler | None = None
     _: KW_ONLY
     pruner: PrunerName | Pruner | None = None
-    storage: StrictStr | Storage | None = None
     try_first: Several[dict[str, Any]] = ()
     warm_start: Annotated[Any, PlainValidator(_folders)] = ()
     min_gain: Annotated[Number, Field(gt=0, lt=1)] = MIN_GAIN
@@ -525,17 +520,6 @@ class SearchConfig:
     seed: Seed | None = None
     verbose: Literal[0, 1, 2] = 1
     overwrite: Flag = False
-
-    def __post_init__(self) -> None:
-        """Refuses combinations that would fail late or without a clear message."""
-        optuna = self.optuna
-        # Optuna and MLflow both keep their version in a table of the same name.
-        check_databases(optuna.storage, self.tracking.store() if self.tracking else "")
-        if self.workers is None:
-            return
-        if type(optuna.storage).__name__ == "InMemoryStorage":
-            expected = "a storage that other processes can open, with `workers`"
-            raise invalid_argument("storage", expected=expected, received="InMemoryStorage")
 
     @property
     def tuner_name(self) -> str:

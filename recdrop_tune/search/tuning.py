@@ -95,7 +95,7 @@ def tune(
         batch_size: Samples per batch, for arrays.
         timeout: Seconds after which no trial starts, except for the twin of the best configuration.
         tuner: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`; or `Optuna` with a sampler,
-            a pruner, a storage, configurations to try first, or folders of earlier searches to learn from.
+            a pruner, configurations to try first, or folders of earlier searches to learn from.
         training: How to train each trial; by default once, with the defaults of `Model.fit`.
         confirm: How many of the best configurations to train again after the search, with fresh seeds; or
             `Confirm`.

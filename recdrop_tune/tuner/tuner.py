@@ -33,9 +33,7 @@ from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache
 from recdrop_tune.oracle import (
-    OptunaOracle,
     check_names,
-    delete_study,
     forget_metrics,
 )
 from recdrop_tune.tuner import checkpoints as checkpoints
@@ -168,8 +166,6 @@ class Tuner(kt.Tuner):
         if resumes and read_object(path) is None:
             # Without this file, which is empty, Keras Tuner would train all trials again.
             write_atomically(path, "{}")
-        if arguments.get("overwrite") and isinstance(oracle, OptunaOracle):
-            delete_study(oracle, folder / "oracle.json")
         self._returned: list[Any] | None = None  # The results that `run_trial` below has reported.
         try:
             super().__init__(oracle, hypermodel, *args, **kwargs)

@@ -39,7 +39,6 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
         config.max_trials,
         sampler=settings.sampler or sampler,
         pruner=pruner,
-        storage=settings.storage,
         warm_start=settings.warm_start,
         twin_last=not config.confirm,  # A confirmation trains other twins.
         min_gain=settings.min_gain,

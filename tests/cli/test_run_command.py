@@ -186,10 +186,6 @@ def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(pl
         ("data: {train: a:b, test: a:b}\n", "without `confirm`"),
         ("data: a:b\nsampler: tpe\n", "line 2: There is no `sampler`. Did you mean `tuner.sampl"),
         ("data: a:b\ntracking:\n  uri: mlruns\n", "line 3: Invalid value received for argument"),
-        (
-            "data: a:b\ntuner: {storage: 'sqlite:///m.db'}\ntracking: {uri: 'sqlite:///m.db'}\n",
-            "line 2: Invalid value received for argument `storage`. Expected another database",
-        ),
         ("data: a:b\nspace: qick\n", "line 2: Invalid value received for argument `space`"),
         ("data: a:b\nspace:\n  wrapper: [recurent]\n", "line 3: "),
     ],

@@ -1,11 +1,8 @@
 """Names and values that MLflow refuses, or would show badly: everything that is given is in its runs."""
 
-import gc
 import math
-from urllib.parse import urlsplit
 
 import pytest
-import sqlalchemy
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
@@ -13,7 +10,7 @@ from recdrop_tune.credentials import hide
 from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean_names, parameter, tag
-from tests.postgres import running_server
+from tests.mlflow_server import mlflow_server
 from tests.small_search import tuned
 from tests.tracked_events import Sender, ended, started, trial
 
@@ -79,8 +76,9 @@ def test_what_is_no_number_is_none_for_charts_either(sent):
 def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
     """Neither in a file of the search, nor in MLflow, nor in anything that is printed."""
     monkeypatch.chdir(tmp_path)
-    with running_server() as uri:
-        secret = urlsplit(uri).password
+    secret = "s3cr3t-pa55"
+    with mlflow_server(tmp_path) as server:
+        uri = server.uri.replace("://", f"://ann:{secret}@")
         result = tuned("search", rdt.MLflow("secret", uri=uri), verbose=1)
         print(result.summary())
         assert result.tracking.failure is None
@@ -88,7 +86,6 @@ def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
         runs = client.search_runs([client.get_experiment_by_name("secret").experiment_id])
         assert len(runs) == 3
         assert secret not in str([run.to_dictionary() for run in runs])
-        close_connections()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"events.jsonl", "report.html"} <= {path.name for path in files}
     assert [path for path in files if secret.encode() in path.read_bytes()] == []
@@ -96,10 +93,3 @@ def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
     history = Journal("search/events.jsonl").read()
     begin = next(event for event in history if isinstance(event, SearchStarted))
     assert begin.tracking_uri == hide(uri)
-
-
-def close_connections():
-    """SQLAlchemy leaves it to the end of the process."""
-    for each in gc.get_objects():
-        if isinstance(each, sqlalchemy.Engine) and each.dialect.name == "postgresql":
-            each.dispose()

@@ -182,6 +182,13 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(
 
 
 SEARCH = """
+import sqlite3, sys, types
+
+def refuse(**options):
+    raise sqlite3.OperationalError("connection refused")
+
+# A driver for a database that is down.
+sys.modules["pymysql"] = types.SimpleNamespace(**{{**vars(sqlite3), "connect": refuse}})
 import recdrop_tune as rdt
 from tests.small_search import tuned
 tuned({folder!r}, rdt.MLflow(uri={uri!r}), max_trials=1, epochs={epochs}, verbose=2)
@@ -191,7 +198,7 @@ tuned({folder!r}, rdt.MLflow(uri={uri!r}), max_trials=1, epochs={epochs}, verbos
 @pytest.mark.parametrize(("epochs", "code"), [(3, 0), (100_000, -signal.SIGTERM)])
 def test_a_process_ends_although_its_database_is_down(tmp_path, forks, new_store, epochs, code):
     """At the end of a search, and by SIGTERM; MLflow alone tries to connect for 100 seconds."""
-    uri = f"postgresql+psycopg://ann:secret@127.0.0.1:{free_port()}/runs"
+    uri = "mysql+pymysql://ann:secret@127.0.0.1/runs"
     folder, log = tmp_path / "search", tmp_path / "log"
     search = SEARCH.format(folder=str(folder), uri=uri, epochs=epochs)
     process = forks.start({"code": search, "log": str(log)})

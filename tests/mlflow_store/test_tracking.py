@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -212,13 +210,6 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
     assert tracking.records.trials["0"].ended.message == reason
 
 
-def test_optuna_and_mlflow_need_a_database_each(tmp_path):
-    oracle = OptunaOracle("val_loss", 1, storage=f"sqlite:///{tmp_path}/one.db")
-    tuner = kt.Tuner(oracle, build, directory=tmp_path)
-    with pytest.raises(InvalidArgumentError, match=r"`storage`.*another database than MLflow's"):
-        track(tuner, experiment="shared", tracking_uri=f"sqlite:///{tmp_path}/x/../one.db")
-
-
 START = """
 import sys
 from recdrop_tune.journal import Journal
@@ -244,17 +235,6 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
     assert writer.parent_run_id is not None
     names = {path.name for path in (tmp_path / "new").iterdir() if path.is_file()}
     assert names == {"mlflow.db"}
-
-
-def test_databases_are_made_at_the_same_time(tmp_path):
-    """MLflow's and Optuna's: a search creates both, in two threads."""
-    oracle = OptunaOracle("val_loss", 1, storage=f"sqlite:///{tmp_path}/a.db")
-    oracle._set_project_dir(tmp_path, "p")
-    made = [partial(getattr, oracle, "study"), partial(prepare, f"sqlite:///{tmp_path}/b.db")]
-    with ThreadPoolExecutor() as pool:
-        for future in [pool.submit(each) for each in made]:
-            future.result()
-    assert {path.name for path in tmp_path.iterdir()} >= {"a.db", "b.db"}
 
 
 def test_a_database_that_another_process_made_meanwhile_stays(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Tests for `recdrop_tune.oracle`, with real Keras Tuner tuners and real Optuna studies."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras_tuner as kt
@@ -7,10 +8,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.tuner import Tuner
 
 
 def dropout_space() -> kt.HyperParameters:
@@ -219,60 +219,18 @@ def test_three_failures_in_a_row_leave_nothing_running(tmp_path):
     assert states(tuner.oracle) == [TrialState.FAIL] * 3
 
 
-def test_a_trial_left_running_in_a_storage_is_settled(tmp_path):
-    storage = f"sqlite:///{tmp_path}/studies.db"
-    crashed = make_tuner(tmp_path, storage=storage)
-    crashed.oracle.create_trial("tuner0")
-    again = make_tuner(tmp_path, max_trials=2, storage=storage)
-    again.search()
-    assert states(again.oracle) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+class Broken(optuna.samplers.RandomSampler):
+    def sample_independent(self, *args):
+        raise OSError("disk full")
 
 
-class Reporting(Tuner):
-    """The same with this package's tuner."""
-
-    run_trial = Formula.run_trial
-    formula = staticmethod(loss)
-
-
-@pytest.mark.parametrize("kind", [Formula, Reporting])
-def test_a_study_belongs_to_one_search(tmp_path, kind):
-    storage = f"sqlite:///{tmp_path}/studies.db"
-
-    def search(folder, name, trials=1, **options):
-        oracle = OptunaOracle(
-            kt.Objective("score", "min"),
-            trials,
-            hyperparameters=dropout_space(),
-            storage=storage,
-            study_name=name,
-        )
-        tuner = kind(oracle, directory=tmp_path / folder, project_name="project", **options)
-        tuner.search(verbose=0)
-        return states(oracle)
-
-    assert search("a", "shared") == [TrialState.COMPLETE]
-    with pytest.raises(ProjectError, match=r"named `shared` of another search, with 1 trials"):
-        search("b", "shared")
-    assert not (tmp_path / "b" / "project" / "oracle.json").exists()
-    assert search("a", "shared", 2) == [TrialState.COMPLETE] * 2
-    # By default, folders of one name have studies of their own.
-    assert search("c", None) == search("d", None) == [TrialState.COMPLETE]
-    assert search("c", None, 3) == [TrialState.COMPLETE] * 3
-    if kind is Reporting:
-        assert search("a", "shared", overwrite=True) == [TrialState.COMPLETE]
-
-
-def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
-    path = tmp_path / "study.log"
-    backend = optuna.storages.journal.JournalFileBackend(str(path))
-    tuner = make_tuner(tmp_path, storage=optuna.storages.JournalStorage(backend))
-    tuner.oracle.create_trial("tuner0")
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(OSError, match=r"study\.log"):
-        tuner.oracle.create_trial("tuner1")
-    assert list(tuner.oracle.trials) == ["00"]
+def test_a_failure_of_the_sampler_is_raised_and_keeps_no_lock(tmp_path):
+    oracle = make_tuner(tmp_path, sampler=Broken()).oracle
+    # A thread that holds the lock could take it again: each of these is another one.
+    for _ in range(2):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="disk full"):
+            pool.submit(oracle.create_trial, "tuner0").result()
+    assert oracle.trials == {}
 
 
 @pytest.mark.parametrize(
@@ -290,7 +248,7 @@ def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
 def test_every_kind_of_hyperparameter(tmp_path, declare, expected):
     hp = kt.HyperParameters()
     declare(hp)
-    oracle = OptunaOracle("val_loss", hyperparameters=hp, storage=optuna.storages.InMemoryStorage())
+    oracle = OptunaOracle("val_loss", hyperparameters=hp)
     oracle._set_project_dir(str(tmp_path), "p")
     found = {oracle.populate_space(str(n))["values"]["x"] for n in range(12)}
     assert found == expected

@@ -145,17 +145,6 @@ def test_a_killed_search_proposes_what_one_that_was_not_killed_does(tmp_path, wh
     assert [t.state for t in again.study.trials if t.state == TrialState.RUNNING] == []
 
 
-def test_a_study_that_was_in_memory_moves_to_a_storage_and_back(tmp_path):
-    url = f"sqlite:///{tmp_path}/studies.db"
-    first = search(make(tmp_path, 3))
-    second = search(make(tmp_path, 5, storage=url))
-    assert [t.value for t in second.study.trials[:3]] == [t.value for t in first.study.trials[:3]]
-    third = search(make(tmp_path, 6))
-    states = [t.state for t in third.study.trials]
-    assert len(states) == 6
-    assert TrialState.RUNNING not in states
-
-
 def test_workers_that_outlive_the_oracles_process_keep_their_trials(tmp_path):
     """For the sampler they are under way, and what they reported before counts for the pruner."""
     trials = [make(tmp_path).create_trial("a")]

@@ -91,16 +91,6 @@ def test_a_resumed_search_proposes_as_one_that_did_not_stop(tmp_path, old):
     assert [parts.oracle.number_of(id) for id in parts.oracle.start_order] == list(range(60, 68))
 
 
-def test_a_storage_has_them_once(tmp_path, old):
-    options = {"warm_start": old, "storage": f"sqlite:///{tmp_path}/studies.db"}
-    # Opened and killed: the study is there before the folder is.
-    assert len(warm(make(tmp_path, "p", 1, **options).oracle)) == 60
-    for trials in (1, 2):
-        tuner = search(tmp_path, "p", trials, **options)
-        assert len(warm(tuner.oracle)) == 60
-        assert len(tuner.oracle.study.trials) == 60 + trials
-
-
 def test_they_prune_nothing(tmp_path, old):
     oracle = make(tmp_path, "p", 1, warm_start=old, pruner="median", sampler="tpe").oracle
     trial = oracle.create_trial("tuner0")

@@ -10,7 +10,6 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import keras
 import keras_tuner as kt
 import numpy as np
-import optuna
 import pytest
 
 import recdrop_tune as rdt
@@ -20,7 +19,6 @@ from recdrop_tune.search import CLASSES, SearchConfig
 from recdrop_tune.search.settings import Goal
 from recdrop_tune.tuner.tuners import TUNERS
 
-MEMORY = optuna.storages.InMemoryStorage()
 WRONG = [
     (rdt.Task, {"metrics": [3]}, r"`metrics\[0\]`.*keras.metrics.Metric"),
     (rdt.Optuna, {"sampler": "tpee"}, "`sampler`.*optuna.samplers.BaseSampler.*mean `tpe`"),
@@ -44,8 +42,6 @@ WRONG = [
         {"objective": ["loss", "val_loss"]},
         "`objective`.*one metric.*result.pareto_front",
     ),
-    (SearchConfig, {"tuner": rdt.Optuna(storage="sqlite:///mlflow.db")}, "`storage`.*another data"),
-    (SearchConfig, {"workers": 2, "tuner": rdt.Optuna(storage=MEMORY)}, "`storage`.*processes"),
 ]
 
 
