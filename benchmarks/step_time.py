@@ -2,6 +2,7 @@
 
     python benchmarks/step_time.py                      # everything, about 40 minutes on 2 cores
     python benchmarks/step_time.py --sizes 32,50,12,32 --cells lstm --no-xla
+    python benchmarks/step_time.py --only-xla --out benchmarks/results/step_time-tensorflow-cpu-xla.json
 
 Each candidate is a model of one recurrent layer and a Dense(1). All candidates of a size take turns, a few
 steps each, in one process; a number is the median over the rounds of the mean step of a round, in
@@ -76,10 +77,10 @@ def layer(name, cell, units, **options_of_layer):
     return wrap(kind(units), wrapper, rate=RATE, **options)
 
 
-def candidates(cell, size, xla):
-    """Returns the compiled models of one size by name."""
+def candidates(cell, size, xla, wrapped):
+    """Returns the compiled models of one size by name; those `wrapped` run without XLA."""
     _, steps, features, units = size
-    made = {name: (layer(name, cell, units), False) for name in (PLAIN, KERAS, *WRAPPED)}
+    made = {name: (layer(name, cell, units), False) for name in (PLAIN, KERAS, *wrapped)}
     if xla and BACKEND != "torch":  # whose `jit_compile` is torch.compile: minutes a model
         made[f"{PLAIN}, XLA"] = CELLS[cell](units, use_cudnn=False), True
         made[f"{KERAS}, XLA"] = CELLS[cell](units, use_cudnn=False, recurrent_dropout=RATE), True
@@ -130,6 +131,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--xla", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--only-xla", action="store_true", help="wrappers with XLA alone")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     machine = _machine.describe()
@@ -138,14 +140,13 @@ def main():
         arguments.out
         or Path(__file__).parent / "results" / f"step_time-{machine['backend']}-{device}.json"
     )
-    rows = []
+    rows, wrapped = [], () if arguments.only_xla else WRAPPED
     for text in arguments.sizes:
         size = tuple(int(part) for part in text.split(","))
         for cell in arguments.cells:
             keras.utils.clear_session()
-            found = measure(
-                candidates(cell, size, arguments.xla), size, arguments.rounds, arguments.steps
-            )
+            models = candidates(cell, size, arguments.xla, wrapped)
+            found = measure(models, size, arguments.rounds, arguments.steps)
             show(cell, size, found)
             rows.append({"cell": cell, "size": size, "milliseconds": found})
             out.parent.mkdir(parents=True, exist_ok=True)
