@@ -18,6 +18,7 @@ from recdrop_tune import models, standing
 from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.events import FIT, PADDING, Configuration, Context, SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
+from recdrop_tune.hyperparameters import drops
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
@@ -431,9 +432,10 @@ class TuneResult:
 
     @property
     def _schedule(self) -> str:
-        """The schedule of the search space."""
+        """The schedule of the dropout in the best configuration, from the search space."""
         space = getattr(self.tuner.hypermodel, "space", None)
-        return getattr(space, "schedule", None) or "constant"
+        schedule = getattr(space, "schedule", None) if drops(self.best_hyperparameters) else None
+        return schedule or "constant"
 
     def best_code(self) -> str:
         """Writes the best model as code to keep, without `tune` and its space.

@@ -109,3 +109,9 @@ def test_arguments_of_fit_replace_those_of_the_search(search, running_eagerly):
     assert not np.allclose(weighted[0], plain[0], atol=1e-6)
     with pytest.raises(RecdropError, match="cannot build its models"):
         rdt.TuneResult.load(result.directory).refit(X, Y)
+
+
+@pytest.mark.heavy
+def test_the_code_of_a_model_without_dropout_has_no_schedule(search):
+    space = {**SPACE, "wrapper": "none", "rate": 0.3, "schedule": "linear"}
+    assert "rdt" not in search((X, Y), space=space, epochs=1).best_code()
