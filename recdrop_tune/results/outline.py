@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
 
+_NO_DROPOUT = "No dropout was searched. In a build function, use `rdt.dropout_rnn(hp, layer)`."
+
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
     "it helped, orange: it hurt, grey: it makes no difference, or that is not known.",
@@ -157,6 +159,7 @@ def _outcome(view: SearchView) -> list[str]:
         _nothing_learned(view, best),
         _verdict(view),
         _failed_confirmation(view),
+        None if view.offered else _NO_DROPOUT,
         f"{len(view.trials)} trials, {states}. {_best_score(view, best)}",
         _choice(view),
         f"Best configuration: {_format_values(view.values_of(view.ranking[0]))}",
