@@ -69,7 +69,7 @@ RESULTS = {
     "character_language_model.py": [r"the best model continues\n\n.{300}"],
     "compare_models.py": [
         r"(better|worse|difference|not known).*val_loss (lower|higher) by ",
-        r"^ *recurrent_dropout .* 2 ",
+        r"^[a-z ]*recurrent_dropout .* 2 ",
     ],
     "uncertainty.py": [
         r"as they are +0\.\d",
