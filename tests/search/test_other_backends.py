@@ -100,7 +100,9 @@ def test_labels_in_tensors_are_looked_at(tmp_path, uri):
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss)
-    with pytest.raises(InvalidArgumentError, match=r"labels 0 \.\.\. 1.*Received: labels 1 \.\.\. 2"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"labels 0 \.\.\. 1.*Received: labels 1 \.\.\. 2"
+    ):
         rdt.tune((x, y + 1), VALIDATION, model, directory=tmp_path / "none", tracking=uri)
 
 

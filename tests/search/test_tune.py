@@ -141,7 +141,9 @@ def test_what_a_search_of_dropout_should_not_be(options, capsys):
     with pytest.warns(UserWarning, match="training data.*dropout.*`val_accuracy`"):
         result = rdt.tune(data(), data(), **options)
     for line, text in (("is searched", capsys.readouterr().out), ("was searched", str(result))):
-        assert f"No dropout {line}. In a build function, use `rdt.dropout_rnn(hp, layer)`.\n" in text
+        assert (
+            f"No dropout {line}. In a build function, use `rdt.dropout_rnn(hp, layer)`.\n" in text
+        )
 
 
 def test_an_objective_that_is_not_reported(options, uri):
