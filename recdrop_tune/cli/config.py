@@ -96,7 +96,7 @@ class ConfigFile:
         return checked[0], checked[1]
 
     def _misspelt(self, key: str) -> Iterator[str]:
-        """Yields a line for each name that a module beside the file lacks. No code of the user's is run."""
+        """Yields a line for each name that a module beside the file lacks. The module is not run."""
         for keys, reference in _references((key,), self.data.get(key)):
             module, _, name = reference.partition(":")
             path = self.path.parent / f"{module.replace('.', '/')}.py"

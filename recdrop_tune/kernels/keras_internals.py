@@ -225,11 +225,11 @@ def seed_keeping_kernels(seed: int) -> bool:
 
 CALLBACK_STATE = (
     *("best", "best_epoch", "best_weights", "wait", "cooldown_counter"),
-    *("_batches_seen_since_last_saving", "_last_batch_seen"),  # Of what saves models.
-    *("_global_train_batch", "_global_test_batch"),  # Of TensorBoard.
+    *("_batches_seen_since_last_saving", "_last_batch_seen"),  # `ModelCheckpoint`
+    *("_global_train_batch", "_global_test_batch"),  # `TensorBoard`
     "_ema_weights_in_model",
 )
-"""The state of Keras's callbacks between two epochs, as far as a training that continues does not set it."""
+"""The state of Keras's callbacks between two epochs that a continued training would not set itself."""
 
 
 def forget_initial_epoch(model: Any) -> None:
