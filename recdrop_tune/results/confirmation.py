@@ -1,37 +1,43 @@
-"""The confirmation: the best configurations trained again with the same fresh seeds, so gains are paired.
-
-The gain of a configuration is over its *twin*, the same configuration without dropout. Over any other
-configuration it would be that of a learning rate too.
-"""
+"""The confirmation: the best configurations trained again, and what that has shown of dropout."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from recdrop_tune import standing
-from recdrop_tune.events import Configuration, ConfirmationEnded
-from recdrop_tune.hyperparameters import Values, drops, is_twin
 from recdrop_tune.records import Records
-from recdrop_tune.results.frames import format_cell
 from recdrop_tune.results.intervals import (
     HELPED,
     HURT,
     NO_DIFFERENCE,
     NOT_KNOWN,
-    Pair,
+    PairedGain,
     shrunk,
 )
-from recdrop_tune.results.paired_trainings import GAIN, JUDGED, PairedTrainings, format_if_known
-from recdrop_tune.results.verdict import format_configuration, format_verdict
+from recdrop_tune.results.paired_trainings import PairedTrainings
+from recdrop_tune.results.verdict import (
+    deciding_interval,
+    format_advice,
+    format_count,
+    format_difference,
+    format_failures,
+)
+from recdrop_tune.standing import format_number
 
-_ABOUT = ("trial_id", "number", "twin", "dropout_of")
-_COLUMNS = (*_ABOUT, "search", "n", "failed", "epochs", "mean", "std", *GAIN, *JUDGED)
-"""Columns of `Confirmation.table`; a hyperparameter of the same name is in the column `hp/<name>`."""
+_UNKNOWN = "whether dropout helped is not known"
+
+_ELSEWHERE = {
+    HELPED: "It helped in",
+    HURT: "It hurt in",
+    NO_DIFFERENCE: "It makes no difference in",
+    NOT_KNOWN: "It is not known of",
+}
+"""How a sentence about the other configurations of an outcome begins."""
 
 
 @dataclass(frozen=True)
@@ -58,65 +64,6 @@ class Confirmation(PairedTrainings):
         >>> confirmation.table[["wrapper", "n", "mean", "gain", "gain_low", "gain_high", "outcome"]]
         >>> confirmation.runs[["trial_id", "seed", "val_loss"]]
     """
-
-    columns = _ABOUT
-
-    # What was trained.
-
-    def _place(self, training: ConfirmationEnded) -> tuple[Any, ...]:
-        number = self.records.trials[training.trial_id].number
-        return number, training.configuration.name
-
-    def _about(self, configuration: Configuration) -> dict[str, Any]:
-        trial_id, twin, dropout_of = configuration
-        number = self.records.trials[trial_id].number
-        return {"trial_id": trial_id, "number": number, "twin": twin, "dropout_of": dropout_of}
-
-    @cached_property
-    def configurations(self) -> dict[str, Values]:
-        """The active hyperparameters of the trained configurations, by name."""
-        trained = dict.fromkeys(each.configuration for each in self._trainings)
-        return {each.name: standing.values_of(self.records, each) for each in trained}
-
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """The configurations in words, by name."""
-        return {
-            name: format_configuration(self.records, Configuration.named(name))
-            for name in self.configurations
-        }
-
-    @cached_property
-    def dropping(self) -> list[str]:
-        """The configurations with dropout."""
-        return sorted(name for name, values in self.configurations.items() if drops(values))
-
-    @cached_property
-    def pairs(self) -> list[Pair]:
-        """The configurations with dropout whose twin was trained too, each with its twin."""
-        known = self.configurations
-        twins = {
-            own: next((name for name in known if is_twin(known[name], known[own])), None)
-            for own in self.dropping
-        }
-        return [(own, twin) for own, twin in twins.items() if twin is not None]
-
-    @property
-    def _combined(self) -> list[str]:
-        """The configurations that joined after another one was known to have helped."""
-        return [name for name in self.configurations if Configuration.named(name).dropout_of]
-
-    @property
-    def _number(self) -> int:
-        """A combined configuration takes over the share of one that is known to have helped."""
-        return len(self.pairs) - len(self._combined)
-
-    # The conclusion.
-
-    @property
-    def lead(self) -> str | None:
-        """The best mean."""
-        return next(iter(self.order), None)
 
     @property
     def ids(self) -> list[str]:
@@ -152,9 +99,9 @@ class Confirmation(PairedTrainings):
 
         The recommended one or, if that has no dropout, the best mean of those that show the outcome.
         """
-        if self.best_id in self.dropping:
+        dropping = [name for name in self.order if name in self.asked.dropping]
+        if self.best_id in dropping:
             return self.best_id
-        dropping = [name for name in self.order if name in self.dropping]
         paired = [name for name in dropping if name in self.judged]
         shows = [name for name in paired if self.outcomes[name] == self.outcome]
         return next(iter([*shows, *paired, *dropping]), None)
@@ -175,59 +122,70 @@ class Confirmation(PairedTrainings):
     @cached_property
     def verdict(self) -> str:
         """The conclusion, in a few sentences."""
-        return format_verdict(self)
-
-    @property
-    def in_question(self) -> list[str]:
-        """What `PairedTrainings.in_question` has, and once a combination of the best mean with a dropout."""
-        combination = self._combination()
-        return [*(super().in_question or self.order[: len(combination)]), *combination]
-
-    def _combination(self) -> list[str]:
-        """Returns the best mean, if that has no dropout, with the best dropout that helped elsewhere."""
-        helped = [name for name in self.order if self.outcomes.get(name) == HELPED]
-        if self._combined or not helped or self.order[0] in self.dropping:
-            return []
-        best, donor = (Configuration.named(name).trial_id for name in (self.order[0], helped[0]))
-        combination = Configuration(best, dropout_of=donor)
-        values = standing.values_of(self.records, combination)
-        return [] if values in self.configurations.values() else [combination.name]
-
-    # Tables.
-
-    @cached_property
-    def _settings(self) -> pd.DataFrame:
-        """One row for each configuration of `ids`: its trial, active hyperparameters, score in the search."""
-        scored = [name for name in self.configurations if name in self.order]
-        rows, scores = [], []
-        for name in scored:
-            configuration, values = Configuration.named(name), self.configurations[name]
-            trial = self.records.trials[configuration.trial_id]
-            own = {f"hp/{key}" if key in _COLUMNS else key: value for key, value in values.items()}
-            rows.append({**configuration._asdict(), "number": trial.number, **own})
-            scores.append(math.nan if configuration.suffix or trial.score is None else trial.score)
-        columns = dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)])
-        frame = pd.DataFrame(rows, scored, [*columns])
-        frame = frame.astype({"twin": "bool", "dropout_of": "string"})
-        return frame.assign(search=scores).loc[self.ids]
+        failures = format_failures(self, "without its dropout")
+        return " ".join([*_sentences(self), *failures, *format_advice(self.records)])
 
     @property
     def best(self) -> pd.Series[Any]:
         """The row of the recommended configuration."""
         return self.table.iloc[0]
 
-    def _brief_settings(self) -> dict[str, list[str]]:
-        table, settings = self.table, self._settings.columns.drop(["trial_id", "number", "search"])
-        words = {"number": [*map(format_cell, table["number"])]}
-        for name in settings:
-            if table[name].nunique(dropna=False) > 1:
-                words[name] = [format_cell(value, name) for value in table[name]]
-        if table["twin"].any():
-            words["twin"] = ["twin" if twin else "" for twin in table["twin"]]
-        return {**words, "search": [*map(format_if_known, table["search"])]}
-
 
 def confirmation_of(records: Records) -> Confirmation | None:
     """Returns the confirmation of a search; `None` if no confirmed training succeeded."""
     confirmation = Confirmation(records) if records.confirmations else None
     return confirmation if confirmation and confirmation.order else None
+
+
+def _sentences(confirmation: Confirmation) -> Iterator[str]:
+    """Yields what a confirmation has shown."""
+    names, lead = confirmation.names, confirmation.dropping_id
+    yield f"Use {names[confirmation.best_id]}: {_answer(confirmation)}."
+    if (first := confirmation.order[0]) != confirmation.best_id:
+        yield (
+            f"{names[first][0].upper()}{names[first][1:]} has the better mean "
+            f"{confirmation.records.objective}, but is not known to be better."
+        )
+    if lead is None or lead not in confirmation.judged:
+        return
+    gain = confirmation.judged[lead]
+    if (repeat := gain.far_off) is not None:
+        runs = confirmation.runs
+        seed = runs["seed"][runs["repeat"] == repeat].iloc[0]
+        difference = format_difference(gain.differences[repeat])
+        yield f"With seed {seed}, {names[lead]} is {difference}, far from the other seeds."
+    for outcome, begin in _ELSEWHERE.items():
+        others = [name for name, each in confirmation.outcomes.items() if each == outcome]
+        if others := [names[name] for name in others if name != lead]:
+            yield f"{begin} {', '.join(others)}{' too' * (outcome == gain.outcome)}."
+
+
+def _answer(confirmation: Confirmation) -> str:
+    """Writes what the dropout of the recommended configuration is worth, or that of another one."""
+    lead = confirmation.dropping_id
+    if lead is None:
+        return f"{_UNKNOWN}, because no configuration with dropout was completed"
+    is_best = lead == confirmation.best_id
+    name = "it" if is_best else confirmation.names[lead]
+    gain = confirmation.judged.get(lead)
+    if gain is None or math.isnan(gain.gain):
+        return f"{_UNKNOWN}, because {name} was not trained without its dropout"
+    outcomes = {
+        HELPED: "dropout helped" + " only elsewhere" * (not is_best),
+        HURT: "dropout hurt",
+        NO_DIFFERENCE: "dropout makes no difference of more than "
+        f"{format_number(confirmation.margin(confirmation.metric))}",
+        NOT_KNOWN: _UNKNOWN,
+    }
+    proven = not math.isnan(gain.low)
+    about = "about " * (proven and confirmation.gain != 0)
+    difference = f"{about}{format_difference(confirmation.gain)} in {confirmation.metric}"
+    return f"{outcomes[gain.outcome]}; {name} is {difference} than the same without dropout ({_proof(gain)})"
+
+
+def _proof(gain: PairedGain) -> str:
+    if math.isnan(gain.low):
+        return f"{format_count(gain.trainings, 'training')} each, which proves nothing"
+    level, low, high = deciding_interval(gain)
+    seeds = format_count(gain.trainings, "fresh seed")
+    return f"{level} interval of the gain {format_number(low)} to {format_number(high)}, {seeds}"

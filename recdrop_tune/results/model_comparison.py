@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from dataclasses import dataclass
 from functools import cached_property
+from html import unescape
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.events import Configuration, ConfirmationEnded
-from recdrop_tune.results.frames import format_cell
-from recdrop_tune.results.intervals import HELPED, HURT, NOT_KNOWN, Pair
-from recdrop_tune.results.outline import comparison_outline
+from recdrop_tune.results.intervals import NOT_KNOWN
+from recdrop_tune.results.outline import Section, format_backends, format_data
 from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.results.plots import comparison_figure
 from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import read_search
 from recdrop_tune.results.verdict import format_comparison
-
-_WORDS = {HELPED: "better", HURT: "worse"}
-"""The outcomes that dropout and models have other words for."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +51,6 @@ class ModelComparison(PairedTrainings):
     """
 
     folder: Path = Path()
-    columns = ("model",)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -73,38 +70,10 @@ class ModelComparison(PairedTrainings):
         return f"{self.verdict}{table}"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {', '.join(self.models)} in {self.folder}>"
+        return f"<{type(self).__name__} of {', '.join(self.names.values())} in {self.folder}>"
 
     def _repr_html_(self) -> str:
         return as_html(comparison_outline(self)[:2])
-
-    @property
-    def models(self) -> list[str]:
-        """The names of the models, the baseline first."""
-        return self.records.models
-
-    @property
-    def names(self) -> dict[str, str]:
-        """The names of the models by their ids in the records."""
-        return {str(number): name for number, name in enumerate(self.models)}
-
-    @cached_property
-    def pairs(self) -> list[Pair]:
-        """The trained models, each with the baseline."""
-        baseline, *compared = self.names
-        trained = {each.trial_id for each in self._trainings}
-        return [(name, baseline) for name in compared if {name, baseline} <= trained]
-
-    @property
-    def ids(self) -> list[str]:
-        """The trained models: the best first, and last those without a score."""
-        trained = sorted({each.trial_id for each in self._trainings}, key=int)
-        return list(dict.fromkeys([*self.order, *trained]))
-
-    @property
-    def lead(self) -> str | None:
-        """The best mean among the models that are compared with the baseline."""
-        return next((name for name in self.order if name in self.judged), None)
 
     @property
     def outcome(self) -> str:
@@ -113,18 +82,12 @@ class ModelComparison(PairedTrainings):
         It is that of the best of the compared models against the baseline, on the test data if there are any.
         """
         outcome = NOT_KNOWN if self.lead is None else self.outcomes[self.lead]
-        return _WORDS.get(outcome, outcome)
+        return self.asked.words.get(outcome, outcome)
 
     @cached_property
     def verdict(self) -> str:
         """The answer in words: first of the best of the compared models, then of the others."""
         return format_comparison(self)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row for each model, the best first."""
-        table = super().table
-        return table.assign(outcome=table["outcome"].replace(_WORDS))
 
     def plot(self) -> Any:
         """Draws the score of each training, and the gains over the baseline with their intervals.
@@ -163,21 +126,32 @@ class ModelComparison(PairedTrainings):
         text = table.to_latex(index=False, escape=True, column_format=sides)
         return str(text).replace("±", r"$\pm$")
 
-    def _place(self, training: ConfirmationEnded) -> tuple[Any, ...]:
-        return (int(training.trial_id),)
 
-    def _about(self, configuration: Configuration) -> dict[str, Any]:
-        return {"model": self.names[configuration.trial_id]}
-
-    @property
-    def _settings(self) -> pd.DataFrame:
-        columns = {"model": [self.names[name] for name in self.ids]}
-        frame = pd.DataFrame(columns, self.ids, dtype="string")
-        if MILLISECONDS in self.runs:
-            steps = [self.trainings(name)[MILLISECONDS].median() for name in self.ids]
-            frame[MILLISECONDS] = pd.Series(steps, self.ids, "Float64")
-        return frame
-
-    def _brief_settings(self) -> dict[str, list[str]]:
-        columns = self._settings
-        return {str(name): [*map(format_cell, columns[name])] for name in columns}
+def comparison_outline(comparison: ModelComparison) -> list[Section]:
+    """Lists the sections of the report about compared models; the first two are its summary."""
+    records = comparison.records
+    assert records.search is not None
+    search = records.search
+    lines = [comparison.verdict, format_backends(records), *format_data(search)]
+    sections = [Section("", [*filter(None, lines)])]
+    if not comparison.runs.empty:
+        note = (
+            f"All trained with the same fresh seeds. `gain` is over `{comparison.asked.base}`, seed by "
+            "seed. The 95 % intervals hold for all models together, whenever it stopped."
+        )
+        sections.append(Section("Models", note=note, table=comparison.brief()))
+        picture = comparison_figure(comparison)
+        sections.append(Section(unescape(picture.layout.title.text), figure=picture))
+        sections.append(
+            Section("Trainings", table=comparison.runs.dropna(axis="columns", how="all"))
+        )
+    settings = {
+        "metric": f"{records.objective}, {records.direction}",
+        "experiment": search.experiment,
+        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(records.began)),
+        "platform": platform.platform(),
+        **search.info,
+    }
+    table = pd.DataFrame(settings.items(), columns=["setting", "value"])
+    where = Section("", [f"Folder: {comparison.folder}"])
+    return [*sections, Section("Settings and versions", table=table), where]

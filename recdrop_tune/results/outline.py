@@ -13,25 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
-from recdrop_tune.events import STOPPED, SearchStarted
+from recdrop_tune.events import STOPPED, Configuration, SearchStarted
+from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results.frames import format_cell, learned_rate_columns, spread_column
-from recdrop_tune.results.plots import comparison_figure, figures
-from recdrop_tune.results.verdict import format_advice, format_count, format_search_answer
+from recdrop_tune.results.plots import figures
+from recdrop_tune.results.questions import format_configuration
+from recdrop_tune.results.verdict import format_advice, format_count
 from recdrop_tune.results.view import SearchView
-from recdrop_tune.standing import format_gain, format_number
+from recdrop_tune.standing import Gain, format_gain, format_number
 from recdrop_tune.states import TrialState
 from recdrop_tune.terminal import format_ending
-
-if TYPE_CHECKING:
-    from recdrop_tune.results.model_comparison import ModelComparison
 
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
@@ -117,36 +116,6 @@ def full_outline(view: SearchView) -> list[Section]:
     return [*sections, Section("Settings and versions", table=table), Section("", view.where)]
 
 
-def comparison_outline(comparison: ModelComparison) -> list[Section]:
-    """Lists the sections of the report about compared models; the first two are its summary."""
-    records = comparison.records
-    assert records.search is not None
-    search = records.search
-    lines = [comparison.verdict, _backends(records), *_data(search)]
-    sections = [Section("", [*filter(None, lines)])]
-    if not comparison.runs.empty:
-        note = (
-            f"All trained with the same fresh seeds. `gain` is over `{comparison.models[0]}`, seed by "
-            "seed. The 95 % intervals hold for all models together, whenever it stopped."
-        )
-        sections.append(Section("Models", note=note, table=comparison.brief()))
-        picture = comparison_figure(comparison)
-        sections.append(Section(unescape(picture.layout.title.text), figure=picture))
-        sections.append(
-            Section("Trainings", table=comparison.runs.dropna(axis="columns", how="all"))
-        )
-    settings = {
-        "metric": f"{records.objective}, {records.direction}",
-        "experiment": search.experiment,
-        "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(records.began)),
-        "platform": platform.platform(),
-        **search.info,
-    }
-    table = pd.DataFrame(settings.items(), columns=["setting", "value"])
-    where = Section("", [f"Folder: {comparison.folder}"])
-    return [*sections, Section("Settings and versions", table=table), where]
-
-
 def _outcome(view: SearchView) -> list[str]:
     """Lists the sentences about a search: the answer first, then what it is based on."""
     records, best = view.records, standing.best(view.records)
@@ -167,8 +136,8 @@ def _outcome(view: SearchView) -> list[str]:
         _end(records),
         _weights(view, best),
         standing.never_tried(view.by_wrapper),
-        _backends(records),
-        *_data(view.search),
+        format_backends(records),
+        *format_data(view.search),
     ]
     return [*filter(None, sentences)]
 
@@ -202,8 +171,51 @@ def _verdict(view: SearchView) -> str:
     if view.confirmation is not None:
         return view.confirmation.verdict
     is_answered = standing.best(view.records) is not None and not view.by_wrapper.empty
-    answer = [format_search_answer(view)] if is_answered else []
+    answer = [_search_answer(view)] if is_answered else []
     return " ".join([*answer, *format_advice(view.records)])
+
+
+def _search_answer(view: SearchView) -> str:
+    """Writes which dropout was best in the search, where and how much, and what it was worth."""
+    records, order = view.records, standing.ranked(view.records)
+    trial = next((each for each in order if drops(each.active)), None)
+    if trial is None:
+        return "What dropout is worth is not known: no trial with dropout was completed."
+    begin = "Best in the search"
+    if trial is not order[0]:
+        begin = "The best trial in the search has no dropout. Best with dropout"
+    name = format_configuration(records, Configuration(trial.trial_id))
+    best = f"{begin}: {name}, {records.objective} {format_number(trial.score or 0.0)}"
+    if view.gain is None:
+        return f"{best}. {_no_twin(view)}"
+    score, number = format_number(view.gain.twin_score), view.gain.twin.number
+    twin = f"the same without dropout has {score} (trial {number})"
+    return f"{best}; {twin}. {_worth(view, view.gain)}"
+
+
+def _no_twin(view: SearchView) -> str:
+    why = "its twin, the same settings without dropout, was not completed"
+    if not all(NONE in wrappers for wrappers in view.offered.values()):
+        why = "the space does not offer `none`"
+    how = " `confirm=1` trains and compares both." * view.by_tune
+    return f"What its dropout is worth is not known: {why}.{how}"
+
+
+def _worth(view: SearchView, gain: Gain) -> str:
+    """Writes the gain of a trial, and how much of it is luck."""
+    number, word = gain.trial.trainings, view.training_word
+    each = f"{format_count(number, word)} each" if number > 1 else "one training each"
+    if gain.value <= 0:
+        how = "; `confirm=3` checks whether that holds" * view.by_tune
+        return f"No gain in {each}{how}."
+    luck = f"This gain, {format_number(gain.value)}, is from {each}"
+    if gain.value < gain.spread:
+        luck += f", whose scores vary more (standard deviation {format_number(gain.spread)})"
+    luck += ". The best of many trials is partly lucky"
+    if not math.isnan(gain.expected):
+        again = f"about {format_number(gain.expected)}" if gain.expected > 0 else "none"
+        luck += f": with other seeds expect {again}"
+    return f"{luck}.{' `confirm=3` checks this.' * view.by_tune}"
 
 
 def _failed_confirmation(view: SearchView) -> str | None:
@@ -261,13 +273,13 @@ def _weights(view: SearchView, best: TrialRecord) -> str | None:
     return f"The best model has the weights of its best {view.training_word}{part}."
 
 
-def _backends(records: Records) -> str | None:
+def format_backends(records: Records) -> str | None:
     """Names several backends: one seed gives other numbers on each."""
     several = len(records.backends) > 1
     return f"Run on several backends: {', then '.join(records.backends)}." if several else None
 
 
-def _data(search: SearchStarted) -> Iterator[str]:
+def format_data(search: SearchStarted) -> Iterator[str]:
     """Yields the data, and what a constant predictor scores."""
     context = search.context
     if context is None:

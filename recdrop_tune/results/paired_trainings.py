@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recdrop_tune.events import Configuration, ConfirmationEnded
+from recdrop_tune.events import ConfirmationEnded
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import format_cell
 from recdrop_tune.results.intervals import (
+    HELPED,
     NOT_KNOWN,
     Looks,
     Pair,
@@ -23,64 +23,57 @@ from recdrop_tune.results.intervals import (
     comparable_means,
     paired_gains,
 )
+from recdrop_tune.results.questions import (
+    GAIN,
+    JUDGED,
+    Questions,
+    format_if_known,
+    questions_of,
+)
 from recdrop_tune.standing import format_gain, format_number
 
-GAIN = {"gain": "gain", "gain_low": "low", "gain_high": "high"}
-JUDGED = {"worst": "worst", "better": "better", "outcome": "outcome"}
-"""Columns of `PairedTrainings.estimates` by the attributes of `PairedGain` that they show."""
+_TYPES = {"trial_id": "string", "number": "Int64"}
+_TYPES |= {"twin": "bool", "dropout_of": "string", "model": "string"}
+"""The types of the columns that tell configurations apart."""
 
 
 @dataclass(frozen=True)
-class PairedTrainings(ABC):
+class PairedTrainings:
     """Named configurations, each trained with the same fresh seeds, and what each gains over another one.
 
-    All of it follows from the records. A subclass defines the configurations, the pairs that are compared,
-    and `columns`, those of `runs` that tell configurations apart.
+    All of it follows from the records and what they ask.
     """
 
     records: Records
-    columns: ClassVar[tuple[str, ...]]
 
     # What was trained.
 
-    @property
-    @abstractmethod
-    def pairs(self) -> list[Pair]:
-        """The compared configurations, each with the one that it is compared with."""
+    @cached_property
+    def asked(self) -> Questions:
+        """Which configurations are compared, and how they are told apart."""
+        return questions_of(self.records)
 
     @property
-    @abstractmethod
+    def names(self) -> dict[str, str]:
+        """The configurations in words, by name."""
+        return dict(self.asked.names)
+
+    @property
     def ids(self) -> list[str]:
-        """The configurations with a score, in the order of the table."""
+        """The configurations in the order of the table, the best mean first."""
+        return list(dict.fromkeys([*self.order, *self.asked.listed]))
 
     @property
-    @abstractmethod
     def lead(self) -> str | None:
-        """The configuration whose outcome ends the trainings once it is known, if one has a score."""
-
-    @abstractmethod
-    def _about(self, configuration: Configuration) -> dict[str, Any]:
-        """Returns the columns that tell a configuration apart."""
-
-    @property
-    @abstractmethod
-    def _settings(self) -> pd.DataFrame:
-        """One row for each of `ids`: what it is."""
-
-    @property
-    def _number(self) -> int:
-        """How many pairs the chance of an error is divided between."""
-        return len(self.pairs)
+        """The best mean of those whose outcome ends the trainings; `None` if none of them has a score."""
+        return next((name for name in self.order if name in self.asked.leads), None)
 
     @cached_property
     def _trainings(self) -> list[ConfirmationEnded]:
         """The trainings, seed by seed. A training that a dead worker had reported too counts once."""
-        last = {(each.configuration, each.repeat): each for each in self.records.confirmations}
-        return sorted(last.values(), key=lambda each: (each.repeat, *self._place(each)))
-
-    @abstractmethod
-    def _place(self, training: ConfirmationEnded) -> tuple[Any, ...]:
-        """Returns where a training comes among those with its seed."""
+        places = {name: place for place, name in enumerate(self.asked.names)}
+        last = {(each.configuration.name, each.repeat): each for each in self.records.confirmations}
+        return [last[key] for key in sorted(last, key=lambda key: (key[1], places[key[0]]))]
 
     # Scores.
 
@@ -89,7 +82,7 @@ class PairedTrainings(ABC):
         """One row for each training."""
         rows = [
             {
-                **self._about(each.configuration),
+                **self.asked.about[each.configuration.name],
                 "repeat": each.repeat,
                 "seed": each.seed,
                 "best_epoch": each.best_epoch,
@@ -100,13 +93,13 @@ class PairedTrainings(ABC):
             }
             for each in self._trainings
         ]
-        columns = [*self.columns, "repeat", "seed", "best_epoch", "seconds", self.records.objective]
+        about = next(iter(self.asked.about.values()), {})
+        columns = [*about, "repeat", "seed", "best_epoch", "seconds", self.records.objective]
         frame = pd.DataFrame(rows, columns=None if rows else [*columns, "message"])
         frame["message"] = frame.pop("message")  # The last column.
         types = dict.fromkeys(map(str, frame), "Float64")
-        types |= dict.fromkeys(("trial_id", "dropout_of", "model", "message"), "string")
-        types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64")
-        types["twin"] = "bool"
+        types |= dict.fromkeys(("repeat", "seed", "best_epoch"), "Int64") | _TYPES
+        types["message"] = "string"
         return frame.astype({name: kind for name, kind in types.items() if name in frame})
 
     def trainings(self, name: str) -> pd.DataFrame:
@@ -181,8 +174,8 @@ class PairedTrainings(ABC):
     def gains(self) -> dict[str, dict[str, PairedGain]]:
         """The gains in the objective, on validation and test data; the intervals of each hold together."""
         metrics = dict.fromkeys([self.records.objective, self.metric])
-        how = {name: (self.margin(name), self._number) for name in metrics}
-        return {name: self._gains(name, self.pairs, *how[name]) for name in metrics}
+        how = {name: (self.margin(name), self.asked.number) for name in metrics}
+        return {name: self._gains(name, self.asked.pairs, *how[name]) for name in metrics}
 
     @property
     def judged(self) -> dict[str, PairedGain]:
@@ -194,7 +187,7 @@ class PairedTrainings(ABC):
         given = self.records.rounds[-1].margin if self.records.rounds else None
         if given is not None:
             return given
-        bases = self.by_seed(metric)[[base for _, base in self.pairs]].to_numpy()
+        bases = self.by_seed(metric)[[base for _, base in self.asked.pairs]].to_numpy()
         bases = bases[np.isfinite(bases)]
         return abs(float(bases.mean())) / 100 if len(bases) else 0.0
 
@@ -220,15 +213,19 @@ class PairedTrainings(ABC):
 
     @property
     def in_question(self) -> list[str]:
-        """The pairs whose outcome is not known, and the best mean; none once that of `lead` is known."""
-        if self.lead is not None and self.outcomes.get(self.lead, NOT_KNOWN) != NOT_KNOWN:
-            return []
+        """What more seeds may decide: the pairs whose outcome is not known, the best mean, and what joins.
+
+        Pairs do not count once the outcome of `lead` is known. What joins is compared with the best mean.
+        """
+        is_open = self.lead is None or self.outcomes.get(self.lead, NOT_KNOWN) == NOT_KNOWN
         # More seeds tell nothing of one that always fails.
-        known = [pair for pair in self.pairs if {*pair} <= {*self.order}]
+        known = [pair for pair in self.asked.pairs if is_open and {*pair} <= {*self.order}]
         unknown = [pair for pair in known if self.outcomes[pair[0]] == NOT_KNOWN]
         asked = {*self.order[:1], *(name for pair in unknown for name in pair)}
         trained = dict.fromkeys(each.configuration.name for each in self._trainings)
-        return [name for name in trained if name in asked] if unknown else []
+        helped = [(self.order[0], name) for name in self.order if self.outcomes.get(name) == HELPED]
+        joining = [self.asked.joins[pair] for pair in helped[:1] if pair in self.asked.joins]
+        return [*(name for name in trained if name in asked and (unknown or joining)), *joining]
 
     # Tables.
 
@@ -242,6 +239,20 @@ class PairedTrainings(ABC):
         return columns | {self.records.objective: {name: name for name in every}}
 
     @cached_property
+    def _settings(self) -> pd.DataFrame:
+        """One row for each of `ids`: what it is."""
+        # The columns are in the same order, whichever configuration is the best.
+        rows = {name: row for name, row in self.asked.settings.items() if name in self.ids}
+        columns = sorted({key: 0 for row in rows.values() for key in row}, key="search".__eq__)
+        frame = pd.DataFrame([*rows.values()], [*rows], columns).loc[self.ids]
+        for name in self.asked.measured:
+            if name in self.runs:
+                medians = [self.trainings(each)[name].median() for each in self.ids]
+                frame[name] = pd.Series(medians, self.ids, "Float64")
+        own = ("twin", "dropout_of", "model")
+        return frame.astype({name: _TYPES[name] for name in own if name in frame})
+
+    @cached_property
     def table(self) -> pd.DataFrame:
         """One row for each configuration, in the order of `ids`."""
         counts = self.estimates[self.records.objective][["n", "failed"]]
@@ -250,7 +261,7 @@ class PairedTrainings(ABC):
         for metric, columns in self._columns.items():
             for name, column in columns.items():
                 frame[column] = self.estimates[metric][name]
-        return frame.reset_index(drop=True)
+        return frame.replace({"outcome": dict(self.asked.words)}).reset_index(drop=True)
 
     def row(self, name: str) -> pd.Series[Any]:
         """Returns the row of the table for a configuration.
@@ -260,17 +271,17 @@ class PairedTrainings(ABC):
         """
         return self.table.iloc[self.ids.index(name)]
 
-    @abstractmethod
-    def _brief_settings(self) -> dict[str, list[str]]:
-        """Returns the first columns of `brief`."""
-
     def brief(self) -> pd.DataFrame:
         """Returns the table for people: outcomes, varying settings, means with spreads, gains with intervals.
 
         All cells are text. Empty columns are left out.
         """
         table = self.table
-        words = {"outcome": [*map(format_cell, table["outcome"])], **self._brief_settings()}
+        words = {"outcome": [*map(format_cell, table["outcome"])]}
+        for name in map(str, self._settings.columns.drop("trial_id", errors="ignore")):
+            if name in self.asked.shown or table[name].nunique(dropna=False) > 1:
+                write = self.asked.shown.get(name, partial(format_cell, name=name))
+                words[name] = [*map(write, table[name])]
         words["n"] = [*map(format_cell, table["n"])]
         if table["failed"].any():
             words["failed"] = [*map(format_cell, table["failed"])]
@@ -286,12 +297,7 @@ class PairedTrainings(ABC):
         words["worst"] = [*map(format_if_known, table["worst"])]
         words["better"] = [*map(format_cell, table["better"])]
         frame = pd.DataFrame(words)
-        return frame.loc[:, (frame != "-").any()]
-
-
-def format_if_known(value: float) -> str:
-    """Writes a number, or `-` for a missing one."""
-    return "-" if pd.isna(value) else format_number(value)
+        return frame.loc[:, ~frame.isin(["-", ""]).all()]
 
 
 def _format_mean(mean: float, std: float) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,12 +19,10 @@ from plotly.subplots import make_subplots
 from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
+from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
 from recdrop_tune.standing import format_number, format_value
 from recdrop_tune.states import TrialState
-
-if TYPE_CHECKING:
-    from recdrop_tune.results.model_comparison import ModelComparison
 
 _LOOKS = {
     "none": ("#8a8a8a", "circle"),
@@ -247,7 +245,7 @@ def _gains(view: SearchView) -> go.Figure | None:
     title = f"Gain of dropout in {format_label(metric)}, with 95 % intervals"
     drawing = _figure(title, height=190 + 44 * len(rows))
     names = [escape(view.confirmation.names[ids[each]], quote=False) for each in rows.index]
-    _add_gains(drawing, rows, gain, names, "the same without dropout")
+    _add_gains(drawing, rows, gain, names, view.confirmation.asked.base)
     drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
     return drawing
 
@@ -276,7 +274,7 @@ def _add_gains(
     drawing.update_xaxes(title=f"worse &#8592; {base} &#8594; better", **place)
 
 
-def comparison_figure(comparison: ModelComparison) -> go.Figure:
+def comparison_figure(comparison: PairedTrainings) -> go.Figure:
     """Draws the score of each training of each model, and below the gains over the baseline."""
     metric, table, runs = comparison.metric, comparison.table, comparison.runs
     gain = "gain" if metric == comparison.records.objective else "test_gain"
@@ -311,7 +309,7 @@ def comparison_figure(comparison: ModelComparison) -> go.Figure:
         rows,
         gain,
         [names[each] for each in rows["model"]],
-        names[comparison.models[0]],
+        names[comparison.asked.base],
         row=2,
         col=1,
     )

@@ -24,8 +24,8 @@ from recdrop_tune.events import ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, fresh_path, inside, name_file_in_errors
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
-from recdrop_tune.results.model_comparison import ModelComparison
-from recdrop_tune.results.outline import comparison_outline, full_outline, outline
+from recdrop_tune.results.model_comparison import ModelComparison, comparison_outline
+from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.render import as_markdown, as_page
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.states import FINAL
