@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from recdrop_tune.errors import (
 )
 from recdrop_tune.results import ModelComparison
 from recdrop_tune.search.compared_models import ComparedModels
+from recdrop_tune.search.confirm import MODELS
 from recdrop_tune.search.execution import carry_out
 from recdrop_tune.search.hypermodel_of import may_report
 from recdrop_tune.search.settings import Confirm, MLflow, SearchConfig, Training, Workers
@@ -95,32 +96,21 @@ def compare_models(
     References:
         Bouthillier et al., 2021, Accounting for variance in machine learning benchmarks (arXiv:2103.03098).
     """
+    given = dict(locals())
     compared = ComparedModels(models, baseline)
     confirm = Confirm(1, seeds=seeds, max_seeds=max_seeds, margin=margin, test=test)
     if confirm.seeds > confirm.max_seeds:
         expected = f"at least `seeds`, which is {seeds}"
         raise invalid_argument("max_seeds", expected=expected, received=max_seeds)
-    arguments: dict[str, Any] = {
-        "model": compared,
-        "objective": metric,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "training": training,
-        "confirm": confirm,
-        "workers": workers,
-        "tracking": tracking,
-        "directory": directory,
-        "seed": seed,
-        "verbose": verbose,
-        "overwrite": overwrite,
-    }
+    arguments = {each.name: given[each.name] for each in fields(SearchConfig) if each.name in given}
+    arguments |= {"model": compared, "objective": metric, "confirm": confirm}
     try:
         plan = prepare(SearchConfig(**arguments), train, validation)
     except InvalidArgumentError as error:
         raise error.renamed("metric") if "objective" in error.argument else error from None
     is_logged = any(map(may_report, plan.training.callbacks))
     compared.check(plan.goal.name, is_logged, plan.data.parts, batch_size, plan.training.fit)
-    tuner, tracked = carry_out(replace(plan, models=tuple(compared.builders)))
+    tuner, tracked = carry_out(replace(plan, question=MODELS, models=tuple(compared.builders)))
     answer = ModelComparison(tracked.records, Path(tuner.project_dir))
     if tracked.records.confirmations and not answer.order:
         why = exception_line(tracked.records.confirmations[-1].message or "").rstrip(".")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -19,13 +18,7 @@ from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import trial_of
 from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.results import (
-    CONFIRMED,
-    Confirmation,
-    ModelComparison,
-    PairedTrainings,
-    rounds,
-)
+from recdrop_tune.results import CONFIRMED, PairedTrainings, rounds
 from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
@@ -33,28 +26,32 @@ from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_se
 
 
 @dataclass(frozen=True)
-class Retrainings(ABC):
+class Question:
+    """What trainings with fresh seeds are to answer: which configurations they train, and how they end.
+
+    `first` returns what the first round trains, `trial` a configuration as a trial of Keras Tuner, to build
+    its model, and `keep` takes a trial, its score, and the weights of a training. They are sent to workers,
+    so they are functions of a module. `searches` is whether trials come before.
+    """
+
+    first: Callable[[Records, Confirm], list[Configuration]]
+    trial: Callable[[Any, Configuration], Any]
+    keep: Callable[..., None]
+    searches: bool
+
+
+@dataclass(frozen=True)
+class Retrainings:
     """Trains configurations in rounds, here or in workers, until it is known which is better.
 
     `tasks`, `keep` and `failed` are called in the oracle's process, `run` in a worker. `test` are data that
     only the confirmation uses, or `None`.
     """
 
+    question: Question
     settings: Confirm
     seed: int | None
     test: Any
-
-    @abstractmethod
-    def first(self, records: Records) -> list[Configuration]:
-        """Returns what the first round trains."""
-
-    @abstractmethod
-    def outcome(self, records: Records) -> PairedTrainings:
-        """Returns what the trainings so far have shown."""
-
-    @abstractmethod
-    def trial(self, tuner: Any, configuration: Configuration) -> Any:
-        """Returns a configuration as a trial of Keras Tuner, to build its model."""
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
@@ -70,7 +67,7 @@ class Retrainings(ABC):
             missing = [
                 {
                     "configuration": each,
-                    "trial": self.trial(tuner, each),
+                    "trial": self.question.trial(tuner, each),
                     "repeat": repeat,
                     "seed": confirmation_seed(self.seed, repeat),
                 }
@@ -94,7 +91,7 @@ class Retrainings(ABC):
         records = tracking.records
         first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
         planned = rounds(first, most, sorted({each.seeds for each in records.rounds}))
-        yield planned[0], self.first(records)
+        yield planned[0], self.question.first(records, self.settings)
         if not records.rounds:
             return
         last, again = records.rounds[-1], {name for name, _ in records.failed_before}
@@ -105,7 +102,7 @@ class Retrainings(ABC):
                 yield each.seeds, [*map(Configuration.named, names)]
         if last.margin != self.settings.margin:  # It decides what is in question.
             tracking.emit(replace(last, margin=self.settings.margin, time=time.time()))
-        names = self.outcome(records).in_question
+        names = PairedTrainings(records).in_question
         for seeds in planned:
             if seeds > last.seeds:
                 yield seeds, [*map(Configuration.named, names)]
@@ -128,9 +125,9 @@ class Retrainings(ABC):
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
-    @abstractmethod
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
         """Takes a trial, its score, and the weights of a training."""
+        self.question.keep(tuner, tracking, *result)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that failed."""
@@ -138,65 +135,50 @@ class Retrainings(ABC):
         tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
 
 
-class ConfirmationTrainings(Retrainings):
-    """Trains the best configurations of a search again, and the same without dropout."""
-
-    def first(self, records: Records) -> list[Configuration]:
-        """Returns the best configurations and their twins."""
-        return chosen_configurations(records, self.settings.top)
-
-    def outcome(self, records: Records) -> PairedTrainings:
-        """Returns the confirmation so far."""
-        return Confirmation(records)
-
-    def trial(self, tuner: Any, configuration: Configuration) -> Any:
-        """Returns the trial of a configuration, or one made like it."""
-        return trial_of(tuner.oracle, configuration)
-
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
-        """Stores the weights of the best training of each configuration."""
-        trial, score, weights = result
-        cost = tracking.records.cost
-        earlier = (
-            each.score
-            for each in tracking.records.confirmations
-            if each.configuration.name == trial.trial_id and each.score is not None
-        )
-        if all(cost(score) < cost(each) for each in earlier):
-            model = tuner.hypermodel.build(trial.hyperparameters)
-            place = Path(tuner.project_dir) / CONFIRMED
-            save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
+def _keep_best(tuner: Any, tracking: Tracking, trial: Any, score: float, weights: Any) -> None:
+    """Stores the weights of the best training of each configuration."""
+    cost = tracking.records.cost
+    earlier = (
+        each.score
+        for each in tracking.records.confirmations
+        if each.configuration.name == trial.trial_id and each.score is not None
+    )
+    if all(cost(score) < cost(each) for each in earlier):
+        model = tuner.hypermodel.build(trial.hyperparameters)
+        place = Path(tuner.project_dir) / CONFIRMED
+        save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
 
 
-class ComparisonTrainings(Retrainings):
-    """Trains the models that `compare_models` compares."""
-
-    def first(self, records: Records) -> list[Configuration]:
-        """Returns all models."""
-        return [Configuration(str(number)) for number in range(len(records.models))]
-
-    def outcome(self, records: Records) -> PairedTrainings:
-        """Returns the comparison so far."""
-        return ModelComparison(records)
-
-    def trial(self, tuner: Any, configuration: Configuration) -> Any:
-        """Returns a trial that builds a model."""
-        hyperparameters = tuner.oracle.get_space().copy()
-        models = hyperparameters.space[0].values
-        hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
-        return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
-
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
-        """Keeps no weights: the scores are what is asked for."""
+def _keep_nothing(*result: Any) -> None:
+    """Keeps no weights: the scores are what is asked for."""
 
 
-def chosen_configurations(records: Records, top: int) -> list[Configuration]:
+def _trial_of_model(tuner: Any, configuration: Configuration) -> Any:
+    """Returns a trial that builds a model."""
+    hyperparameters = tuner.oracle.get_space().copy()
+    models = hyperparameters.space[0].values
+    hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
+    return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
+
+
+def _trial_of_search(tuner: Any, configuration: Configuration) -> Any:
+    """Returns the trial of a configuration, or one made like it."""
+    return trial_of(tuner.oracle, configuration)
+
+
+def _every_model(records: Records, settings: Confirm) -> list[Configuration]:
+    return [Configuration(str(number)) for number in range(len(records.models))]
+
+
+def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:
     """Returns what the first round trains: the `contenders`, and the twins of those with dropout.
 
     Configurations can share a twin, which is trained once; and a twin can be one of the contenders. A twin
     that an earlier confirmation has trained keeps the name that it had then.
     """
-    chosen = {Configuration(each.trial_id): each.active for each in contenders(records, top)}
+    chosen = {
+        Configuration(each.trial_id): each.active for each in contenders(records, settings.top)
+    }
     trained = sorted({each.configuration for each in records.confirmations if each.twin})
     earlier = {twin: standing.values_of(records, twin) for twin in trained}
     for configuration, values in list(chosen.items()):
@@ -224,3 +206,7 @@ def contenders(records: Records, top: int) -> list[TrialRecord]:
 def confirmation_seed(seed: int | None, repeat: int) -> int:
     """Derives the seed of a repeat: the same for every configuration, and not one of the search."""
     return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
+
+
+DROPOUT = Question(chosen_configurations, _trial_of_search, _keep_best, searches=True)
+MODELS = Question(_every_model, _trial_of_model, _keep_nothing, searches=False)

@@ -90,9 +90,9 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
 
 def _enqueue(plan: Plan, oracle: Any) -> list[str]:
     """Enqueues the first trials, and reads other searches; returns a line for each of their folders."""
-    if not isinstance(oracle, OptunaOracle) or plan.models:
+    if not isinstance(oracle, OptunaOracle):
         return []
-    if plan.config.tuner_name == "optuna":
+    if plan.proposes:
         enqueue_first_trials(oracle, plan.config.optuna.try_first)
     now = plain_values(plan.identity)
     # An accuracy is the same measure with any loss.
@@ -116,11 +116,11 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
 
 def _hints(plan: Plan, oracle: Any) -> Iterator[str]:
     """Yields lines about what the search will not try."""
-    if plan.models:
-        return
-    if plan.config.tuner_name == "optuna":
+    if plan.proposes:
         yield from untried_lines(oracle)
-    if not any(row.is_wrapper for row in read_space(oracle.get_space().space)):
+    if plan.question.searches and not any(
+        row.is_wrapper for row in read_space(oracle.get_space().space)
+    ):
         yield "No dropout is searched. In a build function, use `rdt.dropout_rnn(hp, layer)`."
 
 

@@ -18,7 +18,7 @@ from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listene
 from recdrop_tune.hypermodels import Extension, extended
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.records import Records
-from recdrop_tune.search.confirm import ComparisonTrainings, ConfirmationTrainings, Retrainings
+from recdrop_tune.search.confirm import DROPOUT, Question, Retrainings
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
@@ -36,8 +36,8 @@ class Plan:
 
     `config` has the arguments of `tune`, complete: functions that were named are imported, the folder and the
     store are known. `space` is the search space as YAML, or the name of the hypermodel that defines it.
-    `resume_hint` is how to resume it, in words or as a command. `models` are the models to compare, the
-    baseline first, if there is nothing to search.
+    `resume_hint` is how to resume it, in words or as a command. `question` is what trainings with fresh seeds
+    are to answer, and `models` are the models to compare, the baseline first.
     """
 
     config: SearchConfig
@@ -48,6 +48,7 @@ class Plan:
     config_file: Path | None = None
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
+    question: Question = DROPOUT
     models: tuple[str, ...] = ()
 
     @property
@@ -76,12 +77,17 @@ class Plan:
         return self.training.compilation_cache
 
     @property
+    def proposes(self) -> bool:
+        """Whether Optuna proposes trials, after those that every search tries first."""
+        return self.question.searches and self.config.tuner_name == "optuna"
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Decides whether another search is the same one. A search can be extended to more trials."""
         space = getattr(self.model, "space", None)
         # A search can be confirmed on test data later; here they change what is asked.
-        compared = {"test data": self.data.test is not None} if self.models else {}
-        return compared | {
+        test = {} if self.question.searches else {"test data": self.data.test is not None}
+        return test | {
             "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
             "objective": {self.goal.name: self.goal.direction},
             "tuner": self.config.tuner_name,
@@ -123,7 +129,7 @@ class Plan:
         self, tuner: Any, records: Records | None = None, listeners: Iterable[Listener] = ()
     ) -> Tracking:
         """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
-        if self.config.tuner_name == "optuna" and not self.models:
+        if self.proposes:
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
         data = self.data.parts
         observed = tuner.hypermodel.extension(ObservedTrials)
@@ -157,12 +163,9 @@ class Plan:
         return (), fit | {**self.training.fit, "callbacks": callbacks}
 
     def follow_up(self) -> Retrainings | None:
-        """Makes the confirmation, or the comparison of models."""
-        confirm = self.config.confirm
-        if not confirm:
-            return None
-        kind = ComparisonTrainings if self.models else ConfirmationTrainings
-        return kind(confirm, self.config.seed, self.data.parts["test"])
+        """Makes the trainings with fresh seeds, if any are asked for."""
+        confirm, test = self.config.confirm, self.data.parts["test"]
+        return Retrainings(self.question, confirm, self.config.seed, test) if confirm else None
 
     def refit(
         self, hp: Any, total: int, seed: int, x: Any, y: Any, epochs: int, **arguments: Any
@@ -207,14 +210,14 @@ class Plan:
         if self.config_file is not None:
             info[CONFIG_FILE] = str(self.config_file.absolute())
         pruner = optuna.pruner or "halving"
-        if config.tuner_name == "optuna" and isinstance(pruner, str) and not self.models:
+        if self.proposes and isinstance(pruner, str):
             info["pruner"] = pruner  # Its name; the oracle has only its class.
         if optuna.warm_start:
             info["warm_start"] = ", ".join(folder.name for folder in optuna.warm_start)
         info["workers"] = self.at_once
         if config.timeout is not None and isfinite(config.timeout):
             info["timeout"] = config.timeout
-        if config.confirm and not self.models:
+        if config.confirm and self.question.searches:
             # Most of the best have a dropout, so a twin each.
             info[CONFIRMATION] = 2 * config.confirm.top * config.confirm.seeds
         return info

@@ -127,24 +127,9 @@ def tune(
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)
         >>> print(result.summary())
     """
-    arguments: dict[str, Any] = {
-        "model": model,
-        "space": space,
-        "objective": objective,
-        "max_trials": max_trials,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "timeout": timeout,
-        "tuner": tuner,
-        "training": training,
-        "confirm": confirm,
-        "workers": workers,
-        "tracking": tracking,
-        "directory": directory,
-        "seed": seed,
-        "verbose": verbose,
-        "overwrite": overwrite,
-    }
+    # All but the data are those of `SearchConfig`, which checks them.
+    arguments: dict[str, Any] = dict(locals())
+    del arguments["train"], arguments["validation"]
     return run_search(SearchConfig(**arguments), train, validation)
 
 
