@@ -85,7 +85,7 @@ class OptunaOracle(kt.Oracle):
         try_first: Configurations to try first, in this order: values by the names of hyperparameters, as in
             `trial.hyperparameters.values` or a row of a table. Hyperparameters left out get their middle
             value.
-        warm_start: The project folder of an earlier search, or several. The sampler learns from their
+        warm_start: The project folder of an earlier tracked search, or several. The sampler learns from their
             complete trials that lie in the space of this search. They do not count for `max_trials`. Data
             and objective have to be the same.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
