@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 from keras import ops
@@ -17,6 +17,17 @@ from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper, directions
 def group_in_words(groups: int) -> str:
     """Describes the part of a batch that shares a mask."""
     return "the batch" if groups == 1 else f"1/{groups} of the batch"
+
+
+class Shared(TypedDict, total=False):
+    """The arguments that every technique passes on to `AbstractDropoutWrapper`."""
+
+    seed: int | None
+    activity_decay: float
+    temporal_decay: float
+    name: str | None
+    dtype: Any
+    trainable: bool
 
 
 class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
@@ -60,6 +71,8 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
 
     needed = ("rate",)
     technique_id: str
+    options: tuple[str, ...] = ()
+    """The technique's own arguments, which are attributes too."""
     rewritten_sites: tuple[str, ...] = ("recurrent",)
     """The sites that `rewrite` implements."""
     mask_groups = 1
@@ -198,5 +211,6 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return (*outputs, *result[emitted:])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration: the wrapped layer, the rates, the placement and the seed."""
-        return {**super().get_config(), "placement": self.placement}
+        """Returns the configuration: the wrapped layer, rates, placement, seed, decays and options."""
+        own = {name: getattr(self, name) for name in ("placement", *self.options)}
+        return {**super().get_config(), **own}

@@ -1,16 +1,12 @@
 """Wrappers in models, as Keras users use recurrent layers, and the errors for bad arguments."""
 
-import inspect
 import itertools
-import re
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from recdrop_tune import wrappers
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import pass_masks
 from recdrop_tune.wrappers import (
@@ -271,18 +267,6 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
 def test_what_is_refused(layer, wrapper, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrap(layer, wrapper, **{"rate": 0.3, **options})
-
-
-@pytest.mark.parametrize("technique", [each for each in TECHNIQUES.values() if each.class_name])
-def test_every_class_states_its_arguments_in_one_order(technique):
-    cls = getattr(wrappers, technique.class_name)
-    arguments = list(inspect.signature(cls).parameters.values())
-    names = [each.name for each in arguments]
-    assert names[:3] == ["layer", "rate", "placement"]
-    assert names[-4:] == ["seed", "activity_decay", "temporal_decay", "kwargs"]
-    assert {each.kind for each in arguments[2:-1]} == {inspect.Parameter.KEYWORD_ONLY}
-    for name in [*names, "sequences", "initial_state", "mask", "training"]:
-        assert re.search(rf"^ +(\*\*)?{name}: ", cls.__doc__, re.MULTILINE)
 
 
 def test_wrap_takes_the_rate_by_position():
