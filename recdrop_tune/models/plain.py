@@ -19,7 +19,7 @@ from recdrop_tune.models.copies import (
 )
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, walk
 from recdrop_tune.models.masks import pass_masks, passes_masks
-from recdrop_tune.wrappers import ZoneoutWrapper, is_default_name
+from recdrop_tune.wrappers import AbstractDropoutWrapper, is_default_name
 
 
 def to_plain(model: Any) -> Any:
@@ -35,7 +35,7 @@ def to_plain(model: Any) -> Any:
         model: A Sequential or functional model, or a layer. It does not change. The result is not compiled.
 
     Raises:
-        InvalidArgumentError: It is a subclassed model, or it has zoneout, which changes predictions.
+        InvalidArgumentError: It is a subclassed model, or zoneout or `update` changes its predictions.
 
     Example:
         >>> import keras
@@ -47,10 +47,11 @@ def to_plain(model: Any) -> Any:
     """
     check_layer(model)
     for layer in dropout_layers(model):
-        if isinstance(layer, ZoneoutWrapper) and any(layer.configured_rates.values()):
+        expects = isinstance(layer, AbstractDropoutWrapper) and layer.inference_rewrite()
+        if expects and any(layer.configured_rates.values()):
             raise invalid_argument(
                 "model",
-                expected="a model without zoneout, whose inference no stock Keras layer computes",
+                expected=f"a model without `{layer.technique_id}`, whose inference no stock layer computes",
                 received=layer.name,
                 fix="Deploy it with this package installed.",
             )

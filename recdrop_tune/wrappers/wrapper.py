@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 import keras
 from keras import ops
 
-from recdrop_tune.catalog import TECHNIQUES, parse_placement
-from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, default_seed
+from recdrop_tune.catalog import TECHNIQUES, check_cell, parse_placement
+from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, cell_of, default_seed
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain, output_noise
 from recdrop_tune.wrappers.rates import HasRates, Rate
 from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper, directions_of
@@ -35,7 +35,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
 
     In training, noise multiplies the sequences before the layer (`input`), the fed-back state inside it
     (`recurrent`), or its outputs (`output`). At inference the wrapped layer itself runs (except for
-    zoneout). It is never changed: used alone it is still the plain layer, and both share weights.
+    zoneout and update). It is never changed: used alone it is still the plain layer, and both share weights.
 
     Each rate is a non-trainable variable, so `wrapper.rate = 0.4` takes effect in a compiled
     model without a new trace. Rates are configuration, not weights: `weights`, `get_weights()` and
@@ -94,7 +94,9 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         super().__init__(
             layer, activity_decay=activity_decay, temporal_decay=temporal_decay, **kwargs
         )
-        self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
+        technique = TECHNIQUES[self.technique_id]
+        check_cell(technique, cell_of(layer))
+        self.sites = parse_placement(placement, technique)
         self.placement = "+".join(self.sites)
         # Outside of a model, nothing else tells layers apart that were wrapped one after the other.
         state = directions_of(layer)[0].cell.seed_generator.state
