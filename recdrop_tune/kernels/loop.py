@@ -103,8 +103,8 @@ def _lstm_step(call: KernelCall, layer: Any) -> Step:
         opened = {name: gate(blocks[name]) for name in ("input", "forget", "output")}
         opened = _force(opened, bits, call)
         update = opened["input"] * squash(blocks["candidate"])
-        if call.update_scale is not None:
-            update = update * ops.cast(call.update_scale, update.dtype)
+        if call.update_missing is not None:
+            update = update * (1 - ops.cast(call.update_missing, update.dtype))
         new = opened["forget"] * c + update
         c = _keep(c, new, call.cell_kept)
         h = _keep(h, opened["output"] * squash(c), kept)

@@ -192,7 +192,7 @@ def drop_update(call: KernelCall, dropped: Tensor) -> KernelCall:
 
 def expect_update(call: KernelCall, rate: Tensor) -> KernelCall:
     """Replaces each draw of `drop_update` by its expectation, for inference, with a scalar rate."""
-    return replace(call, update_scale=1.0 - rate)
+    return replace(call, update_missing=rate)
 
 
 def _at_every_step(call: KernelCall, dropped: Tensor) -> Tensor:

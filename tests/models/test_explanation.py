@@ -46,6 +46,7 @@ SHARED = {
     "variational": ("all steps of a sample", "all steps of the batch"),
     "weight_drop": ("all samples and steps of a batch", "all samples and steps of a batch"),
     "concrete": ("all steps of a sample", "all steps of the batch"),
+    "update": (ALONE, ALONE),
     "zoneout": (None, ALONE),
     "time_distributed": (ALONE, None),
     "lambda": (ALONE, None),

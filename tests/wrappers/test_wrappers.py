@@ -20,6 +20,7 @@ from tests.laws.cases import (
     ONE_EACH,
     SLOWLY,
     WIDEST,
+    gru_for,
     learns_rates,
     make_wrapper,
     over,
@@ -63,7 +64,7 @@ def test_stacked_in_a_model_of_unknown_batch_and_length(wrapper, kind, jit_compi
 def test_masking_reaches_the_layer_and_goes_on(wrapper):
     inputs = keras.Input((None, 2))
     masked = keras.layers.Masking()(inputs)
-    layer = make_wrapper(keras.layers.GRU(4, return_sequences=True), wrapper)
+    layer = make_wrapper(gru_for(wrapper)(4, return_sequences=True), wrapper)
     hidden = pass_masks(layer)(masked)
     outputs = keras.layers.GlobalAveragePooling1D()(hidden)  # averages over valid steps alone
     model = keras.Model(inputs, outputs)
@@ -259,6 +260,8 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         ),
         (LSTM(4), "variational", {"mask_groups": 0}, "argument `mask_groups`"),
         (GRU(4), "zoneout", {"hidden_rate": 0.1}, r"`hidden_rate`\. Expected 0 for a GRU"),
+        (GRU(4), "update", {}, r"one that a GRU has\. Received: wrapper='update'.*`zoneout`"),
+        (Bidirectional(GRU(4)), "update", {"placement": "input"}, "`zoneout`"),
         (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
         (LSTM(4), "lambda", {"function": "poisson"}, "one of bernoulli, gaussian, or a function"),
         (LSTM(4), "lambda", {"function": UNSAFE}, "`function`.*registered with Keras"),
