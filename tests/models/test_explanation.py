@@ -161,6 +161,10 @@ def test_other_obstacles(gpu):
     assert row.why.endswith("; use_bias=False; unroll=True")
     assert "reset_after=False" in only(GRU(4, reset_after=False)).why
     assert only(ZoneoutWrapper(LSTM(4), 0.1)).on_gpu == "cuDNN"
+    row = only(wrap(LSTM(4), "update", 0.1))
+    assert row.on_gpu == row.kernel == "cuDNN"
+    assert "inference" in row.why
+    assert "inference" not in only(wrap(LSTM(4), "update", 0.1, placement="input")).why
     assert "hidden_rate" in only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.1)).why
     for layer, why in (
         (GRU(4), "no cuDNN kernel for the GRU"),
