@@ -19,7 +19,7 @@ from recdrop_tune.models.copies import (
 )
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, walk
 from recdrop_tune.models.masks import pass_masks, passes_masks
-from recdrop_tune.wrappers import ZoneoutWrapper, is_default_name
+from recdrop_tune.wrappers import AbstractDropoutWrapper, is_default_name
 
 
 def to_plain(model: Any, *, use_cudnn: bool | str = "auto") -> Any:
@@ -38,7 +38,7 @@ def to_plain(model: Any, *, use_cudnn: bool | str = "auto") -> Any:
             `.keras` file does not keep this setting.
 
     Raises:
-        InvalidArgumentError: It is a subclassed model, or it has zoneout, which changes predictions; or
+        InvalidArgumentError: It is a subclassed model, or zoneout or `update` changes its predictions; or
             `use_cudnn` is not one of Keras's values.
 
     Example:
@@ -54,10 +54,11 @@ def to_plain(model: Any, *, use_cudnn: bool | str = "auto") -> Any:
         expected = "'auto', True or False"
         raise invalid_argument("use_cudnn", expected=expected, received=use_cudnn)
     for layer in dropout_layers(model):
-        if isinstance(layer, ZoneoutWrapper) and any(layer.configured_rates.values()):
+        expects = isinstance(layer, AbstractDropoutWrapper) and layer.inference_rewrite()
+        if expects and any(layer.configured_rates.values()):
             raise invalid_argument(
                 "model",
-                expected="a model without zoneout, whose inference no stock Keras layer computes",
+                expected=f"a model without `{layer.technique_id}`, whose inference no stock layer computes",
                 received=layer.name,
                 fix="Deploy it with this package installed.",
             )

@@ -12,7 +12,7 @@ import pytest
 
 from recdrop_tune.models import to_plain
 from tests.cudnn import ops_of
-from tests.laws.cases import WIDEST, make_wrapper
+from tests.laws.cases import WIDEST, gru_for, make_wrapper
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is TensorFlow's", allow_module_level=True)
@@ -56,11 +56,11 @@ def make_model():
     masked = keras.layers.Masking()(inputs)
     outputs = {}
     for technique in WRAPPERS:
-        for kind in (keras.layers.LSTM, keras.layers.GRU):
+        for kind in dict.fromkeys([keras.layers.LSTM, gru_for(WRAPPERS[technique])]):
             layer = make_wrapper(kind(3), WRAPPERS[technique])
             outputs[f"{technique}_{kind.__name__}"] = layer(inputs)
             outputs[f"{technique}_{kind.__name__}_masked"] = layer(masked)
-            layer.rate = 0.25  # Inference of zoneout uses the current rate.
+            layer.rate = 0.25  # Inference of zoneout and update uses the current rate.
     return keras.Model(inputs, outputs)
 
 

@@ -195,8 +195,8 @@ def test_a_single_layer():
     assert type(to_plain(keras.layers.Dense(2))) is keras.layers.Dense
 
 
-def zoneout(rate):
-    return sequential(wrap(keras.layers.LSTM(3), "zoneout", rate=rate, name="z"))
+def expecting(technique, rate):
+    return sequential(wrap(keras.layers.LSTM(3), technique, rate=rate, name="z"))
 
 
 @pytest.mark.backends
@@ -204,7 +204,8 @@ def zoneout(rate):
     ("make", "message"),
     [
         (Subclassed, "Subclassed is a subclassed model"),
-        (lambda: zoneout(0.1), r"Expected a model without zoneout.*model='z'"),
+        (lambda: expecting("zoneout", 0.1), r"Expected a model without `zoneout`.*model='z'"),
+        (lambda: expecting("update", 0.1), r"Expected a model without `update`.*model='z'"),
     ],
 )
 def test_what_is_refused(make, message):
@@ -213,5 +214,5 @@ def test_what_is_refused(make, message):
 
 
 def test_zoneout_that_is_switched_off_is_no_obstacle():
-    model = zoneout(0.0)
+    model = expecting("zoneout", 0.0)
     np.testing.assert_allclose(array(model(X)), array(to_plain(model)(X)), rtol=1e-5, atol=1e-6)

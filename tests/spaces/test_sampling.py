@@ -236,6 +236,17 @@ def test_only_an_lstm_has_a_hidden_rate():
     assert space.sample_dropout(kt.HyperParameters(), cell="gru").options == {}
 
 
+def test_only_an_lstm_is_offered_update():
+    space = SearchSpace(wrapper=["none", "update", "recurrent"], rate=0.1)
+    for cell, offered in (("lstm", [*space.wrapper]), ("gru", ["none", "recurrent"])):
+        hp = kt.HyperParameters()
+        space.sample_dropout(hp, cell=cell)
+        assert next(p.values for p in hp.space if p.name == "wrapper") == offered
+    assert "update" not in SearchSpace().wrapper
+    with pytest.raises(InvalidArgumentError, match="`zoneout`"):
+        SearchSpace(wrapper=["none", "update"]).sample_dropout(kt.HyperParameters(), cell="gru")
+
+
 def test_a_schedule_is_no_hyperparameter():
     assert tuple(SCHEDULES) == ("constant", *SCHEDULE_NAMES)
     _, hp = drawn({"wrapper": "recurrent", "schedule": "linear"})
