@@ -34,7 +34,6 @@ from recdrop_tune.oracle import (
     exhausted,
     fewer_than_trials,
     read_space,
-    time_of_end,
 )
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
@@ -152,7 +151,6 @@ class Tracking:
                 forget_stop(self._tuner.project_dir)
                 waits = True
                 try:
-                    self._report_lost_ends()  # These trials are not interrupted.
                     for record in self.records.running:
                         self.reporter.trial_interrupted(record.trial_id)
                     self._save_result()
@@ -202,7 +200,6 @@ class Tracking:
             return
         self._under_way = True
         atexit.register(self.close, SearchOutcome.KILLED)
-        self._report_lost_ends()
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
         objective = self._oracle.objective
@@ -263,14 +260,6 @@ class Tracking:
         if self.records.search is not None and self.records.ended is None:
             self._under_way = True
             atexit.register(self.close, SearchOutcome.KILLED)
-            self._report_lost_ends()
-
-    def _report_lost_ends(self) -> None:
-        """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
-        for trial_id, record in self.records.trials.items():
-            when = time_of_end(self._oracle, trial_id) if record.ended is None else None
-            if when is not None:
-                self.reporter.trial_ended(self._oracle.trials[trial_id], when)
 
     def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""

@@ -28,7 +28,7 @@ from recdrop_tune.oracle.translation import (
 from recdrop_tune.oracle.trial_files import (
     save_trial,
     state_of,
-    time_of_end,
+    with_end,
 )
 from recdrop_tune.oracle.twins import (
     trial_of,
@@ -56,7 +56,7 @@ __all__ = [
     "read_values",
     "save_trial",
     "state_of",
-    "time_of_end",
     "trial_of",
     "twin_of",
+    "with_end",
 ]
