@@ -12,7 +12,8 @@ from recdrop_tune.events import ModelBuilt, SearchStarted, SpaceChanged, TrialEn
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
-from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle import OptunaOracle, reached, state_of
+from recdrop_tune.tuner import readable
 from recdrop_tune.tuner.reports import EpochReporter, kernels_of
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import data
@@ -167,3 +168,73 @@ def test_tags_of_hyperband(tmp_path):
         assert event.tags["recdrop.resumes_trial"] in tracking.records.trials
         assert (event.tags["recdrop.initial_epoch"], event.tags["recdrop.epochs"]) == ("1", "2")
     assert not any("tuner/" in name for event in started for name in event.hyperparameters)
+
+
+class Eventful(Growing):
+    """Registers a hyperparameter late; every fourth training fails, and may be tried again."""
+
+    trained = 0
+
+    def fit(self, hp, model, **kwargs):
+        self.trained += 1
+        if self.trained % 4 == 2:
+            raise ValueError("bad luck")
+        return {"val_loss": float(hp.get("deep")) + hp.get("x")}
+
+    def build(self, hp):
+        hp.Float("x", 0.0, 1.0)
+        return super().build(hp)
+
+
+def check_same(oracle, records):
+    """Checks that the records of a search and its oracle agree."""
+    assert list(records.trials) == oracle.start_order
+    running = {trial.trial_id for trial in oracle.ongoing_trials.values()}
+    assert {record.trial_id for record in records.running} == running
+    for trial_id, record in records.trials.items():
+        trial = oracle.trials[trial_id]
+        state = state_of(trial, getattr(oracle, "max_epochs", None))
+        assert record.state == state
+        assert record.hyperparameters == readable(trial.hyperparameters)
+        assert record.score == reached(trial, oracle.objective).value
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OptunaOracle("val_loss", 8, sampler="random", seed=0, max_retries_per_trial=1),
+        lambda: kt.oracles.RandomSearchOracle("val_loss", 8, seed=0, max_retries_per_trial=1),
+        lambda: kt.oracles.HyperbandOracle("val_loss", max_epochs=4, factor=2, seed=0),
+    ],
+    ids=["optuna", "random", "hyperband"],
+)
+def test_records_equal_the_oracle_after_every_event(tmp_path, make, workers):
+    oracle = make()
+    oracle.verbose = 0
+    tuner = kt.Tuner(oracle, Eventful(), directory=tmp_path)
+    tracking = track(tuner)
+    tracked, busy = tuner.oracle, {}
+    names = [f"worker{number}" for number in range(workers)]
+    ends = 0
+    while names:
+        for name in list(names):
+            if name in busy:
+                trial = busy.pop(name)
+                try:
+                    results = tuner.run_trial(trial)
+                    tracked.update_trial(trial.trial_id, results[0])
+                    trial.status = "STOPPED" if ends % 5 == 4 else "COMPLETED"
+                except ValueError as error:
+                    trial.status, trial.message = "INVALID", str(error)
+                tracked.end_trial(trial)
+                ends += 1
+            else:
+                trial = tracked.create_trial(name)
+                if trial.status == "STOPPED":
+                    names.remove(name)
+                elif trial.status == "RUNNING":
+                    busy[name] = trial
+            check_same(oracle, tracking.records)
+    assert ends >= 8
+    assert len({record.state for record in tracking.records.trials.values()}) >= 2
