@@ -14,9 +14,9 @@ from recdrop_tune.events import (
     TrialStarted,
 )
 from recdrop_tune.journal import Dispatcher, Journal
-from recdrop_tune.mlflow_store.description import NOTE
+from recdrop_tune.mlflow_store.background import Background
+from recdrop_tune.mlflow_store.runs import NOTE
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.tracking import Background
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 WRAPPERS = ("none", "recurrent", "variational", "weight_drop")

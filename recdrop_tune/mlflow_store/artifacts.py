@@ -23,13 +23,7 @@ import recdrop_tune.models
 import recdrop_tune.wrappers  # noqa: F401
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ResultSaved
-from recdrop_tune.files import JOURNAL, inside
-
-RESULT = "result"
-"""The folder of a result, in the project folder."""
-
-MODEL, MODEL_CARD, CODE = "best_model.keras", "best_model.json", "best_model.py"
-"""The best model, its description for MLflow, and Python source that builds it."""
+from recdrop_tune.files import JOURNAL, MODEL, MODEL_CARD, RESULT, inside
 
 _TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from recdrop_tune.errors import plain
 from recdrop_tune.events import EXHAUSTED, STOPPED, TIMEOUT, SearchStarted
+from recdrop_tune.markdown import NOTE_LENGTH, harmless, quoted
 from recdrop_tune.mlflow_store.pages import leaderboard_url
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
 from recdrop_tune.terminal import counts, format_best, format_best_gain, format_ending, trainings
-
-NOTE = "mlflow.note.content"
-"""Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
 
 _ENDS = {
     SearchOutcome.FINISHED: "**Over**, ",
@@ -24,56 +20,8 @@ _ENDS = {
     SearchOutcome.KILLED: "**Interrupted**, ",
 }
 
-NOTE_LENGTH = 5000
-"""The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
-
-EXPERIMENT = (
-    "Searches for the dropout of recurrent layers, by recdrop-tune: each row under *Model training*, *Runs* "
-    "is one. Click its name for what it found, or the plus sign next to it for its trials, which are "
-    "named after what they try, as in `0012 variational recurrent 0.3`. The metric `objective` compares "
-    "trials. The command `recdrop-tune ui` opens the trials of a search, best first."
-)
-"""The description of an experiment that has none."""
-
 _MARK = "*Written by recdrop-tune ({}). What you write here yourself stays as it is.*"
 """The last line of a description, with a digest of the rest of it."""
-
-
-def harmless(markdown: str) -> str:
-    """Removes links, images, bare addresses and HTML from Markdown that quotes other people's text.
-
-    Otherwise the page of a run would load an image from any address in the text. Applying it twice changes
-    nothing more.
-
-    Example:
-        >>> harmless("| rate | ![](host/pixel) http://host <img> |")
-        '| rate | !&#91;](host/pixel) http&#58;//host &lt;img> |'
-    """
-    text = plain(markdown).replace("[", "&#91;").replace("<", "&lt;").replace("://", "&#58;//")
-    return re.sub(r"(www)\.", r"\1&#46;", text, flags=re.IGNORECASE)
-
-
-def quoted(text: str) -> str:
-    """Quotes a path or a command as code, unless `harmless` would change it: Markdown decodes nothing there.
-
-    Example:
-        >>> quoted("runs/speech"), quoted("runs[1]")
-        ('`runs/speech`', 'runs&#91;1&#93;')
-    """
-    if text.isprintable() and "`" not in text and harmless(text) == text:
-        return f"`{text}`"
-    line = plain(text).replace("\n", " ")
-    return re.sub(r"[^\w\s/='\",-]|_", lambda match: f"&#{ord(match[0])};", line)
-
-
-def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> str:
-    """Writes a table."""
-    head = [str(name) for name in names]
-    head, *cells = [
-        [cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)
-    ]
-    lines = [head, ["---"] * len(head), *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def description(

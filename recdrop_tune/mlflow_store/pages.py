@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from recdrop_tune.addresses import absolute, is_server, sqlite_path
 from recdrop_tune.credentials import HIDDEN
-from recdrop_tune.mlflow_store.names import clean
+from recdrop_tune.mlflow_store.runs import clean
 from recdrop_tune.records import QUESTIONS, dropout_settings
 
 

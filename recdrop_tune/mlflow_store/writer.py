@@ -14,15 +14,23 @@ from mlflow.exceptions import MlflowException
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import Configuration, Event, ResultSaved, SearchEnded, SearchStarted
-from recdrop_tune.files import lock
+from recdrop_tune.files import RESULT, lock
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
+from recdrop_tune.mlflow_store.artifacts import log_model, upload_result
 from recdrop_tune.mlflow_store.contents import Contents, SearchContents, contents_of, points
-from recdrop_tune.mlflow_store.description import NOTE, description, is_the_users, links_of
-from recdrop_tune.mlflow_store.names import clean, clean_names, tag
+from recdrop_tune.mlflow_store.description import description, is_the_users, links_of
 from recdrop_tune.mlflow_store.pages import view, view_tag
-from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
+from recdrop_tune.mlflow_store.runs import (
+    LACKING,
+    NOTE,
+    Runs,
+    clean,
+    clean_names,
+    milliseconds,
+    tag,
+)
 from recdrop_tune.mlflow_store.stores import prepare, reason
+from recdrop_tune.session import MLflowRuns
 from recdrop_tune.states import SearchOutcome, TrialState
 
 LOCK = "mlflow.lock"
@@ -63,10 +71,7 @@ class MLflowWriter:
     The end of a run is written last, so a run with its end is complete. The curves of other runs are written
     again, which is harmless: MLflow keeps one of two equal points.
 
-    Attributes:
-        experiment_id: The experiment; `None` after a failure.
-        parent_run_id: The run of the search, once it exists.
-        run_ids: The last run of each trial, by Keras Tuner's id.
+    `ids` are those of what it has written.
     """
 
     def __init__(
@@ -86,9 +91,7 @@ class MLflowWriter:
         self._data: Sequence[Mapping[str, Any]] = ()
         self._confirmed = 0
         self._has_failed = False
-        self.experiment_id: str | None = None
-        self.parent_run_id: str | None = None
-        self.run_ids: dict[str, str] = {}
+        self.ids = MLflowRuns()
 
     def write(self) -> None:
         """Writes what the journal of a running search has and MLflow lacks, or raises a `TrackingError`."""
@@ -137,7 +140,7 @@ class MLflowWriter:
         elif self._note(contents.run, search):
             self._result, self._data = contents.result, contents.data
             self._confirmed, contents.is_description_new = len(contents.confirmations), False
-        self.parent_run_id = self._has[contents.run.key].run_id
+        self.ids.parent_run_id = self._has[contents.run.key].run_id
         for key, run in sorted(runs.items()):
             if key in contents.attempts:
                 self._note(contents.attempts[key], run)
@@ -166,16 +169,16 @@ class MLflowWriter:
     def _write(self, contents: SearchContents) -> None:
         """Writes the changed runs of attempts, then the run of the search."""
         for number, attempt in enumerate(contents.changed.values(), 1):
-            attempt.tags["mlflow.parentRunId"] = self.parent_run_id
+            attempt.tags["mlflow.parentRunId"] = self.ids.parent_run_id
             if attempt.key not in self._has:
                 self._create(attempt)
             if contents.latest[attempt.trial_id] is attempt:
-                self.run_ids[attempt.trial_id] = self._has[attempt.key].run_id
+                self.ids.run_ids[attempt.trial_id] = self._has[attempt.key].run_id
             self._write_run(attempt)
             self._progress(number, len(contents.changed))
         contents.changed.clear()
         self._write_search(contents)
-        self.experiment_id = self._runs.experiment_id
+        self.ids.experiment_id = self._runs.experiment_id
 
     def _write_run(self, contents: Contents, note: str | None = None) -> None:
         """Writes what a run lacks, its end last; `note` describes the run."""
@@ -204,7 +207,7 @@ class MLflowWriter:
         if contents.data is not self._data:
             self._runs.inputs(self._has[contents.run.key].run_id, contents.data)
         for trial_id, new in contents.confirmations[self._confirmed :]:
-            self._runs.write(self.run_ids[trial_id], points=new)
+            self._runs.write(self.ids.run_ids[trial_id], points=new)
         self._write_run(contents.run, note)
         self._result, self._data = contents.result, contents.data
         self._confirmed, contents.is_description_new = len(contents.confirmations), False
@@ -225,7 +228,7 @@ class MLflowWriter:
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 self._runs.client,
-                self.run_ids[Configuration.named(result.best_trial_id).trial_id],
+                self.ids.run_ids[Configuration.named(result.best_trial_id).trial_id],
                 folder,
                 contents.search.search_id,
                 also=[run_id],
@@ -260,7 +263,7 @@ class MLflowWriter:
             yield
         except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
             self._contents, self._read, self._has_failed = None, 0, True
-            self.experiment_id = None  # Its pages are incomplete, so they are not recommended.
+            self.ids.experiment_id = None  # Its pages are incomplete, so they are not recommended.
             raise TrackingError(reason(failure, self._uri)) from None
 
 
