@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-Arrays = np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str | None, np.ndarray[Any, Any]]
 
 # Values of each array in its digest: a search must not wait for gigabytes to be read.
 _VALUES = 100_000
@@ -52,55 +52,41 @@ def _describe(data: Any) -> dict[str, Any]:
     kind, batches = f"{type(data).__module__}.{type(data).__qualname__}", None
     with suppress(Exception):  # A search does not fail for a description.
         if isinstance(data, tuple | list):
-            parts = {"features": _as_numpy(data[0]), "targets": _as_numpy(data[1])}
-            return {
-                "digest": _digest(s for part in parts.values() for s in _sample(part)),
-                "schema": _schema(parts),
-                "profile": json.dumps(
-                    {
-                        f"{name}_{fact}": _each(part, fact)
-                        for name, part in parts.items()
-                        for fact in ("shape", "size", "nbytes")
-                    }
-                ),
-            }
+            parts = {"features": _arrays(data[0]), "targets": _arrays(data[1])}
+            profile: dict[str, Any] = {}
+            for name, part in parts.items():
+                for fact in ("shape", "size", "nbytes"):
+                    each = {key: getattr(array, fact) for key, array in part.items()}
+                    profile[f"{name}_{fact}"] = each.get(None, each)
+            digest = _digest(step for part in parts.values() for step in _sample(part))
+            return {"digest": digest, "schema": _schema(parts), "profile": json.dumps(profile)}
         batches = len(data)
     # A `tf.data.Dataset` has its shapes and types here.
     facts = {"kind": kind, "batches": batches, "elements": str(getattr(data, "element_spec", ""))}
     return {"digest": _digest(facts.values()), "schema": None, "profile": json.dumps(facts)}
 
 
-def _as_numpy(part: Any) -> Arrays:
-    """Returns an array, or a dict of several arrays."""
+def _arrays(part: Any) -> Arrays:
+    """Returns the arrays of features or targets by name; a single one has none."""
     if not isinstance(part, dict | tuple | list):
-        return np.asarray(part)
+        return {None: np.asarray(part)}
     named = part.items() if isinstance(part, dict) else enumerate(part)
     return {str(name): np.asarray(value) for name, value in named}
 
 
 def _schema(parts: Mapping[str, Arrays]) -> str | None:
     """Returns types and shapes with an open number of samples; `None` if an array has no samples."""
-    named = {
-        name: [(None, part)] if isinstance(part, np.ndarray) else list(part.items())
-        for name, part in parts.items()
-    }
-    if any(array.ndim == 0 for arrays in named.values() for _, array in arrays):
+    if any(array.ndim == 0 for part in parts.values() for array in part.values()):
         return None
     specs = {
-        name: tensor_specs((key, array.dtype, (-1, *array.shape[1:])) for key, array in arrays)
-        for name, arrays in named.items()
+        name: tensor_specs((key, each.dtype, (-1, *each.shape[1:])) for key, each in part.items())
+        for name, part in parts.items()
     }
     return json.dumps({"mlflow_tensorspec": specs})
 
 
-def _each(part: Arrays, fact: str) -> Any:
-    if isinstance(part, dict):
-        return {name: getattr(array, fact) for name, array in part.items()}
-    return getattr(part, fact)
-
-
 def _sample(part: Arrays) -> Iterable[Any]:
-    for array in [part[name] for name in sorted(part)] if isinstance(part, dict) else [part]:
+    for _, array in sorted(part.items(), key=lambda item: str(item[0])):
         yield f"{array.dtype} {array.shape}"
         positions = np.linspace(0, array.size - 1, min(array.size, _VALUES)).astype(int)
         values = array.flat[positions]  # Copies these values only.

@@ -54,33 +54,27 @@ class SearchDescription:
     resume_hint: str | None = None
 
 
-class SearchedOracle(Protocol):
-    """What a session needs of the oracle that proposes the trials."""
+class _Oracle(Protocol):
+    """What a session needs of the oracle that proposes the trials.
+
+    `configurations` is the number of them in the space, if it is less than `max_trials`. `ending` returns why
+    there are no more trials, and `expected_gain` what another one is expected to gain, if known.
+    """
 
     @property
-    def max_trials(self) -> int | None:
-        """The most trials that are run."""
-
+    def max_trials(self) -> int | None: ...
     @property
-    def hyperparameters(self) -> list[Hyperparameter]:
-        """The search space, each hyperparameter after those in its conditions."""
-
+    def hyperparameters(self) -> list[Hyperparameter]: ...
     @property
-    def configurations(self) -> int | None:
-        """Number of configurations in the space, if it is less than `max_trials`."""
-
-    def ending(self) -> NoMoreTrials | None:
-        """Returns why there are no more trials, if known."""
-
-    def expected_gain(self) -> float | None:
-        """Returns what another trial is expected to gain, if known."""
+    def configurations(self) -> int | None: ...
+    def ending(self) -> NoMoreTrials | None: ...
+    def expected_gain(self) -> float | None: ...
 
 
-class TrialReports(Protocol):
+class _Reporter(Protocol):
     """Reports the trials of the search that run in this process."""
 
-    def trial_interrupted(self, trial_id: str) -> None:
-        """Reports that a running trial was interrupted."""
+    def trial_interrupted(self, trial_id: str) -> None: ...
 
 
 @dataclass
@@ -98,19 +92,18 @@ class MLflowRuns:
     run_ids: dict[str, str] = field(default_factory=dict)
 
 
-class Store(Listener, Protocol):
-    """MLflow as a listener, which writes in a thread of its own."""
+class _Store(Listener, Protocol):
+    """MLflow as a listener, which writes in a thread of its own.
+
+    `failure` is why it does not have everything, in one line without credentials. `flush` waits until all
+    events so far are written, and returns whether in time.
+    """
 
     @property
-    def runs(self) -> MLflowRuns:
-        """The runs so far."""
-
+    def runs(self) -> MLflowRuns: ...
     @property
-    def failure(self) -> str | None:
-        """Why MLflow does not have everything, in one line without credentials, or `None`."""
-
-    def flush(self, seconds: float) -> bool:
-        """Waits until all events so far are written; returns whether in time."""
+    def failure(self) -> str | None: ...
+    def flush(self, seconds: float) -> bool: ...
 
 
 class SearchSession:
@@ -132,12 +125,12 @@ class SearchSession:
 
     def __init__(
         self,
-        oracle: SearchedOracle,
+        oracle: _Oracle,
         description: SearchDescription,
         dispatcher: Dispatcher,
         records: Records,
-        reporter: TrialReports,
-        store: Store | None = None,
+        reporter: _Reporter,
+        store: _Store | None = None,
         process: Process | None = None,
     ) -> None:
         self.description = description

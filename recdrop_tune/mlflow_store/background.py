@@ -6,13 +6,10 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 
 from recdrop_tune.credentials import hide
 from recdrop_tune.events import Event, ResultSaved, TrackingWarning
 from recdrop_tune.files import MODEL_CARD
-from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import load_flavor
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.mlflow_store.stores import settle_requests
@@ -25,17 +22,16 @@ _TOLERANCE = 5.0
 """Seconds after which a writer that keeps failing is reported: a busy server might answer the next call."""
 
 
-class Background:
-    """Calls a writer in a thread, so that training never waits for it.
+class MLflowStore:
+    """MLflow as a listener: calls its writer in a thread, so that training never waits for it.
 
     The writer is called after each event; it writes those that arrive meanwhile in one go. After a failure it
-    is called again, at growing intervals, until it succeeds. `describe` names it in messages.
+    is called again, at growing intervals, until it succeeds.
     """
 
-    def __init__(self, write: Callable[[], None], describe: str, journal: Path) -> None:
-        self._write = write
-        self._describe = describe
-        self._journal = journal
+    def __init__(self, writer: MLflowWriter) -> None:
+        settle_requests(writer.uri)
+        self._writer, self.runs = writer, writer.ids
         self._queue: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._due, self._delay = 0.0, _FIRST_DELAY
@@ -46,6 +42,8 @@ class Background:
 
     def on_event(self, event: Event) -> None:
         """Wakes the writer, at the cost of microseconds; warns once if it keeps failing."""
+        if isinstance(event, ResultSaved) and any(f.endswith(MODEL_CARD) for f in event.files):
+            load_flavor()  # Here, because the writer's thread must not filter warnings.
         if self._thread is None:
             # A daemon: a server that hangs must not keep the interpreter from exiting.
             self._thread = threading.Thread(target=self._run, name="recdrop-tracking", daemon=True)
@@ -89,7 +87,7 @@ class Background:
     def _call_writer(self) -> None:
         begin = time.monotonic()
         try:
-            self._write()
+            self._writer.write()
             self._error, self._due, self._delay = None, 0.0, _FIRST_DELAY
         except Exception as error:  # Any error: it must not end the thread.
             if self._error is None:
@@ -118,26 +116,11 @@ class Background:
         if failure is None or self._reported:
             return
         self._reported = True
+        folder = self._writer.journal.path.parent
         warnings.warn(
-            f"{self._describe} failed: {failure}. The search continues, and writing is retried; every event "
-            f"is in {self._journal}. If MLflow stays away until the end, write what is missing with: "
-            f"{command('sync', str(self._journal.parent))}",
+            f"MLflow at {hide(self._writer.uri)} failed: {failure}. The search continues, and writing is "
+            f"retried; every event is in {self._writer.journal.path}. If MLflow stays away until the end, "
+            f"write what is missing with: {command('sync', str(folder))}",
             TrackingWarning,
             stacklevel=4,
         )
-
-
-class MLflowStore(Background):
-    """Writes a search that is running to MLflow; `runs` are the ids of what it has written."""
-
-    def __init__(self, uri: str, journal: Journal) -> None:
-        settle_requests(uri)
-        writer = MLflowWriter(uri, journal)
-        self.runs = writer.ids
-        super().__init__(writer.write, f"MLflow at {hide(uri)}", journal.path)
-
-    def on_event(self, event: Event) -> None:
-        """Wakes the writer."""
-        if isinstance(event, ResultSaved) and any(f.endswith(MODEL_CARD) for f in event.files):
-            load_flavor()  # Here, because the writer's thread must not filter warnings.
-        super().on_event(event)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.addresses import is_server, sqlite_path
@@ -70,14 +70,14 @@ class Runs:
     # are equal to the millisecond.
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self.client: Any = MlflowClient(tracking_uri=uri)
+        self.client = MlflowClient(tracking_uri=uri)
         self._uri = uri
         self.experiment_id = self._experiment(experiment)
 
-    def of_search(self, search_id: str) -> tuple[Any, dict[tuple[str, int], Any]]:
+    def of_search(self, search_id: str) -> tuple[Run | None, dict[tuple[str, int], Run]]:
         """Returns the run of a search, or `None`, and those of attempts, by trial and beginning in ms."""
         # Duplicates are deleted: a request that seemed to fail can succeed later.
-        same: dict[tuple[str, int] | None, list[Any]] = {}
+        same: dict[tuple[str, int] | None, list[Run]] = {}
         for run in self._find(f"tags.`recdrop.search_id` = '{search_id}'"):
             tags = run.data.tags
             attempt = (tags.get("recdrop.trial_id", ""), int(run.info.start_time))
@@ -87,7 +87,7 @@ class Runs:
         attempts = {key: self._keep_one(runs) for key, runs in same.items() if key is not None}
         return None if search is None else self._keep_one(search), attempts
 
-    def _keep_one(self, runs: list[Any]) -> Any:
+    def _keep_one(self, runs: list[Run]) -> Run:
         fullest = max(
             runs, key=lambda run: (run.info.status != TrialState.RUNNING, len(run.data.metrics))
         )
@@ -96,9 +96,9 @@ class Runs:
                 self.client.delete_run(run.info.run_id)
         return fullest
 
-    def _find(self, condition: str) -> list[Any]:
+    def _find(self, condition: str) -> list[Run]:
         """Returns all runs that match a filter in MLflow's language."""
-        runs: list[Any] = []
+        runs: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs([self.experiment_id], condition, page_token=token)
@@ -165,7 +165,7 @@ class Runs:
         with _unless_refused(f"run {run_id}"):
             self.client.set_terminated(run_id, status=status, end_time=milliseconds(when))
 
-    def resume(self, run: Any, reopen: bool) -> None:
+    def resume(self, run: Run, reopen: bool) -> None:
         """Prepares an incomplete run for being written again; `reopen` if its trial is running."""
         lacks = LACKING in run.data.tags
         # First, so that it does not count as complete until its end is written again.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from recdrop_tune.errors import ProjectError, RecdropError
@@ -18,8 +19,13 @@ from recdrop_tune.files import RESULT, lock
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import log_model, upload_result
 from recdrop_tune.mlflow_store.contents import Contents, SearchContents, contents_of, points
-from recdrop_tune.mlflow_store.description import description, is_the_users, links_of
-from recdrop_tune.mlflow_store.pages import view, view_tag
+from recdrop_tune.mlflow_store.pages import (
+    description,
+    is_the_users,
+    links_of,
+    view,
+    view_tag,
+)
 from recdrop_tune.mlflow_store.runs import (
     LACKING,
     NOTE,
@@ -80,10 +86,10 @@ class MLflowWriter:
         journal: Journal,
         progress: Progress = lambda there, total: None,
     ) -> None:
-        self._uri = tracking_uri
-        self._journal = journal
+        self.uri = tracking_uri
+        self.journal = journal
         self._progress = progress
-        self._runs: Any = None
+        self._runs: Runs  # Once MLflow was asked what it has.
         self._contents: SearchContents | None = None
         self._read = 0  # Bytes of the journal in `_contents`.
         self._has: dict[tuple[str, int], _Written] = {}
@@ -96,9 +102,9 @@ class MLflowWriter:
     def write(self) -> None:
         """Writes what the journal of a running search has and MLflow lacks, or raises a `TrackingError`."""
         with self._failures_explained():
-            with writing_alone(self._journal.path.parent, _PATIENCE):
+            with writing_alone(self.journal.path.parent, _PATIENCE):
                 if self._contents is not None:
-                    new, self._read = self._journal.read_from(self._read)
+                    new, self._read = self.journal.read_from(self._read)
                     # A search can have been resumed elsewhere meanwhile. And a request that seemed to fail
                     # can have succeeded: that is settled at the end.
                     doubted = (SearchStarted, SearchEnded) if self._has_failed else SearchStarted
@@ -108,8 +114,8 @@ class MLflowWriter:
                         for event in new:
                             self._contents.take(event)
                 if self._contents is None:
-                    prepare(self._uri)  # Before the journal is read, which can take long.
-                    new, self._read = self._journal.read_from(0)
+                    prepare(self.uri)  # Before the journal is read, which can take long.
+                    new, self._read = self.journal.read_from(0)
                     self._contents = self._ask(new, alive=True)
                 if self._contents is not None:
                     self._write(self._contents)
@@ -119,7 +125,7 @@ class MLflowWriter:
     def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
         """Writes what MLflow lacks of a search that is over; returns the numbers of runs written and kept."""
         with self._failures_explained():
-            prepare(self._uri)
+            prepare(self.uri)
             contents = self._ask(history, alive=False)
             if contents is None:
                 return 0, 0
@@ -132,7 +138,7 @@ class MLflowWriter:
         contents = contents_of(history, alive)
         if contents is None:
             return None
-        self._runs = Runs(self._uri, contents.search.experiment or contents.search.name)
+        self._runs = Runs(self.uri, contents.search.experiment or contents.search.name)
         search, runs = self._runs.of_search(contents.search.search_id)
         self._has, self._result, self._data, self._confirmed = {}, None, (), 0
         if search is None:
@@ -151,7 +157,7 @@ class MLflowWriter:
             self._runs.client.set_tag(run.info.run_id, "recdrop.kind", "superseded")
         return contents
 
-    def _note(self, contents: Contents, run: Any) -> bool:
+    def _note(self, contents: Contents, run: Run) -> bool:
         """Notes what a run in MLflow has; returns whether it is complete."""
         data, end = run.data, contents.end and (contents.end[0], milliseconds(contents.end[1]))
         is_complete = end == (run.info.status, run.info.end_time) and LACKING not in data.tags
@@ -214,7 +220,7 @@ class MLflowWriter:
 
     def _save(self, contents: SearchContents, result: ResultSaved) -> None:
         """Uploads the files of a result, and logs the best model."""
-        run_id, folder = self._has[contents.run.key].run_id, self._journal.path.parent
+        run_id, folder = self._has[contents.run.key].run_id, self.journal.path.parent
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
         # Tags, unlike parameters, can change when the search is resumed.
@@ -241,8 +247,8 @@ class MLflowWriter:
         if is_the_users(runs.client.get_run(run_id).data.tags.get(NOTE)):
             return None
         report = contents.result is not None and f"{RESULT}/report.html" in contents.result.files
-        links = links_of(self._uri, runs.experiment_id, run_id, contents.search, report)
-        folder = None if contents.alive else self._journal.path.parent
+        links = links_of(self.uri, runs.experiment_id, run_id, contents.search, report)
+        folder = None if contents.alive else self.journal.path.parent
         return description(contents.records, contents.run.end, contents.summary, links, folder)
 
     def _write_view(self, contents: SearchContents) -> None:
@@ -264,7 +270,7 @@ class MLflowWriter:
         except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
             self._contents, self._read, self._has_failed = None, 0, True
             self.ids.experiment_id = None  # Its pages are incomplete, so they are not recommended.
-            raise TrackingError(reason(failure, self._uri)) from None
+            raise TrackingError(reason(failure, self.uri)) from None
 
 
 def _texts(tags: Mapping[str, object]) -> dict[str, str]:

@@ -170,9 +170,10 @@ def open_session(
     uri, store = None if mlflow is None else resolve_uri(mlflow.uri), None
     dispatcher = Dispatcher(journal, [records, *listeners])
     if uri is not None:
-        from recdrop_tune.mlflow_store import MLflowStore  # Here, because it imports MLflow.
+        # Here, because they import MLflow.
+        from recdrop_tune.mlflow_store import MLflowStore, MLflowWriter
 
-        store = MLflowStore(uri, journal)
+        store = MLflowStore(MLflowWriter(uri, journal))
         dispatcher.listeners.append(store)
     kind = oracle if type(tuner).__name__ == "Tuner" else tuner  # Its oracle tells more.
     description = SearchDescription(
@@ -208,7 +209,7 @@ def _search_id(folder: Path) -> str:
 
 
 class _Searched:
-    """An oracle as a session sees it; see `SearchedOracle`."""
+    """An oracle as a session sees it; see `recdrop_tune.session`."""
 
     def __init__(self, oracle: kt.Oracle) -> None:
         self._oracle = oracle

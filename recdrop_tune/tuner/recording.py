@@ -30,6 +30,7 @@ from recdrop_tune.oracle import (
     with_end,
 )
 from recdrop_tune.records import Records
+from recdrop_tune.session import SearchSession
 from recdrop_tune.states import FINAL, TrialState
 from recdrop_tune.tuner.tuner import Tuner
 
@@ -246,12 +247,12 @@ class TrackedOracle:
     """Forwards every call to an oracle, and reports the trials that start or end.
 
     Reading and setting attributes reaches the oracle itself. Calls that the oracle makes to itself are not
-    reported. `search` is the `Tracking`, which decides whether another trial may begin.
+    reported. `search` decides whether another trial may begin.
     """
 
     __slots__ = ("_oracle", "_reporter", "_search")
 
-    def __init__(self, oracle: Any, search: Any, reporter: TrialReporter) -> None:
+    def __init__(self, oracle: Any, search: SearchSession, reporter: TrialReporter) -> None:
         object.__setattr__(self, "_oracle", oracle)
         object.__setattr__(self, "_search", search)
         object.__setattr__(self, "_reporter", reporter)

@@ -27,7 +27,7 @@ from recdrop_tune.events import (
     to_json,
 )
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store.background import Background
+from recdrop_tune.mlflow_store.background import MLflowStore
 from recdrop_tune.mlflow_store.contents import trial_params
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
@@ -273,6 +273,7 @@ class Writer:
 
     def __init__(self, journal):
         self.journal, self.read, self.taken = journal, 0, []
+        self.uri, self.ids = "here", None
         self.go_on, self.fails = threading.Event(), False
         self.go_on.set()
 
@@ -289,7 +290,7 @@ def followed(tmp_path):
     """A writer, its thread, and a function that sends an event."""
     journal = Journal(tmp_path / "events.jsonl")
     writer = Writer(journal)
-    background = Background(writer.write, "It", journal.path)
+    background = MLflowStore(writer)
 
     def send(event):
         journal.on_event(event)
@@ -319,7 +320,7 @@ def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed)
     assert background.flush(10)
     writer.fails = True
     send(EVENTS[0])
-    with pytest.warns(TrackingWarning, match="It failed: no paper"):
+    with pytest.warns(TrackingWarning, match="at here failed: no paper"):
         assert background.flush(10)
     assert background.failure == "no paper"
     send(EVENTS[1])  # Warnings are errors here: there is no second one.
