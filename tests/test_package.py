@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -22,12 +24,14 @@ ORDER = [
     "backends",
     "problems",
     "yaml_file",
+    "markdown",
     "addresses",
     "files",
     "scratch",
     "catalog",
     "hyperparameters",
     "encoding",
+    "data_description",
     "optuna_forms",
     "states",
     "events",
@@ -35,6 +39,7 @@ ORDER = [
     "standing",
     "journal",
     "stopping",
+    "session",
     "comparison",
     "rewrites",
     "kernels",
@@ -118,6 +123,22 @@ def where(layer):
 
 
 HEAVY = ["tensorflow", "keras", "keras_tuner", "mlflow", "optuna", "pandas", "ray"]
+
+
+WITHOUT_MLFLOW = """
+import sys
+from tests.small_search import tuned
+result = tuned(sys.argv[1], None)
+result.summary(), result.best_model(), type(result).load(sys.argv[1]).summary()
+print([name for name in sys.modules if name.split(".")[-1] in ("mlflow", "mlflow_store")])
+"""
+
+
+@pytest.mark.heavy
+def test_a_search_without_mlflow_does_not_load_it(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_MLFLOW, tmp_path / "search"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_states_are_named_in_one_file():

@@ -27,7 +27,7 @@ from recdrop_tune.oracle.translation import (
 )
 from recdrop_tune.oracle.trial_files import (
     state_of,
-    time_of_end,
+    with_end,
 )
 from recdrop_tune.oracle.twins import (
     trial_of,
@@ -54,7 +54,7 @@ __all__ = [
     "read_space",
     "read_values",
     "state_of",
-    "time_of_end",
     "trial_of",
     "twin_of",
+    "with_end",
 ]

@@ -48,6 +48,7 @@ from recdrop_tune.oracle.trial_files import (
     restore,
     save_state,
     save_trial,
+    with_end,
 )
 from recdrop_tune.oracle.twins import due_twin, twin_of_best
 from recdrop_tune.standing import MIN_GAIN
@@ -403,7 +404,7 @@ class OptunaOracle(kt.Oracle):
 
     def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
         """Adds an epoch to a trial; returns the trial."""
-        trial = self._started(trial_id)
+        trial = self.get_trial(trial_id)
         held, now = trial.metrics.metrics, time.monotonic()
         if held.keys() != metrics.keys():
             self._saved_at = now
@@ -416,7 +417,7 @@ class OptunaOracle(kt.Oracle):
             self._saved_at = now
         return trial
 
-    def _started(self, trial_id: str) -> Any:
+    def get_trial(self, trial_id: str) -> Any:
         """Returns a trial that `create_trial` has started; raises for another one."""
         if trial_id in self.trials:
             return self.trials[trial_id]
@@ -437,16 +438,9 @@ class OptunaOracle(kt.Oracle):
         trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
 
     def end_trial(self, trial: Any, status: str = TrialStatus.COMPLETED) -> None:
-        """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row.
-
-        Tuners for Keras Tuner 1.1 pass a trial's id and status, where `COMPLETE` stands for `COMPLETED`.
-        """
+        """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row."""
         with self._lock:
-            started = self._started(trial if isinstance(trial, str) else trial.trial_id)
-            if isinstance(trial, str):
-                trial = copy.copy(started)
-                was_complete = status == TrialState.COMPLETE.name
-                trial.status = TrialStatus.COMPLETED if was_complete else status
+            trial = with_end(self, trial, status)
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)

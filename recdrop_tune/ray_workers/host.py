@@ -20,6 +20,7 @@ from recdrop_tune.files import write_all, write_atomically
 from recdrop_tune.oracle import TooManyFailuresError
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, Tasks
+from recdrop_tune.session import MLflowRuns
 from recdrop_tune.states import SearchOutcome
 
 _LOSSES = 3
@@ -46,15 +47,13 @@ class End(NamedTuple):
     """The end of a search, as far as its journal lacks it, for the process that began it.
 
     Attributes:
-        experiment_id: MLflow's experiment, if it has the whole search.
-        failure: Why MLflow does not.
-        run_ids: MLflow's run of each trial.
+        mlflow: What MLflow has of it.
+        failure: Why MLflow does not have everything.
         unsaved: Why the result could not be saved.
     """
 
-    experiment_id: str | None
+    mlflow: MLflowRuns
     failure: str | None
-    run_ids: Mapping[str, str]
     unsaved: str | None
 
 
@@ -250,9 +249,7 @@ class OracleHost:
         """
         self._tracking.close(SearchOutcome.FAILED if self._has_failed else status)
         self._tuner.save()
-        mlflow = self._tracking.mlflow
-        failure, unsaved = self._tracking.failure, self._tracking.unsaved
-        return End(mlflow.experiment_id, failure, mlflow.run_ids, unsaved)
+        return End(self._tracking.mlflow, self._tracking.failure, self._tracking.unsaved)
 
     def _end(self, trial: Any) -> None:
         try:

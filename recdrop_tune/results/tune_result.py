@@ -19,7 +19,6 @@ from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.events import FIT, PADDING, Configuration, Context, SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
 from recdrop_tune.hyperparameters import drops
-from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
@@ -31,6 +30,7 @@ from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
 from recdrop_tune.results.study import study_of
 from recdrop_tune.results.view import SearchView
+from recdrop_tune.session import SearchSession
 from recdrop_tune.tuner import load_weights
 
 
@@ -44,7 +44,7 @@ class TuneResult:
 
     Attributes:
         tuner: The Keras Tuner tuner, which builds models; `None` in a loaded result.
-        tracking: Its tracking; `None` in a loaded result.
+        tracking: Its session; `None` in a loaded result.
         confirm_again: Confirms its configurations; `None` without the data, as in a loaded result.
         train_again: Trains a configuration on other data; `None` in a loaded result.
         folder: The project folder of a loaded result; by default that of the tuner.
@@ -56,7 +56,7 @@ class TuneResult:
     """
 
     tuner: Any = None
-    tracking: Any = None
+    tracking: SearchSession | None = None
     confirm_again: Callable[[Any], TuneResult] | None = None
     train_again: Callable[..., Any] | None = None
     folder: Path | None = None
@@ -494,7 +494,11 @@ class TuneResult:
     def ui_command(self) -> str | None:
         """The command that opens the runs in MLflow; `None` if a server shows them, or none is recorded."""
         uri = None if self._failure else self.search.tracking_uri
-        return None if uri is None else ui_command(uri, self.directory)
+        if uri is None:
+            return None
+        from recdrop_tune.mlflow_store import ui_command  # Here, because it imports MLflow.
+
+        return ui_command(uri, self.directory)
 
     @property
     def ui_url(self) -> str | None:
@@ -502,6 +506,8 @@ class TuneResult:
         uri = self.search.tracking_uri
         if self.tracking is None or self.tracking.failure or uri is None:
             return None
+        from recdrop_tune.mlflow_store import leaderboard_url
+
         return leaderboard_url(
             uri,
             self.tracking.mlflow.experiment_id,
@@ -517,6 +523,8 @@ class TuneResult:
     def _where(self) -> list[str]:
         lines = [f"Folder: {self.directory}"]
         if self._failure:
+            from recdrop_tune.mlflow_store import command
+
             sync = command("sync", str(self.directory))
             lines.append(f"MLflow: not all is recorded ({self._failure}); once it is back: {sync}")
         elif self.ui_command is not None:  # No server shows the page before that was run.

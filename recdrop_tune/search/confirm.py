@@ -16,7 +16,6 @@ from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
 from recdrop_tune.files import trial_folder
 from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import trial_of
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results import (
@@ -29,6 +28,7 @@ from recdrop_tune.results import (
 from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
+from recdrop_tune.session import SearchSession
 from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_seed
 
 
@@ -56,7 +56,7 @@ class Retrainings(ABC):
     def trial(self, tuner: Any, configuration: Configuration) -> Any:
         """Returns a configuration as a trial of Keras Tuner, to build its model."""
 
-    def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
+    def tasks(self, tuner: Any, tracking: SearchSession) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only what is
@@ -89,7 +89,7 @@ class Retrainings(ABC):
                 return missing
         return []
 
-    def _rounds(self, tracking: Tracking) -> Iterator[tuple[int, list[Configuration]]]:
+    def _rounds(self, tracking: SearchSession) -> Iterator[tuple[int, list[Configuration]]]:
         """Yields the seeds and configurations of the first round, of earlier ones, and of the next ones."""
         records = tracking.records
         first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
@@ -129,10 +129,10 @@ class Retrainings(ABC):
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
     @abstractmethod
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+    def keep(self, tuner: Any, tracking: SearchSession, *result: Any) -> None:
         """Takes a trial, its score, and the weights of a training."""
 
-    def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
+    def failed(self, tracking: SearchSession, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that failed."""
         about = {**task["configuration"]._asdict(), "repeat": task["repeat"], "seed": task["seed"]}
         tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
@@ -153,7 +153,7 @@ class ConfirmationTrainings(Retrainings):
         """Returns the trial of a configuration, or one made like it."""
         return trial_of(tuner.oracle, configuration)
 
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+    def keep(self, tuner: Any, tracking: SearchSession, *result: Any) -> None:
         """Stores the weights of the best training of each configuration."""
         trial, score, weights = result
         cost = tracking.records.cost
@@ -186,7 +186,7 @@ class ComparisonTrainings(Retrainings):
         hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
         return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
 
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+    def keep(self, tuner: Any, tracking: SearchSession, *result: Any) -> None:
         """Keeps no weights: the scores are what is asked for."""
 
 
