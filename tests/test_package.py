@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -120,14 +118,6 @@ def where(layer):
 
 
 HEAVY = ["tensorflow", "keras", "keras_tuner", "mlflow", "optuna", "pandas", "ray"]
-
-
-def test_what_has_to_answer_at_once_imports_nothing_heavy():
-    light = ("cli.config", "comparison", "search.settings", "spaces", "terminal")
-    modules = ", ".join(f"recdrop_tune.{name}" for name in light)
-    code = f"import sys, {modules}; print([m for m in {HEAVY} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_states_are_named_in_one_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from recdrop_tune.records import QUESTIONS, dropout_settings
 
 
 def command(*words: str) -> str:
-    """Returns a command of this package, such as `recdrop-tune sync DIR`, which works in any folder."""
-    path = shutil.which("recdrop-tune")
-    if path is not None and Path(path).parent == Path(sys.executable).parent:
-        return shlex.join(["recdrop-tune", *words])
-    # `-P`, because `-m` alone looks for modules in the current folder first.
-    return shlex.join([sys.executable, "-P", "-m", "recdrop_tune.cli", *words])
+    """Returns a command of this package, such as `recdrop-tune sync DIR`."""
+    program = Path(sysconfig.get_path("scripts"), "recdrop-tune")
+    found = shutil.which("recdrop-tune")
+    # `.venv/bin/recdrop-tune` works where the environment is not activated.
+    if found != str(program) and program.is_relative_to(Path.cwd()) and program.exists():
+        return shlex.join([str(program.relative_to(Path.cwd())), *words])
+    return shlex.join(["recdrop-tune", *words])
 
 
 def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str | None:

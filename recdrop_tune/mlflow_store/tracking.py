@@ -258,13 +258,6 @@ class Tracking:
                 stacklevel=2,
             )
 
-    def take_over(self) -> None:
-        """Continues the session of a process that was killed and whose workers live on."""
-        if self.records.search is not None and self.records.ended is None:
-            self._under_way = True
-            atexit.register(self.close, SearchOutcome.KILLED)
-            self._report_lost_ends()
-
     def _report_lost_ends(self) -> None:
         """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
         for trial_id, record in self.records.trials.items():

@@ -26,7 +26,6 @@ from recdrop_tune.oracle.translation import (
     read_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    save_trial,
     state_of,
     time_of_end,
 )
@@ -54,7 +53,6 @@ __all__ = [
     "reached",
     "read_space",
     "read_values",
-    "save_trial",
     "state_of",
     "time_of_end",
     "trial_of",

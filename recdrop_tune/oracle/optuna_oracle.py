@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
 from recdrop_tune.events import CONVERGED, MAX_TRIALS, TIMEOUT
-from recdrop_tune.files import as_folders, read_object
+from recdrop_tune.files import as_folders
 from recdrop_tune.hyperparameters import Hyperparameter, Values, key_of, offers_none, walk
 from recdrop_tune.optuna_forms import quiet_optuna, suggest
 from recdrop_tune.oracle import scores as scores
@@ -45,7 +45,6 @@ from recdrop_tune.oracle.translation import (
     write_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    reconciled,
     restore,
     save_state,
     save_trial,
@@ -86,7 +85,7 @@ class OptunaOracle(kt.Oracle):
         try_first: Configurations to try first, in this order: values by the names of hyperparameters, as in
             `trial.hyperparameters.values` or a row of a table. Hyperparameters left out get their middle
             value.
-        warm_start: The project folder of an earlier search, or several. The sampler learns from their
+        warm_start: The project folder of an earlier tracked search, or several. The sampler learns from their
             complete trials that lie in the space of this search. They do not count for `max_trials`. Data
             and objective have to be the same.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
@@ -201,9 +200,6 @@ class OptunaOracle(kt.Oracle):
             for line in lines if self.verbose else ():
                 print(line)
             self._study = open_study(self, self._warm[0] if self._warm else ())
-            # Workers that outlived the oracle's process still report to their trials.
-            for trial in self.ongoing_trials.values():
-                self._continue_attempt(trial.trial_id)
         return self._study
 
     @property
@@ -492,19 +488,6 @@ class OptunaOracle(kt.Oracle):
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is not None:
             self._retry_queue.append(trial.trial_id)
-        self.save()
-
-    def take_back(self) -> None:
-        """Leaves the trials that were running when the oracle's process died to their workers.
-
-        For an oracle that was just loaded while its workers live on; else their trials run again.
-        """
-        state = read_object(Path(self._get_oracle_fname()))
-        if state is None:
-            return
-        self.set_state(reconciled(state, self.trials))
-        for trial in self.ongoing_trials.values():
-            trial.status = TrialStatus.RUNNING
         self.save()
 
     def get_state(self) -> dict[str, Any]:

@@ -183,9 +183,5 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
         getattr(keras.config, f"set_{name}")(value)
 
 
-NOT_OPEN = "not open"
-"""The answer of a host that has just been restarted."""
-
-
 MARK = "several-workers"
 """File in the project folder while several workers are running there."""

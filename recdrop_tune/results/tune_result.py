@@ -405,13 +405,13 @@ class TuneResult:
             >>> model = result.refit(np.concatenate([x, x_val]), np.concatenate([y, y_val]))
         """
         if self.train_again is None:
-            how = "Run `best_code()`"
+            how = "Write the model yourself: `best_code()` has its layers."
             if self.view.by_tune:
-                how += (
-                    f', or call `tune` with the arguments of the search and directory="{self.directory}", '
-                    "which trains nothing twice"
+                how = (
+                    f'Call `tune` with the arguments of the search and directory="{self.directory}", which '
+                    "trains nothing twice."
                 )
-            raise RecdropError(f"This result cannot build its models. {how}.")
+            raise RecdropError(f"This result cannot build its models. {how}")
         # A schedule moves the rate as in the search, where more epochs followed.
         total = self.search.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}
@@ -438,34 +438,28 @@ class TuneResult:
         return schedule or "constant"
 
     def best_code(self) -> str:
-        """Writes the best model as code to keep, without `tune` and its space.
+        """Writes the dropout of the best model as lines of code, for your own code.
 
-        It trains the model as `refit` does; only callbacks of yours are missing. The code is also saved in
-        the project folder, as `result/best_model.py`. For what it contains, see
-        `recdrop_tune.models.best_code`, which writes it for any compiled model.
+        These are its recurrent layers with their wrappers and its `compile`; a comment has the other
+        hyperparameters, the epochs that were best, and the arguments of `fit`. The code is also saved in the
+        project folder, as `result/best_model.py`. `best_model` and `refit` return whole models.
 
         Raises:
             RecdropError: No trial was completed, or the folder of a loaded result has no such file.
 
         Example:
-            >>> Path("model.py").write_text(result.best_code())
+            >>> print(result.best_code())
         """
         info = self.search.info
         if self.tuner is None:
             return saved_code(self.directory, self.best_id)
         model = self.tuner.hypermodel.build(self._trial(self.best_id).hyperparameters)
-        fit = {name: info[name] for name in FIT if info.get(name) is not None}
-        if isinstance(weights := fit.get("class_weight"), dict):  # Its labels are text in JSON.
-            fit["class_weight"] = {int(label): weight for label, weight in weights.items()}
-        return models.best_code(
-            model,
-            self._best_epochs,
-            seed=info.get("seed"),
-            padding=info.get(PADDING),
-            schedule=self._schedule,
-            schedule_epochs=info.get("epochs"),
-            **fit,
-        )
+        given = {name: info.get(name) for name in ("seed", *FIT)}
+        if isinstance(weights := given["class_weight"], dict):  # Its labels are text in JSON.
+            given["class_weight"] = {int(label): weight for label, weight in weights.items()}
+        given |= {"epochs": self._best_epochs, "schedule": self._schedule}
+        known = {name: each for name, each in given.items() if each not in (None, "constant")}
+        return models.best_code(model, {**self.best_hyperparameters, **known})
 
     def prepare(self, x: Any) -> Any:
         """Pads new sequences as the search padded its own, for `predict` and `evaluate`.

@@ -96,18 +96,14 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
         enqueue_first_trials(oracle, plan.config.optuna.try_first)
     now = plain_values(plan.identity)
     # An accuracy is the same measure with any loss.
-    compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
+    compared = ["epochs", "loss"] if "loss" in str(now["objective"]) else ["epochs"]
     for folder in oracle.warm_start:
-        there = (read_object(Path(folder) / SEARCH) or {}).get("identity")
-        if not isinstance(there, dict):
-            continue
-        comparable = {
-            key for key in compared if there.get(key) is not None and now[key] is not None
-        }
-        if lines := differences({k: there[k] for k in comparable}, {k: now[k] for k in comparable}):
+        there = (read_object(Path(folder) / SEARCH) or {}).get("identity") or {}
+        known = [key for key in compared if None not in (there.get(key), now[key])]
+        if lines := differences({k: there[k] for k in known}, {k: now[k] for k in known}):
             raise invalid_argument(
                 "warm_start",
-                expected="searches with the same objective, loss and epochs, whose scores compare",
+                expected="searches with the same loss and epochs, whose scores compare",
                 received=str(folder),
                 fix="It differs in:\n" + "\n".join(lines),
             )

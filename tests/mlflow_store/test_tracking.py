@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -212,6 +213,7 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
 
 START = """
 import sys
+import sysconfig
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from tests.tracked_events import started
@@ -362,20 +364,19 @@ def test_events_come_back_from_json():
         assert from_json(line) == event
 
 
-def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
-    (tmp_path / "my runs").mkdir()
-    monkeypatch.chdir(tmp_path / "my runs")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    there = str((tmp_path / "my runs" / "speech").resolve())
-    expected = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", there]
-    assert shlex.split(ui_command("mysql://host/d", Path("speech"))) == expected
-    program = tmp_path / "bin" / "recdrop-tune"
-    program.parent.mkdir()
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == expected  # Another environment's.
-    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
-    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == ["recdrop-tune", "ui", there]
+def test_the_command_is_short_and_of_this_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    there = str((tmp_path / "my runs").resolve())
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / ".venv/bin"))
+    assert shlex.split(ui_command("mysql://host/d", "my runs")) == ["recdrop-tune", "ui", there]
+    for folder in ("bin", ".venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "recdrop-tune").touch(mode=0o755)
+    here = [".venv/bin/recdrop-tune", "ui", there]  # Another environment's is found in the path.
+    assert shlex.split(ui_command("sqlite:///a.db", "my runs")) == here
+    monkeypatch.setenv("PATH", str(tmp_path / ".venv/bin"))
+    assert shlex.split(ui_command("sqlite:///a.db", "my runs")) == ["recdrop-tune", "ui", there]
 
 
 @pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d"])

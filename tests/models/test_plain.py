@@ -1,9 +1,5 @@
 """`to_plain`: the same model in stock layers, with the same predictions."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -185,34 +181,6 @@ def test_names_are_unique_and_a_functional_model_is_connected_by_the_new_ones():
     assert plain.get_layer("lstm_2").return_state
     for one, two in zip(*(keras.tree.flatten(m({"x": X})) for m in (model, plain)), strict=True):
         np.testing.assert_array_equal(array(one), array(two))
-
-
-ALONE = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "recdrop_tune":
-            raise ImportError("blocked")
-sys.meta_path.insert(0, Blocked())
-import keras, numpy as np
-model = keras.models.load_model(sys.argv[1])
-np.save(sys.argv[2], model.predict(np.load(sys.argv[3]), verbose=0))
-assert "recdrop_tune" not in sys.modules
-"""
-
-
-@pytest.mark.heavy
-def test_the_file_loads_without_this_package(tmp_path):
-    first = dropping(keras.layers.LSTM(3, return_sequences=True))
-    second = wrap(keras.layers.Bidirectional(keras.layers.GRU(3)), "variational", rate=0.3)
-    model = sequential(keras.layers.Bidirectional(first), second, keras.layers.Dense(1))
-    files = [str(tmp_path / name) for name in ("m.keras", "out.npy", "in.npy")]
-    to_plain(model).save(files[0])
-    np.save(files[2], X)
-    subprocess.run(
-        [sys.executable, "-c", ALONE, *files], check=True, env={**os.environ}, cwd=tmp_path
-    )
-    np.testing.assert_allclose(np.load(files[1]), model.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.backends
