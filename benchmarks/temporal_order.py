@@ -1,14 +1,14 @@
 """How long a recurrent dropout lets an LSTM remember: the Temporal Order task.
 
-    KERAS_BACKEND=jax python benchmarks/temporal_order.py run    # at most 40 minutes on two cores
+    KERAS_BACKEND=jax python benchmarks/temporal_order.py run    # some 12 minutes on two cores
     python benchmarks/temporal_order.py table    # prints the results, and fills the page's table
 
-The task is that of Hochreiter and Schmidhuber (1997), with which Semeniuta, Severyn and Barth (2016) argue for
-dropping an LSTM's update (their code: stas-semeniuta/drop-rn). Two steps of a sequence hold an X or a Y, the
-others one of four other symbols. The class is the order: XX, XY, YX or YY. The first of the two is in the second
-tenth of the sequence, the other one in the sixth: the network has to remember both to the end. As in their code, the
-optimizer is SGD with a learning rate of 0.1, and gradients are clipped to a norm of 5. Ours has fewer units
-than their 256 (`--units`), and every training gets the same number of updates.
+The task is that of Hochreiter and Schmidhuber (1997), with which Semeniuta, Severyn and Barth (2016) argue
+for dropping an LSTM's update. Two steps of a sequence hold an X or a Y, the others one of four other symbols.
+The class is the order: XX, XY, YX or YY. The first of the two is in the second tenth of the sequence, the
+other one in the sixth: the network has to remember both to the end. As theirs, the optimizer is SGD with a
+learning rate of 0.1, and gradients are clipped to a norm of 5. Ours has fewer units than their 256
+(`--units`), and every training gets the same number of updates.
 
 Each technique and length is compiled once: rates and seeds are an axis of all arrays, and train at once. All
 rates of a seed have the same first weights and data. Resumes after an interruption. Writes JSON to
@@ -176,7 +176,7 @@ def main():
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("--dropouts", nargs="*", default=list(DROPOUTS), choices=list(DROPOUTS))
     parser.add_argument("--lengths", nargs="*", type=int, default=[10, 20, 30])
-    parser.add_argument("--units", type=int, default=64)
+    parser.add_argument("--units", type=int, default=32)
     parser.add_argument("--updates", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
