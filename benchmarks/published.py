@@ -242,7 +242,8 @@ def table(of_set):
         test, better = np.array(each["test"]), gain(of_set, each)
         shown = f"{test.mean():.4f}" + (f" ± {test.std(ddof=1):.4f}" if len(test) > 1 else "")
         gained = "" if better is None else "{:+.4f} ({:+.4f} to {:+.4f})".format(*better)
-        lines.append(f"| {each['what']} | {shown} | {gained} | {configuration(each)} |")
+        about = "the same without dropout" if each.get("twin_of") else configuration(each)
+        lines.append(f"| {each['what']} | {shown} | {gained} | {about} |")
     return "\n".join(lines)
 
 

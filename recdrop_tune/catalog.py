@@ -29,7 +29,8 @@ class Technique:
     """One value of the search dimension `wrapper`.
 
     Without dropout, `class_name` is None and `sites` is empty. `rate_at_inference`: inference reads the rate
-    too. `learns_rate`: training learns the rate, so that it is not searched.
+    too. `learns_rate`: training learns the rate, so that it is not searched. `cell`: the only cell that
+    has it (None: both).
     """
 
     id: str
@@ -37,6 +38,7 @@ class Technique:
     sites: tuple[str, ...]
     rate_at_inference: bool = False
     learns_rate: bool = False
+    cell: str | None = None
 
     @property
     def placements(self) -> tuple[str, ...]:
@@ -57,14 +59,15 @@ TECHNIQUES: dict[str, Technique] = {
         Technique("variational", "VariationalDropoutWrapper", SITES),
         Technique("weight_drop", "WeightDropWrapper", ("input", "recurrent")),
         Technique("concrete", "ConcreteDropoutWrapper", SITES, learns_rate=True),
+        Technique("update", "UpdateDropoutWrapper", SITES, rate_at_inference=True, cell="lstm"),
         Technique("zoneout", "ZoneoutWrapper", ("recurrent",), rate_at_inference=True),
         Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
         Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
     )
 }
 
-SEARCHED = tuple(each.id for each in TECHNIQUES.values() if not each.learns_rate)
-"""The default techniques of a search space: those whose rate is searched, and no dropout."""
+SEARCHED = tuple(t.id for t in TECHNIQUES.values() if not t.learns_rate and t.cell is None)
+"""The default techniques of a search space: those of both cells whose rate is searched, and no dropout."""
 
 LOCKED_SITES = ("input", "between", "output")
 """Where locked dropout can be added to a wrapper: before the first recurrent layer of a stack, between its
@@ -90,7 +93,7 @@ class Option:
 OPTIONS: dict[str, Option] = {
     option.name: option
     for option in (
-        Option("per_step", ("recurrent",)),
+        Option("per_step", ("recurrent", "update")),
         Option("tied_gates", ("variational",), site="recurrent"),
         Option("mask_groups", ("variational", "concrete"), site="recurrent"),
         Option("elements", ("concrete",), site="recurrent"),
@@ -112,6 +115,17 @@ def technique(identifier: str) -> Technique:
             fix=suggestion(identifier, TECHNIQUES),
         )
     return TECHNIQUES[identifier]
+
+
+def check_cell(technique: Technique, cell: str | None) -> None:
+    """Refuses a technique that another cell alone has."""
+    if technique.cell not in (None, cell):
+        raise invalid_argument(
+            "wrapper",
+            expected="one that a GRU has",
+            received=technique.id,
+            fix="No gate drops a GRU's candidate alone. `zoneout` lets it keep its state.",
+        )
 
 
 def parse_placement(placement: str, technique: Technique) -> tuple[str, ...]:

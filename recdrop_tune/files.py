@@ -38,6 +38,12 @@ JOURNAL = "events.jsonl"
 SEARCH = "search.json"
 """The file that makes a folder the project folder of a search."""
 
+RESULT = "result"
+"""The folder of a result, in the project folder."""
+
+MODEL, MODEL_CARD, CODE = "best_model.keras", "best_model.json", "best_model.py"
+"""The best model, its description for MLflow, and Python source that builds it."""
+
 RESTORE = (
     "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
     "`overwrite=True`."

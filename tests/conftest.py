@@ -127,8 +127,8 @@ def eagerly(running_eagerly):
 @pytest.fixture
 def impatient(monkeypatch):
     """Counts a failure of MLflow at once, not after some seconds of failing, and soon tries again."""
-    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._TOLERANCE", 0.0)
-    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._FIRST_DELAY", 0.1)
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._TOLERANCE", 0.0)
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 0.1)
 
 
 @pytest.fixture(scope="session")

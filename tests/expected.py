@@ -115,6 +115,13 @@ class Draws:
             noise["hidden_kept"] = self._bits(*shape, rate=rate)
         return noise
 
+    def _update(self):
+        if "recurrent" not in self.sites:
+            return {}
+        drawn = self._bits(self.batch, self._steps(), self.units)
+        noise = np.broadcast_to(1.0 - drawn, (self.batch, self.time, self.units))
+        return {"update_noise": noise}
+
     def _recurrent(self):
         if "recurrent" not in self.sites:
             return {}

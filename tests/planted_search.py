@@ -11,10 +11,11 @@ import keras
 import keras_tuner as kt
 import numpy as np
 
-from recdrop_tune.mlflow_store import track
+import recdrop_tune as rdt
 from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.results.outline import outline
 from recdrop_tune.results.render import as_markdown
+from recdrop_tune.search.tuner_tracking import open_session
 from recdrop_tune.spaces import SearchSpace
 
 SPACE = {
@@ -92,9 +93,9 @@ def planted_result(oracle, folder, uri=None, hypermodel=None, executions=1):
     planted = hypermodel or Planted()
     tuner = PlantedTuner(oracle, planted, directory=folder, project_name="planted")
     tuner.executions = executions
-    options = {"experiment": uri and "planted", "tracking_uri": uri}
+    where = uri and rdt.MLflow("planted", uri=uri)
     info = {"epochs": planted.epochs, "seed": 0}
-    tracking = track(tuner, **options, space=planted.space.to_yaml(), info=info)
+    tracking = open_session(tuner, where, space=planted.space.to_yaml(), info=info)
     with tracking:
         tuner.search()
     return TuneResult(tuner, tracking)

@@ -53,6 +53,7 @@ def run(
     gate_state_noise=None,
     kept=None,
     hidden_kept=None,
+    update_noise=None,
 ):
     """Returns the emitted sequence, in the order of emission, and the final states.
 
@@ -63,6 +64,7 @@ def run(
         gate_input_noise: (gates, batch, features); gate_state_noise: (gates, batch, units).
         kept: (batch, time, units): fraction of c (LSTM) or h (GRU) that stays from the step before.
         hidden_kept: (batch, time, units): the same for the h of an LSTM.
+        update_noise: (batch, time, units): for the candidate of an LSTM.
     """
     batch, time, _ = sequences.shape
     emitted, finals = [], []
@@ -77,6 +79,7 @@ def run(
             "h_noise": None if gate_state_noise is None else gate_state_noise[:, b],
             "kept": np.zeros((time, 1)) if kept is None else kept[b],
             "hidden_kept": np.zeros((time, 1)) if hidden_kept is None else hidden_kept[b],
+            "update_noise": np.ones((time, 1)) if update_noise is None else update_noise[b],
         }
         valid = np.ones(time, bool) if mask is None else mask[b]
         order = range(time - 1, -1, -1) if go_backwards else range(time)
@@ -129,7 +132,7 @@ def _lstm(x, states, feedback, one, t):
     from_x = _products(x, one["kernel"], one["x_noise"], 4)
     from_h = _products(h * feedback, one["recurrent_kernel"], one["h_noise"], 4)
     i, f, g, o = (a + b + c_ for a, b, c_ in zip(from_x, from_h, np.split(bias, 4), strict=True))
-    new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    new = sigmoid(f) * c + sigmoid(i) * one["update_noise"][t] * np.tanh(g)
     c = one["kept"][t] * c + (1 - one["kept"][t]) * new
     stays = one["hidden_kept"][t]
     return [stays * h + (1 - stays) * sigmoid(o) * np.tanh(c), c]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import ROOT
+from tests.backends import BACKEND
 
 FOLDER = ROOT / "benchmarks"
 
@@ -229,6 +230,26 @@ def test_noise_of_planted_searches(benchmarks):
     assert np.corrcoef(none, dropout)[0, 1] == pytest.approx(0.5, abs=0.1)
     assert np.std(none) == pytest.approx(_planted.SPREAD, rel=0.1)
     assert np.mean(none) - np.mean(dropout) == pytest.approx(gains[1], abs=0.2 * _planted.SPREAD)
+
+
+@pytest.mark.backends
+@pytest.mark.skipif(BACKEND != "jax", reason="trains all rates and seeds at once, by JAX")
+def test_temporal_order(benchmarks, run):
+    import jax
+    import temporal_order
+
+    x, y = temporal_order.sequences(jax.random.key(0), 50, 10)
+    symbols = np.argmax(x, axis=-1)
+    rare = [row[row < 2] for row in symbols]
+    assert [list(each) for each in rare] == [[c // 2, c % 2] for c in np.array(y)]
+    small = "--lengths 10 --units 4 --updates 3 --batch 2 --seeds 2 --test 9"
+    _, held = run("temporal_order.py", f"run {small} --dropouts none update")
+    none, update = (row["accuracy"] for row in held["rows"])
+    assert set(none) == {"0.0"}
+    assert set(update) == {"0.1", "0.25", "0.5"}
+    assert {len(each) for each in (none | update).values()} == {2}
+    printed, _ = run("temporal_order.py", "table")
+    assert "| update | " in printed
 
 
 @pytest.mark.heavy

@@ -127,19 +127,6 @@ def test_a_pipe_instead_of_a_file_does_not_block(project, name):
             read()
 
 
-def test_an_end_that_the_journal_lacks_is_written_when_the_search_resumes(project):
-    """A kill between the two writes. Until then, the trial is interrupted."""
-    journal = project / "events.jsonl"
-    kept = journal.read_text().rpartition('{"event": "TrialEnded"')[0]
-    journal.write_text(kept)
-    before = rdt.TuneResult.load(project).trials
-    assert sorted(before["state"]) == ["COMPLETE", "COMPLETE", "INTERRUPTED"]
-    trials = {path: path.read_bytes() for path in project.glob("trial_*/trial.json")}
-    frame = search(project, MOST).trials
-    assert list(frame["state"]) == ["COMPLETE"] * MOST
-    assert {path: path.read_bytes() for path in trials} == trials
-
-
 def test_a_tracked_search_whose_journal_is_lost_does_not_resume(tmp_path):
     def tracked():
         place = {"directory": tmp_path, "project_name": "p"}
@@ -188,13 +175,14 @@ def test_a_file_that_cannot_be_opened_changes_nothing(project):
     assert content(project) == before
 
 
-def test_an_end_that_could_not_be_written_is_not_reported():
-    class FullOracle:
-        def end_trial(self, trial):
-            raise OSError(errno.ENOSPC, "No space left on device")
+def test_an_end_that_could_not_be_reported_does_not_happen(tmp_path):
+    def full(trial):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    reported = []
-    tracked = TrackedOracle(FullOracle(), None, SimpleNamespace(trial_ended=reported.append))
+    oracle = rdt.OptunaOracle("val_loss", MOST)
+    oracle._set_project_dir(tmp_path, "p")
+    tracked = TrackedOracle(oracle, None, SimpleNamespace(trial_ended=full))
+    trial = oracle.create_trial("tuner0")
     with pytest.raises(OSError, match="No space left"):
-        tracked.end_trial(SimpleNamespace(trial_id="0", status="COMPLETED"))
-    assert reported == []
+        tracked.end_trial(SimpleNamespace(**{**vars(trial), "status": "FAILED"}))
+    assert (trial.status, oracle.end_order) == ("RUNNING", [])

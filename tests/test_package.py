@@ -24,12 +24,14 @@ ORDER = [
     "backends",
     "problems",
     "yaml_file",
+    "markdown",
     "addresses",
     "files",
     "scratch",
     "catalog",
     "hyperparameters",
     "encoding",
+    "data_description",
     "optuna_forms",
     "states",
     "events",
@@ -37,6 +39,7 @@ ORDER = [
     "standing",
     "journal",
     "stopping",
+    "session",
     "comparison",
     "rewrites",
     "kernels",
@@ -44,10 +47,10 @@ ORDER = [
     "models",
     "spaces",
     "hypermodels",
-    "oracle",
-    "tuner",
     "terminal",
     "mlflow_store",
+    "oracle",
+    "tuner",
     "ray_workers",
     "results",
     "search",
@@ -122,11 +125,19 @@ def where(layer):
 HEAVY = ["tensorflow", "keras", "keras_tuner", "mlflow", "optuna", "pandas", "ray"]
 
 
-def test_what_has_to_answer_at_once_imports_nothing_heavy():
-    light = ("cli.config", "comparison", "search.settings", "spaces", "terminal")
-    modules = ", ".join(f"recdrop_tune.{name}" for name in light)
-    code = f"import sys, {modules}; print([m for m in {HEAVY} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+WITHOUT_MLFLOW = """
+import sys
+from tests.small_search import tuned
+result = tuned(sys.argv[1], None)
+result.summary(), result.best_model(), type(result).load(sys.argv[1]).summary()
+print([name for name in sys.modules if name.split(".")[-1] in ("mlflow", "mlflow_store")])
+"""
+
+
+@pytest.mark.heavy
+def test_a_search_without_mlflow_does_not_load_it(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_MLFLOW, tmp_path / "search"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -17,7 +17,7 @@ PAGES = Path(__file__).parents[1] / "docs/api"
 BLOCK = re.compile(r"^::: recdrop_tune\.(\S+)((?:\n    .*)*)", re.M)
 NOT_MADE_BY_USERS = re.compile(
     r"errors|events|standing|backends|results|.*(Abstract\w+|Warning|Error|Explanation|Prediction|Rates|Report|Gain|"
-    r"Tracking|Sample|Distributed|ModelComparison|TuneResult)$"
+    r"Session|Sample|Distributed|ModelComparison|TuneResult)$"
 )
 SLOW = {"tune", "compare_models", "TuneResult.confirm"}
 """By default these train for half a minute."""
@@ -102,7 +102,7 @@ def objects(result, comparison, tmp_path_factory):
         "results.Confirmation": result.confirmation,
         "ModelComparison": comparison,
         "SearchSpace": rdt.SearchSpace(),
-        "mlflow_store.Tracking": rdt.track(tuner, tracking=None),
+        "session.SearchSession": rdt.track(tuner, tracking=None),
         "OptunaOracle": oracle,
         "hyperparameters.Hyperparameter": hyperparameters.Hyperparameter("x", choices=[1]),
         "oracle.HalvingPruner": HalvingPruner(),

@@ -14,9 +14,8 @@ from recdrop_tune.events import (
     TrialStarted,
 )
 from recdrop_tune.journal import Dispatcher, Journal
-from recdrop_tune.mlflow_store.description import NOTE
-from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.tracking import Background
+from recdrop_tune.mlflow_store.background import MLflowStore
+from recdrop_tune.mlflow_store.runs import NOTE
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 WRAPPERS = ("none", "recurrent", "variational", "weight_drop")
@@ -88,10 +87,9 @@ class Sender:
     """Sends events as a search does: to the journal in a folder, and to MLflow from a thread."""
 
     def __init__(self, folder: Path, uri: str) -> None:
-        settle_requests(uri)
         self.journal = Journal(folder / "events.jsonl")
         self.writer = MLflowWriter(uri, self.journal)
-        self.background = Background(self.writer.write, "MLflow", self.journal.path)
+        self.background = MLflowStore(self.writer)
         self._dispatcher = Dispatcher(self.journal, [self.background])
 
     def send(self, *events, flush=True):

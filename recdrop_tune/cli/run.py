@@ -121,9 +121,9 @@ def _search(file: ConfigFile) -> None:
     if early is not None and early.reason == STOPPED:
         keep = " and `--no-overwrite`" if checked.overwrite else ""
         click.echo(f"To resume: run it again with `--directory {result.directory}`{keep}.")
-    if result.tracking.unsaved is not None:
+    if unsaved := result.tracking and result.tracking.unsaved:
         raise RecdropError(
-            f"The result was not saved: {result.tracking.unsaved}. The trials are kept. Run the search again "
+            f"The result was not saved: {unsaved}. The trials are kept. Run the search again "
             "with `--directory` to save it."
         )
 

@@ -20,7 +20,6 @@ from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
     CALLBACK_STATE,
     KERAS_PASSES_MASKS,
-    call_of,
     compile_arguments,
     copy_input_shape,
     excluded_from_decay,
@@ -64,7 +63,6 @@ __all__ = [
     "SeparateSeedGenerator",
     "bernoulli",
     "call_layer",
-    "call_of",
     "cell_of",
     "check_seed",
     "compilations_kept",

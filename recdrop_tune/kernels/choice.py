@@ -42,7 +42,7 @@ class Obstacle:
 
 
 _NEEDS_LOOP = Obstacle(
-    "noise per sample and gate, zoneout of h, and the expectation of zoneout need the step loop"
+    "noise per sample and gate, zoneout of h, and the expectations of zoneout and `update` need the step loop"
 )
 _INSISTS = Obstacle(
     "use_cudnn=True insists on cuDNN, so a training step raises an error",

@@ -114,13 +114,6 @@ def inputs_of(layer: Any) -> list[Any]:
     return [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
 
 
-def call_of(tensor: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """Returns the operation that made a symbolic tensor, and the arguments of that call."""
-    operation, index, _ = tensor._keras_history
-    arguments = operation._inbound_nodes[index].arguments
-    return operation, arguments.args, arguments.kwargs
-
-
 def copy_input_shape(layer: Any, wrapper: Any) -> None:
     """Copies the `input_shape` of a layer to its wrapper, for a `Sequential` that starts with it."""
     # As an argument it would make Keras repeat the warning that it gave for the layer itself.

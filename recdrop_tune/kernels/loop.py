@@ -102,7 +102,10 @@ def _lstm_step(call: KernelCall, layer: Any) -> Step:
         blocks = split_gates(z, "lstm")
         opened = {name: gate(blocks[name]) for name in ("input", "forget", "output")}
         opened = _force(opened, bits, call)
-        new = opened["forget"] * c + opened["input"] * squash(blocks["candidate"])
+        update = opened["input"] * squash(blocks["candidate"])
+        if call.update_missing is not None:
+            update = update * (1 - ops.cast(call.update_missing, update.dtype))
+        new = opened["forget"] * c + update
         c = _keep(c, new, call.cell_kept)
         h = _keep(h, opened["output"] * squash(c), kept)
         return h, [h, c]

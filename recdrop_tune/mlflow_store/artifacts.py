@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import keras
 import mlflow.keras
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from pydantic import BaseModel, Field
 
 import recdrop_tune.hypermodels
@@ -23,13 +24,7 @@ import recdrop_tune.models
 import recdrop_tune.wrappers  # noqa: F401
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ResultSaved
-from recdrop_tune.files import JOURNAL, inside
-
-RESULT = "result"
-"""The folder of a result, in the project folder."""
-
-MODEL, MODEL_CARD, CODE = "best_model.keras", "best_model.json", "best_model.py"
-"""The best model, its description for MLflow, and Python source that builds it."""
+from recdrop_tune.files import JOURNAL, MODEL, MODEL_CARD, RESULT, inside
 
 _TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""
@@ -44,7 +39,9 @@ def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSaved) -> None:
+def upload_result(
+    client: MlflowClient, run_id: str, folder: str | Path, event: ResultSaved
+) -> None:
     """Uploads the files of a result, except the model, to a run; replaces those of an earlier result."""
     paths = [path for path in files_of(folder, event) if path.name not in (MODEL, MODEL_CARD)]
     for path in paths:
@@ -56,7 +53,7 @@ def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSav
 
 
 def log_model(
-    client: Any,
+    client: MlflowClient,
     run_id: str,
     folder: str | Path,
     search_id: str,
@@ -116,7 +113,9 @@ def load_flavor() -> None:
         _ = mlflow.pyfunc.add_to_model
 
 
-def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) -> Any:
+def _logged(
+    client: MlflowClient, run_id: str, search_id: str, about: Mapping[str, Any]
+) -> LoggedModel:
     """Finds the logged model, even one whose upload was interrupted, or creates it."""
     experiment = client.get_run(run_id).info.experiment_id
     tags = {"recdrop.search_id": search_id, "recdrop.fingerprint": about["fingerprint"]}
@@ -134,7 +133,7 @@ def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) 
     )
 
 
-def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> None:
+def _upload(client: MlflowClient, model: LoggedModel, path: Path, about: Mapping[str, Any]) -> None:
     load_flavor()
     from mlflow.models import Model, ModelSignature
 
@@ -167,7 +166,7 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _link(client: Any, run_id: str, model_id: str) -> None:
+def _link(client: MlflowClient, run_id: str, model_id: str) -> None:
     """Lists the model among the outputs of a run, and the run's objective on the model's page."""
     outputs = client.get_run(run_id).outputs
     if outputs is None or model_id not in [output.model_id for output in outputs.model_outputs]:
@@ -179,7 +178,7 @@ def _link(client: Any, run_id: str, model_id: str) -> None:
             client.log_batch(run_id, metrics=[same])
 
 
-def _register(client: Any, model: Any, run_id: str, name: str) -> None:
+def _register(client: MlflowClient, model: LoggedModel, run_id: str, name: str) -> None:
     try:
         client.create_registered_model(name)
     except MlflowException as error:

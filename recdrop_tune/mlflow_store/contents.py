@@ -9,10 +9,8 @@ from typing import Any
 from recdrop_tune import events, standing
 from recdrop_tune.catalog import MILLISECONDS, TECHNIQUES
 from recdrop_tune.errors import failure_text
-from recdrop_tune.mlflow_store.description import NOTE
-from recdrop_tune.mlflow_store.names import clean
 from recdrop_tune.mlflow_store.pages import run_name
-from recdrop_tune.mlflow_store.runs import Point, milliseconds
+from recdrop_tune.mlflow_store.runs import NOTE, Point, clean, milliseconds
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.states import SearchOutcome, TrialState
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import math
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +15,11 @@ from types import MappingProxyType
 from typing import Any
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.addresses import is_server, sqlite_path
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.mlflow_store.datasets import dataset_inputs
-from recdrop_tune.mlflow_store.description import EXPERIMENT, NOTE
-from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from recdrop_tune.mlflow_store.stores import is_without_answer, reason
 from recdrop_tune.states import TrialState
 
@@ -27,6 +27,22 @@ _logger = logging.getLogger(__name__)
 
 _BATCH = {"params": 50, "metrics": 800, "tags": 50}
 """The most of each in one request. MLflow takes 1000 entries, 100 of them parameters, 100 tags, and 1 MB."""
+
+LONGEST_NAME = 250
+LONGEST_PARAMETER = 6000
+LONGEST_TAG = 8000
+"""Limits of MLflow 3, in characters: the widths of columns in its database."""
+
+NOTE = "mlflow.note.content"
+"""Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
+
+EXPERIMENT = (
+    "Searches for the dropout of recurrent layers, by recdrop-tune: each row under *Model training*, *Runs* "
+    "is one. Click its name for what it found, or the plus sign next to it for its trials, which are "
+    "named after what they try, as in `0012 variational recurrent 0.3`. The metric `objective` compares "
+    "trials. The command `recdrop-tune ui` opens the trials of a search, best first."
+)
+"""The description of an experiment that has none."""
 
 LACKING = "recdrop.lacking"
 """Tag of a run that lacks an artifact because it could not be stored."""
@@ -54,14 +70,14 @@ class Runs:
     # are equal to the millisecond.
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self.client: Any = MlflowClient(tracking_uri=uri)
+        self.client = MlflowClient(tracking_uri=uri)
         self._uri = uri
         self.experiment_id = self._experiment(experiment)
 
-    def of_search(self, search_id: str) -> tuple[Any, dict[tuple[str, int], Any]]:
+    def of_search(self, search_id: str) -> tuple[Run | None, dict[tuple[str, int], Run]]:
         """Returns the run of a search, or `None`, and those of attempts, by trial and beginning in ms."""
         # Duplicates are deleted: a request that seemed to fail can succeed later.
-        same: dict[tuple[str, int] | None, list[Any]] = {}
+        same: dict[tuple[str, int] | None, list[Run]] = {}
         for run in self._find(f"tags.`recdrop.search_id` = '{search_id}'"):
             tags = run.data.tags
             attempt = (tags.get("recdrop.trial_id", ""), int(run.info.start_time))
@@ -71,7 +87,7 @@ class Runs:
         attempts = {key: self._keep_one(runs) for key, runs in same.items() if key is not None}
         return None if search is None else self._keep_one(search), attempts
 
-    def _keep_one(self, runs: list[Any]) -> Any:
+    def _keep_one(self, runs: list[Run]) -> Run:
         fullest = max(
             runs, key=lambda run: (run.info.status != TrialState.RUNNING, len(run.data.metrics))
         )
@@ -80,9 +96,9 @@ class Runs:
                 self.client.delete_run(run.info.run_id)
         return fullest
 
-    def _find(self, condition: str) -> list[Any]:
+    def _find(self, condition: str) -> list[Run]:
         """Returns all runs that match a filter in MLflow's language."""
-        runs: list[Any] = []
+        runs: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs([self.experiment_id], condition, page_token=token)
@@ -149,7 +165,7 @@ class Runs:
         with _unless_refused(f"run {run_id}"):
             self.client.set_terminated(run_id, status=status, end_time=milliseconds(when))
 
-    def resume(self, run: Any, reopen: bool) -> None:
+    def resume(self, run: Run, reopen: bool) -> None:
         """Prepares an incomplete run for being written again; `reopen` if its trial is running."""
         lacks = LACKING in run.data.tags
         # First, so that it does not count as complete until its end is written again.
@@ -206,3 +222,65 @@ def _unless_refused(what: str) -> Iterator[None]:
         if refusal.error_code != "INVALID_PARAMETER_VALUE":
             raise
         _logger.warning("MLflow refused a part of %s: %s", what, str(refusal).split("\n")[0])
+
+
+def dataset_inputs(data: Iterable[Mapping[str, Any]]) -> list[DatasetInput]:
+    """Converts the descriptions of `describe_data` to arguments of `MlflowClient.log_inputs`."""
+    names = ("name", "digest", "source_type", "source", "schema", "profile")
+    return [
+        DatasetInput(
+            Dataset(**{name: one.get(name) for name in names}),
+            [InputTag("mlflow.data.context", str(one["context"]))],
+        )
+        for one in data
+    ]
+
+
+def clean(name: str) -> str:
+    """Turns the name of a parameter, metric or tag into one that MLflow accepts.
+
+    It refuses most punctuation, paths that lead elsewhere, and very long names.
+
+    Example:
+        >>> clean("top 5% [val]"), clean("/a/../b")
+        ('top 5_ _val_', 'a/__/b')
+    """
+    parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
+    parts = [part if part.strip(".") else "_" * len(part) for part in parts if part]
+    cleaned = posixpath.normpath("/".join(parts)) if parts else "_"
+    return cleaned if len(cleaned) <= LONGEST_NAME else _shortened(cleaned, name)
+
+
+def clean_names(names: Iterable[str]) -> dict[str, str]:
+    """Turns several names into ones that MLflow accepts, and keeps them distinct."""
+    names = list(names)
+    distinct: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (clean(name) != name, name)):  # Good names stay.
+        cleaned = clean(name)
+        distinct[name] = _shortened(cleaned, name) if cleaned in distinct.values() else cleaned
+    return {name: distinct[name] for name in names}
+
+
+def parameter(value: object) -> str:
+    """Writes the value of a parameter; `n/a` if it is inactive, for MLflow's charts skip runs without it."""
+    return _cut("n/a" if value is None else str(value), LONGEST_PARAMETER)
+
+
+def tag(value: object) -> str:
+    """Writes the value of a tag."""
+    return _cut(str(value), LONGEST_TAG)
+
+
+def metric(value: float) -> float:
+    """Returns the value of a metric; infinity becomes NaN, for a chart would show nothing else."""
+    value = float(value)
+    return value if math.isfinite(value) else math.nan
+
+
+def _shortened(cleaned: str, name: str) -> str:
+    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{cleaned[: LONGEST_NAME - 9].rstrip('/')}-{mark}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

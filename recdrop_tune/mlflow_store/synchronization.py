@@ -99,7 +99,7 @@ def sync(
         written,
         there,
         ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri),
-        leaderboard_url(store, writer.experiment_id, last.search_id, last.direction == "min"),
+        leaderboard_url(store, writer.ids.experiment_id, last.search_id, last.direction == "min"),
     )
 
 

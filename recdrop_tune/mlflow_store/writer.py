@@ -10,19 +10,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import Configuration, Event, ResultSaved, SearchEnded, SearchStarted
-from recdrop_tune.files import lock
+from recdrop_tune.files import RESULT, lock
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
+from recdrop_tune.mlflow_store.artifacts import log_model, upload_result
 from recdrop_tune.mlflow_store.contents import Contents, SearchContents, contents_of, points
-from recdrop_tune.mlflow_store.description import NOTE, description, is_the_users, links_of
-from recdrop_tune.mlflow_store.names import clean, clean_names, tag
-from recdrop_tune.mlflow_store.pages import view, view_tag
-from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
+from recdrop_tune.mlflow_store.pages import (
+    description,
+    is_the_users,
+    links_of,
+    view,
+    view_tag,
+)
+from recdrop_tune.mlflow_store.runs import (
+    LACKING,
+    NOTE,
+    Runs,
+    clean,
+    clean_names,
+    milliseconds,
+    tag,
+)
 from recdrop_tune.mlflow_store.stores import prepare, reason
+from recdrop_tune.session import MLflowRuns
 from recdrop_tune.states import SearchOutcome, TrialState
 
 LOCK = "mlflow.lock"
@@ -63,10 +77,7 @@ class MLflowWriter:
     The end of a run is written last, so a run with its end is complete. The curves of other runs are written
     again, which is harmless: MLflow keeps one of two equal points.
 
-    Attributes:
-        experiment_id: The experiment; `None` after a failure.
-        parent_run_id: The run of the search, once it exists.
-        run_ids: The last run of each trial, by Keras Tuner's id.
+    `ids` are those of what it has written.
     """
 
     def __init__(
@@ -75,10 +86,10 @@ class MLflowWriter:
         journal: Journal,
         progress: Progress = lambda there, total: None,
     ) -> None:
-        self._uri = tracking_uri
-        self._journal = journal
+        self.uri = tracking_uri
+        self.journal = journal
         self._progress = progress
-        self._runs: Any = None
+        self._runs: Runs  # Once MLflow was asked what it has.
         self._contents: SearchContents | None = None
         self._read = 0  # Bytes of the journal in `_contents`.
         self._has: dict[tuple[str, int], _Written] = {}
@@ -86,16 +97,14 @@ class MLflowWriter:
         self._data: Sequence[Mapping[str, Any]] = ()
         self._confirmed = 0
         self._has_failed = False
-        self.experiment_id: str | None = None
-        self.parent_run_id: str | None = None
-        self.run_ids: dict[str, str] = {}
+        self.ids = MLflowRuns()
 
     def write(self) -> None:
         """Writes what the journal of a running search has and MLflow lacks, or raises a `TrackingError`."""
         with self._failures_explained():
-            with writing_alone(self._journal.path.parent, _PATIENCE):
+            with writing_alone(self.journal.path.parent, _PATIENCE):
                 if self._contents is not None:
-                    new, self._read = self._journal.read_from(self._read)
+                    new, self._read = self.journal.read_from(self._read)
                     # A search can have been resumed elsewhere meanwhile. And a request that seemed to fail
                     # can have succeeded: that is settled at the end.
                     doubted = (SearchStarted, SearchEnded) if self._has_failed else SearchStarted
@@ -105,8 +114,8 @@ class MLflowWriter:
                         for event in new:
                             self._contents.take(event)
                 if self._contents is None:
-                    prepare(self._uri)  # Before the journal is read, which can take long.
-                    new, self._read = self._journal.read_from(0)
+                    prepare(self.uri)  # Before the journal is read, which can take long.
+                    new, self._read = self.journal.read_from(0)
                     self._contents = self._ask(new, alive=True)
                 if self._contents is not None:
                     self._write(self._contents)
@@ -116,7 +125,7 @@ class MLflowWriter:
     def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
         """Writes what MLflow lacks of a search that is over; returns the numbers of runs written and kept."""
         with self._failures_explained():
-            prepare(self._uri)
+            prepare(self.uri)
             contents = self._ask(history, alive=False)
             if contents is None:
                 return 0, 0
@@ -129,7 +138,7 @@ class MLflowWriter:
         contents = contents_of(history, alive)
         if contents is None:
             return None
-        self._runs = Runs(self._uri, contents.search.experiment or contents.search.name)
+        self._runs = Runs(self.uri, contents.search.experiment or contents.search.name)
         search, runs = self._runs.of_search(contents.search.search_id)
         self._has, self._result, self._data, self._confirmed = {}, None, (), 0
         if search is None:
@@ -137,7 +146,7 @@ class MLflowWriter:
         elif self._note(contents.run, search):
             self._result, self._data = contents.result, contents.data
             self._confirmed, contents.is_description_new = len(contents.confirmations), False
-        self.parent_run_id = self._has[contents.run.key].run_id
+        self.ids.parent_run_id = self._has[contents.run.key].run_id
         for key, run in sorted(runs.items()):
             if key in contents.attempts:
                 self._note(contents.attempts[key], run)
@@ -148,7 +157,7 @@ class MLflowWriter:
             self._runs.client.set_tag(run.info.run_id, "recdrop.kind", "superseded")
         return contents
 
-    def _note(self, contents: Contents, run: Any) -> bool:
+    def _note(self, contents: Contents, run: Run) -> bool:
         """Notes what a run in MLflow has; returns whether it is complete."""
         data, end = run.data, contents.end and (contents.end[0], milliseconds(contents.end[1]))
         is_complete = end == (run.info.status, run.info.end_time) and LACKING not in data.tags
@@ -166,16 +175,16 @@ class MLflowWriter:
     def _write(self, contents: SearchContents) -> None:
         """Writes the changed runs of attempts, then the run of the search."""
         for number, attempt in enumerate(contents.changed.values(), 1):
-            attempt.tags["mlflow.parentRunId"] = self.parent_run_id
+            attempt.tags["mlflow.parentRunId"] = self.ids.parent_run_id
             if attempt.key not in self._has:
                 self._create(attempt)
             if contents.latest[attempt.trial_id] is attempt:
-                self.run_ids[attempt.trial_id] = self._has[attempt.key].run_id
+                self.ids.run_ids[attempt.trial_id] = self._has[attempt.key].run_id
             self._write_run(attempt)
             self._progress(number, len(contents.changed))
         contents.changed.clear()
         self._write_search(contents)
-        self.experiment_id = self._runs.experiment_id
+        self.ids.experiment_id = self._runs.experiment_id
 
     def _write_run(self, contents: Contents, note: str | None = None) -> None:
         """Writes what a run lacks, its end last; `note` describes the run."""
@@ -204,14 +213,14 @@ class MLflowWriter:
         if contents.data is not self._data:
             self._runs.inputs(self._has[contents.run.key].run_id, contents.data)
         for trial_id, new in contents.confirmations[self._confirmed :]:
-            self._runs.write(self.run_ids[trial_id], points=new)
+            self._runs.write(self.ids.run_ids[trial_id], points=new)
         self._write_run(contents.run, note)
         self._result, self._data = contents.result, contents.data
         self._confirmed, contents.is_description_new = len(contents.confirmations), False
 
     def _save(self, contents: SearchContents, result: ResultSaved) -> None:
         """Uploads the files of a result, and logs the best model."""
-        run_id, folder = self._has[contents.run.key].run_id, self._journal.path.parent
+        run_id, folder = self._has[contents.run.key].run_id, self.journal.path.parent
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
         # Tags, unlike parameters, can change when the search is resumed.
@@ -225,7 +234,7 @@ class MLflowWriter:
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 self._runs.client,
-                self.run_ids[Configuration.named(result.best_trial_id).trial_id],
+                self.ids.run_ids[Configuration.named(result.best_trial_id).trial_id],
                 folder,
                 contents.search.search_id,
                 also=[run_id],
@@ -238,8 +247,8 @@ class MLflowWriter:
         if is_the_users(runs.client.get_run(run_id).data.tags.get(NOTE)):
             return None
         report = contents.result is not None and f"{RESULT}/report.html" in contents.result.files
-        links = links_of(self._uri, runs.experiment_id, run_id, contents.search, report)
-        folder = None if contents.alive else self._journal.path.parent
+        links = links_of(self.uri, runs.experiment_id, run_id, contents.search, report)
+        folder = None if contents.alive else self.journal.path.parent
         return description(contents.records, contents.run.end, contents.summary, links, folder)
 
     def _write_view(self, contents: SearchContents) -> None:
@@ -260,8 +269,8 @@ class MLflowWriter:
             yield
         except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
             self._contents, self._read, self._has_failed = None, 0, True
-            self.experiment_id = None  # Its pages are incomplete, so they are not recommended.
-            raise TrackingError(reason(failure, self._uri)) from None
+            self.ids.experiment_id = None  # Its pages are incomplete, so they are not recommended.
+            raise TrackingError(reason(failure, self.uri)) from None
 
 
 def _texts(tags: Mapping[str, object]) -> dict[str, str]:

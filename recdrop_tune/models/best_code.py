@@ -1,9 +1,4 @@
-"""Writes the best model as code to keep: a script that builds and compiles it, or the lines to change.
-
-A model whose layers form a line, each called on the result of the one before, becomes a script. Every
-hypermodel of this package builds such a model. Any other model is code that its author already has: the
-search adds the dropout of each recurrent layer and the learning rate, and only these lines are written.
-"""
+"""Writes the recurrent layers of a model with their dropout, and its `compile`, as lines of code."""
 
 from __future__ import annotations
 
@@ -17,21 +12,13 @@ import keras
 import numpy as np
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.kernels import (
-    call_of,
-    compile_arguments,
-    excluded_from_decay,
-    lost_arguments,
-    mask_of,
-)
+from recdrop_tune.kernels import compile_arguments, lost_arguments
 from recdrop_tune.models.copies import lambdas_allowed
-from recdrop_tune.models.layers import is_known, is_of_layers, learning_layers, own_layers, walk
-from recdrop_tune.models.masks import is_masked, passes_masks
-from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
+from recdrop_tune.models.layers import own_layers, walk
+from recdrop_tune.wrappers import ActivityDecay, is_default_name
 
 _TECHNIQUES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
 _TECHNIQUES[ActivityDecay.__name__] = "none"
-_COMPILED = ("optimizer", "loss", "metrics")
 _MODULES = ["layers", "optimizers", "optimizers.schedules", "losses", "metrics"]
 _MODULES += ["activations", "initializers", "regularizers", "constraints"]
 _ALWAYS = ("placement", "rate", "learning_rate")
@@ -40,100 +27,51 @@ _REQUIRED = inspect.Parameter.empty
 
 
 @lambdas_allowed()
-def best_code(
-    model: Any,
-    epochs: int | None = None,
-    *,
-    seed: int | None = None,
-    schedule: str = "constant",
-    schedule_epochs: int | None = None,
-    padding: Mapping[str, Any] | None = None,
-    **fit: Any,
-) -> str:
-    """Writes a script for a model, or the lines to change in the code that builds it.
+def best_code(model: Any, hyperparameters: Mapping[str, Any] | None = None) -> str:
+    """Writes the recurrent layers of a model with their dropout, and its `compile`, as lines of code.
 
     Args:
         model: The model, compiled.
-        epochs: For how many epochs to train it; None writes no call of `fit`.
-        seed: Seed of weights, masks and Keras's shuffling, whose order is not that of a search.
-        schedule: The schedule of its dropout in training.
-        schedule_epochs: For how many epochs the schedule is made, if not `epochs`.
-        padding: `value` and `dtype` of sequences that are padded at their end; None pads none.
-        **fit: Further arguments of `fit`, such as `batch_size` and `class_weight`.
+        hyperparameters: Further values, which are written as a comment.
 
     Returns:
-        Python source. A script defines `model`, and trains it on `x_train` and `y_train`, which you define.
-        Weights are not in it. A comment names what else is missing.
+        Python source: a list `layers` of the recurrent layers and of this package's layers in the order of
+        the model, the call of `compile`, and a comment with `hyperparameters`. The other layers and the
+        weights are not in it.
 
     Example:
-        >>> print(best_code(model, epochs=20))
+        >>> print(best_code(model, {"units": 64, "epochs": 20}))
         import keras
         import recdrop_tune as rdt
         <BLANKLINE>
-        inputs = keras.Input((None, 8))
-        x = rdt.wrap(keras.layers.LSTM(64), "recurrent", placement="recurrent", rate=0.05)(inputs)
-        x = keras.layers.Dense(10, activation="softmax")(x)
-        model = keras.Model(inputs, x)
+        layers = [
+            rdt.wrap(keras.layers.LSTM(64), "recurrent", placement="recurrent", rate=0.05),
+        ]
         model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.003), loss="mse")
-        # x_train and y_train: all your data. Instead of both, pass a dataset alone.
-        model.fit(x_train, y_train, epochs=20)
+        # Hyperparameters: units=64, epochs=20
     """
-    writer, calls = _Writer(), _line(model)
-    lines = [] if seed is None else [f"keras.utils.set_random_seed({seed})"]
-    lines += writer.changes(model) if calls is None else writer.script(model, calls)
-    compiled = compile_arguments(model) if model.compiled else {}
-    if compiled:
-        given = {name: compiled[name] for name in _COMPILED if compiled[name]}
+    writer = _Writer()
+    lines = ["layers = [", *(f"    {writer.value(layer)}," for layer in _recurrent(model)), "]"]
+    if model.compiled:
+        defaults = inspect.signature(keras.Model.compile).parameters
+        compiled = compile_arguments(model).items()
+        given = {name: value for name, value in compiled if value != defaults[name].default}
         lines.append(f"model.compile({writer.arguments('', given)})")
-    if missing := [*_missing(model, compiled)]:
-        lines.append(f"# Not written here: {', '.join(missing)}")
-    if epochs is not None:
-        lines += writer.training(
-            model, {"epochs": epochs, **fit}, schedule, schedule_epochs, padding
-        )
+    if hyperparameters:
+        lines.append(f"# Hyperparameters: {writer.arguments('', hyperparameters)}")
     imports = sorted(writer.imports, key=lambda line: (line.startswith("from"), line))
     yours = [f"# Import or define: {', '.join(sorted(writer.yours))}"] if writer.yours else []
     return "\n".join([*imports, *yours, "", *lines]) + "\n"
 
 
-def _missing(model: Any, compiled: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the names of what the code lacks."""
-    if (policy := keras.config.dtype_policy().name) != "float32":
-        yield f"the dtype policy `{policy}`"
-    for name, parameter in inspect.signature(keras.Model.compile).parameters.items():
-        if name in compiled and name not in _COMPILED and compiled[name] != parameter.default:
-            yield f"`{name}` of `compile`"
-    names, variables = excluded_from_decay(model.optimizer) if compiled else (None, False)
-    if names or (variables and not learning_layers(model)):  # For learned rates, `fit` does it.
-        yield "`exclude_from_weight_decay` of the optimizer"
-
-
-def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
-    """Returns the calls of a line of layers with their keyword arguments, or None for any other model."""
-    if not is_of_layers(model) or not model.built or len([*model.inputs, *model.outputs]) != 2:
-        return None
-    for layer in [*walk(model)][1:]:
-        if isinstance(layer, keras.Model) or not (own_layers(layer) or is_known(layer)):
-            return None
-    calls, tensor = list[tuple[Any, dict[str, Any]]](), model.outputs[0]
-    while tensor is not model.inputs[0]:
-        layer, args, kwargs = call_of(tensor)
-        taken = inspect.signature(layer.call).parameters
-        kwargs = {
-            key: value
-            for key, value in kwargs.items()
-            # Keras adds defaults, and the mask that the input has anyway.
-            if value is not None
-            and (key not in taken or value is not taken[key].default)
-            and not (key == "mask" and value is mask_of(args[0]))
-        }
-        given = keras.tree.flatten([args, kwargs])
-        tensor, *others = filter(keras.utils.is_keras_tensor, given)
-        if others or not isinstance(layer, keras.layers.Layer):
-            return None
-        calls.insert(0, (layer, kwargs))
-    inputs = sum(isinstance(layer, keras.layers.InputLayer) for layer in model.layers)
-    return calls if len({id(layer) for layer, _ in calls}) == len(model.layers) - inputs else None
+def _recurrent(model: Any) -> Iterator[Any]:
+    """Yields the outermost layers that recur or are of this package."""
+    inside: set[int] = set()
+    for layer in walk(model):
+        kinds = keras.layers.RNN | keras.layers.Bidirectional
+        if id(layer) not in inside and (isinstance(layer, kinds) or layer in own_layers(layer)):
+            inside.update(map(id, walk(layer)))
+            yield layer
 
 
 class _Writer:
@@ -142,63 +80,6 @@ class _Writer:
     def __init__(self) -> None:
         self.imports = {"import keras"}
         self.yours: set[str] = set()  # Names of user-defined classes and functions.
-
-    def script(self, model: Any, calls: list[tuple[Any, dict[str, Any]]]) -> Iterator[str]:
-        """Yields the lines that build a model."""
-        (given,) = model.inputs
-        arguments = {} if given.dtype == keras.config.floatx() else {"dtype": given.dtype}
-        if any(getattr(layer, "stateful", False) for layer in walk(model)):
-            arguments = {"batch_size": given.shape[0], **arguments}
-        yield f"inputs = keras.Input({self.arguments(str(tuple(given.shape[1:])), arguments)})"
-        layers = [layer for layer, _ in calls]
-        tensor, variables = "inputs", dict[int, str]()
-        for layer, kwargs in calls:
-            if layers.count(layer) > 1 and id(layer) not in variables:
-                variables[id(layer)] = f"layer_{len(variables) + 1}"
-                yield f"{variables[id(layer)]} = {self.value(layer)}"
-            call = variables.get(id(layer)) or self.value(layer)
-            yield f"x = {call}({self.arguments(tensor, kwargs)})"
-            tensor = "x"
-        yield f"model = keras.Model(inputs, {tensor})"
-        if any(passes_masks(layer) and is_masked(layer) for layer in layers):
-            self.imports.add("from recdrop_tune.models import pass_masks")
-            yield "pass_masks(model)  # From Keras 3.16 on, recurrent layers drop their masks."
-
-    def changes(self, model: Any) -> Iterator[str]:
-        """Yields the recurrent layers with dropout, for the code of a model."""
-        wrappers = [layer for layer in walk(model) if isinstance(layer, RecurrentWrapper)]
-        # The backward layer of a `Bidirectional` is made from the forward one.
-        outer = [wrapper for wrapper in wrappers if not wrapper.name.startswith("backward_")]
-        if not outer:
-            yield "# The recurrent layers of the best model have no dropout: leave them as they are."
-        for layer in outer:
-            if not any(layer is wrapper.layer for wrapper in wrappers):
-                yield f"# Recurrent layer: {self.value(layer)}"
-
-    def training(
-        self,
-        model: Any,
-        given: dict[str, Any],
-        schedule: str,
-        total: int | None,
-        padding: Mapping[str, Any] | None,
-    ) -> Iterator[str]:
-        """Yields the lines that train a model."""
-        arguments = self.arguments("x_train, y_train", given)
-        if schedule != "constant":
-            self.imports.add("import recdrop_tune as rdt")
-            over = "" if total in (None, given["epochs"]) else f", epochs={total}"
-            arguments += f", callbacks=[rdt.RateSchedule({self.value(schedule)}{over})]"
-        call = "model.fit("
-        # Rates are learned by the number of samples, which `model.fit` does not count.
-        if learning_layers(model):
-            self.imports.add("from recdrop_tune.models import fit")
-            call = "fit(model, "
-        yield "# x_train and y_train: all your data. Instead of both, pass a dataset alone."
-        if padding is not None:
-            how = self.arguments("x_train", {"padding": "post", **padding})
-            yield f"x_train = keras.utils.pad_sequences({how})"
-        yield f"{call}{arguments})"
 
     def arguments(self, first: str, given: Mapping[str, Any]) -> str:
         """Writes the arguments of a call; `first` is written already, and can be empty."""

@@ -69,6 +69,7 @@ _COLUMNS: tuple[str, ...] = (
     "kernel",
     "on a GPU",
 )
+_INFERENCE = "inference computes an expectation in the step loop"
 _NONE = "No recurrent layer in this model."
 
 
@@ -198,7 +199,14 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
     technique, placement, rate, sharing, rewriting = dropout
     rewriting = replace(rewriting, wrapped=wrapper is not None)
     choice = kernel_of(layer, rewriting, masked=place.masked)
-    reasons = [*(obstacle.reason for obstacle in choice.obstacles), choice.note]
+    expects = (
+        isinstance(wrapper, AbstractDropoutWrapper) and wrapper.inference_rewrite() is not None
+    )
+    reasons = [
+        *(obstacle.reason for obstacle in choice.obstacles),
+        choice.note,
+        _INFERENCE * expects,
+    ]
     return LayerExplanation(
         name="/".join(place.names),
         cell=f"RNN({type(layer.cell).__name__})" if cell == "RNN" else cell,

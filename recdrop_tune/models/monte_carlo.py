@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from itertools import chain
 from typing import Any
@@ -31,11 +32,13 @@ class MCPrediction:
         mean: The mean prediction: an array, or a structure of arrays as the model's output is.
         std: The population standard deviation over the passes, of the same shape.
         passes: The number of forward passes.
+        draws: With `keep=True`, the predictions of all passes, of shape `(passes, batch, ...)`; else None.
     """
 
     mean: Any
     std: Any
     passes: int
+    draws: Any = None
 
     def __str__(self) -> str:
         lines = [f"The mean of {self.passes} forward passes with dropout on."]
@@ -54,7 +57,14 @@ class MCPrediction:
 
 
 def mc_predict(
-    model: Any, x: Any, *, passes: int = 50, batch_size: int = 32, seed: int | None = None
+    model: Any,
+    x: Any,
+    *,
+    passes: int = 50,
+    batch_size: int = 32,
+    seed: int | None = None,
+    keep: bool = False,
+    same_masks: bool = False,
 ) -> MCPrediction:
     """Predicts with dropout on, many times, and returns the mean and the spread.
 
@@ -69,7 +79,7 @@ def mc_predict(
     Nothing else behaves as in training: batch normalization uses its moving statistics (through Keras's
     `trainable=False`), and stateful layers start every pass from their current states. Afterwards the model
     is the same: weights, moving statistics, states, seeds and `trainable` are restored. Memory does not grow
-    with `passes`.
+    with `passes`, unless you keep them.
 
     Args:
         model: A Keras model.
@@ -79,9 +89,13 @@ def mc_predict(
         batch_size: Inputs in one forward pass; a dataset brings its own.
         seed: Integer seed: the same seed gives the same result. `None` takes one from the global
             seed that `keras.utils.set_random_seed` sets.
+        keep: Whether to return the predictions of all passes too, as `draws`: for quantiles, entropy and
+            mutual information.
+        same_masks: Whether all samples of a pass, in all batches, get the same noise, so that each pass is
+            one smooth function of `x`. Each sample is then predicted alone, which takes longer.
 
     Returns:
-        The mean, the standard deviation, and the number of passes.
+        The mean, the standard deviation, the number of passes, and with `keep` the predictions of each.
 
     Raises:
         InvalidArgumentError: An argument is not one of the above, or there is no input.
@@ -111,18 +125,31 @@ def mc_predict(
         raise invalid_argument("x", expected="at least one input", received=x)
     if not model.built:
         model(first)
+    batches = chain([first], batches)
+    if same_masks:
+        batches = (sample for batch in batches for sample in _batches(batch, 1))
     noisy = _NoisyModel(model)
+    seed = random.randrange(2**31) if seed is None else seed
+    moments, kept = [], []
     with _only_dropout_on(model):
-        _seed(model, random.randrange(2**31) if seed is None else seed)
-        draw = _drawing(noisy)
-        parts = [_moments(draw, batch, passes) for batch in chain([first], batches)]
-    mean, std = (
-        keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *part)
-        for part in zip(*parts, strict=True)
-    )
+        _seed(model, seed)
+        draw = _drawing(noisy, seed if same_masks else None)
+        for batch in batches:
+            drawn: Iterable[Any] = (draw(batch, number) for number in range(passes))
+            if keep:
+                drawn = list(drawn)
+                kept.append(_joined(np.stack, drawn))
+            moments.append(_moments(iter(drawn), passes))
+    mean, std = (_joined(np.concatenate, parts) for parts in zip(*moments, strict=True))
     if passes > 1 and _is_nothing(mean, std):
         warnings.warn(_NO_NOISE, NoNoiseWarning, stacklevel=2)
-    return MCPrediction(mean=mean, std=std, passes=passes)
+    draws = _joined(partial(np.concatenate, axis=1), kept) if keep else None
+    return MCPrediction(mean=mean, std=std, passes=passes, draws=draws)
+
+
+def _joined(join: Callable[[Any], Any], structures: Sequence[Any]) -> Any:
+    """Joins the arrays at each place of structures of arrays."""
+    return keras.tree.map_structure(lambda *arrays: join(arrays), *structures)
 
 
 _NO_NOISE = (
@@ -203,11 +230,16 @@ def _values(variables: list[Any]) -> list[tuple[Any, Any]]:
     return [(variable, keras.ops.convert_to_numpy(variable).copy()) for variable in variables]
 
 
-def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
-    """Returns a function that predicts once. Stateful layers start from the same states each time."""
+def _drawing(noisy: Any, seed: int | None) -> Callable[[Any, int], Any]:
+    """Returns a function that predicts once. Stateful layers start from the same states each time.
+
+    With a seed, the noise depends only on the number of the pass.
+    """
     before = _values(kept_states(noisy.model))
 
-    def draw(batch: Any) -> Any:
+    def draw(batch: Any, number: int) -> Any:
+        if seed is not None:
+            _seed(noisy.model, (seed, number))
         for state, value in before:
             state.assign(value)
         return keras.tree.map_structure(np.asarray, noisy.predict_on_batch(batch))
@@ -215,7 +247,7 @@ def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
     return draw
 
 
-def _seed(model: Any, seed: int) -> None:
+def _seed(model: Any, seed: int | tuple[int, int]) -> None:
     """Seeds every seed generator of the model with its own stream."""
     # The state of a `keras.random.SeedGenerator` is a pair: the seed, and a counter.
     states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
@@ -224,18 +256,18 @@ def _seed(model: Any, seed: int) -> None:
         state.assign([int(stream) % 2**31, 0])
 
 
-def _moments(draw: Callable[[Any], Any], batch: Any, passes: int) -> tuple[Any, Any]:
+def _moments(drawn: Iterator[Any], passes: int) -> tuple[Any, Any]:
     """Computes the mean and the standard deviation over the passes, in one pass.
 
     Reference:
         Welford (1962), "Note on a Method for Calculating Corrected Sums of Squares and Products".
     """
-    first = draw(batch)
+    first = next(drawn)
     dtypes = [part.dtype for part in keras.tree.flatten(first)]
     means = [part.astype("float64") for part in keras.tree.flatten(first)]
     squares = [np.zeros_like(mean) for mean in means]
-    for count in range(2, passes + 1):
-        for mean, square, part in zip(means, squares, keras.tree.flatten(draw(batch)), strict=True):
+    for count, later in enumerate(drawn, start=2):
+        for mean, square, part in zip(means, squares, keras.tree.flatten(later), strict=True):
             change = part - mean
             mean += change / count
             square += change * (part - mean)

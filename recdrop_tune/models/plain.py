@@ -19,10 +19,10 @@ from recdrop_tune.models.copies import (
 )
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, walk
 from recdrop_tune.models.masks import pass_masks, passes_masks
-from recdrop_tune.wrappers import ZoneoutWrapper, is_default_name
+from recdrop_tune.wrappers import AbstractDropoutWrapper, is_default_name
 
 
-def to_plain(model: Any) -> Any:
+def to_plain(model: Any, *, use_cudnn: bool | str = "auto") -> Any:
     """Returns the same model in stock Keras layers, with the same weights and predictions.
 
     Dropout wrappers, `ActivityDecay` and `EmbeddingDropout` become the layer that they wrap,
@@ -33,9 +33,13 @@ def to_plain(model: Any) -> Any:
 
     Args:
         model: A Sequential or functional model, or a layer. It does not change. The result is not compiled.
+        use_cudnn: Keras's `use_cudnn` for every LSTM and GRU of the copy, on both sides of a `Bidirectional`
+            too. `False` is for formats that cannot hold cuDNN's op, such as ONNX. Export the copy itself: a
+            `.keras` file does not keep this setting.
 
     Raises:
-        InvalidArgumentError: It is a subclassed model, or it has zoneout, which changes predictions.
+        InvalidArgumentError: It is a subclassed model, or zoneout or `update` changes its predictions; or
+            `use_cudnn` is not one of Keras's values.
 
     Example:
         >>> import keras
@@ -46,11 +50,15 @@ def to_plain(model: Any) -> Any:
         'LSTM'
     """
     check_layer(model)
+    if use_cudnn not in ("auto", True, False):
+        expected = "'auto', True or False"
+        raise invalid_argument("use_cudnn", expected=expected, received=use_cudnn)
     for layer in dropout_layers(model):
-        if isinstance(layer, ZoneoutWrapper) and any(layer.configured_rates.values()):
+        expects = isinstance(layer, AbstractDropoutWrapper) and layer.inference_rewrite()
+        if expects and any(layer.configured_rates.values()):
             raise invalid_argument(
                 "model",
-                expected="a model without zoneout, whose inference no stock Keras layer computes",
+                expected=f"a model without `{layer.technique_id}`, whose inference no stock layer computes",
                 received=layer.name,
                 fix="Deploy it with this package installed.",
             )
@@ -61,6 +69,9 @@ def to_plain(model: Any) -> Any:
     if any(map(passes_masks, walk(model))):
         pass_masks(plain)
     copy_weights(model, plain)
+    for layer in walk(plain):
+        if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+            layer.use_cudnn = use_cudnn
     return plain
 
 

@@ -26,9 +26,8 @@ from recdrop_tune.oracle.translation import (
     read_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    save_trial,
     state_of,
-    time_of_end,
+    with_end,
 )
 from recdrop_tune.oracle.twins import (
     trial_of,
@@ -54,9 +53,8 @@ __all__ = [
     "reached",
     "read_space",
     "read_values",
-    "save_trial",
     "state_of",
-    "time_of_end",
     "trial_of",
     "twin_of",
+    "with_end",
 ]

@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from keras_tuner.engine.trial import TrialStatus
 from optuna.trial import FrozenTrial, create_trial
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.files import check_folder, check_trial_ids
+from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.hyperparameters import Hyperparameter, Space, Values, active_rows, walk
+from recdrop_tune.journal import Journal
 from recdrop_tune.optuna_forms import to_optuna
-from recdrop_tune.oracle.scores import metrics_at
 from recdrop_tune.oracle.surrogate import WARM
-from recdrop_tune.oracle.translation import configuration
-from recdrop_tune.oracle.trial_files import read_trials
 from recdrop_tune.problems import suggestion
+from recdrop_tune.records import Records
+from recdrop_tune.states import TrialState
 
 
 def as_point(values: Mapping[str, Any]) -> Values:
@@ -74,19 +74,6 @@ def complete(space: Space, point: Mapping[str, Any]) -> Values:
     return values
 
 
-def _within(space: Space, trial: Any) -> Values | None:
-    """Returns the configuration of a trial of another search; None if it lies outside of the space.
-
-    Its hyperparameters can have other names, as the groups of wrappers can differ, but not other keys.
-    """
-    given = configuration(trial.hyperparameters)
-    try:
-        values = complete(space, given)
-    except InvalidArgumentError:
-        return None
-    return values if values.keys() == given.keys() else None
-
-
 def read_warm_trials(
     folders: Sequence[str], oracle: Any, own: str | Path | None = None
 ) -> tuple[list[FrozenTrial], list[str]]:
@@ -97,28 +84,26 @@ def read_warm_trials(
     """
     warm: list[FrozenTrial] = []
     lines = []
+    objective = f"{oracle.objective.name} ({oracle.objective.direction})"
     for folder in folders:
+        check_folder(folder)
+        records, used = Records(Journal(Path(folder, JOURNAL)).read(epochs=False)), 0
+        there = f"{records.objective} ({records.direction})"
         if folder == os.path.realpath(own or oracle._project_dir):
             fix = "A search resumes with its own trials: leave it out."
             raise _refused(folder, "folders of other searches", fix)
-        if not any(Path(folder).glob("trial_*/trial.json")):
-            there = "search" if Path(folder).is_dir() else "folder"
-            expected = "the project folder of an earlier search"
-            raise _refused(folder, expected, f"There is no {there} there.")
-        complete, used = _complete(folder), 0
-        _check_objective(folder, complete, oracle.objective)
-        for trial in complete:
-            values = _within(oracle.space, trial)
-            if values is not None and math.isfinite(trial.score):
-                params, distributions = to_optuna(oracle.space, values)
-                source = {"folder": folder, "trial_id": trial.trial_id}
+        if records.search is None:
+            raise _refused(folder, "the folder of an earlier search", f"It has no `{JOURNAL}`.")
+        if there != objective:
+            raise _refused(folder, f"searches for {objective}", f"The objective there is {there}.")
+        complete = [each for each in records.trials.values() if each.state == TrialState.COMPLETE]
+        for record in complete:
+            point = _within(oracle.space, record.active)
+            if point is not None and record.score is not None:
+                params, ranges = to_optuna(oracle.space, point)
+                attrs, value = {WARM: folder}, record.score
                 warm.append(
-                    create_trial(
-                        params=params,
-                        distributions=distributions,
-                        value=float(trial.score),
-                        user_attrs={WARM: source},
-                    )
+                    create_trial(params=params, distributions=ranges, value=value, user_attrs=attrs)
                 )
                 used += 1
         outside = len(complete) - used
@@ -130,34 +115,13 @@ def read_warm_trials(
     return warm, lines
 
 
+def _within(space: Space, values: Values) -> Values | None:
+    """Returns the configuration of a trial of another search; None if it lies outside of the space."""
+    with suppress(InvalidArgumentError):
+        completed = complete(space, values)
+        return completed if completed.keys() == values.keys() else None
+    return None
+
+
 def _refused(folder: str | list[str], expected: str, fix: str) -> InvalidArgumentError:
     return invalid_argument("warm_start", expected=expected, received=folder, fix=fix)
-
-
-def _complete(folder: str | Path) -> list[Any]:
-    """Reads the complete trials of a folder, in the order in which they began."""
-    check_folder(folder)
-    trials = read_trials(Path(folder))
-    check_trial_ids(folder, trials)
-    # Ids have as many digits as `max_trials` had, which can grow.
-    order = sorted(trials, key=lambda id: (len(id.lstrip("0")), id.lstrip("0")))
-    complete = [trials[id] for id in order if trials[id].status == TrialStatus.COMPLETED]
-    # Keras Tuner's Hyperband trains most trials for a part of the epochs: their scores do not compare.
-    epochs = [trial.hyperparameters.values.get("tuner/epochs", 0) for trial in complete]
-    return [t for t, n in zip(complete, epochs, strict=True) if n == max(epochs)]
-
-
-def _check_objective(folder: str, trials: Sequence[Any], objective: Any) -> None:
-    name, direction = objective.name, objective.direction
-    for trial in trials:
-        metrics = trial.metrics.metrics
-        wrong = ""
-        if name not in metrics:
-            wrong = f"Its trials report {', '.join(sorted(metrics))}."
-        elif metrics[name].direction != direction:
-            wrong = f"Its direction there is {metrics[name].direction}."
-        elif not math.isclose(trial.score, metrics_at(trial, trial.best_step)[name]):
-            wrong = "Its trials were scored by something else."
-        if wrong:
-            expected = f"folders of searches with the objective {name} ({direction})"
-            raise _refused(folder, expected, wrong)

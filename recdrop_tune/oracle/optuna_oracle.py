@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, check_seconds, invalid_argument
 from recdrop_tune.events import CONVERGED, MAX_TRIALS, TIMEOUT
-from recdrop_tune.files import as_folders, read_object
+from recdrop_tune.files import as_folders
 from recdrop_tune.hyperparameters import Hyperparameter, Values, key_of, offers_none, walk
 from recdrop_tune.optuna_forms import quiet_optuna, suggest
 from recdrop_tune.oracle import scores as scores
@@ -45,10 +45,10 @@ from recdrop_tune.oracle.translation import (
     write_values,
 )
 from recdrop_tune.oracle.trial_files import (
-    reconciled,
     restore,
     save_state,
     save_trial,
+    with_end,
 )
 from recdrop_tune.oracle.twins import due_twin, twin_of_best
 from recdrop_tune.standing import MIN_GAIN
@@ -86,7 +86,7 @@ class OptunaOracle(kt.Oracle):
         try_first: Configurations to try first, in this order: values by the names of hyperparameters, as in
             `trial.hyperparameters.values` or a row of a table. Hyperparameters left out get their middle
             value.
-        warm_start: The project folder of an earlier search, or several. The sampler learns from their
+        warm_start: The project folder of an earlier tracked search, or several. The sampler learns from their
             complete trials that lie in the space of this search. They do not count for `max_trials`. Data
             and objective have to be the same.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
@@ -201,9 +201,6 @@ class OptunaOracle(kt.Oracle):
             for line in lines if self.verbose else ():
                 print(line)
             self._study = open_study(self, self._warm[0] if self._warm else ())
-            # Workers that outlived the oracle's process still report to their trials.
-            for trial in self.ongoing_trials.values():
-                self._continue_attempt(trial.trial_id)
         return self._study
 
     @property
@@ -407,7 +404,7 @@ class OptunaOracle(kt.Oracle):
 
     def _note(self, trial_id: str, metrics: Mapping[str, float], step: int) -> Any:
         """Adds an epoch to a trial; returns the trial."""
-        trial = self._started(trial_id)
+        trial = self.get_trial(trial_id)
         held, now = trial.metrics.metrics, time.monotonic()
         if held.keys() != metrics.keys():
             self._saved_at = now
@@ -420,7 +417,7 @@ class OptunaOracle(kt.Oracle):
             self._saved_at = now
         return trial
 
-    def _started(self, trial_id: str) -> Any:
+    def get_trial(self, trial_id: str) -> Any:
         """Returns a trial that `create_trial` has started; raises for another one."""
         if trial_id in self.trials:
             return self.trials[trial_id]
@@ -441,16 +438,9 @@ class OptunaOracle(kt.Oracle):
         trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
 
     def end_trial(self, trial: Any, status: str = TrialStatus.COMPLETED) -> None:
-        """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row.
-
-        Tuners for Keras Tuner 1.1 pass a trial's id and status, where `COMPLETE` stands for `COMPLETED`.
-        """
+        """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row."""
         with self._lock:
-            started = self._started(trial if isinstance(trial, str) else trial.trial_id)
-            if isinstance(trial, str):
-                trial = copy.copy(started)
-                was_complete = status == TrialState.COMPLETE.name
-                trial.status = TrialStatus.COMPLETED if was_complete else status
+            trial = with_end(self, trial, status)
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)
@@ -492,19 +482,6 @@ class OptunaOracle(kt.Oracle):
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is not None:
             self._retry_queue.append(trial.trial_id)
-        self.save()
-
-    def take_back(self) -> None:
-        """Leaves the trials that were running when the oracle's process died to their workers.
-
-        For an oracle that was just loaded while its workers live on; else their trials run again.
-        """
-        state = read_object(Path(self._get_oracle_fname()))
-        if state is None:
-            return
-        self.set_state(reconciled(state, self.trials))
-        for trial in self.ongoing_trials.values():
-            trial.status = TrialStatus.RUNNING
         self.save()
 
     def get_state(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ is missing in the state, or one that has ended although the state has it under w
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,24 @@ def state_of(trial: Any, epochs: int | None = None) -> TrialState:
     trained = trial.hyperparameters.values.get("tuner/epochs", epochs)
     is_cut_short = epochs is not None and trained != epochs
     return TrialState.PRUNED if state == TrialState.COMPLETE and is_cut_short else state
+
+
+def with_end(oracle: Any, trial: Any, status: str = TrialStatus.COMPLETED) -> Any:
+    """Returns a copy of the oracle's trial, with the end that `end_trial` was called with.
+
+    Tuners for Keras Tuner 1.1 pass a trial's id and status, where `COMPLETE` stands for `COMPLETED`.
+    """
+    if isinstance(trial, str):
+        end = copy.copy(oracle.get_trial(trial))
+        end.status = TrialStatus.COMPLETED if status == TrialState.COMPLETE.name else status
+        return end
+    end = copy.copy(oracle.get_trial(trial.trial_id))
+    end.hyperparameters, end.status, end.message = (
+        trial.hyperparameters,
+        trial.status,
+        trial.message,
+    )
+    return end
 
 
 def read_trial(path: Path) -> Any | None:
@@ -132,17 +151,6 @@ def save_trial(oracle: Any, trial: Any) -> None:
     path = Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json"
     durable = trial.status in END_STATUSES or not path.exists()
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
-
-
-def time_of_end(oracle: Any, trial_id: str) -> float | None:
-    """Returns when the end of a trial was saved, in seconds since 1970; None if it has not ended."""
-    trial = oracle.trials.get(trial_id)
-    if trial is None or trial.status not in END_STATUSES:
-        return None
-    path = Path(oracle._get_trial_dir(trial_id)) / "trial.json"
-    saved = read_trial(path)
-    # The oracle can know of an end that is not saved yet.
-    return path.stat().st_mtime if saved and saved.status in END_STATUSES else None
 
 
 def restore(oracle: Any) -> None:

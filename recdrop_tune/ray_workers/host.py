@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
+from recdrop_tune.events import Event, TrackingWarning, WorkerLost
 from recdrop_tune.files import write_all, write_atomically
-from recdrop_tune.oracle import (
-    TooManyFailuresError,
-    save_trial,
-)
+from recdrop_tune.oracle import TooManyFailuresError
 from recdrop_tune.ray_workers.cluster import import_ray
-from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Tasks
+from recdrop_tune.ray_workers.job import MARK, Tasks
+from recdrop_tune.session import MLflowRuns
 from recdrop_tune.states import SearchOutcome
 
 _LOSSES = 3
@@ -49,23 +47,18 @@ class End(NamedTuple):
     """The end of a search, as far as its journal lacks it, for the process that began it.
 
     Attributes:
-        experiment_id: MLflow's experiment, if it has the whole search.
-        failure: Why MLflow does not.
-        run_ids: MLflow's run of each trial.
+        mlflow: What MLflow has of it.
+        failure: Why MLflow does not have everything.
         unsaved: Why the result could not be saved.
     """
 
-    experiment_id: str | None
+    mlflow: MLflowRuns
     failure: str | None
-    run_ids: Mapping[str, str]
     unsaved: str | None
 
 
 class OracleHost:
     """Serves the oracle of a search to its workers, and its state to the process that began it.
-
-    If its process dies, Ray restarts it. It is opened again in the same folder, and the workers keep their
-    trials. Each request can come twice, for Ray repeats the one during which the process died.
 
     Args:
         folder: The project folder, which contains the file `MARK`.
@@ -84,32 +77,19 @@ class OracleHost:
         self._timeout = math.inf if trial_timeout is None else trial_timeout
         self._since: dict[str, float] = {}
         self._losses: Counter[str | None] = Counter()
-        self._early: list[tuple[Any, ...]] = []
         self._has_failed = False  # Too many trials have.
         self._warnings: list[str] = []
-        self._is_open = False
 
-    def ask(self, method: str, *args: Any) -> Any:
-        """Calls a method; returns `NOT_OPEN` before `open`."""
-        if self._is_open:
-            return getattr(self, method)(*args)
-        if method == "emit":  # Workers do not wait for the answer.
-            self._early.append(args)
-        return NOT_OPEN
-
-    def open(self, references: Sequence[Any], again: bool) -> None:
+    def open(self, references: Sequence[Any]) -> None:
         """Opens the search.
 
         Args:
             references: A reference to the `Parcel`, in a list so that Ray does not resolve it.
-            again: Whether an earlier process has died, so that workers are running.
 
         Raises:
             ProjectError: The tuner's folder is another one here.
             InvalidArgumentError: The tuner deletes its folder.
         """
-        if self._is_open:
-            return
         mark, ray = self._folder / MARK, import_ray()
         if not mark.exists():
             raise ProjectError(
@@ -131,17 +111,9 @@ class OracleHost:
         self._tracking = job.track(self._tuner)
         self._tracking.stays_open = True
         self._events: list[Event] = self._tracking.listen_to_all()
-        self._losses = _losses_of(self._events)
         self._follow_up = job.follow_up()
         self._tasks = Tasks(self._follow_up, self._tuner, self._tracking, _LOSSES)
-        if again:
-            self._oracle.take_back()
-            self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
-            self._tracking.take_over()
         self._tuner.save()
-        self._is_open = True
-        for args in self._early:
-            self.emit(*args)
 
     def collect_warnings(self) -> None:
         """Collects the warnings of the tracking, to be shown by the process that began the search."""
@@ -192,10 +164,7 @@ class OracleHost:
         """Reports an epoch; returns `STOPPED` if the trial must stop, or belongs to another worker."""
         if not self._has(tuner_id, trial_id):
             return str(TrialStatus.STOPPED)
-        status = str(self._oracle.update_trial(trial_id, metrics, step=step).status)
-        # The oracle saves few epochs, but the worker can outlive this process and keep its trial.
-        save_trial(self._oracle, self._oracle.trials[trial_id])
-        return status
+        return str(self._oracle.update_trial(trial_id, metrics, step=step).status)
 
     def end_trial(self, tuner_id: str, trial: Any, left: Mapping[str, bytes]) -> None:
         """Ends a trial, and stores the files of its training."""
@@ -218,10 +187,7 @@ class OracleHost:
 
     def emit(self, tuner_id: str, event: Event) -> None:
         """Records an event of a worker, unless its trial now belongs to another one."""
-        trial_id = getattr(event, "trial_id", None)
-        if self._tasks.is_busy(tuner_id) or (
-            self._has(tuner_id, trial_id) and not self._is_known(event)
-        ):
+        if self._tasks.is_busy(tuner_id) or self._has(tuner_id, getattr(event, "trial_id", None)):
             self._tracking.emit(event)
 
     def next_task(self, tuner_id: str) -> Any:
@@ -283,9 +249,7 @@ class OracleHost:
         """
         self._tracking.close(SearchOutcome.FAILED if self._has_failed else status)
         self._tuner.save()
-        mlflow = self._tracking.mlflow
-        failure, unsaved = self._tracking.failure, self._tracking.unsaved
-        return End(mlflow.experiment_id, failure, mlflow.run_ids, unsaved)
+        return End(self._tracking.mlflow, self._tracking.failure, self._tracking.unsaved)
 
     def _end(self, trial: Any) -> None:
         try:
@@ -299,27 +263,6 @@ class OracleHost:
     def _has(self, tuner_id: str, trial_id: str | None) -> bool:
         trial = self._oracle.ongoing_trials.get(tuner_id)
         return trial is not None and trial.trial_id == trial_id
-
-    def _is_known(self, event: Event) -> bool:
-        """Returns whether an epoch was recorded before the process died."""
-        if not isinstance(event, EpochEnded) or event.trial_id not in self._tracking.records.trials:
-            return False
-        record = self._tracking.records.trials[event.trial_id]
-        epochs = record.repeats if event.execution else record.epochs
-        return (event.execution, event.epoch) in (
-            (epoch.execution, epoch.epoch) for epoch in epochs
-        )
-
-
-def _losses_of(history: Iterable[Event]) -> Counter[str | None]:
-    """Counts the workers lost over each trial in this session of the search."""
-    losses: Counter[str | None] = Counter()
-    for event in history:
-        if isinstance(event, SearchStarted):
-            losses.clear()
-        elif isinstance(event, WorkerLost):
-            losses[event.trial_id] += 1
-    return losses
 
 
 def _check_folder(tuner: Any, folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import keras
 
 from recdrop_tune.errors import exception_line, invalid_argument
-from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.session import SearchSession
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments with data. Each can also be a function that makes them."""
@@ -35,7 +35,7 @@ class Tasks:
     """
 
     def __init__(
-        self, follow_up: FollowUp | None, tuner: Any, tracking: Tracking, losses: int
+        self, follow_up: FollowUp | None, tuner: Any, tracking: SearchSession, losses: int
     ) -> None:
         self._follow_up = follow_up
         self._tuner = tuner
@@ -93,7 +93,7 @@ class Job(Protocol):
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, in the project folder or, for a worker, in another one."""
 
-    def track(self, tuner: Any) -> Tracking:
+    def track(self, tuner: Any) -> SearchSession:
         """Tracks the tuner; called in the oracle's process."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -181,10 +181,6 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
         os.chdir(settings["folder"])
     for name, value in settings["keras"].items():
         getattr(keras.config, f"set_{name}")(value)
-
-
-NOT_OPEN = "not open"
-"""The answer of a host that has just been restarted."""
 
 
 MARK = "several-workers"

@@ -16,7 +16,7 @@ from recdrop_tune.errors import ProjectError, RecdropError, is_disk_failure
 from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
 from recdrop_tune.ray_workers.host import End, OracleHost, State
-from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Parcel
+from recdrop_tune.ray_workers.job import MARK, Parcel
 from recdrop_tune.ray_workers.resources import (
     Resources,
     format_resources,
@@ -27,9 +27,6 @@ from recdrop_tune.ray_workers.resources import (
 )
 from recdrop_tune.ray_workers.worker import Worker
 from recdrop_tune.states import SearchOutcome
-
-_RESTARTS = 20
-"""How often Ray restarts the oracle's process; one that dies whenever it opens the search must end."""
 
 _POLL_SECONDS = 0.25
 _FAREWELL_SECONDS = 3.0
@@ -108,7 +105,8 @@ class Team:
         actors = [self._start_worker() for _ in range(self._resources.number)]
         self._mark.touch()
         self._marked = True
-        self._open(again=False)
+        self._get(self._host.collect_warnings.remote())
+        self._get(self._host.open.remote([self._parcel]))
         for name, actor in actors:
             self._add(name, actor)
         while self._members:
@@ -132,8 +130,7 @@ class Team:
             name=f"oracle-{name}",
             namespace=NAMESPACE,
             num_cpus=0,
-            max_restarts=_RESTARTS,
-            max_task_retries=-1,
+            max_restarts=0,
             scheduling_strategy=on_node(node),
             runtime_env={"env_vars": host_environment(self._backend)},
         )
@@ -184,15 +181,9 @@ class Team:
                 warnings.warn(text, TrackingWarning, stacklevel=2)
         return state
 
-    def _open(self, again: bool) -> None:
-        self._get(self._host.collect_warnings.remote())
-        self._get(self._host.open.remote([self._parcel], again))
-
     def _ask(self, method: str, *args: Any) -> Any:
-        """Calls a method of the host, and opens the host again if Ray has restarted it."""
-        while (answer := self._get(self._host.ask.remote(method, *args))) == NOT_OPEN:
-            self._open(again=True)
-        return answer
+        """Calls a method of the host."""
+        return self._get(getattr(self._host, method).remote(*args))
 
     def _get(self, reference: Any) -> Any:
         try:
@@ -201,8 +192,9 @@ class Team:
             raise original(error) from None
         except self._ray.exceptions.RayActorError as error:
             raise RecdropError(
-                f"The oracle's process cannot run: {_reason(error)} {_LOGS} Is recdrop-tune installed, "
-                "in the same version, wherever Ray runs?"
+                f"The oracle's process died: {_reason(error)} Run the search again with its folder "
+                f"`{self._folder}`: what has finished is not lost. {_LOGS} If it dies at once, is "
+                "recdrop-tune installed, in the same version, wherever Ray runs?"
             ) from error
 
     def _settle(self, member: _Member, over: bool) -> None:

@@ -19,7 +19,7 @@ from recdrop_tune.files import read_all, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
-from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
+from recdrop_tune.ray_workers.job import WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.scratch import scratch_folder
 from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter
@@ -168,12 +168,10 @@ class Worker:
 
     def _tell(self, event: Event) -> None:
         # Without waiting for an answer: requests of one worker are served in order.
-        self._host.ask.remote("emit", self._name, event)
+        self._host.emit.remote(self._name, event)
 
     def _ask(self, method: str, *args: Any) -> Any:
         try:
-            while (answer := self._ray.get(self._host.ask.remote(method, *args))) == NOT_OPEN:
-                time.sleep(_WAIT_SECONDS)
+            return self._ray.get(getattr(self._host, method).remote(*args))
         except self._ray.exceptions.RayTaskError as error:
             raise original(error) from None
-        return answer

@@ -31,6 +31,7 @@ _LOOKS = {
     "variational": ("#009e73", "triangle-up"),
     "weight_drop": ("#cc79a7", "cross"),
     "concrete": ("#7a5cc4", "pentagon"),
+    "update": ("#8c564b", "hourglass"),
     "zoneout": ("#d55e00", "triangle-down"),
     "time_distributed": ("#56b4e9", "star"),
     "lambda": ("#a89a00", "hexagon"),

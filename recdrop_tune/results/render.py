@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from recdrop_tune.errors import invalid_argument, plain
 from recdrop_tune.files import write_atomically
-from recdrop_tune.mlflow_store import harmless, markdown_table
+from recdrop_tune.markdown import harmless, markdown_table
 from recdrop_tune.results.frames import format_cell
 from recdrop_tune.results.outline import Section
 

@@ -17,12 +17,23 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+import numpy as np
 import pandas as pd
 
+from recdrop_tune.data_description import tensor_specs
 from recdrop_tune.errors import RecdropError, is_disk_failure
 from recdrop_tune.events import ResultSaved, TrackingWarning
-from recdrop_tune.files import delete_leftovers_of, fresh_path, inside, name_file_in_errors
-from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
+from recdrop_tune.files import (
+    CODE,
+    MODEL,
+    MODEL_CARD,
+    RESULT,
+    delete_leftovers_of,
+    fresh_path,
+    inside,
+    name_file_in_errors,
+)
+from recdrop_tune.markdown import NOTE_LENGTH
 from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.results.model_comparison import ModelComparison, comparison_outline
 from recdrop_tune.results.outline import full_outline, outline
@@ -183,30 +194,24 @@ class _BestModel:
         return json.dumps(card, indent=2)
 
 
-def _signature(model: Any) -> dict[str, Any] | None:
-    """Describes inputs and outputs for MLflow; `None` if Keras does not know them."""
-    load_flavor()
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+def _signature(model: keras.Model) -> dict[str, str | None] | None:
+    """Describes inputs and outputs as MLflow's `ModelSignature`; `None` if Keras does not know them."""
 
-    def schema(tensors: Any) -> Any:
-        specs = [
-            TensorSpec(
+    def schema(tensors: list[Any]) -> str:
+        return tensor_specs(
+            (
+                tensor.name if len(tensors) > 1 else None,
                 np.dtype(keras.backend.standardize_dtype(tensor.dtype)),
                 # MLflow is certain about one open size only: the batch's.
                 (-1, *(-1 if size is None else size for size in tensor.shape[1:])),
-                tensor.name if len(tensors) > 1 else None,
             )
             for tensor in tensors
-        ]
-        return Schema(specs)
+        )
 
     try:
-        signature = ModelSignature(inputs=schema(model.inputs), outputs=schema(model.outputs))
+        return {"inputs": schema(model.inputs), "outputs": schema(model.outputs), "params": None}
     except (AttributeError, ValueError, TypeError):
         return None
-    return dict(signature.to_dict())
 
 
 @contextmanager

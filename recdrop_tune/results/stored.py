@@ -13,10 +13,18 @@ import pandas as pd
 
 from recdrop_tune.errors import ProjectError, RecdropError, format_repr, plain
 from recdrop_tune.events import Configuration
-from recdrop_tune.files import JOURNAL, check_folder, inside, trial_folder
+from recdrop_tune.files import (
+    CODE,
+    JOURNAL,
+    MODEL,
+    MODEL_CARD,
+    RESULT,
+    check_folder,
+    inside,
+    trial_folder,
+)
 from recdrop_tune.hyperparameters import without_dropout
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.records import Records
 
 CONFIRMED = "confirmed"

@@ -19,7 +19,6 @@ from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.events import FIT, PADDING, Configuration, Context, SearchStarted
 from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
 from recdrop_tune.hyperparameters import drops
-from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
@@ -31,6 +30,7 @@ from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
 from recdrop_tune.results.study import study_of
 from recdrop_tune.results.view import SearchView
+from recdrop_tune.session import SearchSession
 from recdrop_tune.tuner import load_weights
 
 
@@ -44,7 +44,7 @@ class TuneResult:
 
     Attributes:
         tuner: The Keras Tuner tuner, which builds models; `None` in a loaded result.
-        tracking: Its tracking; `None` in a loaded result.
+        tracking: Its session; `None` in a loaded result.
         confirm_again: Confirms its configurations; `None` without the data, as in a loaded result.
         train_again: Trains a configuration on other data; `None` in a loaded result.
         folder: The project folder of a loaded result; by default that of the tuner.
@@ -56,7 +56,7 @@ class TuneResult:
     """
 
     tuner: Any = None
-    tracking: Any = None
+    tracking: SearchSession | None = None
     confirm_again: Callable[[Any], TuneResult] | None = None
     train_again: Callable[..., Any] | None = None
     folder: Path | None = None
@@ -405,13 +405,13 @@ class TuneResult:
             >>> model = result.refit(np.concatenate([x, x_val]), np.concatenate([y, y_val]))
         """
         if self.train_again is None:
-            how = "Run `best_code()`"
+            how = "Write the model yourself: `best_code()` has its layers."
             if self.view.by_tune:
-                how += (
-                    f', or call `tune` with the arguments of the search and directory="{self.directory}", '
-                    "which trains nothing twice"
+                how = (
+                    f'Call `tune` with the arguments of the search and directory="{self.directory}", which '
+                    "trains nothing twice."
                 )
-            raise RecdropError(f"This result cannot build its models. {how}.")
+            raise RecdropError(f"This result cannot build its models. {how}")
         # A schedule moves the rate as in the search, where more epochs followed.
         total = self.search.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}
@@ -438,34 +438,28 @@ class TuneResult:
         return schedule or "constant"
 
     def best_code(self) -> str:
-        """Writes the best model as code to keep, without `tune` and its space.
+        """Writes the dropout of the best model as lines of code, for your own code.
 
-        It trains the model as `refit` does; only callbacks of yours are missing. The code is also saved in
-        the project folder, as `result/best_model.py`. For what it contains, see
-        `recdrop_tune.models.best_code`, which writes it for any compiled model.
+        These are its recurrent layers with their wrappers and its `compile`; a comment has the other
+        hyperparameters, the epochs that were best, and the arguments of `fit`. The code is also saved in the
+        project folder, as `result/best_model.py`. `best_model` and `refit` return whole models.
 
         Raises:
             RecdropError: No trial was completed, or the folder of a loaded result has no such file.
 
         Example:
-            >>> Path("model.py").write_text(result.best_code())
+            >>> print(result.best_code())
         """
         info = self.search.info
         if self.tuner is None:
             return saved_code(self.directory, self.best_id)
         model = self.tuner.hypermodel.build(self._trial(self.best_id).hyperparameters)
-        fit = {name: info[name] for name in FIT if info.get(name) is not None}
-        if isinstance(weights := fit.get("class_weight"), dict):  # Its labels are text in JSON.
-            fit["class_weight"] = {int(label): weight for label, weight in weights.items()}
-        return models.best_code(
-            model,
-            self._best_epochs,
-            seed=info.get("seed"),
-            padding=info.get(PADDING),
-            schedule=self._schedule,
-            schedule_epochs=info.get("epochs"),
-            **fit,
-        )
+        given = {name: info.get(name) for name in ("seed", *FIT)}
+        if isinstance(weights := given["class_weight"], dict):  # Its labels are text in JSON.
+            given["class_weight"] = {int(label): weight for label, weight in weights.items()}
+        given |= {"epochs": self._best_epochs, "schedule": self._schedule}
+        known = {name: each for name, each in given.items() if each not in (None, "constant")}
+        return models.best_code(model, {**self.best_hyperparameters, **known})
 
     def prepare(self, x: Any) -> Any:
         """Pads new sequences as the search padded its own, for `predict` and `evaluate`.
@@ -500,7 +494,11 @@ class TuneResult:
     def ui_command(self) -> str | None:
         """The command that opens the runs in MLflow; `None` if a server shows them, or none is recorded."""
         uri = None if self._failure else self.search.tracking_uri
-        return None if uri is None else ui_command(uri, self.directory)
+        if uri is None:
+            return None
+        from recdrop_tune.mlflow_store import ui_command  # Here, because it imports MLflow.
+
+        return ui_command(uri, self.directory)
 
     @property
     def ui_url(self) -> str | None:
@@ -508,6 +506,8 @@ class TuneResult:
         uri = self.search.tracking_uri
         if self.tracking is None or self.tracking.failure or uri is None:
             return None
+        from recdrop_tune.mlflow_store import leaderboard_url
+
         return leaderboard_url(
             uri,
             self.tracking.mlflow.experiment_id,
@@ -523,6 +523,8 @@ class TuneResult:
     def _where(self) -> list[str]:
         lines = [f"Folder: {self.directory}"]
         if self._failure:
+            from recdrop_tune.mlflow_store import command
+
             sync = command("sync", str(self.directory))
             lines.append(f"MLflow: not all is recorded ({self._failure}); once it is back: {sync}")
         elif self.ui_command is not None:  # No server shows the page before that was run.

@@ -42,6 +42,7 @@ class KernelCall:
         state_noise: `(gates, batch, units)`: one factor for the fed-back h per gate. Step loop only.
         cell_kept: The fraction of the previous c that replaces the new one: a scalar. Step loop, LSTM only.
         hidden_kept: The same for h, a scalar or `(batch, time, units)`. Step loop only.
+        update_missing: The fraction that a step does not add to c: a scalar. Step loop, LSTM only.
         output_scale: `(batch or 1, time, 1)`: factor for the output sequence, in the order of the outputs.
     """
 
@@ -59,13 +60,14 @@ class KernelCall:
     state_noise: Tensor | None = None
     cell_kept: Tensor | None = None
     hidden_kept: Tensor | None = None
+    update_missing: Tensor | None = None
     output_scale: Tensor | None = None
 
     @property
     def needs_loop(self) -> bool:
         """Whether a rewrite needs something that no fused kernel computes."""
-        loop_only = (self.input_noise, self.state_noise, self.cell_kept, self.hidden_kept)
-        return any(part is not None for part in loop_only)
+        noise, kept = (self.input_noise, self.state_noise), (self.cell_kept, self.hidden_kept)
+        return any(part is not None for part in (*noise, *kept, self.update_missing))
 
     @property
     def units(self) -> int:

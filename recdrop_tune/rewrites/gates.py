@@ -1,4 +1,4 @@
-"""Rewrites of the gates: forcing, dropout of the recurrent state by forcing, and zoneout.
+"""Rewrites of the gates: forcing, dropout of the recurrent state and of the update, and zoneout.
 
 This is the only file that knows the order of the gates in Keras's cells.
 """
@@ -134,14 +134,11 @@ def _drop_gru(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor) 
     bias = call.bias
     if bias is not None and call.reset_after:  # Rows: input bias, recurrent bias.
         bias = _times(bias, ops.stack([ops.ones_like(scale), scale]))
-    h = call.initial_state[0]
-    every_step = ops.ones_like(call.sequences[:, :, :1], dtype="bool")  # (batch, time, 1)
-    bits = ops.cast(ops.logical_and(dropped, every_step), h.dtype)
     return replace(
         call,
         recurrent_kernel=_times(call.recurrent_kernel, scale),
         bias=bias,
-        forcings=(*call.forcings, GateForcing(bits, (("reset", 0),))),
+        forcings=(*call.forcings, GateForcing(_at_every_step(call, dropped), (("reset", 0),))),
     )
 
 
@@ -173,6 +170,34 @@ def _feeds_back(call: KernelCall) -> Tensor:
     total = ops.sum(valid, axis=1, keepdims=True)
     later = seen - valid if call.go_backwards else total - seen
     return ops.expand_dims(later > 0, axis=-1)
+
+
+# Dropout of an LSTM's update: its cell keeps what it has, and adds nothing.
+
+
+def drop_update(call: KernelCall, dropped: Tensor) -> KernelCall:
+    """Drops what steps add to the cell of an LSTM, where a bit is set.
+
+        c_t = f_t * c_{t-1} + i_t * (1 - dropped_t) * g_t
+
+    The bits have shape `(batch, time, units)` or `(batch, 1, units)`. They force the input gate to 0, so any
+    kernel can do it. Nothing is scaled: inference has the expectation.
+
+    Reference:
+        Semeniuta et al. (2016), arXiv 1603.05118.
+    """
+    forcing = GateForcing(_at_every_step(call, dropped), (("input", 0),))
+    return replace(call, forcings=(*call.forcings, forcing))
+
+
+def expect_update(call: KernelCall, rate: Tensor) -> KernelCall:
+    """Replaces each draw of `drop_update` by its expectation, for inference, with a scalar rate."""
+    return replace(call, update_missing=rate)
+
+
+def _at_every_step(call: KernelCall, dropped: Tensor) -> Tensor:
+    every_step = ops.ones_like(call.sequences[:, :, :1], dtype="bool")  # (batch, time, 1)
+    return ops.cast(ops.logical_and(dropped, every_step), call.initial_state[0].dtype)
 
 
 # Zoneout: units keep their state for a step.

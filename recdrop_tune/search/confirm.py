@@ -15,13 +15,13 @@ from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
 from recdrop_tune.files import trial_folder
 from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import trial_of
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results import CONFIRMED, PairedTrainings, rounds
 from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
+from recdrop_tune.session import SearchSession
 from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_seed
 
 
@@ -35,7 +35,7 @@ class Question:
     """
 
     first: Callable[[Records, Confirm], list[Configuration]]
-    trial: Callable[[Any, Configuration], Any]
+    trial: Callable[[kt.Oracle, Configuration], Any]
     keep: Callable[..., None]
     searches: bool
 
@@ -53,7 +53,7 @@ class Retrainings:
     seed: int | None
     test: Any
 
-    def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
+    def tasks(self, tuner: Any, tracking: SearchSession) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only what is
@@ -67,7 +67,7 @@ class Retrainings:
             missing = [
                 {
                     "configuration": each,
-                    "trial": self.question.trial(tuner, each),
+                    "trial": self.question.trial(tuner.oracle, each),
                     "repeat": repeat,
                     "seed": confirmation_seed(self.seed, repeat),
                 }
@@ -86,7 +86,7 @@ class Retrainings:
                 return missing
         return []
 
-    def _rounds(self, tracking: Tracking) -> Iterator[tuple[int, list[Configuration]]]:
+    def _rounds(self, tracking: SearchSession) -> Iterator[tuple[int, list[Configuration]]]:
         """Yields the seeds and configurations of the first round, of earlier ones, and of the next ones."""
         records = tracking.records
         first, most = self.settings.seeds, max(self.settings.seeds, self.settings.max_seeds)
@@ -125,17 +125,17 @@ class Retrainings:
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
-    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+    def keep(self, tuner: Any, tracking: SearchSession, *result: Any) -> None:
         """Takes a trial, its score, and the weights of a training."""
         self.question.keep(tuner, tracking, *result)
 
-    def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
+    def failed(self, tracking: SearchSession, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that failed."""
         about = {**task["configuration"]._asdict(), "repeat": task["repeat"], "seed": task["seed"]}
         tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
 
 
-def _keep_best(tuner: Any, tracking: Tracking, trial: Any, score: float, weights: Any) -> None:
+def _keep_best(tuner: Any, tracking: SearchSession, trial: Any, score: float, weights: Any) -> None:
     """Stores the weights of the best training of each configuration."""
     cost = tracking.records.cost
     earlier = (
@@ -153,17 +153,12 @@ def _keep_nothing(*result: Any) -> None:
     """Keeps no weights: the scores are what is asked for."""
 
 
-def _trial_of_model(tuner: Any, configuration: Configuration) -> Any:
+def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
     """Returns a trial that builds a model."""
-    hyperparameters = tuner.oracle.get_space().copy()
+    hyperparameters = oracle.get_space().copy()
     models = hyperparameters.space[0].values
     hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
     return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
-
-
-def _trial_of_search(tuner: Any, configuration: Configuration) -> Any:
-    """Returns the trial of a configuration, or one made like it."""
-    return trial_of(tuner.oracle, configuration)
 
 
 def _every_model(records: Records, settings: Confirm) -> list[Configuration]:
@@ -208,5 +203,5 @@ def confirmation_seed(seed: int | None, repeat: int) -> int:
     return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
 
 
-DROPOUT = Question(chosen_configurations, _trial_of_search, _keep_best, searches=True)
+DROPOUT = Question(chosen_configurations, trial_of, _keep_best, searches=True)
 MODELS = Question(_every_model, _trial_of_model, _keep_nothing, searches=False)

@@ -13,7 +13,6 @@ from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import Process
 from recdrop_tune.files import check_folder
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult, read_records
@@ -23,6 +22,7 @@ from recdrop_tune.search.printing import print_search
 from recdrop_tune.search.runners import check_completed, runner
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track_in, with_active
+from recdrop_tune.session import SearchSession
 from recdrop_tune.tuner import TrackedOracle, Tuner
 
 
@@ -148,11 +148,10 @@ class TunerSearch:
         """Makes the tuner, in its own folder."""
         return self.make_tuner()
 
-    def track(self, tuner: Any) -> Tracking:
+    def track(self, tuner: Any) -> SearchSession:
         """Tracks the tuner."""
-        tracking = track_in(self.tracking, tuner, info={"workers": self.workers.number})
-        tracking.process = self.process
-        return tracking
+        info = {"workers": self.workers.number}
+        return track_in(self.tracking, tuner, info=info, process=self.process)
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `search`."""

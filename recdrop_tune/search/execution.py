@@ -16,7 +16,6 @@ from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.files import SEARCH, read_object
 from recdrop_tune.kernels import compilations_kept
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle, read_space
 from recdrop_tune.results import TuneResult, read_records
 from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
@@ -27,17 +26,18 @@ from recdrop_tune.search.printing import print_search
 from recdrop_tune.search.references import as_function
 from recdrop_tune.search.runners import check_completed, runner
 from recdrop_tune.search.settings import SearchConfig
+from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import differences, space_of
 
 
-def result_of(plan: Plan, tuner: Any, tracking: Tracking) -> TuneResult:
+def result_of(plan: Plan, tuner: Any, tracking: SearchSession) -> TuneResult:
     """Returns the result of a search that was carried out."""
     check_completed(tuner.project_dir, tracking.records)
     return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
 
 
-def carry_out(plan: Plan) -> tuple[Any, Tracking]:
+def carry_out(plan: Plan) -> tuple[Any, SearchSession]:
     """Runs what a plan describes, or resumes it; returns the tuner and its tracking."""
     config = plan.config
     keep = " and overwrite=False" if config.overwrite else ""
@@ -96,18 +96,14 @@ def _enqueue(plan: Plan, oracle: Any) -> list[str]:
         enqueue_first_trials(oracle, plan.config.optuna.try_first)
     now = plain_values(plan.identity)
     # An accuracy is the same measure with any loss.
-    compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
+    compared = ["epochs", "loss"] if "loss" in str(now["objective"]) else ["epochs"]
     for folder in oracle.warm_start:
-        there = (read_object(Path(folder) / SEARCH) or {}).get("identity")
-        if not isinstance(there, dict):
-            continue
-        comparable = {
-            key for key in compared if there.get(key) is not None and now[key] is not None
-        }
-        if lines := differences({k: there[k] for k in comparable}, {k: now[k] for k in comparable}):
+        there = (read_object(Path(folder) / SEARCH) or {}).get("identity") or {}
+        known = [key for key in compared if None not in (there.get(key), now[key])]
+        if lines := differences({k: there[k] for k in known}, {k: now[k] for k in known}):
             raise invalid_argument(
                 "warm_start",
-                expected="searches with the same objective, loss and epochs, whose scores compare",
+                expected="searches with the same loss and epochs, whose scores compare",
                 received=str(folder),
                 fix="It differs in:\n" + "\n".join(lines),
             )

@@ -16,7 +16,6 @@ import keras_tuner as kt
 from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
 from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listener, Process
 from recdrop_tune.hypermodels import Extension, extended
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.records import Records
 from recdrop_tune.search.confirm import DROPOUT, Question, Retrainings
 from recdrop_tune.search.context import context_of
@@ -26,6 +25,7 @@ from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, lo
 from recdrop_tune.search.identity import plain_values
 from recdrop_tune.search.settings import MLflow, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track_in
+from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import copy_callbacks, make_tuner, readable
 
@@ -127,7 +127,7 @@ class Plan:
 
     def track(
         self, tuner: Any, records: Records | None = None, listeners: Iterable[Listener] = ()
-    ) -> Tracking:
+    ) -> SearchSession:
         """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
         if self.proposes:
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
@@ -138,7 +138,7 @@ class Plan:
             with contextlib.suppress(Exception):
                 tuner.hypermodel.build(tuner.oracle.get_space())
         model, train, validation = observed.first_model, data["training"], data["validation"]
-        tracking = track_in(
+        return track_in(
             self.tracking,
             tuner,
             records=records,
@@ -148,9 +148,9 @@ class Plan:
             data=data,
             context=context_of(train, validation, self.model, model, self.goal, self.data.padding),
             models=self.models,
+            process=self.process,
+            resume_hint=self.resume_hint,
         )
-        tracking.process, tracking.resume_hint = self.process, self.resume_hint
-        return tracking
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `Tuner.search`."""

@@ -20,17 +20,17 @@ from recdrop_tune.errors import RecdropError, failure_text, is_disk_failure, pla
 from recdrop_tune.events import STOPPED, Event, Listener, TrackingWarning
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import TooManyFailuresError
 from recdrop_tune.ray_workers import Parcel, Team, connected, pack
 from recdrop_tune.records import Records
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track_in
+from recdrop_tune.session import SearchSession
 from recdrop_tune.states import SearchOutcome, TrialState
 from recdrop_tune.terminal import format_ending
 
-Runner = Callable[..., Tracking]
+Runner = Callable[..., SearchSession]
 """Runs the trials of a job, and returns the tracking of the search that has ended.
 
 It takes the tuner, which has all results afterwards; the records, which it keeps up to date; listeners for
@@ -58,10 +58,10 @@ def _run_here(
     records: Records,
     listeners: Iterable[Listener],
     **later: Any,
-) -> Tracking:
+) -> SearchSession:
     """Runs the trials, and then the confirmation, one after the other. Always closes the tracking."""
     job = replace(job, **later)
-    tracking: Tracking = job.track(tuner, records, listeners)
+    tracking: SearchSession = job.track(tuner, records, listeners)
     follow_up = job.follow_up()
     tracking.stays_open = follow_up is not None
     args, fit = job.arguments()
@@ -110,7 +110,7 @@ def _run_in_workers(
     records: Records,
     listeners: Iterable[Listener],
     **later: Any,
-) -> Tracking:
+) -> SearchSession:
     """Runs the trials in other processes, and loads their results into the tuner in this process."""
     parcel = parcel.changed(ray, **later)
     folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
@@ -133,8 +133,7 @@ def _run_in_workers(
     with contextlib.redirect_stdout(io.StringIO()):
         tuner.reload()
     tracking = track_in(mlflow, tuner, records=records)
-    tracking.adopt(end.experiment_id, end.failure, end.run_ids)
-    tracking.unsaved = end.unsaved
+    tracking.adopt(*end)
     return tracking
 
 

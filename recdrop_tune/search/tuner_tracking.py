@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,25 @@ from typing import Any
 
 import keras_tuner as kt
 
+from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.backends import check_training
-from recdrop_tune.events import Context, Listener, ResultSaved
-from recdrop_tune.files import JOURNAL, check_folder
-from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import Tracking, in_context
-from recdrop_tune.mlflow_store import track as track_tuner
+from recdrop_tune.credentials import hide
+from recdrop_tune.data_description import describe_data
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.events import (
+    EXHAUSTED,
+    MAX_TRIALS,
+    Context,
+    Listener,
+    NoMoreTrials,
+    Process,
+    ResultSaved,
+)
+from recdrop_tune.files import JOURNAL, SEARCH, check_folder, read_object
+from recdrop_tune.hypermodels import extended
+from recdrop_tune.hyperparameters import Hyperparameter
+from recdrop_tune.journal import Dispatcher, Journal
+from recdrop_tune.oracle import OptunaOracle, exhausted, fewer_than_trials, read_space
 from recdrop_tune.records import Records
 from recdrop_tune.results import (
     ModelComparison,
@@ -25,6 +40,8 @@ from recdrop_tune.results import (
     save_result,
 )
 from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig
+from recdrop_tune.session import SearchDescription, SearchSession
+from recdrop_tune.tuner import ReportsEpochs, TrackedOracle, TrialReporter, describe_search
 
 
 def with_active(
@@ -36,6 +53,8 @@ def with_active(
     """
     if tracking is None:
         return None
+    from recdrop_tune.mlflow_store import in_context  # Here, because it imports MLflow.
+
     uri, search = tracking.store(), None
     if folder is not None:
         # The search itself reports a folder that it cannot use.
@@ -55,7 +74,7 @@ def track(
     info: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     context: Context | None = None,
-) -> Tracking:
+) -> SearchSession:
     """Records every trial of a tuner in MLflow and in a journal in its project folder.
 
     Call it before `tuner.search`. It changes only two public attributes of the tuner: stand-ins replace
@@ -80,7 +99,7 @@ def track(
         context: A description of the search for its summary; `tune` fills it in.
 
     Returns:
-        The tracking. It ends with the search; close it if the search fails.
+        The session of the search. It ends with the search; close it if the search fails.
 
     Raises:
         InvalidArgumentError: An `OptunaOracle` uses MLflow's database, or the tuner is tracked already.
@@ -101,18 +120,124 @@ def track(
     return track_in(mlflow, tuner, records=records, listeners=listeners, **about)
 
 
-def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> Tracking:
+def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> SearchSession:
     """Tracks a tuner, in MLflow unless it is `None`, and saves the result when the search ends."""
-    store = {} if mlflow is None else {**vars(mlflow)}
-    tracked = track_tuner(tuner, tracking_uri=store.pop("uri", None), **store, **about)
+    session = open_session(tuner, mlflow, **about)
 
-    def save(of: Tracking) -> ResultSaved | None:
-        if of.about["models"]:
-            return save_comparison(ModelComparison(of.records, Path(tuner.project_dir)))
-        result = TuneResult(tuner, of)
+    def save() -> ResultSaved | None:
+        if about.get("models"):
+            return save_comparison(ModelComparison(session.records, Path(tuner.project_dir)))
+        result = TuneResult(tuner, session)
         # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
         model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model
         return save_result(result.view, result.directory, model, result.best_code)
 
-    tracked.at_end = save
-    return tracked
+    session.save_result = save
+    return session
+
+
+def open_session(
+    tuner: Any,
+    mlflow: MLflow | None = None,
+    *,
+    records: Records | None = None,
+    listeners: Iterable[Listener] = (),
+    space: str | None = None,
+    info: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    context: Context | None = None,
+    models: Sequence[str] = (),
+    process: Process | None = None,
+    resume_hint: str | None = None,
+) -> SearchSession:
+    """Tracks a tuner; see `track`, which also saves the result at the end.
+
+    `records` are those of the search so far; by default they are read from its journal. `models` are the
+    models that are compared, without trials. `process` is the one in which the search was begun.
+    """
+    oracle, folder = tuner.oracle, Path(tuner.project_dir)
+    if isinstance(oracle, TrackedOracle):
+        raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    if "KERASTUNER_ORACLE_IP" in os.environ:
+        raise invalid_argument(
+            "tuner",
+            expected="one that trains its trials in this process, not Keras Tuner's chief or a worker",
+            received=tuner,
+        )
+    check_folder(folder)
+    journal = Journal(folder / JOURNAL)
+    records = Records(journal.read()) if records is None else records
+    uri, store = None if mlflow is None else resolve_uri(mlflow.uri), None
+    dispatcher = Dispatcher(journal, [records, *listeners])
+    if uri is not None:
+        # Here, because they import MLflow.
+        from recdrop_tune.mlflow_store import MLflowStore, MLflowWriter
+
+        store = MLflowStore(MLflowWriter(uri, journal))
+        dispatcher.listeners.append(store)
+    kind = oracle if type(tuner).__name__ == "Tuner" else tuner  # Its oracle tells more.
+    description = SearchDescription(
+        search_id=records.search.search_id if records.search else _search_id(folder),
+        name=tuner.project_name,
+        tuner=type(kind).__name__,
+        objective=oracle.objective.name,
+        direction=oracle.objective.direction,
+        experiment=None if mlflow is None else mlflow.experiment,
+        tracking_uri=uri and absolute(hide(uri)),
+        tags=mlflow.tags if mlflow else {},
+        register_model=None if mlflow is None else mlflow.register_model,
+        space=space,
+        info={**describe_search(tuner, None if models else oracle), **(info or {})},
+        data=describe_data(data or {}),
+        context=context,
+        models=[*models],
+        resume_hint=resume_hint,
+    )
+    reporter = TrialReporter(tuner, records, dispatcher.emit)
+    about = description, dispatcher, records, reporter, store, process
+    session = SearchSession(_Searched(oracle), *about)
+    tuner.oracle = TrackedOracle(oracle, session, reporter)
+    if tuner.hypermodel is not None:
+        tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(reporter))
+    return session
+
+
+def _search_id(folder: Path) -> str:
+    """Returns the identity of a search that begins; `tune` writes it into its folder before that."""
+    known = (read_object(folder / SEARCH) or {}).get("id")
+    return known if known and isinstance(known, str) else uuid.uuid4().hex
+
+
+class _Searched:
+    """An oracle as a session sees it; see `recdrop_tune.session`."""
+
+    def __init__(self, oracle: kt.Oracle) -> None:
+        self._oracle = oracle
+
+    @property
+    def max_trials(self) -> int | None:
+        most: int | None = self._oracle.max_trials
+        return most
+
+    @property
+    def hyperparameters(self) -> list[Hyperparameter]:
+        return read_space(self._oracle.get_space().space)
+
+    @property
+    def configurations(self) -> int | None:
+        return fewer_than_trials(self._oracle)
+
+    def ending(self) -> NoMoreTrials | None:
+        oracle = self._oracle
+        if (counts := exhausted(oracle)) is not None:
+            tried, number = counts
+            return NoMoreTrials(reason=EXHAUSTED, configurations=number, tried=tried)
+        if isinstance(oracle, OptunaOracle):
+            reason = oracle.ended_by()
+        else:
+            is_full = oracle.max_trials and len(oracle.trials) >= oracle.max_trials
+            reason = MAX_TRIALS if is_full else None
+        return None if reason is None else NoMoreTrials(reason=reason, gain=self.expected_gain())
+
+    def expected_gain(self) -> float | None:
+        return self._oracle.expected_gain() if isinstance(self._oracle, OptunaOracle) else None

@@ -6,7 +6,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StrictBool, model_validator
 
-from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, SEARCHED, SITES, TECHNIQUES
+from recdrop_tune.catalog import (
+    OPTIONS,
+    SCHEDULE_NAMES,
+    SEARCHED,
+    SITES,
+    TECHNIQUES,
+    check_cell,
+)
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.spaces.values import (
     STRICT,
@@ -53,7 +60,7 @@ class Keys(BaseModel):
     wrapper: Word[_Wrapper] = Field(
         default=SEARCHED,
         description="Ids of the techniques in recdrop_tune.catalog. Default: all except "
-        '"concrete", which learns its rates.',
+        '"concrete", which learns its rates, and "update", which is for LSTMs alone.',
     )
     placement: Word[Placement] = _key(
         'Sites joined by +, such as "input+recurrent". Each is offered only under the wrappers that '
@@ -66,11 +73,11 @@ class Keys(BaseModel):
     )
     schedule: _Schedule = _key(
         "How the rate changes during training, the same in every trial: a name of "
-        'recdrop_tune.models.SCHEDULES. Not with "zoneout", whose inference uses the rate, nor with '
-        '"concrete", which learns it. Default: it does not change.'
+        'recdrop_tune.models.SCHEDULES. Not with "zoneout" and "update", whose inference uses the '
+        'rate, nor with "concrete", which learns it. Default: it does not change.'
     )
     per_step: Word[StrictBool] = _key(
-        "For the wrapper recurrent: whether each step has its own mask. Default: true."
+        "For the wrappers recurrent and update: whether each step has its own mask. Default: true."
     )
     tied_gates: Word[StrictBool] = _key(
         "For the wrapper variational at the recurrent site: whether all gates share a mask. "
@@ -145,6 +152,8 @@ class Keys(BaseModel):
         rated = [wrapper for wrapper in wrappers if not TECHNIQUES[wrapper].learns_rate]
         for wrapper in wrappers:
             technique = TECHNIQUES[wrapper]
+            for cell in as_words(self.cell or "lstm"):
+                check_cell(technique, cell)
             fix = f"Add one, or remove `{wrapper}` from `wrapper`."
             if not self.placements_of(wrapper):
                 key = "rate" if self.placement is None else "placement"
@@ -179,6 +188,16 @@ class Keys(BaseModel):
         if isinstance(self.locked_rate, dict) and "between" in self.locked_rate and fewest < 2:
             refuse("layers", "2 or more, because of `locked_rate.between`")
         return self
+
+    def of_cell(self, cell: str) -> Self:
+        """Returns the space without the wrappers that the cell lacks; raises if none is left that drops."""
+        wrappers = as_words(self.wrapper)
+        fitting = tuple(each for each in wrappers if TECHNIQUES[each].cell in (None, cell))
+        if len(fitting) == len(wrappers):
+            return self
+        if not set(fitting) - {"none"}:
+            check_cell(TECHNIQUES[next(each for each in wrappers if each not in fitting)], cell)
+        return self.model_copy(update={"wrapper": fitting})
 
     def options(self, cell: str = "lstm") -> dict[str, Any]:
         """Returns the wrappers' options that the space names and a layer with the cell has."""

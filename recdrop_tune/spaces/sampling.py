@@ -162,6 +162,7 @@ def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
 
 def sample_dropout(keys: Keys, hp: Any, cell: str = "lstm") -> DropoutSample:
     """Registers wrapper, placement, rate, options and decays; returns the values active now."""
+    keys = keys.of_cell(cell)
     wrappers, options = as_words(keys.wrapper), keys.options(cell)
     groups = _groups(keys, options)
     rate: Any = _DEFAULT_RATE if keys.rate is None else keys.rate

@@ -192,7 +192,7 @@ class SearchSpace(Keys):
         Args:
             hp: `keras_tuner.HyperParameters`.
             name: Prefixes every name with `name/`.
-            cell: The cell of the layer, `"lstm"` or `"gru"`; options that it lacks are left out.
+            cell: The cell of the layer, `"lstm"` or `"gru"`; options and wrappers that it lacks are left out.
         """
         with nullcontext() if name is None else hp.name_scope(name):
             return sample_dropout(self, hp, cell)

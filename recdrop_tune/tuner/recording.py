@@ -27,9 +27,11 @@ from recdrop_tune.oracle import (
     read_space,
     read_values,
     state_of,
+    with_end,
 )
 from recdrop_tune.records import Records
-from recdrop_tune.states import TrialState
+from recdrop_tune.session import SearchSession
+from recdrop_tune.states import FINAL, TrialState
 from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
@@ -183,12 +185,13 @@ class TrialReporter(TrainingReporter):
             )
         )
 
-    def trial_ended(self, trial: Any, when: float | None = None) -> None:
-        """Reports the end of a trial, now or at an earlier wall-clock time."""
+    def trial_ended(self, trial: Any) -> None:
+        """Reports the end of a trial, once: a worker repeats it to a host that was restarted."""
         self.ends(trial.trial_id)
+        record = self._records.trials.get(trial.trial_id)
+        if record is not None and record.state in FINAL:
+            return
         status = state_of(trial, getattr(self._oracle, "max_epochs", None))
-        if status == TrialState.RUNNING:  # Its process was killed.
-            status = TrialState.INTERRUPTED
         best, message = reached(trial, self._oracle.objective), trial.message
         is_nan = trial.score is not None and math.isnan(trial.score)
         if is_nan and not message and status != TrialState.COMPLETE:
@@ -196,7 +199,7 @@ class TrialReporter(TrainingReporter):
             name = self._oracle.objective.name
             message = f"`{name}` was NaN in every epoch; try a smaller learning rate"
         self._report_growth(trial.hyperparameters)
-        record, values = self._records.trials.get(trial.trial_id), readable(trial.hyperparameters)
+        values = readable(trial.hyperparameters)
         self._emit(
             events.TrialEnded(
                 trial_id=trial.trial_id,
@@ -208,7 +211,6 @@ class TrialReporter(TrainingReporter):
                 std=best.std,
                 seconds=self._seconds(trial.trial_id),
                 hyperparameters=values if record and values != record.hyperparameters else None,
-                time=time.time() if when is None else when,
             )
         )
 
@@ -245,12 +247,12 @@ class TrackedOracle:
     """Forwards every call to an oracle, and reports the trials that start or end.
 
     Reading and setting attributes reaches the oracle itself. Calls that the oracle makes to itself are not
-    reported. `search` is the `Tracking`, which decides whether another trial may begin.
+    reported. `search` decides whether another trial may begin.
     """
 
     __slots__ = ("_oracle", "_reporter", "_search")
 
-    def __init__(self, oracle: Any, search: Any, reporter: TrialReporter) -> None:
+    def __init__(self, oracle: Any, search: SearchSession, reporter: TrialReporter) -> None:
         object.__setattr__(self, "_oracle", oracle)
         object.__setattr__(self, "_search", search)
         object.__setattr__(self, "_reporter", reporter)
@@ -280,18 +282,17 @@ class TrackedOracle:
         return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
 
     def end_trial(self, trial: Any, *status: str) -> Any:
-        """Ends a trial, and reports its end. A `status` goes with an id; see `OptunaOracle.end_trial`."""
-        trial_id = getattr(trial, "trial_id", trial)
-        try:
-            answer = self._oracle.end_trial(trial, *status)
-        except Exception as error:
-            # After too many failures Keras Tuner raises, and the trial has ended all the same. A trial whose
-            # end could not be written runs again.
-            if not is_disk_failure(error):
-                self._reporter.trial_ended(self._oracle.get_trial(trial_id))
-            raise
-        self._reporter.trial_ended(self._oracle.get_trial(trial_id))
-        return answer
+        """Reports the end of a trial, then ends it. A `status` goes with an id; see `OptunaOracle.end_trial`.
+
+        So no end is lost. A trial that is killed between the two runs again, under its id.
+        """
+        end = with_end(self._oracle, trial, *status)
+        if end.status == TrialStatus.COMPLETED:
+            self._oracle.score_trial(end)
+            if math.isnan(end.score):  # Keras Tuner fails it too.
+                end.status = TrialStatus.INVALID
+        self._reporter.trial_ended(end)
+        return self._oracle.end_trial(trial, *status)
 
     def __getattr__(self, name: str) -> Any:
         if name in TrackedOracle.__slots__:  # `copy` looks for them before they exist.

@@ -18,6 +18,7 @@ from recdrop_tune.wrappers.recurrent_wrapper import (
     is_default_name,
 )
 from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
+from recdrop_tune.wrappers.update_dropout import UpdateDropoutWrapper
 from recdrop_tune.wrappers.variational_dropout import VariationalDropoutWrapper
 from recdrop_tune.wrappers.weight_drop import WeightDropWrapper
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
@@ -35,6 +36,7 @@ __all__ = [
     "RecurrentDropoutWrapper",
     "RecurrentWrapper",
     "TimeDistributedDropoutWrapper",
+    "UpdateDropoutWrapper",
     "VariationalDropoutWrapper",
     "WeightDropWrapper",
     "ZoneoutWrapper",

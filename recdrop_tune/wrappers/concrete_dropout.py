@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -14,7 +14,7 @@ from recdrop_tune.kernels import bernoulli, for_all_steps, relaxed_bernoulli
 from recdrop_tune.rewrites import KernelCall, Tensor, drop_rows, drop_weights
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.recurrent_wrapper import directions_of
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared, group_in_words
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -68,16 +68,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             for targets of D numbers, over which the loss is a mean too. `None` for a negative log-likelihood.
         length_scale: l of the prior. A larger value expects smaller weights.
         temperature: Softness of the masks, above 0.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Raises:
         InvalidArgumentError: The layer, a rate, the placement or an option is not as described above. In
@@ -96,6 +88,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "concrete"
+    options = ("elements", "mask_groups", "samples", "tau", "length_scale", "temperature")
     learns_rates = True
 
     def __init__(
@@ -110,20 +103,9 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         tau: float | None = None,
         length_scale: float = 1e-4,
         temperature: float = 0.1,
-        seed: int | None = None,
-        activity_decay: float = 0.0,
-        temporal_decay: float = 0.0,
-        **kwargs: Any,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            layer,
-            rate,
-            placement=placement,
-            seed=seed,
-            activity_decay=activity_decay,
-            temporal_decay=temporal_decay,
-            **kwargs,
-        )
+        super().__init__(layer, rate, placement=placement, **shared)
         self.elements = check_flag("elements", elements)
         self.mask_groups = check_integer("mask_groups", mask_groups)
         self.samples = None if samples is None else check_integer("samples", samples)
@@ -240,11 +222,6 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         for site, logit in self.logits.items():
             if f"{site}_logit" in held:
                 logit.assign(store[f"{site}_logit"])
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration, with the initial rates."""
-        names = ("elements", "mask_groups", "samples", "tau", "length_scale", "temperature")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _logit(rate: float) -> float:

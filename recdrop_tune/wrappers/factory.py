@@ -12,6 +12,7 @@ from recdrop_tune.problems import suggestion
 from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.decays import check_decay
 from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.wrapper import Shared
 
 _OF_LAYERS = ("name", "dtype", "trainable")
 """Arguments that every Keras layer has."""
@@ -81,7 +82,7 @@ def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
 
 def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
     own = list(signature(cls.__init__).parameters)[3:-1]
-    known = [*own, *_OF_LAYERS]
+    known = list(dict.fromkeys([*own, *Shared.__annotations__]))
     for option in options:
         if option not in known:
             raise invalid_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import keras
 from keras import ops
@@ -13,7 +13,7 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import bernoulli, gaussian
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared
 
 NoiseFunction = Callable[..., Tensor]
 
@@ -42,16 +42,8 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
             trained with and copied by `clone_model`. To save the model, or to put the wrapper
             inside a `Bidirectional`, decorate the function with
             `keras.saving.register_keras_serializable()`.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Raises:
         InvalidArgumentError: The layer, a rate, the placement or the function is not as described above. When
@@ -78,20 +70,9 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         *,
         placement: str = "input",
         function: str | NoiseFunction | dict[str, Any] | _Unnamed = "bernoulli",
-        seed: int | None = None,
-        activity_decay: float = 0.0,
-        temporal_decay: float = 0.0,
-        **kwargs: Any,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            layer,
-            rate,
-            placement=placement,
-            seed=seed,
-            activity_decay=activity_decay,
-            temporal_decay=temporal_decay,
-            **kwargs,
-        )
+        super().__init__(layer, rate, placement=placement, **shared)
         if isinstance(function, _Unnamed):  # From `get_config`, by way of `clone_model`.
             function = function.function
         if isinstance(function, dict):  # From a saved configuration.

@@ -34,16 +34,8 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
         rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"` (Keras's `dropout`), `"recurrent"` (its `recurrent_dropout`) or
             `"input+recurrent"`.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **kwargs: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Example:
         >>> import keras

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -11,7 +11,7 @@ from recdrop_tune.errors import check_flag
 from recdrop_tune.kernels import dropped, for_all_steps
 from recdrop_tune.rewrites import KernelCall, Tensor, drop_recurrent
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -39,16 +39,8 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
             multiply: at a rate of 0.5, `"recurrent+output"` drops 75 % of an LSTM's outputs.
         per_step: Whether to draw a new mask at each step, at every site, instead of one for the whole
             sequence.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Example:
         >>> import keras
@@ -68,6 +60,7 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
 
     technique_id = "recurrent"
     forces_gates = True
+    options = ("per_step",)
 
     def __init__(
         self,
@@ -76,20 +69,9 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         *,
         placement: str = "recurrent",
         per_step: bool = True,
-        seed: int | None = None,
-        activity_decay: float = 0.0,
-        temporal_decay: float = 0.0,
-        **kwargs: Any,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            layer,
-            rate,
-            placement=placement,
-            seed=seed,
-            activity_decay=activity_decay,
-            temporal_decay=temporal_decay,
-            **kwargs,
-        )
+        super().__init__(layer, rate, placement=placement, **shared)
         self.per_step = check_flag("per_step", per_step)
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:
@@ -113,7 +95,3 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
     def shares_mask(self) -> str:
         """All steps, or nobody."""
         return "nobody: one per sample and step" if self.per_step else "all steps of a sample"
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration."""
-        return {**super().get_config(), "per_step": self.per_step}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -26,16 +26,8 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
             without its own dropout.
         rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"output"` or `"input+output"`.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Example:
         >>> import keras
@@ -51,25 +43,9 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     technique_id = "time_distributed"
 
     def __init__(
-        self,
-        layer: Any,
-        rate: Rate,
-        *,
-        placement: str = "input",
-        seed: int | None = None,
-        activity_decay: float = 0.0,
-        temporal_decay: float = 0.0,
-        **kwargs: Any,
+        self, layer: Any, rate: Rate, *, placement: str = "input", **shared: Unpack[Shared]
     ) -> None:
-        super().__init__(
-            layer,
-            rate,
-            placement=placement,
-            seed=seed,
-            activity_decay=activity_decay,
-            temporal_decay=temporal_decay,
-            **kwargs,
-        )
+        super().__init__(layer, rate, placement=placement, **shared)
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample, step and feature."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -11,7 +11,7 @@ from recdrop_tune.errors import check_flag, check_integer
 from recdrop_tune.kernels import for_all_steps
 from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_rows
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared, group_in_words
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -35,16 +35,8 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
             `recurrent_dropout` does.
         mask_groups: The number of groups into which the batch is split, each with its own recurrent masks
             and kernel call.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Example:
         >>> import keras
@@ -61,6 +53,7 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "variational"
+    options = ("tied_gates", "mask_groups")
 
     def __init__(
         self,
@@ -70,20 +63,9 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
         placement: str = "recurrent",
         tied_gates: bool = True,
         mask_groups: int = 1,
-        seed: int | None = None,
-        activity_decay: float = 0.0,
-        temporal_decay: float = 0.0,
-        **kwargs: Any,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            layer,
-            rate,
-            placement=placement,
-            seed=seed,
-            activity_decay=activity_decay,
-            temporal_decay=temporal_decay,
-            **kwargs,
-        )
+        super().__init__(layer, rate, placement=placement, **shared)
         self.tied_gates = check_flag("tied_gates", tied_gates)
         self.mask_groups = check_integer("mask_groups", mask_groups)
 
@@ -104,8 +86,3 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
         gates = "" if self.tied_gates else ", not its gates"
         rest = "; input and output: of a sample" if len(self.sites) > 1 else ""
         return f"all steps of {group_in_words(self.mask_groups)}{gates}{rest}"
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration."""
-        own = {"tied_gates": self.tied_gates, "mask_groups": self.mask_groups}
-        return {**super().get_config(), **own}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 from keras import ops
 
-from recdrop_tune.catalog import TECHNIQUES, parse_placement
-from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, default_seed
+from recdrop_tune.catalog import TECHNIQUES, check_cell, parse_placement
+from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, cell_of, default_seed
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain, output_noise
 from recdrop_tune.wrappers.rates import HasRates, Rate
 from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper, directions_of
@@ -19,12 +19,23 @@ def group_in_words(groups: int) -> str:
     return "the batch" if groups == 1 else f"1/{groups} of the batch"
 
 
+class Shared(TypedDict, total=False):
+    """The arguments that every technique passes on to `AbstractDropoutWrapper`."""
+
+    seed: int | None
+    activity_decay: float
+    temporal_decay: float
+    name: str | None
+    dtype: Any
+    trainable: bool
+
+
 class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
     """A recurrent layer with dropout at one or several sites.
 
     In training, noise multiplies the sequences before the layer (`input`), the fed-back state inside it
     (`recurrent`), or its outputs (`output`). At inference the wrapped layer itself runs (except for
-    zoneout). It is never changed: used alone it is still the plain layer, and both share weights.
+    zoneout and update). It is never changed: used alone it is still the plain layer, and both share weights.
 
     Each rate is a non-trainable variable, so `wrapper.rate = 0.4` takes effect in a compiled
     model without a new trace. Rates are configuration, not weights: `weights`, `get_weights()` and
@@ -60,6 +71,8 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
 
     needed = ("rate",)
     technique_id: str
+    options: tuple[str, ...] = ()
+    """The technique's own arguments, which are attributes too."""
     rewritten_sites: tuple[str, ...] = ("recurrent",)
     """The sites that `rewrite` implements."""
     mask_groups = 1
@@ -81,7 +94,9 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         super().__init__(
             layer, activity_decay=activity_decay, temporal_decay=temporal_decay, **kwargs
         )
-        self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
+        technique = TECHNIQUES[self.technique_id]
+        check_cell(technique, cell_of(layer))
+        self.sites = parse_placement(placement, technique)
         self.placement = "+".join(self.sites)
         # Outside of a model, nothing else tells layers apart that were wrapped one after the other.
         state = directions_of(layer)[0].cell.seed_generator.state
@@ -198,5 +213,6 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return (*outputs, *result[emitted:])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration: the wrapped layer, the rates, the placement and the seed."""
-        return {**super().get_config(), "placement": self.placement}
+        """Returns the configuration: the wrapped layer, rates, placement, seed, decays and options."""
+        own = {name: getattr(self, name) for name in ("placement", *self.options)}
+        return {**super().get_config(), **own}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -11,7 +11,7 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import Obstacle, cell_of, dropped
 from recdrop_tune.rewrites import KernelCall, Rewrite, expect_zoneout, zone_out
 from recdrop_tune.wrappers.rates import rates_by_site
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared
 
 _KEEPS_H = Obstacle(
     "no gate keeps an LSTM's h, so hidden_rate above 0 takes a step loop",
@@ -41,16 +41,8 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         placement: `"recurrent"`, the only site of zoneout.
         hidden_rate: Probability that the h of an LSTM is kept. Whether it is 0 decides the kernel,
             so a value above 0 can only be changed to another one above 0.
-        seed: Integer seed of the masks, or `None`; see `AbstractDropoutWrapper`.
-        activity_decay: Factor of AR, which is added to the training loss; see `ActivityDecay`.
-        temporal_decay: Factor of TAR, likewise.
-        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
-        training: Whether to drop.
+        **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
+            `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Raises:
         InvalidArgumentError: The layer, a rate or the placement is not as described above, or
@@ -69,6 +61,7 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "zoneout"
+    options = ("hidden_rate",)
     forces_gates = True
 
     def __init__(
@@ -78,20 +71,9 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         *,
         placement: str = "recurrent",
         hidden_rate: float = 0.0,
-        seed: int | None = None,
-        activity_decay: float = 0.0,
-        temporal_decay: float = 0.0,
-        **kwargs: Any,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            layer,
-            rate,
-            placement=placement,
-            seed=seed,
-            activity_decay=activity_decay,
-            temporal_decay=temporal_decay,
-            **kwargs,
-        )
+        super().__init__(layer, rate, placement=placement, **shared)
         hidden_rate = _check_hidden(hidden_rate, layer)
         if hidden_rate:
             self._add_rate("hidden", hidden_rate)
@@ -138,10 +120,6 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
     def obstacle(self) -> Obstacle | None:
         """Zoneout of an LSTM's h."""
         return _KEEPS_H if "hidden" in self.rates else None
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration."""
-        return {**super().get_config(), "hidden_rate": self.hidden_rate}
 
 
 def _check_hidden(value: float, layer: Any) -> float:

@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
+import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.ui import page_of
-from recdrop_tune.mlflow_store import track
+from recdrop_tune.search.tuner_tracking import open_session
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, started, trial
@@ -24,7 +25,7 @@ from tests.tracked_events import Sender, started, trial
 
 def search(folder, uri, name="speech"):
     tuner = kt.RandomSearch(build, "val_loss", 1, seed=5, directory=folder, project_name=name)
-    tracking = track(tuner, experiment="tracked", tracking_uri=uri)
+    tracking = open_session(tuner, rdt.MLflow("tracked", uri=uri))
     tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
     return tracking
 

@@ -10,7 +10,6 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.models.layers import plain_weights
 from recdrop_tune.oracle import OptunaOracle
-from tests.backends import BACKEND
 
 pytestmark = pytest.mark.backends
 
@@ -115,29 +114,3 @@ def test_a_tiny_rate_scores_like_its_twin(tmp_path):
     tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
     scores = {trial.hyperparameters["wrapper"]: trial.score for trial in oracle.trials.values()}
     assert scores["recurrent"] == pytest.approx(scores["none"], rel=1e-4)
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    ("placement", "names", "options"),
-    [
-        ("input+output", ("recurrent", "time_distributed", "lambda"), {}),
-        ("input", ("native", "variational"), {"bidirectional": True}),
-        ("output", ("recurrent", "variational", "time_distributed", "lambda"), {"layers": 1}),
-        ("output", ("recurrent", "variational"), {"layers": 1, "bidirectional": True}),
-    ],
-)
-def test_equal_dropouts_are_the_same_training(placement, names, options):
-    """A search trains them only once: `recdrop_tune.catalog.noise` names what they share."""
-    x = np.random.default_rng(0).normal(size=(16, 4, 2)).astype("float32")
-    y = (x[:, :, 0].sum(1) > 0).astype("int64")
-    losses = []
-    for name in (*names, "none"):
-        dropout = {} if name == "none" else {"placement": placement, "rate": 0.5}
-        keras.utils.set_random_seed(5)
-        model = classifier(wrapper=name, **options, **dropout).build(kt.HyperParameters())
-        model.run_eagerly = BACKEND == "tensorflow"  # Tracing takes longer.
-        losses.append(model.fit(x, y, epochs=1, batch_size=8, verbose=0).history["loss"])
-    for other in losses[1:-1]:
-        assert losses[0] == pytest.approx(other, rel=1e-5)
-    assert losses[0] != pytest.approx(losses[-1], rel=1e-3)

@@ -102,33 +102,3 @@ def test_a_callback_moves_the_rates_of_every_trial_with_dropout(tuner, tmp_path)
         values = trial.hyperparameters.values
         drops = values["wrapper"] != "none"
         assert seen == [[rate] * drops for rate in moved("annealed", values.get("rate", 0.0))]
-
-
-# tune
-
-
-@pytest.fixture
-def options(tmp_path):
-    return {
-        "epochs": EPOCHS,
-        "verbose": 0,
-        "seed": 0,
-        "training": rdt.Training(callbacks=[Rates()]),
-        "directory": tmp_path / "project",
-        "tracking": None,
-    }
-
-
-@pytest.mark.heavy
-def test_a_missing_objective_is_found_before_the_first_epoch(options):
-    """After all epochs if a callback has a method for their end, which can add metrics."""
-    starts = []
-    note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: starts.append(epoch))
-    options["objective"] = kt.Objective("val_f1", "max")
-    for callbacks, epochs in (([note], 0), ([note, Rates()], EPOCHS)):
-        starts.clear()
-        options["training"] = rdt.Training(callbacks=callbacks)
-        options["directory"] = options["directory"].with_name(str(epochs))
-        with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
-            rdt.tune(data(), data(), model=make(), max_trials=1, **options)
-        assert starts == list(range(epochs))

@@ -50,23 +50,6 @@ def test_padded_steps_do_not_change_gradients(wrapper, classes, one_hot):
             np.testing.assert_allclose(other, gradient, atol=1e-6)
 
 
-def test_padded_steps_do_not_change_what_fit_and_evaluate_report():
-    model = build({**RECURRENT, "placement": "input", "bidirectional": True}, mask_value=0.0)
-    model.run_eagerly = True
-    expected = model.evaluate(X, Y, verbose=0, return_dict=True)
-    probabilities = np.take_along_axis(model.predict(X, verbose=0), Y[..., None], -1)
-    assert expected["loss"] == pytest.approx(-np.log(probabilities).mean(), rel=1e-5)
-    found = model.evaluate(*padded(X, Y, 2), verbose=0, return_dict=True)
-    assert found == pytest.approx(expected, rel=1e-5)
-    history = model.fit(
-        *padded(X, Y, 2), validation_data=padded(X, Y, 1), epochs=1, verbose=0
-    ).history
-    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
-    after = model.evaluate(X, Y, verbose=0, return_dict=True)
-    assert history["val_loss"][0] == pytest.approx(after["loss"], rel=1e-5)
-    assert history["val_accuracy"][0] == pytest.approx(after["accuracy"], rel=1e-5)
-
-
 @pytest.mark.parametrize("column", [pytest.param(False, marks=pytest.mark.heavy), True])
 def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
     y = RNG.integers(0, 2, (8, 5))

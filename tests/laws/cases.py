@@ -24,6 +24,7 @@ BATCH, TIME, FEATURES, UNITS = 3, 5, 2, 4
 
 OPTIONS = {
     "recurrent": ({"per_step": True}, {"per_step": False}),
+    "update": ({"per_step": True}, {"per_step": False}),
     "variational": ({"tied_gates": True}, {"tied_gates": False}, {"mask_groups": 2}),
     "zoneout": ({}, {"hidden_rate": 0.3}),
     "concrete": (
@@ -101,6 +102,24 @@ FEW = ("sequences", "holed_backwards")
 """Scenarios for rows that differ little from others."""
 
 
+def has_cell(wrapper, cell):
+    """Whether a technique is for a cell: a name of `CELLS`, or a class."""
+    only = TECHNIQUES[wrapper[0]].cell
+    return only is None or _word(cell).lower().startswith(only)
+
+
+def gru_for(wrapper):
+    """A GRU's class, or an LSTM's if the technique is for LSTMs alone."""
+    return keras.layers.GRU if has_cell(wrapper, "gru") else keras.layers.LSTM
+
+
+def _fits(row):
+    """Whether a row has no wrapper, or one that its cell has."""
+    wrappers = [value for value in row if isinstance(value, tuple)]
+    cells = [v for v in row if _word(v).lower().startswith(("lstm", "gru"))]
+    return all(has_cell(wrapper, cell) for wrapper in wrappers for cell in cells)
+
+
 def _scenarios(wrapper, cell):
     # Some of a wrapper's sites add little to each site alone and all of them together.
     in_between = "+" in wrapper[1] and wrapper not in WIDEST
@@ -134,8 +153,8 @@ def learns_rates(wrapper):
 
 
 def is_exact_at_inference(wrapper):
-    """Whether a wrapper is the plain layer at inference: all except zoneout, which uses an expectation."""
-    return wrapper[0] != "zoneout"
+    """Whether a wrapper is the plain layer at inference: not if it uses an expectation."""
+    return wrapper[0] != "zoneout" and (wrapper[0] != "update" or "recurrent" not in wrapper[1])
 
 
 def make_wrapper(layer, wrapper, rate=0.4, seed=7):
@@ -192,9 +211,9 @@ def over(names, rows, *, backends=no_row, among=lambda *row: True, few=None, hea
 
     By default a covering array of the rows selected by `among` runs; or the rows `few`, if a covering array
     is too large for a slow test. JAX and PyTorch share one covering array, in which the backend is a factor.
-    On TensorFlow, `-m backends` selects all of it.
+    On TensorFlow, `-m backends` selects all of it. Rows with a cell that a technique is not for are left out.
     """
-    rows = list(rows)
+    rows = [row for row in rows if _fits(row)]
     if few is None:
         taken = [index for index, row in enumerate(rows) if among(*row)]
         chosen = {taken[at] for at in covering([_factors(rows[index]) for index in taken])}

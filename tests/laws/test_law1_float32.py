@@ -25,7 +25,7 @@ SMALL, LARGE = 8, 80
 """Units below and above the limit of the fused op."""
 
 KINDS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
-REWRITTEN = ("recurrent", "variational", "weight_drop", "zoneout", "concrete")
+REWRITTEN = ("recurrent", "variational", "weight_drop", "update", "zoneout", "concrete")
 WRAPPERS = [w for w in WIDEST if w[0] in REWRITTEN]
 SCENARIOS = {
     "sequences": {"return_sequences": True},

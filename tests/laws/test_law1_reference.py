@@ -149,18 +149,26 @@ def test_gradients_of_learned_rates(wrapper, cell, tau):
 @pytest.mark.backends
 @pytest.mark.parametrize("scenario", ["states", "backwards", "left_padded", "initial_state"])
 @pytest.mark.parametrize(
-    ("options", "cell"),
-    [({}, "lstm"), ({}, "gru"), ({}, "gru_reset_before"), ({"hidden_rate": 0.3}, "lstm")],
+    ("technique", "options", "cell"),
+    [
+        ("zoneout", {}, "lstm"),
+        ("zoneout", {}, "gru"),
+        ("zoneout", {}, "gru_reset_before"),
+        ("zoneout", {"hidden_rate": 0.3}, "lstm"),
+        ("update", {}, "lstm"),
+        ("update", {"per_step": False}, "lstm_no_bias"),
+    ],
     ids=str,
 )
-def test_the_expectation_of_zoneout(options, cell, scenario):
+def test_the_expectation_at_inference(technique, options, cell, scenario):
     case = SCENARIOS[scenario]
     layer = make_layer(cell, **case.layer)
-    wrapped = make_wrapper(layer, ("zoneout", "recurrent", options), RATE, SEED)
+    wrapped = make_wrapper(layer, (technique, "recurrent", options), RATE, SEED)
     sequences, states = make_inputs(cell, case.initial_state)
     result = wrapped(ops.array(sequences), initial_state=states, mask=MASKS[case.mask])
-    draws = Draws(("zoneout", "recurrent", options), layer, sequences.shape, RATE, SEED)
+    draws = Draws((technique, "recurrent", options), layer, sequences.shape, RATE, SEED)
     rates = {"kept": RATE, "hidden_kept": np.float32(options.get("hidden_rate", 0.0))}
+    rates["update_noise"] = 1.0 - RATE
     (drawn,) = draws.inside
     draws.inside = [{name: np.full(bits.shape, rates[name]) for name, bits in drawn.items()}]
     weights = [array(w) for w in layer.trainable_weights]

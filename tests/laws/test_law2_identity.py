@@ -14,6 +14,7 @@ from tests.laws.cases import (
     SLOWLY,
     WIDEST,
     arrays,
+    gru_for,
     in_matrix,
     is_exact_at_inference,
     learns_rates,
@@ -63,11 +64,11 @@ def test_identity(wrapper, cell, scenario):
             np.testing.assert_array_equal(got, wanted)
 
 
-def stack(wrapped):
+def stack(wrapped, kinds):
     """A tagger of two layers, which pass on their mask or drop it as Keras's own do."""
     inputs = keras.Input((6, 3))
     features = keras.layers.Masking()(inputs)
-    for kind in (keras.layers.LSTM, keras.layers.GRU):
+    for kind in kinds:
         features = wrapped(kind(4, return_sequences=True))(features)
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -82,8 +83,9 @@ def test_identity_in_a_masked_stack(wrapper):
     x, y = rng.normal(size=(8, 6, 3)).astype("float32"), rng.integers(0, 3, (8, 6))
     x[::2, 4:] = 0.0
     learned = learns_rates(wrapper)  # Those are never 0: inference alone is the same.
-    plain = stack(lambda layer: layer)
-    other = stack(lambda layer: make_wrapper(layer, wrapper, *([] if learned else [0.0])))
+    kinds = keras.layers.LSTM, gru_for(wrapper)
+    plain = stack(lambda layer: layer, kinds)
+    other = stack(lambda layer: make_wrapper(layer, wrapper, *([] if learned else [0.0])), kinds)
     for one, of_plain in zip(plain_weights(other), plain.weights, strict=True):
         # A copy: `evaluate` on JAX frees the arrays of a model, and a shared one would be gone.
         one.assign(ops.convert_to_numpy(of_plain))

@@ -115,9 +115,9 @@ def test_mean_is_preserved(wrapper):
         check_factors(array(wrapped.rewrite(kernel_call()).kernel))
     elif site in ("input", "output"):
         check_factors(array(wrapped.noise(site, ops.ones(SHAPE))))
-    elif technique == "zoneout":
+    elif technique in ("zoneout", "update"):
         bits = array(wrapped.rewrite(kernel_call()).forcings[0].bits)
-        assert set(np.unique(bits)) == {0.0, 1.0}  # kept or not: nothing is scaled
+        assert set(np.unique(bits)) == {0.0, 1.0}  # forced or not: nothing is scaled
         assert abs(bits.mean() - RATE) < FOUR_SIGMA
     elif technique in ("variational", "weight_drop"):
         check_factors(array(wrapped.rewrite(kernel_call()).recurrent_kernel), WEIGHTS_SIGMA)

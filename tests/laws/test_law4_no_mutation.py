@@ -16,6 +16,7 @@ from tests.laws.cases import (
     WIDEST,
     WRAPPERS,
     arrays,
+    gru_for,
     make_inputs,
     make_layer,
     make_wrapper,
@@ -49,12 +50,14 @@ def test_the_layer_stays_plain(wrapper, cell, tmp_path):
 @pytest.mark.backends
 @pytest.mark.parametrize("wrapper", [*ONE_EACH, None], ids=str)
 def test_later_layers_start_with_the_weights_of_a_model_without_dropout(wrapper):
+    kind = keras.layers.GRU if wrapper is None else gru_for(wrapper)
+
     def first_weights(change):
         keras.utils.set_random_seed(5)
         layers = [
             change(keras.layers.LSTM(4, return_sequences=True)),
-            keras.layers.Bidirectional(change(keras.layers.GRU(3, return_sequences=True))),
-            change(keras.layers.Bidirectional(keras.layers.GRU(3))),
+            keras.layers.Bidirectional(change(kind(3, return_sequences=True))),
+            change(keras.layers.Bidirectional(kind(3))),
             keras.layers.Dense(1),
         ]
         return plain_weights(keras.Sequential([keras.Input((5, 2)), *layers]))

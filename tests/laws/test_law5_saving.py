@@ -19,6 +19,7 @@ from tests.laws.cases import (
     UNITS,
     WIDEST,
     WRAPPERS,
+    gru_for,
     is_exact_at_inference,
     learns_rates,
     make_wrapper,
@@ -50,7 +51,7 @@ def same_configuration(one, other):
     backends=lambda wrapper: True,
 )
 def test_config_round_trip(wrapper):
-    one = make_wrapper(keras.layers.GRU(UNITS, name="g"), wrapper, rate=0.25)
+    one = make_wrapper(gru_for(wrapper)(UNITS, name="g"), wrapper, rate=0.25)
     other = type(one).from_config(one.get_config())
     assert other.get_config() == one.get_config()
     assert other.layer is not one.layer

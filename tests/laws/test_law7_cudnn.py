@@ -18,6 +18,7 @@ from tests.laws.cases import (
     ALONE,
     WIDEST,
     WRAPPERS,
+    gru_for,
     is_exact_at_inference,
     make_wrapper,
     over,
@@ -105,7 +106,7 @@ def test_one_call_for_each_direction(gpu, wrapper):
 
 @over(("wrapper",), of_one(WIDEST_ON_CUDNN), few=of_one([*ONE_EACH[1::3], IN_GROUPS]))
 def test_one_call_for_each_direction_outside(gpu, wrapper):
-    outside = keras.layers.Bidirectional(make_wrapper(keras.layers.GRU(4), wrapper))
+    outside = keras.layers.Bidirectional(make_wrapper(gru_for(wrapper)(4), wrapper))
     assert_fused(operations(outside), calls=2 * groups(wrapper))
 
 

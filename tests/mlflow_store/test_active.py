@@ -31,7 +31,7 @@ def used(store, tmp_path):
     def of(tracking=True):
         tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="project")
         tracked = rdt.track(tuner, tracking)
-        return tracked.experiment, tracked.about["tags"]
+        return tracked.experiment, tracked.description.tags
 
     return of
 

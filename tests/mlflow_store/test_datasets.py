@@ -1,13 +1,17 @@
 """Tests for the descriptions of data sets, as plain data and as MLflow's entities."""
 
 import json
+import sys
 
 import numpy as np
 import tensorflow as tf
+from mlflow.data import from_numpy
+from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.tracking import MlflowClient
 
+from recdrop_tune.data_description import describe_data
 from recdrop_tune.events import from_json, to_json
-from recdrop_tune.mlflow_store.datasets import dataset_inputs, describe_data
+from recdrop_tune.mlflow_store.runs import dataset_inputs
 from tests.small_search import Batches, data
 from tests.tracked_events import started
 
@@ -18,12 +22,16 @@ def one(value):
 
 
 def test_arrays():
-    described = one(data())
-    assert described["name"] == described["context"] == "training"
-    profile = json.loads(described["profile"])
-    assert profile["features_shape"] == [24, 5, 3]
-    assert profile["targets_size"] == 24
-    assert one(tuple(map(tf.constant, data()))) == described
+    x, y = data()
+    source = CodeDatasetSource({"mlflow.source.name": sys.argv[0]})
+    several = {"b": x, "a": np.array(["a", "bc"] * 12)}
+    for features, targets in ((x, y), (several, y.astype("float64")), (x, np.float32(1))):
+        described = one((features, targets))
+        name, digest = "training", described["digest"]
+        about = {"source": source, "name": name, "digest": digest}
+        mlflows = from_numpy(features, targets=np.asarray(targets), **about).to_dict()
+        assert described == {"context": name, **mlflows}
+    assert one(tuple(map(tf.constant, data()))) == one(data())
 
 
 def test_the_digest_tells_data_apart():

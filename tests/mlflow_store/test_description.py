@@ -15,11 +15,8 @@ from recdrop_tune.events import (
     NoMoreTrials,
     ResultSaved,
 )
-from recdrop_tune.mlflow_store.description import (
-    EXPERIMENT,
-    NOTE,
-    NOTE_LENGTH,
-)
+from recdrop_tune.markdown import NOTE_LENGTH
+from recdrop_tune.mlflow_store.runs import EXPERIMENT, NOTE
 from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
 HINT = 'run again with directory="speech"'

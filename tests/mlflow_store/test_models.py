@@ -47,7 +47,7 @@ def searched(folder, uri, hypermodel=build, trials=1, logs=True):
     oracle = rdt.OptunaOracle("val_loss", trials, seed=0)
     tuner = rdt.Tuner(oracle, hypermodel, seed=0, directory=folder, project_name="p")
     tracking = rdt.track(tuner, rdt.MLflow("models", uri=uri))
-    tracking.at_end = tracking.at_end if logs else None
+    tracking.save_result = tracking.save_result if logs else None
     tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
     result = TuneResult(tuner, tracking)
     if not logs:

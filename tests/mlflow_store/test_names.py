@@ -9,7 +9,7 @@ import recdrop_tune as rdt
 from recdrop_tune.credentials import hide
 from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean_names, parameter, tag
+from recdrop_tune.mlflow_store.runs import LONGEST_NAME, clean_names, parameter, tag
 from tests.mlflow_server import mlflow_server
 from tests.small_search import tuned
 from tests.tracked_events import Sender, ended, started, trial
@@ -29,7 +29,7 @@ def sent(tmp_path, new_store):
         sender.send(*events)
         assert sender.background.failure is None
         client = MlflowClient(uri)
-        return client, client.get_run(sender.writer.run_ids["0"])
+        return client, client.get_run(sender.writer.ids.run_ids["0"])
 
     return send
 

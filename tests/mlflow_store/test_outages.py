@@ -87,7 +87,7 @@ def search(name):
 @pytest.fixture
 def restless(impatient, monkeypatch):
     """Tries a server that failed once a second, not ever more rarely."""
-    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._LONGEST_DELAY", 1.0)
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._LONGEST_DELAY", 1.0)
 
 
 @pytest.mark.usefixtures("restless")
@@ -215,7 +215,7 @@ def test_a_process_ends_although_its_database_is_down(tmp_path, forks, new_store
 def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
     pressed = []
 
-    def presses_again(tracking):
+    def presses_again():
         pressed.append(time.monotonic())
         raise KeyboardInterrupt
 
@@ -223,7 +223,7 @@ def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
         hypermodel = Failing(("none", "recurrent", "lambda"), KeyboardInterrupt)
         tuner = kt.RandomSearch(hypermodel, "val_loss", 2, directory=tmp_path, project_name="p")
         tracking = rdt.track(tuner, rdt.MLflow(uri=uri))
-        tracking.at_end = presses_again
+        tracking.save_result = presses_again
         with pytest.raises(KeyboardInterrupt), tracking:
             tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
         assert time.monotonic() - pressed[0] < 5
@@ -236,7 +236,7 @@ def test_what_the_user_deletes_stops_nothing(tmp_path, sender, new_store):
     sending, client = sender(uri), MlflowClient(uri)
     first, *rest = trial(0)
     sending.send(started(), first)
-    client.delete_run(sending.writer.run_ids["0"])
+    client.delete_run(sending.writer.ids.run_ids["0"])
     sending.send(*rest, *trial(1), ended())
     assert sending.background.failure is None
     assert [key[1] for key in image(uri)] == ["1", None]

@@ -15,9 +15,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrackingWarning, from_json, to_json
-from recdrop_tune.files import fresh_path, is_leftover
+from recdrop_tune.files import MODEL, fresh_path, is_leftover
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH
+from recdrop_tune.markdown import NOTE_LENGTH
 from recdrop_tune.mlflow_store.artifacts import upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_earlier_result(planted_files, tmp_path, monkeypa
 def test_what_fails_in_the_end_is_a_warning_and_the_search_ends(tmp_path, uri):
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
     tracking = rdt.track(tuner, rdt.MLflow("end fails", uri=uri))
-    tracking.at_end = lambda of: 1 / 0
+    tracking.save_result = lambda: 1 / 0
     with pytest.warns(TrackingWarning, match="The result was not saved: ZeroDivisionError"):
         search(tuner)
     assert isinstance(Journal(tracking.journal_path).read()[-1], SearchEnded)

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import keras_tuner as kt
 import pytest
 from mlflow.tracking import MlflowClient
 
+import recdrop_tune as rdt
 from recdrop_tune.credentials import hide
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
@@ -26,14 +28,14 @@ from recdrop_tune.events import (
     to_json,
 )
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import track
+from recdrop_tune.mlflow_store.background import MLflowStore
 from recdrop_tune.mlflow_store.contents import trial_params
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
-from recdrop_tune.mlflow_store.tracking import Background
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.records import Records
+from recdrop_tune.search.tuner_tracking import open_session
 from tests import ROOT
 from tests.small_search import Failing, build, data
 from tests.tracked_events import started
@@ -67,7 +69,7 @@ def tracked(tmp_path_factory, uri):
         build, "val_loss", 3, seed=5, directory=tmp_path_factory.mktemp("t"), project_name="speech"
     )
     about = {"space": "wrapper: none", "info": {"epochs": 2}}
-    tracking = track(tuner, experiment="tracked", tracking_uri=uri, **about)
+    tracking = open_session(tuner, rdt.MLflow("tracked", uri=uri), **about)
     search(tuner)
     return tuner, tracking
 
@@ -136,14 +138,14 @@ def test_the_journal_has_every_event(tracked):
 def test_a_tuner_is_tracked_once(tracked):
     tuner, _ = tracked
     with pytest.raises(InvalidArgumentError, match=r"`tuner`.*not tracked yet"):
-        track(tuner, experiment="once", tracking_uri="sqlite://")
+        open_session(tuner, rdt.MLflow("once", uri="sqlite://"))
 
 
 @pytest.mark.heavy
 def test_hyperband_counts_epochs_over_the_whole_training(tmp_path, uri):
     tuner = kt.Hyperband(build, "val_loss", max_epochs=2, factor=2, directory=tmp_path)
     tuner.oracle.max_trials = 5
-    tracking = track(tuner, experiment="hyperband", tracking_uri=uri)
+    tracking = open_session(tuner, rdt.MLflow("hyperband", uri=uri))
     search(tuner)
     assert len(runs(uri, "hyperband")[1]) == len(tuner.oracle.trials) == 5
     firsts = set()
@@ -158,7 +160,7 @@ def test_hyperband_counts_epochs_over_the_whole_training(tmp_path, uri):
 
 def test_executions_do_not_mix(tmp_path, uri):
     tuner = kt.RandomSearch(build, "val_loss", 1, executions_per_trial=2, directory=tmp_path)
-    track(tuner, experiment="executions", tracking_uri=uri)
+    open_session(tuner, rdt.MLflow("executions", uri=uri))
     callbacks = [keras.callbacks.TerminateOnNaN()]
     search(tuner, callbacks=callbacks)
     assert len(callbacks) == 1  # The caller's list stays as it is.
@@ -173,7 +175,7 @@ def test_executions_do_not_mix(tmp_path, uri):
 def test_failed_trials(tmp_path, uri):
     oracle = OptunaOracle("val_loss", 2, try_first=[{"wrapper": "none"}, {"wrapper": "lambda"}])
     tuner = kt.Tuner(oracle, Failing(), directory=tmp_path)
-    track(tuner, experiment="failing", tracking_uri=uri)
+    open_session(tuner, rdt.MLflow("failing", uri=uri))
     search(tuner, epochs=1)
     _, children = runs(uri, "failing")
     failed = [run for run in children if run.data.params["wrapper"] == "lambda"]
@@ -190,7 +192,7 @@ def test_failed_trials(tmp_path, uri):
 def test_a_search_that_breaks_off(tmp_path, uri):
     hypermodel = Failing(("none", "recurrent", "lambda"), kt.errors.FatalError)
     tuner = kt.RandomSearch(hypermodel, "val_loss", 3, directory=tmp_path)
-    tracking = track(tuner, experiment="broken off", tracking_uri=uri)
+    tracking = open_session(tuner, rdt.MLflow("broken off", uri=uri))
     with pytest.raises(kt.errors.FatalError, match="to the moon"), tracking:
         search(tuner)
     parent, children = runs(uri, "broken off")
@@ -204,7 +206,7 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
             return {"val_loss": float("nan")}
 
     tuner = kt.RandomSearch(Diverging(), "val_loss", 1, directory=tmp_path)
-    tracking = track(tuner, experiment="nan", tracking_uri=uri)
+    tracking = open_session(tuner, rdt.MLflow("nan", uri=uri))
     search(tuner)
     reason = "`val_loss` was NaN in every epoch; try a smaller learning rate"
     assert tracking.records.trials["0"].ended.message == reason
@@ -212,6 +214,7 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
 
 START = """
 import sys
+import sysconfig
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from tests.tracked_events import started
@@ -232,7 +235,7 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
     assert process.returncode == -signal.SIGKILL
     writer = MLflowWriter(uri, Journal(tmp_path / "events.jsonl"))
     writer.write_all(EVENTS[:1])
-    assert writer.parent_run_id is not None
+    assert writer.ids.parent_run_id is not None
     names = {path.name for path in (tmp_path / "new").iterdir() if path.is_file()}
     assert names == {"mlflow.db"}
 
@@ -256,7 +259,7 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
         connection.execute("CREATE TABLE jobs (id INTEGER)")
         connection.commit()
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
-    tracking = track(tuner, experiment="ruined", tracking_uri=f"sqlite:///{path}")
+    tracking = open_session(tuner, rdt.MLflow("ruined", uri=f"sqlite:///{path}"))
     with pytest.warns(TrackingWarning) as caught:
         search(tuner, epochs=1)
     [message] = [str(each.message) for each in caught if each.category is TrackingWarning]
@@ -272,6 +275,7 @@ class Writer:
 
     def __init__(self, journal):
         self.journal, self.read, self.taken = journal, 0, []
+        self.uri, self.ids = "here", None
         self.go_on, self.fails = threading.Event(), False
         self.go_on.set()
 
@@ -288,7 +292,7 @@ def followed(tmp_path):
     """A writer, its thread, and a function that sends an event."""
     journal = Journal(tmp_path / "events.jsonl")
     writer = Writer(journal)
-    background = Background(writer.write, "It", journal.path)
+    background = MLflowStore(writer)
 
     def send(event):
         journal.on_event(event)
@@ -318,7 +322,7 @@ def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed)
     assert background.flush(10)
     writer.fails = True
     send(EVENTS[0])
-    with pytest.warns(TrackingWarning, match="It failed: no paper"):
+    with pytest.warns(TrackingWarning, match="at here failed: no paper"):
         assert background.flush(10)
     assert background.failure == "no paper"
     send(EVENTS[1])  # Warnings are errors here: there is no second one.
@@ -336,7 +340,7 @@ def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed)
 
 @pytest.fixture
 def trying_again_soon(monkeypatch):
-    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._FIRST_DELAY", 0.1)
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 0.1)
 
 
 def test_a_writer_that_fails_for_a_moment_is_not_reported(trying_again_soon, followed):
@@ -362,20 +366,19 @@ def test_events_come_back_from_json():
         assert from_json(line) == event
 
 
-def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
-    (tmp_path / "my runs").mkdir()
-    monkeypatch.chdir(tmp_path / "my runs")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    there = str((tmp_path / "my runs" / "speech").resolve())
-    expected = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", there]
-    assert shlex.split(ui_command("mysql://host/d", Path("speech"))) == expected
-    program = tmp_path / "bin" / "recdrop-tune"
-    program.parent.mkdir()
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == expected  # Another environment's.
-    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
-    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == ["recdrop-tune", "ui", there]
+def test_the_command_is_short_and_of_this_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    there = str((tmp_path / "my runs").resolve())
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / ".venv/bin"))
+    assert shlex.split(ui_command("mysql://host/d", "my runs")) == ["recdrop-tune", "ui", there]
+    for folder in ("bin", ".venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "recdrop-tune").touch(mode=0o755)
+    here = [".venv/bin/recdrop-tune", "ui", there]  # Another environment's is found in the path.
+    assert shlex.split(ui_command("sqlite:///a.db", "my runs")) == here
+    monkeypatch.setenv("PATH", str(tmp_path / ".venv/bin"))
+    assert shlex.split(ui_command("sqlite:///a.db", "my runs")) == ["recdrop-tune", "ui", there]
 
 
 @pytest.mark.parametrize("uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d"])

@@ -102,7 +102,7 @@ def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
 def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(
     tmp_path, uri, sent, monkeypatch, new_store
 ):
-    monkeypatch.setattr("recdrop_tune.mlflow_store.tracking._FIRST_DELAY", 60.0)
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 60.0)
     first, second = trial(0), trial(1, status="FAILED")
     with searching(tmp_path / "failed", uri, "failed") as sender:
         sender.send(*first, second[0])

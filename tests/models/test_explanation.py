@@ -46,6 +46,7 @@ SHARED = {
     "variational": ("all steps of a sample", "all steps of the batch"),
     "weight_drop": ("all samples and steps of a batch", "all samples and steps of a batch"),
     "concrete": ("all steps of a sample", "all steps of the batch"),
+    "update": (ALONE, ALONE),
     "zoneout": (None, ALONE),
     "time_distributed": (ALONE, None),
     "lambda": (ALONE, None),
@@ -160,6 +161,10 @@ def test_other_obstacles(gpu):
     assert row.why.endswith("; use_bias=False; unroll=True")
     assert "reset_after=False" in only(GRU(4, reset_after=False)).why
     assert only(ZoneoutWrapper(LSTM(4), 0.1)).on_gpu == "cuDNN"
+    row = only(wrap(LSTM(4), "update", 0.1))
+    assert row.on_gpu == row.kernel == "cuDNN"
+    assert "inference" in row.why
+    assert "inference" not in only(wrap(LSTM(4), "update", 0.1, placement="input")).why
     assert "hidden_rate" in only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.1)).why
     for layer, why in (
         (GRU(4), "no cuDNN kernel for the GRU"),

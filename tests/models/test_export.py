@@ -1,17 +1,23 @@
 """`model.export`: the exported model does not need this package, and predicts the same."""
 
+import importlib
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import keras
 import numpy as np
 import pytest
 
-from tests.laws.cases import WIDEST, make_wrapper
+from recdrop_tune.models import to_plain
+from tests.cudnn import ops_of
+from tests.laws.cases import WIDEST, gru_for, make_wrapper
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel is TensorFlow's", allow_module_level=True)
+
+import tensorflow as tf
 
 WRAPPERS = {wrapper[0]: wrapper for wrapper in WIDEST}
 """Each technique once, with its last option."""
@@ -50,11 +56,11 @@ def make_model():
     masked = keras.layers.Masking()(inputs)
     outputs = {}
     for technique in WRAPPERS:
-        for kind in (keras.layers.LSTM, keras.layers.GRU):
+        for kind in dict.fromkeys([keras.layers.LSTM, gru_for(WRAPPERS[technique])]):
             layer = make_wrapper(kind(3), WRAPPERS[technique])
             outputs[f"{technique}_{kind.__name__}"] = layer(inputs)
             outputs[f"{technique}_{kind.__name__}_masked"] = layer(masked)
-            layer.rate = 0.25  # Inference of zoneout uses the current rate.
+            layer.rate = 0.25  # Inference of zoneout and update uses the current rate.
     return keras.Model(inputs, outputs)
 
 
@@ -72,16 +78,39 @@ def test_an_exported_model_predicts_the_same(tmp_path):
         np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=output)
 
 
+def test_a_copy_without_cudnn_has_the_step_loop_in_every_layer(monkeypatch):
+    """Keras is made to see a GPU. tf2onnx has no `CudnnRNNV3`."""
+    module = importlib.import_module("keras.src.backend.tensorflow.rnn")
+    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
+    inputs = keras.Input((7, 2))
+    wrapped = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])
+    inside = make_wrapper(keras.layers.GRU(3, return_sequences=True), WRAPPERS["variational"])
+    sides = keras.layers.Bidirectional(inside)
+    plain = keras.layers.Bidirectional(keras.layers.LSTM(2))
+    model = keras.Model(inputs, plain(sides(wrapped(inputs))))
+
+    def operations(**options):
+        call = tf.function(to_plain(model, **options))
+        spec = tf.TensorSpec((None, 7, 2), "float32")
+        return Counter(ops_of(call.get_concrete_function(spec, training=False)))
+
+    assert operations()["CudnnRNNV3"] == 5
+    without = operations(use_cudnn=False)
+    assert not [name for name in without if "Cudnn" in name]
+    assert sum(count for name, count in without.items() if "While" in name) == 5
+
+
 SERVE_ELSEWHERE = """
 import warnings
-import keras, numpy as np, recdrop_tune.wrappers
+import keras, numpy as np, recdrop_tune
 
 warnings.simplefilter("ignore")  # tf2onnx warns about NumPy, TensorFlow about its interpreter.
 model, x = keras.models.load_model("model.keras"), np.load("inputs.npy")
-served = {"model": model.predict(x, verbose=0)}
+portable = recdrop_tune.to_plain(model, use_cudnn=False)
+served = {"model": portable.predict(x, verbose=0)}
 
 one = [keras.InputSpec(shape=(1, *x.shape[1:]), dtype="float32", name="inputs")]
-model.export("model.tflite", format="litert", verbose=False, input_signature=one)
+portable.export("model.tflite", format="litert", verbose=False, input_signature=one)
 import tensorflow as tf
 
 lite = tf.lite.Interpreter(model_path="model.tflite")
@@ -93,7 +122,7 @@ for sample in x:
     lite.invoke()
     served["litert"].append(lite.get_tensor(given["index"])[0])
 
-model.export("model.onnx", format="onnx", verbose=False)
+portable.export("model.onnx", format="onnx", verbose=False)
 import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")

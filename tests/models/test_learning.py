@@ -233,14 +233,6 @@ def test_a_schedule_does_not_change_learned_rates():
 
 
 @pytest.mark.backends
-def test_a_plain_copy_has_no_logits():
-    model = classifier(samples=24)
-    plain = rdt.to_plain(model)
-    np.testing.assert_array_equal(array(plain(X)), array(model(X)))
-    assert len(plain.weights) == len(model.weights) - 2
-
-
-@pytest.mark.backends
 def test_a_renewed_model_has_the_rates_of_the_fresh_one():
     """The fresh model can have weights already, for example those that Hyperband continues with."""
     used, fresh = classifier(), classifier(rate=0.4)

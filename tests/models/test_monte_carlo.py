@@ -69,6 +69,45 @@ def test_without_noise_there_is_no_spread_and_a_warning():
     mc_predict(model, X, passes=3)
 
 
+@pytest.mark.backends
+def test_the_passes_are_kept():
+    model = small_model(RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5))
+    assert mc_predict(model, X, passes=2, seed=0).draws is None
+    result = mc_predict(model, X, passes=4, batch_size=3, seed=0, keep=True)
+    assert result.draws.shape == (4, 7, 3)
+    np.testing.assert_allclose(result.draws.mean(axis=0), result.mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.draws.std(axis=0), result.std, rtol=1e-4, atol=1e-6)
+    again = mc_predict(model, X, passes=4, batch_size=3, seed=0)
+    np.testing.assert_array_equal(again.mean, result.mean)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("wrapper", ["recurrent", "variational", "weight_drop", "native"])
+def test_all_samples_of_a_pass_get_the_same_masks(wrapper):
+    layers = [wrap(keras.layers.LSTM(3), wrapper, rate=0.5), keras.layers.Dropout(0.5)]
+    model, same = small_model(*layers), np.repeat(X[:1], 5, axis=0)
+    given = {"passes": 3, "seed": 0, "keep": True, "same_masks": True}
+    draws = mc_predict(model, same, batch_size=2, **given).draws
+    np.testing.assert_array_equal(draws, np.repeat(draws[:, :1], 5, axis=1))
+    assert np.ptp(draws, axis=0).max() > 0  # Each pass has its own.
+    # They depend neither on the other samples nor on the batches.
+    found = mc_predict(model, X, **given).draws
+    np.testing.assert_array_equal(found[:, 2:], mc_predict(model, X[2:], **given).draws)
+    np.testing.assert_array_equal(draws[:, 0], found[:, 0])
+    apart = mc_predict(model, same, passes=3, seed=0, keep=True).draws
+    assert np.ptp(apart, axis=1).max() > 0
+
+
+def test_each_pass_is_a_function_of_its_input():
+    """Of a unit times its mask, which is 0 or 2 at rate 0.5."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(0.5)])
+    x = np.linspace(1, 2, 5)[:, None] * np.ones((1, 6))
+    draws = mc_predict(model, x, passes=8, seed=1, keep=True, same_masks=True).draws
+    masks = draws / x
+    np.testing.assert_allclose(masks, np.repeat(masks[:, :1], 5, axis=1), atol=1e-6)
+    assert set(np.unique(masks.round(5))) == {0.0, 2.0}
+
+
 def test_what_is_shown():
     inputs = keras.Input((2,))
     dropped = keras.layers.Dropout(0.5)(inputs)
@@ -158,6 +197,8 @@ def test_several_inputs_and_outputs():
     assert result.mean["a"].shape == result.std["b"][0].shape == (7, 3)
     np.testing.assert_allclose(result.mean["b"][0], 2 * result.mean["a"], rtol=1e-5)
     np.testing.assert_allclose(result.std["b"][0], 2 * result.std["a"], rtol=1e-4, atol=1e-6)
+    draws = mc_predict(model, x, passes=2, same_masks=True, keep=True).draws
+    assert draws["b"][0].shape == (2, 7, 3)
 
 
 def test_datasets():
@@ -168,6 +209,8 @@ def test_datasets():
     np.testing.assert_array_equal(mc_predict(model, data, passes=3, seed=0).mean, array.mean)
     labelled = tf.data.Dataset.from_tensor_slices((X, X[:, 0])).batch(4)
     np.testing.assert_array_equal(mc_predict(model, labelled, passes=3, seed=0).std, array.std)
+    means = [mc_predict(model, x, passes=3, seed=0, same_masks=True).mean for x in (labelled, X)]
+    np.testing.assert_array_equal(*means)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.mlflow_store import track
 from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.search.tuner_tracking import open_session
 
 
 def dropout_space() -> kt.HyperParameters:
@@ -189,7 +189,7 @@ def test_a_trial_is_ended_as_in_keras_tuner_1_1(tmp_path):
 
     oracle = OptunaOracle(kt.Objective("score", "min"), 3, hyperparameters=dropout_space(), seed=0)
     tuner = Old(oracle, directory=tmp_path, project_name="project")
-    with track(tuner) as tracking:
+    with open_session(tuner) as tracking:
         tuner.search(verbose=0)
     assert states(oracle) == [TrialState.COMPLETE] * 3
     scores = [each.score for each in tracking.records.trials.values()]

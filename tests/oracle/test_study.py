@@ -7,7 +7,7 @@ import keras_tuner as kt
 import pytest
 from optuna.trial import TrialState
 
-from recdrop_tune.oracle import HalvingPruner, OptunaOracle, save_trial
+from recdrop_tune.oracle import HalvingPruner, OptunaOracle
 
 OBJECTIVE = kt.Objective("score", "min")
 EPOCHS = 6
@@ -145,24 +145,6 @@ def test_a_killed_search_proposes_what_one_that_was_not_killed_does(tmp_path, wh
     assert [t.state for t in again.study.trials if t.state == TrialState.RUNNING] == []
 
 
-def test_workers_that_outlive_the_oracles_process_keep_their_trials(tmp_path):
-    """For the sampler they are under way, and what they reported before counts for the pruner."""
-    trials = [make(tmp_path).create_trial("a")]
-    oracle = make(tmp_path)
-    oracle.take_back()
-    trials.append(oracle.create_trial("b"))
-    for epoch in range(2):
-        oracle.update_trial(trials[0].trial_id, {"score": 1.0 - epoch}, step=epoch)
-    save_trial(oracle, oracle.trials[trials[0].trial_id])
-    again = make(tmp_path)
-    again.take_back()
-    under_way = again.study.get_trials(states=[TrialState.RUNNING])
-    assert [t.params["lr"] for t in under_way] == [t.hyperparameters.values["lr"] for t in trials]
-    assert under_way[0].intermediate_values == {0: 1.0, 1: 0.0}
-    again.update_trial(trials[0].trial_id, {"score": -1.0}, step=2)
-    assert again.study.trials[0].intermediate_values == {0: 1.0, 1: 0.0, 2: -1.0}
-
-
 def test_an_attempt_that_was_given_up_leaves_nothing_behind(tmp_path):
     oracle = make(tmp_path)
     trial = oracle.create_trial("first")
@@ -172,7 +154,7 @@ def test_an_attempt_that_was_given_up_leaves_nothing_behind(tmp_path):
     assert oracle.create_trial("second").trial_id == trial.trial_id
     assert oracle.number_of(trial.trial_id) == 1
     again = make(tmp_path)
-    again.take_back()
+    assert again.create_trial("third").trial_id == trial.trial_id
     again.update_trial(trial.trial_id, {"score": 0.1}, 0)
     history = again.trials[trial.trial_id].metrics.get_history("score")
     assert [(each.step, each.value) for each in history] == [(0, [0.1])]

@@ -7,6 +7,7 @@ from statistics import median
 import keras_tuner as kt
 import pytest
 
+from recdrop_tune import track
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.spaces import SearchSpace
@@ -27,7 +28,7 @@ class Formula(kt.Tuner):
         values = trial.hyperparameters.values
         rate = values.get("rate", 0.0)
         score = (math.log10(values["learning_rate"]) + 2.0) ** 2 + 4 * (rate - 0.3) ** 2
-        return {name: sign * score for name, sign in kwargs.get("metrics", {"score": 1}).items()}
+        return {"score": score}
 
 
 def make(folder, name, max_trials, space=SPACE, objective=OBJECTIVE, **options):
@@ -40,6 +41,8 @@ def make(folder, name, max_trials, space=SPACE, objective=OBJECTIVE, **options):
 
 def search(*args, **options):
     tuner = make(*args, **options)
+    if "warm_start" not in options:  # Another search reads its journal.
+        track(tuner, tracking=None)
     tuner.search()
     return tuner
 
@@ -131,7 +134,9 @@ def test_only_full_trials_of_hyperband_are_used(tmp_path):
     searched = SearchSpace.load(SPACE)
     oracle = kt.oracles.HyperbandOracle(OBJECTIVE, max_epochs=9, factor=3, seed=0)
     options = {"directory": tmp_path, "project_name": "rounds"}
-    Rounds(oracle, lambda hp: searched.sample(hp), **options).search()
+    tuner = Rounds(oracle, lambda hp: searched.sample(hp), **options)
+    track(tuner, tracking=None)
+    tuner.search()
     epochs = [each.hyperparameters.values["tuner/epochs"] for each in oracle.trials.values()]
     assert set(epochs) == {1, 3, 9}
     warmed = make(tmp_path, "p", 1, warm_start=tmp_path / "rounds").oracle
@@ -142,15 +147,13 @@ def test_only_full_trials_of_hyperband_are_used(tmp_path):
     ("options", "message"),
     [
         ({"space": {**SPACE, "units": 3}}, "0 of 60 .* 60 outside the search space"),
-        ({"objective": kt.Objective("val_loss", "min")}, "Its trials report score"),
-        ({"objective": kt.Objective("score", "max")}, "Its direction there is min"),
-        ({"folder": "other metric", "objective": kt.Objective("other", "min")}, "scored by"),
-        ({"folder": "nowhere"}, "no folder there"),
+        ({"objective": kt.Objective("val_loss", "min")}, r"objective there is score \(min\)"),
+        ({"objective": kt.Objective("score", "max")}, r"objective there is score \(min\)"),
+        ({"folder": "nowhere"}, "It has no `events.jsonl`"),
         ({"folder": "p"}, "resumes with its own trials"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path, old, options, message):
-    make(tmp_path, "other metric", 1).search(metrics={"score": 1, "other": 2})
     folder = tmp_path / options.pop("folder") if "folder" in options else old
     tuner = make(tmp_path, "p", 1, warm_start=folder, **options)
     with pytest.raises(InvalidArgumentError, match=f"`warm_start`.*{message}"):

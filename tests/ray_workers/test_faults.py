@@ -14,6 +14,7 @@ import pytest
 import ray
 
 import recdrop_tune as rdt
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import EpochEnded, SearchEnded
 from recdrop_tune.scratch import IN_USE, remove_abandoned
 from recdrop_tune.tuner import SNAPSHOT
@@ -109,7 +110,7 @@ def killing_the_oracle(folder):
 
 
 class Later(Faulty):
-    """Has its mishaps from the fifth training on: in the confirmation, after a search of four trials."""
+    """Has its mishaps from the sixth training on: after four trials, one of which began twice."""
 
     def __init__(self, *mishaps, notes, seconds):
         super().__init__(*mishaps, seconds=seconds)
@@ -118,19 +119,25 @@ class Later(Faulty):
     def fit(self, hp, model, *args, **kwargs):
         self.notes.mkdir(exist_ok=True)
         (self.notes / uuid.uuid4().hex).touch()
-        mishaps = self.mishaps if len(list(self.notes.iterdir())) > 4 else ()
+        mishaps = self.mishaps if len(list(self.notes.iterdir())) > 5 else ()
         return Faulty(*mishaps, seconds=self.seconds).fit(hp, model, *args, **kwargs)
 
 
 def test_the_oracle_is_killed_and_a_task_of_the_confirmation(tmp_path):
-    """The worker continues its trial when the oracle is killed, and no epoch is lost."""
+    """The search ends with an error; when it is run again with its folder, nothing finished is repeated."""
     folder = tmp_path / "project"
     hypermodel = Later(Mishap("kill", tmp_path / "sign"), notes=tmp_path / "trainings", seconds=0.5)
-    with killing_the_oracle(folder):
-        confirm = rdt.Confirm(1, seeds=2, max_seeds=2)
-        result = search(folder, hypermodel, max_trials=4, confirm=confirm, workers=1)
+    given = {"max_trials": 4, "confirm": rdt.Confirm(1, seeds=2, max_seeds=2), "workers": 1}
+    again = pytest.raises(RecdropError, match=rf"oracle's process died.*folder `{folder}`")
+    with again, killing_the_oracle(folder):
+        search(folder, hypermodel, **given)
+    finished = ends_of_trials(folder)
+    assert finished
+    result = search(folder, hypermodel, **given)
     check_agreement(result, trials=4)
-    assert set(attempts(folder).values()) == {1}
+    counts = attempts(folder)
+    assert all(counts[event.trial_id] == 1 for event in finished)
+    assert sum(counts.values()) == 5  # The running one began a second time.
     (lost,) = losses(result)
     assert lost.trial_id is None
     # Each contender was trained with both seeds, once.

@@ -128,7 +128,7 @@ def opened(tmp_path, monkeypatch):
         (tmp_path / "p" / MARK).touch()
         search = TunerSearch(make_tuner, {}, {}, rdt.Workers(2), None)
         process = host.OracleHost(tmp_path / "p", None)
-        process.open([pack(LocalRay, search)], again=False)
+        process.open([pack(LocalRay, search)])
         return process
 
     return made

@@ -261,10 +261,9 @@ def test_a_search_that_runs_already(search, tmp_path, local_ray):
 @pytest.mark.heavy
 def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     host = OracleHost(tmp_path, None)
-    assert host.ask("state", 0) == "not open"
     job = local_ray.put(None)
     with pytest.raises(ProjectError, match="a file system that this machine and the head"):
-        host.open([job], again=False)
+        host.open([job])
     assert list(tmp_path.iterdir()) == []
 
 

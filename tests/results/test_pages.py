@@ -182,7 +182,7 @@ def test_the_report_has_a_section_for_everything(planted, text, read):
     drawn = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
     for each, figure in zip(drawn, figures.values(), strict=True):
         assert json.loads(each)["data"] == json.loads(figure.to_json())["data"]
-    assert planted.tracking.about["space"] in read.texts["pre"]
+    assert planted.search.space in read.texts["pre"]
     settings = dict(rows(section(text, "Settings and versions")))
     assert settings["epochs"] == "3"
     assert {"max_trials", "seed", "keras-tuner", "optuna", "python", "mlflow"} <= {*settings}

@@ -79,7 +79,7 @@ def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
 
 
 class Stopping(OptunaOracle):
-    """Is interrupted after the end of a trial is saved and before it is reported."""
+    """Is interrupted after the end of a trial is saved."""
 
     def end_trial(self, *args, **kwargs):
         super().end_trial(*args, **kwargs)
@@ -87,7 +87,7 @@ class Stopping(OptunaOracle):
 
 
 class Losing(OptunaOracle):
-    """Is interrupted before the end of a trial is saved."""
+    """Is interrupted after the end of a trial is reported and before it is saved."""
 
     def _save_trial(self, trial):
         if trial.status == "COMPLETED":
@@ -95,19 +95,27 @@ class Losing(OptunaOracle):
         super()._save_trial(trial)
 
 
-@pytest.mark.parametrize(
-    ("kind", "state"), [(Stopping, TrialState.COMPLETE), (Losing, TrialState.INTERRUPTED)]
-)
-def test_an_end_of_a_trial_counts_once_it_is_saved(tmp_path, kind, state):
-    tuner = rdt.Tuner(kind("val_loss", 2), build, directory=tmp_path, project_name="p")
-    with pytest.raises(KeyboardInterrupt), rdt.track(tuner, None):
-        tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
+@pytest.mark.parametrize(("kind", "trainings"), [(Stopping, 1), (Losing, 2)])
+def test_an_end_of_a_trial_counts_once_it_is_reported(tmp_path, kind, trainings):
+    def search(kind):
+        oracle = kind("val_loss", 2, seed=0)
+        tuner = rdt.Tuner(oracle, build, seed=0, directory=tmp_path, project_name="p")
+        with rdt.track(tuner, None):
+            tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(kind)
     (row,) = rdt.TuneResult.load(tmp_path / "p").trials.itertuples()
+    assert row.state == TrialState.COMPLETE
+    search(OptunaOracle)
+    frame = rdt.TuneResult.load(tmp_path / "p").trials.set_index("trial_id")
+    assert list(frame["state"]) == [TrialState.COMPLETE] * 2
     events = Journal(tmp_path / "p" / "events.jsonl").read()
-    (end,) = (each for each in events if isinstance(each, TrialEnded))
-    assert row.state == end.status == state
-    if state == TrialState.COMPLETE:
-        assert end.score == tuner.oracle.get_best_trials()[0].score
+    ends = [each for each in events if isinstance(each, TrialEnded)]
+    # If the oracle does not know of the end, the trial runs again.
+    assert [each.trial_id for each in ends].count(row.trial_id) == trainings
+    assert {each.score for each in ends if each.trial_id == row.trial_id} == {row.val_loss}
+    assert frame["val_loss"][row.trial_id] == row.val_loss
 
 
 def test_a_retry_that_waits_is_not_interrupted(tmp_path):

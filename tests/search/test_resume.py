@@ -94,6 +94,7 @@ class Ledger:
         self.folder = searches.folder / name
         self.trials: dict[str, dict] = {}
         self.seconds: dict[str, float] = {}
+        self.run_again: Counter[str] = Counter()
         self.kills = 0
 
     def note(self):
@@ -101,7 +102,10 @@ class Ledger:
         found = finished_trials(self.folder)
         assert set(self.trials) <= set(found)
         self.trials |= found
-        self.seconds |= durations(self.folder)
+        taken = durations(self.folder)
+        assert set(found) <= set(taken)  # An end is written to the journal first.
+        self.seconds |= {id: taken[id] for id in found}
+        self.run_again.update(set(taken) - set(found))
 
     def check(self, max_trials: int, confirmed: bool = False):
         rows = json.loads((self.searches.folder / f"{self.name}.json").read_text())
@@ -121,10 +125,13 @@ class Ledger:
     def check_journal(self, ids: set[str]):
         events = Journal(self.folder / "events.jsonl").read()
         counts = Counter(each.trial_id for each in events if isinstance(each, TrialEnded))
-        assert counts == dict.fromkeys(ids, 1)
+        assert set(counts) == ids == set(Records(events).trials)
+        # Killed before the oracle had its end, a trial runs again.
+        assert all(count <= 1 + self.run_again[id] for id, count in counts.items())
         done = set()
         for event in events:
-            assert not (isinstance(event, TrialStarted) and event.trial_id in done)
+            again = isinstance(event, TrialStarted) and event.trial_id in done
+            assert not again or self.run_again[event.trial_id]
             if isinstance(event, TrialEnded):
                 done.add(event.trial_id)
         repeats = [(e.trial_id, e.repeat) for e in events if isinstance(e, ConfirmationEnded)]

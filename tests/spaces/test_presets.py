@@ -87,8 +87,8 @@ def test_awd_lstm_drops_in_three_ways():
 
 
 def test_a_build_function_takes_a_preset_for_a_gru():
-    """Although some of its options are an LSTM's only."""
-    for wrapper in words(SearchSpace.load("full").wrapper):
+    """Although some of its options, and the wrapper `update`, are an LSTM's only."""
+    for wrapper in words(SearchSpace.load("full").of_cell("gru").wrapper):
         hp = kt.HyperParameters()
         hp.values["wrapper"] = wrapper
         layer = dropout_rnn(hp, keras.layers.GRU(3), space="full")

@@ -83,20 +83,6 @@ def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
         ({"wrapper": "none", "units": {"min": 1, "max": 100, "log": True}}, 100),
         ({"wrapper": "none", "learning_rate": {"min": 0.1, "max": 0.2}}, None),
         ({"wrapper": "none", "rate": {"min": 0.1, "max": 0.2}}, 1),
-        (
-            {
-                "wrapper": "recurrent",
-                "placement": ["input", "input+recurrent"],
-                "rate": {"input": [0.1, 0.2], "recurrent": [0.1, 0.2, 0.3]},
-            },
-            8,
-        ),
-        # lambda and zoneout have 1 placement, 2 values of an option and 2 rates; recurrent has 3 placements,
-        # variational too, two of them with the recurrent site and so 4 combinations of options. concrete has
-        # 4 combinations of options and no rate; at the recurrent site 4 times as many.
-        (OPTIONS, 1 + (4 + 16 + 16) + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))),
-        # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
-        (LOCKED, 2 * (1 + 2 * 3 * 2)),
     ],
 )
 def test_grid_size(raw, size):
@@ -248,6 +234,17 @@ def test_only_an_lstm_has_a_hidden_rate():
     space = SearchSpace(wrapper="zoneout", rate=0.1, hidden_rate=0.05)
     assert drawn(space)[0].options == {"hidden_rate": 0.05}
     assert space.sample_dropout(kt.HyperParameters(), cell="gru").options == {}
+
+
+def test_only_an_lstm_is_offered_update():
+    space = SearchSpace(wrapper=["none", "update", "recurrent"], rate=0.1)
+    for cell, offered in (("lstm", [*space.wrapper]), ("gru", ["none", "recurrent"])):
+        hp = kt.HyperParameters()
+        space.sample_dropout(hp, cell=cell)
+        assert next(p.values for p in hp.space if p.name == "wrapper") == offered
+    assert "update" not in SearchSpace().wrapper
+    with pytest.raises(InvalidArgumentError, match="`zoneout`"):
+        SearchSpace(wrapper=["none", "update"]).sample_dropout(kt.HyperParameters(), cell="gru")
 
 
 def test_a_schedule_is_no_hyperparameter():

@@ -72,7 +72,7 @@ SPACES = {
 @pytest.mark.parametrize(
     ("raw", "key", "value"),
     [
-        ({}, "wrapper", tuple(name for name in TECHNIQUES if name != "concrete")),
+        ({}, "wrapper", tuple(t for t in TECHNIQUES if t not in ("concrete", "update"))),
         ({"bidirectional": [False, True]}, "bidirectional", (False, True)),
         ({"wrapper": ["recurrent"]}, "wrapper", "recurrent"),
         ({"units": Range(min=16, max=64, step=16)}, "units", Range(min=16, max=64, step=16)),
@@ -134,6 +134,7 @@ def test_accepted(raw, key, value):
             "`schedule`. Expected none, because of the wrapper `zoneout`",
         ),
         ({"cell": ["lstm", "gru"], "hidden_rate": 0.1}, "`cell`. Expected only lstm"),
+        ({"cell": ["lstm", "gru"], "wrapper": ["none", "update"]}, "a GRU has.*`zoneout`"),
         ({"locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),
         ({"layers": {"min": 1, "max": 3}, "locked_rate": {"between": 0.1}}, "2 or more"),
     ],

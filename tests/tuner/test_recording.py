@@ -11,8 +11,9 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import ModelBuilt, SearchStarted, SpaceChanged, TrialEnded, TrialStarted
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import track
-from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle import OptunaOracle, reached, state_of
+from recdrop_tune.search.tuner_tracking import open_session
+from recdrop_tune.tuner import readable
 from recdrop_tune.tuner.reports import EpochReporter, kernels_of
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import data
@@ -65,8 +66,9 @@ def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
         tuner = rdt.Tuner(OptunaOracle("val_loss", 1), hypermodel, **place)
     else:
         tuner = kt.RandomSearch(hypermodel, "val_loss", 1, **place)
-    where = {"experiment": f"kernels {own}", "tracking_uri": planted_uri}
-    tracking = track(tuner, register_model=None if own else "m", **where)
+    name = None if own else "m"
+    where = rdt.MLflow(f"kernels {own}", uri=planted_uri, register_model=name)
+    tracking = open_session(tuner, where)
     x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=3, batch_size=8, verbose=0)
     assert hypermodel.reporter.events is tracking.reporter  # One callback, whoever made it.
@@ -78,21 +80,21 @@ def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
     [started] = events_of(tracking, SearchStarted)
     names = {"sampler": "surrogate", "pruner": "HalvingPruner"} if own else {}
     assert {k: v for k, v in started.info.items() if k in ("sampler", "pruner")} == names
-    assert started.register_model == (None if own else "m")
+    assert started.register_model == name
 
 
 def test_a_part_of_keras_tuners_chief_and_workers_is_not_tracked(tmp_path, monkeypatch):
     tuner = rdt.Tuner(OptunaOracle("val_loss", 1), Recurrent(), directory=tmp_path)
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     with pytest.raises(InvalidArgumentError, match="trains its trials in this process"):
-        track(tuner)
+        open_session(tuner)
 
 
 def test_a_search_by_optuna(tmp_path, planted_uri):
     oracle = OptunaOracle("val_loss", 2, sampler="random", pruner="median", seed=0)
     tuner = PlantedTuner(oracle, Planted(), directory=tmp_path)
-    where = {"experiment": "optuna", "tracking_uri": planted_uri}
-    tracking = track(tuner, data={"training": data()}, **where)
+    where = rdt.MLflow("optuna", uri=planted_uri)
+    tracking = open_session(tuner, where, data={"training": data()})
     tuner.search()
     [started] = events_of(tracking, SearchStarted)
     assert (started.info["sampler"], started.info["pruner"]) == ("random", "MedianPruner")
@@ -133,7 +135,7 @@ class Growing(kt.HyperModel):
 def test_a_space_that_grows_while_models_are_built(tmp_path, oracle):
     oracle.verbose = 0
     tuner = kt.Tuner(oracle, Growing(), directory=tmp_path)
-    tracking = track(tuner)
+    tracking = open_session(tuner)
     tuner.search()
     [started], [grown] = (events_of(tracking, kind) for kind in (SearchStarted, SpaceChanged))
     assert [row.name for row in started.hyperparameters] == ["deep"]
@@ -146,7 +148,7 @@ def test_a_space_that_grows_while_models_are_built(tmp_path, oracle):
 def test_mlflow_has_what_a_model_has_registered(tmp_path, planted_uri):
     oracle = kt.oracles.RandomSearchOracle("val_loss", 4, seed=0)
     tuner = kt.Tuner(oracle, Growing(), directory=tmp_path)
-    tracking = track(tuner, experiment="growing", tracking_uri=planted_uri)
+    tracking = open_session(tuner, rdt.MLflow("growing", uri=planted_uri))
     tuner.search()
     tracking.close()
     client = MlflowClient(planted_uri)
@@ -157,7 +159,7 @@ def test_mlflow_has_what_a_model_has_registered(tmp_path, planted_uri):
 def test_tags_of_hyperband(tmp_path):
     oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=2, factor=2, seed=0)
     tuner = PlantedTuner(oracle, Planted(failing=None), directory=tmp_path)
-    tracking = track(tuner)
+    tracking = open_session(tuner)
     tuner.search()
     started = events_of(tracking, TrialStarted)
     assert {event.tags["recdrop.bracket"] for event in started} == {"0", "1"}
@@ -167,3 +169,73 @@ def test_tags_of_hyperband(tmp_path):
         assert event.tags["recdrop.resumes_trial"] in tracking.records.trials
         assert (event.tags["recdrop.initial_epoch"], event.tags["recdrop.epochs"]) == ("1", "2")
     assert not any("tuner/" in name for event in started for name in event.hyperparameters)
+
+
+class Eventful(Growing):
+    """Registers a hyperparameter late; every fourth training fails, and may be tried again."""
+
+    trained = 0
+
+    def fit(self, hp, model, **kwargs):
+        self.trained += 1
+        if self.trained % 4 == 2:
+            raise ValueError("bad luck")
+        return {"val_loss": float(hp.get("deep")) + hp.get("x")}
+
+    def build(self, hp):
+        hp.Float("x", 0.0, 1.0)
+        return super().build(hp)
+
+
+def check_same(oracle, records):
+    """Checks that the records of a search and its oracle agree."""
+    assert list(records.trials) == oracle.start_order
+    running = {trial.trial_id for trial in oracle.ongoing_trials.values()}
+    assert {record.trial_id for record in records.running} == running
+    for trial_id, record in records.trials.items():
+        trial = oracle.trials[trial_id]
+        state = state_of(trial, getattr(oracle, "max_epochs", None))
+        assert record.state == state
+        assert record.hyperparameters == readable(trial.hyperparameters)
+        assert record.score == reached(trial, oracle.objective).value
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OptunaOracle("val_loss", 8, sampler="random", seed=0, max_retries_per_trial=1),
+        lambda: kt.oracles.RandomSearchOracle("val_loss", 8, seed=0, max_retries_per_trial=1),
+        lambda: kt.oracles.HyperbandOracle("val_loss", max_epochs=4, factor=2, seed=0),
+    ],
+    ids=["optuna", "random", "hyperband"],
+)
+def test_records_equal_the_oracle_after_every_event(tmp_path, make, workers):
+    oracle = make()
+    oracle.verbose = 0
+    tuner = kt.Tuner(oracle, Eventful(), directory=tmp_path)
+    tracking = open_session(tuner)
+    tracked, busy = tuner.oracle, {}
+    names = [f"worker{number}" for number in range(workers)]
+    ends = 0
+    while names:
+        for name in list(names):
+            if name in busy:
+                trial = busy.pop(name)
+                try:
+                    results = tuner.run_trial(trial)
+                    tracked.update_trial(trial.trial_id, results[0])
+                    trial.status = "STOPPED" if ends % 5 == 4 else "COMPLETED"
+                except ValueError as error:
+                    trial.status, trial.message = "INVALID", str(error)
+                tracked.end_trial(trial)
+                ends += 1
+            else:
+                trial = tracked.create_trial(name)
+                if trial.status == "STOPPED":
+                    names.remove(name)
+                elif trial.status == "RUNNING":
+                    busy[name] = trial
+            check_same(oracle, tracking.records)
+    assert ends >= 8
+    assert len({record.state for record in tracking.records.trials.values()}) >= 2

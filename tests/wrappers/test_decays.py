@@ -167,8 +167,12 @@ def test_locked_dropout_after_a_stack_has_the_activity_decay():
     assert LockedDropout.from_config(layer.get_config()).activity_decay == 2.0
 
 
-# Not zoneout, whose states are not those of the plain layer.
-INSIDE = [w for w in WRAPPERS if "recurrent" in w[1] and "input" not in w[1] and w[0] != "zoneout"]
+# Not techniques whose cell, and so their states, are not those of the plain layer.
+INSIDE = [
+    w
+    for w in WRAPPERS
+    if "recurrent" in w[1] and "input" not in w[1] and w[0] not in ("zoneout", "update")
+]
 FORCED = next(w for w in INSIDE if w[0] == "recurrent")
 MERGED = {
     "lstm": LAYERS["lstm"],
