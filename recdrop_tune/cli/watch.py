@@ -72,7 +72,9 @@ def stop(directory: Path | None) -> None:
     if numbers:
         when = f"after trial{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
     elif project.records.confirming is not None:
-        when = "after the running training" + " of the confirmation" * (not project.records.models)
+        from recdrop_tune.terminal import wording
+
+        when = f"after the running training{wording(project.records).phase}"
     words = f"the search was asked to end {when}."
     if not project.is_running:
         words += f" Whether it is still running on {search.host} cannot be seen from here."

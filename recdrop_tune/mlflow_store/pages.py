@@ -20,7 +20,14 @@ from recdrop_tune.markdown import NOTE_LENGTH, harmless, quoted
 from recdrop_tune.mlflow_store.runs import clean
 from recdrop_tune.records import QUESTIONS, Records, dropout_settings
 from recdrop_tune.states import SearchOutcome
-from recdrop_tune.terminal import counts, format_best, format_best_gain, format_ending, trainings
+from recdrop_tune.terminal import (
+    counts,
+    format_best,
+    format_best_gain,
+    format_ending,
+    trainings,
+    wording,
+)
 
 _ENDS = {
     SearchOutcome.FINISHED: "**Over**, ",
@@ -261,6 +268,9 @@ def _resuming(
     how = quoted(search.resume_hint)
     if folder is not None:
         how = f"run it again with the folder {quoted(str(folder.absolute()))}"
-    most = "max_seeds" if records.models else "max_trials"
-    more = f", with a larger `{most}`" if over and reason not in (STOPPED, TIMEOUT) else ""
+    more = (
+        f", with a larger `{wording(records).limit}`"
+        if over and reason not in (STOPPED, TIMEOUT)
+        else ""
+    )
     return f"To resume{more}: {how}"

@@ -63,7 +63,7 @@ class ModelComparison(PairedTrainings):
             ProjectError: The folder holds no comparison, or a damaged one.
         """
         folder = Path(directory).expanduser()
-        return cls(read_search(folder, of_models=True), folder)
+        return cls(read_search(folder, "ModelComparison"), folder)
 
     def __str__(self) -> str:
         table = "" if self.runs.empty else f"\n\n{self.brief().to_string(index=False)}"

@@ -31,11 +31,11 @@ CONFIRMED = "confirmed"
 """The subfolder of a project for the weights of confirmed configurations."""
 
 
-def read_search(directory: Path, of_models: bool = False) -> Records:
+def read_search(directory: Path, reader: str = "TuneResult") -> Records:
     """Reads the journal of a search that has ended, was interrupted or is running.
 
     Raises:
-        ProjectError: The folder holds no search (or comparison, if `of_models`), or a damaged journal.
+        ProjectError: The folder holds nothing that the `reader` reads, or a damaged journal.
     """
     check_folder(directory)
     try:
@@ -45,10 +45,11 @@ def read_search(directory: Path, of_models: bool = False) -> Records:
         raise ProjectError(f"`{directory / JOURNAL}` cannot be read: {error}.") from error
     if not is_running:
         records.lose_running()
-    if bool(records.models) != of_models:
-        kinds = ("a search by `tune`", "TuneResult"), ("a comparison of models", "ModelComparison")
-        what, reader = kinds[not of_models]
-        raise ProjectError(f"`{directory}` holds {what}. Read it with `rdt.{reader}.load`.")
+    kind, known = "a search by `tune`", "TuneResult"
+    if records.models:
+        kind, known = "a comparison of models", "ModelComparison"
+    if reader != known:
+        raise ProjectError(f"`{directory}` holds {kind}. Read it with `rdt.{known}.load`.")
     return records
 
 

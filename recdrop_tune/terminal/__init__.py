@@ -8,6 +8,7 @@ from recdrop_tune.terminal.status import (
     format_dropout,
     format_ending,
     trainings,
+    wording,
 )
 from recdrop_tune.terminal.watching import WatchedSearch
 
@@ -22,4 +23,5 @@ __all__ = [
     "format_ending",
     "live_display",
     "trainings",
+    "wording",
 ]

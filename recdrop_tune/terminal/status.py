@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from recdrop_tune import standing
 from recdrop_tune.events import (
@@ -100,20 +101,39 @@ def trainings(records: Records) -> tuple[int, int]:
 # In words.
 
 
+class Wording(NamedTuple):
+    """What is said of trainings with fresh seeds. `limit` is the argument that a resumed search may raise."""
+
+    verb: str
+    noun: str
+    question: str
+    phase: str
+    limit: str
+
+
+_CONFIRMATION = Wording(
+    "Confirming", "configuration", "what dropout is worth", " of the confirmation", "max_trials"
+)
+_COMPARISON = Wording("Training", "model", "which is better", "", "max_seeds")
+
+
+def wording(records: Records) -> Wording:
+    """Returns the words for what the trainings with fresh seeds ask."""
+    return _COMPARISON if records.models else _CONFIRMATION
+
+
 def format_round(records: Records, event: ConfirmationStarted) -> str | None:
     """Writes what a round of the confirmation trains; returns `None` if it trains nothing."""
-    number, what = len(event.configurations), "configuration"
-    verb, question = "Confirming", "what dropout is worth"
-    if records.models:
-        verb, what, question = "Training", "model", "which is better"
-    start = f"{verb} {number} {what}{'s' * (number > 1)} with {event.seeds} fresh seeds each"
+    number, words = len(event.configurations), wording(records)
+    noun = words.noun + "s" * (number > 1)
+    start = f"{words.verb} {number} {noun} with {event.seeds} fresh seeds each"
     every = {(name, repeat) for name in event.configurations for repeat in range(event.seeds)}
     missing = every - {each.key for each in records.confirmations} | every & records.failed_before
     if not missing:  # It has another margin.
         return None
     if missing == every:
         most = number * event.max_seeds
-        more = f", {most} if it takes {event.max_seeds} seeds to know {question}"
+        more = f", {most} if it takes {event.max_seeds} seeds to know {words.question}"
         return f"{start}: {event.total} trainings{more if most > event.total else ''}."
     more = f"{start}: {len(missing)} more training{'s' * (len(missing) > 1)}"
     if failed := len(missing & records.failed_before):
@@ -125,7 +145,7 @@ def format_round(records: Records, event: ConfirmationStarted) -> str | None:
 def format_trainings(records: Records) -> str:
     """Writes how many trainings of the confirmation have ended: `confirming 3/10`."""
     done, total = trainings(records)
-    return f"{'training' if records.models else 'confirming'} {done}/{total}"
+    return f"{wording(records).verb.lower()} {done}/{total}"
 
 
 def format_epoch(records: Records, event: EpochEnded) -> str:
