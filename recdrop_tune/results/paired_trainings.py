@@ -55,17 +55,17 @@ class PairedTrainings:
 
     @property
     def names(self) -> dict[str, str]:
-        """The configurations in words, by name."""
+        """The configurations or models in words, by the ids that the records have for them."""
         return dict(self.asked.names)
 
     @property
     def ids(self) -> list[str]:
-        """The configurations in the order of the table, the best mean first."""
+        """The ids in the order of the table: the best mean first, and last models without a score."""
         return list(dict.fromkeys([*self.order, *self.asked.listed]))
 
     @property
     def lead(self) -> str | None:
-        """The best mean of those whose outcome ends the trainings; `None` if none of them has a score."""
+        """The best mean of those that are compared; its outcome ends the trainings. `None` without a score."""
         return next((name for name in self.order if name in self.asked.leads), None)
 
     @cached_property

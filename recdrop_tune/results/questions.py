@@ -127,7 +127,7 @@ def _what_dropout_is_worth(records: Records, trained: set[Configuration]) -> Que
         leads=[*values],
         shown={
             "number": format_cell,
-            "twin": lambda twin: "twin" if twin else "",
+            "twin": {True: "twin", False: ""}.__getitem__,
             "search": format_if_known,
         },
         dropping=dropping,

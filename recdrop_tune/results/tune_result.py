@@ -23,12 +23,11 @@ from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.frames import pareto_front
-from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
-from recdrop_tune.results.study import study_of
+from recdrop_tune.results.study import importances, study_of
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.session import SearchSession
 from recdrop_tune.tuner import load_weights

@@ -17,7 +17,7 @@ from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.frames import history_frame, hyperparameter_columns, trials_frame
-from recdrop_tune.results.importances import importances
+from recdrop_tune.results.study import importances
 
 NOT_APPLICABLE = "n/a"
 """Stands for a hyperparameter that is inactive in a trial."""

@@ -22,12 +22,12 @@ from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.printing import print_search
 from recdrop_tune.search.references import as_function
 from recdrop_tune.search.runners import check_completed, runner
 from recdrop_tune.search.settings import SearchConfig
 from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.terminal import print_search
 from recdrop_tune.tuner import differences, space_of
 
 

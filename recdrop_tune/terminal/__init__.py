@@ -1,6 +1,6 @@
 """A reader of events: what a terminal or a notebook shows of a search."""
 
-from recdrop_tune.terminal.displays import Progress, Terminal, live_display
+from recdrop_tune.terminal.displays import Progress, print_search
 from recdrop_tune.terminal.status import (
     counts,
     format_best,
@@ -14,14 +14,13 @@ from recdrop_tune.terminal.watching import WatchedSearch
 
 __all__ = [
     "Progress",
-    "Terminal",
     "WatchedSearch",
     "counts",
     "format_best",
     "format_best_gain",
     "format_dropout",
     "format_ending",
-    "live_display",
+    "print_search",
     "trainings",
     "wording",
 ]

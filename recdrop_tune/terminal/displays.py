@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -279,3 +280,44 @@ def live_display(
         finally:
             with contextlib.suppress(OSError):
                 drawn.stop()
+
+
+@contextlib.contextmanager
+def print_search(
+    folder: Path,
+    records: Records,
+    how: str,
+    verbose: int,
+    workers: int,
+    hints: Iterable[str] = (),
+) -> Iterator[list[events.Listener]]:
+    """Prints a search while the block runs; on Ctrl-C the traceback ends with `how` to resume it.
+
+    Yields the listeners that print its events. With `verbose` 1 they print a line per trial, with 2 also one
+    per epoch.
+    """
+    try:
+        if not verbose:
+            yield []
+            return
+        console = Terminal(highlight=False)
+        with live_display(console, records, workers) as display:
+            for line in (f"Folder: {folder} (to resume: {how})", *_earlier(records), *hints):
+                print(line, flush=True)
+            progress = Progress(console, verbose > 1, records, workers)
+            yield [progress] if display is None else [progress, display]
+    except KeyboardInterrupt as interrupt:
+        # Notes come after the traceback. Printed lines would be above it, out of sight.
+        interrupt.add_note(plain(f"Interrupted. Finished trials are kept in {folder}."))
+        best = status.format_best(records)
+        if best is not None:
+            interrupt.add_note(plain(f"Best so far: {best}"))
+        interrupt.add_note(plain(f"To resume: {how}"))
+        raise
+
+
+def _earlier(records: Records) -> Iterator[str]:
+    """Yields a line about the trials of earlier sessions, if there are any."""
+    if numbers := status.counts(records):
+        states = ", ".join(f"{number} {state}" for state, number in numbers.items())
+        yield f"Resuming after {sum(numbers.values())} trials: {states}."

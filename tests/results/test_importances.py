@@ -10,7 +10,7 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import SearchStarted, TrialEnded, TrialStarted
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.records import Records
-from recdrop_tune.results.importances import importances
+from recdrop_tune.results.study import importances
 from tests.planted_search import SPACE
 
 

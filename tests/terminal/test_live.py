@@ -27,8 +27,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
-from recdrop_tune.terminal import Progress, Terminal, live_display
-from recdrop_tune.terminal.displays import LiveDisplay
+from recdrop_tune.terminal.displays import LiveDisplay, Progress, Terminal, live_display
 from tests import ROOT
 from tests.pseudo_terminal import Terminal as PseudoTerminal
 
