@@ -65,7 +65,7 @@ class PairedTrainings:
 
     @property
     def lead(self) -> str | None:
-        """The best mean of those that are compared; its outcome ends the trainings. `None` without a score."""
+        """The best mean of those that are compared; `None` without one. Its outcome ends the trainings."""
         return next((name for name in self.order if name in self.asked.leads), None)
 
     @cached_property
