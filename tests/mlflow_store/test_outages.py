@@ -99,7 +99,7 @@ def test_a_server_that_is_killed_gets_what_it_missed(server, sender, is_whole, a
         if number == at:
             sending.send(*part[:-2])
             server.kill()
-            with pytest.warns(TrackingWarning, match=r"MLflow failed: .* sync "):
+            with pytest.warns(TrackingWarning, match=r"MLflow at .* failed: .* sync "):
                 sending.send(*part[-2:])
         else:
             sending.send(*part)
