@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def test_imports_point_one_way():
         inner = [m for m, at in layers.items() if at != own and is_module_in_a_folder(m)]
         wrong += [f"{name} imports {m}, which is inside of another folder" for m in inner]
     assert wrong == []
+
+
+def test_the_modules_of_results_import_one_way():
+    """Imports in functions and for types count too."""
+    paths = {
+        f"recdrop_tune.results.{path.stem}": path for path in (PACKAGE / "results").glob("*.py")
+    }
+    del paths["recdrop_tune.results.__init__"]
+    graph = {name: paths.keys() & set(imports_of(path)) for name, path in paths.items()}
+    TopologicalSorter(graph).prepare()  # Raises for a circle.
 
 
 def is_module_in_a_folder(module):
