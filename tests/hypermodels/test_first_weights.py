@@ -10,7 +10,6 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.models.layers import plain_weights
 from recdrop_tune.oracle import OptunaOracle
-from tests.laws.cases import has_cell
 
 pytestmark = pytest.mark.backends
 
@@ -75,7 +74,7 @@ def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
     for wrapper, technique in TECHNIQUES.items():
-        fits = model is bidirectional or has_cell(wrapper, "gru")  # The others have a GRU.
+        fits = model is bidirectional or technique.cell is None  # The others have a GRU.
         if technique.class_name is not None and fits:
             rate = {} if technique.learns_rate else {"rate": 0.3}
             assert_same(plain, weights(model(wrapper=wrapper, **rate)))
