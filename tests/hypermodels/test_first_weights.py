@@ -74,7 +74,8 @@ def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
     for wrapper, technique in TECHNIQUES.items():
-        if technique.class_name is not None:
+        fits = model is bidirectional or technique.cell is None  # The others have a GRU.
+        if technique.class_name is not None and fits:
             rate = {} if technique.learns_rate else {"rate": 0.3}
             assert_same(plain, weights(model(wrapper=wrapper, **rate)))
 
