@@ -55,7 +55,7 @@ class SearchDescription:
 
 
 class _Oracle(Protocol):
-    """What a session needs of the oracle that proposes the trials.
+    """The part of the oracle that a session uses.
 
     `configurations` is the number of them in the space, if it is less than `max_trials`. `ending` returns why
     there are no more trials, and `expected_gain` what another one is expected to gain, if known.
@@ -93,7 +93,7 @@ class MLflowRuns:
 
 
 class _Store(Listener, Protocol):
-    """MLflow as a listener, which writes in a thread of its own.
+    """MLflow as a listener, which writes in its own thread.
 
     `failure` is why it does not have everything, in one line without credentials. `flush` waits until all
     events so far are written, and returns whether in time.

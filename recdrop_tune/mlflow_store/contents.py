@@ -28,7 +28,7 @@ _DESCRIBED = (
 
 @dataclass
 class Contents:
-    """What a run in MLflow should contain.
+    """The content that a run in MLflow should have.
 
     Attributes:
         trial_id: The trial; empty for the run of the search.

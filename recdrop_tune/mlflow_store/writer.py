@@ -57,7 +57,7 @@ class TrackingError(RecdropError):
 
 @dataclass
 class _Written:
-    """What a run in MLflow has: the names of its parameters, its tags, how many of its points."""
+    """The content of a run in MLflow: the names of its parameters, its tags, how many of its points."""
 
     run_id: str
     params: Collection[str] = ()

@@ -44,7 +44,7 @@ class State(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of a search, as far as its journal lacks it, for the process that began it.
+    """The facts about the end of a search that its journal lacks, for the process that began it.
 
     Attributes:
         mlflow: What MLflow has of it.
