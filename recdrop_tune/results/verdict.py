@@ -61,7 +61,7 @@ def format_more_seeds(trainings: PairedTrainings, name: str, expected: float) ->
     """Yields how many more seeds would decide what is open, if they find what is `expected`."""
     gain, margin = trainings.judged[name], trainings.margin(trainings.metric)
     is_open = gain.outcome == NOT_KNOWN and name in trainings.in_question
-    if not is_open or math.isnan(gain.low) or any(gain.failed):
+    if not (is_open and gain.error > 0) or any(gain.failed):
         return
     what = "would show a difference of this size"
     if (
