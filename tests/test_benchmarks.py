@@ -255,7 +255,7 @@ def test_temporal_order(benchmarks, run):
 @pytest.mark.heavy
 def test_verdicts(tmp_path, run):
     sizes = "--searches 1 --trials 5 --confirm 1 --max-seeds 8 --jobs 1 --folder"
-    search = f"{sizes} {tmp_path}/searches --problems two vowels 'models: two'"
+    search = f"{sizes} {tmp_path}/searches --problems two vowels 'models: two' 'seeds named'"
     printed, held = run("verdicts.py", search)
     rows = {row["problem"]: row for row in held["rows"]}
     assert set(rows) == {"two", "vowels"}
@@ -267,4 +267,6 @@ def test_verdicts(tmp_path, run):
     assert "helped at least 99 %" in printed
     (compared,) = held["comparisons"]
     assert (compared["better"], compared["all intervals hold"]) == (1.0, 1.0)
+    (named,) = held["named"]
+    assert {each["decided"] for each in named["cases"]} == {0, 1}
     assert run("verdicts.py", search)[1] == held  # Nothing is searched twice.
