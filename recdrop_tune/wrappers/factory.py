@@ -7,8 +7,7 @@ from inspect import signature
 from typing import Any
 
 from recdrop_tune.catalog import DECAYS, technique
-from recdrop_tune.errors import format_repr, invalid_argument
-from recdrop_tune.problems import suggestion
+from recdrop_tune.errors import format_repr, invalid_argument, suggestion
 from recdrop_tune.wrappers.decays import check_decay
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.recurrent_wrapper import ActivityDecay
