@@ -13,7 +13,7 @@ import keras
 
 from recdrop_tune.kernels import compile_arguments
 from recdrop_tune.models.layers import is_known, is_of_layers, walk
-from recdrop_tune.models.learning import is_of_each_step, masks_targets
+from recdrop_tune.models.masks import is_of_each_step, masks_targets
 
 _MOST_NUMBERS = 2**22
 """How many numbers the widest layer may compute for a batch: 16 MiB in float32."""

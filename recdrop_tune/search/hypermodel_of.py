@@ -110,7 +110,8 @@ def describe_model(hypermodel: Any) -> dict[str, Any] | None:
         return hypermodel.description()
     if isinstance(hypermodel, ExistingModel):
         names = ["per_layer", "keep_weights"]
-        what = f"model {hypermodel.template.digest()}"
+        # Frozen weights can be random, and differ in each process.
+        what = f"model {hypermodel.template.fingerprint(frozen=False)}"
     elif isinstance(hypermodel, AbstractHyperModel):
         names = ["num_classes", "vocab_size", "mask_value", "mask_zero", "one_hot", "target_shape"]
         names += ["return_sequences"]
