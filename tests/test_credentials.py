@@ -5,8 +5,7 @@ import time
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.credentials import hide
-from recdrop_tune.errors import RecdropError, format_repr
+from recdrop_tune.errors import RecdropError, format_repr, hide
 
 # The halves of the password are secret too.
 ADDRESSES = [

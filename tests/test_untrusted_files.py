@@ -350,6 +350,6 @@ def test_the_package_loads_nothing_that_can_hold_code():
         ("models/copies.py", "keras.saving.deserialize_keras_object"),  # of a live object
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
         ("results/tune_result.py", "self.tuner.load_model"),  # builds it, and loads its weights
-        ("yaml_file.py", "_Loader"),  # a subclass of the safe loader
+        ("documents.py", "_Loader"),  # a subclass of the safe loader
         ("mlflow_store/artifacts.py", "mlflow.keras.load_model"),  # in Keras's safe mode
     }

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from recdrop_tune.addresses import absolute, is_server, sqlite_path
-from recdrop_tune.credentials import HIDDEN
+from recdrop_tune.errors import HIDDEN
 from recdrop_tune.events import EXHAUSTED, STOPPED, TIMEOUT, SearchStarted
 from recdrop_tune.markdown import NOTE_LENGTH, harmless, quoted
 from recdrop_tune.mlflow_store.runs import clean

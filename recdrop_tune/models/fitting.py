@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.models.learning import count_samples, spare_rates
+from recdrop_tune.models.rates import count_samples, spare_rates
 from recdrop_tune.models.training_batches import (
     number_of_batches,
     with_held_out,

@@ -12,8 +12,7 @@ import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument
-from recdrop_tune.problems import suggestion
+from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument, suggestion
 
 _GROWING = {
     *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),

@@ -15,13 +15,12 @@ from typing import Any
 from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.events import Event
-from recdrop_tune.files import read_all, write_all
+from recdrop_tune.files import read_all, scratch_folder, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
-from recdrop_tune.scratch import scratch_folder
 from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter
 
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")

@@ -11,11 +11,10 @@ from typing import Any
 
 from recdrop_tune import standing
 from recdrop_tune.events import STOPPED
-from recdrop_tune.files import HAS_LOCKS, JOURNAL
+from recdrop_tune.files import HAS_LOCKS, JOURNAL, is_asked_to_stop
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.states import SearchOutcome, TrialState
-from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.terminal import status
 
 _WORDS = {

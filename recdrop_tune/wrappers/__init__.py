@@ -3,7 +3,6 @@
 Importing this registers with Keras all that saved models can hold of this package.
 """
 
-from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.concrete_dropout import ConcreteDropoutWrapper
 from recdrop_tune.wrappers.embedding_dropout import EmbeddingDropout
 from recdrop_tune.wrappers.factory import wrap
@@ -13,6 +12,7 @@ from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper
 from recdrop_tune.wrappers.perplexity import Perplexity
 from recdrop_tune.wrappers.recurrent_dropout import RecurrentDropoutWrapper
 from recdrop_tune.wrappers.recurrent_wrapper import (
+    ActivityDecay,
     RecurrentWrapper,
     check_emits_steps,
     is_default_name,

@@ -10,6 +10,7 @@ from keras import ops
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import pass_masks
 from recdrop_tune.wrappers import (
+    LambdaDropoutWrapper,
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
     ZoneoutWrapper,
@@ -264,12 +265,16 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (Bidirectional(GRU(4)), "update", {"placement": "input"}, "`zoneout`"),
         (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
         (LSTM(4), "lambda", {"function": "poisson"}, "one of bernoulli, gaussian, or a function"),
-        (LSTM(4), "lambda", {"function": UNSAFE}, "`function`.*registered with Keras"),
     ],
 )
 def test_what_is_refused(layer, wrapper, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrap(layer, wrapper, **{"rate": 0.3, **options})
+
+
+def test_a_saved_configuration_names_no_function_of_other_packages():
+    with pytest.raises(TypeError, match="Could not locate function 'system'"):
+        LambdaDropoutWrapper(LSTM(4), 0.3, function=UNSAFE)
 
 
 def test_wrap_takes_the_rate_by_position():
