@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument, suggestion
@@ -85,7 +85,7 @@ class Reached:
     std: float | None = None
 
 
-def reached(trial: Any, objective: Any) -> Reached:
+def reached(trial: Trial, objective: Any) -> Reached:
     """Returns the best epoch of a complete or pruned trial; an empty `Reached` for other trials."""
     step = None
     if trial.status == TrialStatus.COMPLETED:
@@ -101,12 +101,12 @@ def reached(trial: Any, objective: Any) -> Reached:
     return Reached(int(step), value, metrics, std)
 
 
-def forget_metrics(trial: Any) -> None:
+def forget_metrics(trial: Trial) -> None:
     """Deletes the metrics of a Keras Tuner trial, and its score."""
     trial.metrics, trial.score = type(trial.metrics)(), None
 
 
-def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
+def metrics_at(trial: Trial, step: int | None) -> dict[str, float]:
     """Returns the metrics of one epoch of a trial, as means over its trainings; NaN where none exist."""
     metrics = {}
     for name in trial.metrics.metrics:
@@ -115,12 +115,12 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     return metrics
 
 
-def _history(trial: Any, name: str) -> list[Any]:
+def _history(trial: Trial, name: str) -> list[Any]:
     """Returns what was reported of a metric: one observation for each epoch."""
     return list(trial.metrics.get_history(name)) if trial.metrics.exists(name) else []
 
 
-def first_epochs(trial: Any, name: str) -> dict[int, float]:
+def first_epochs(trial: Trial, name: str) -> dict[int, float]:
     """Returns the finite values of a metric in the first training of a trial, by epoch."""
     firsts = {
         int(epoch.step): float(epoch.value[0]) for epoch in _history(trial, name) if epoch.value
@@ -128,7 +128,7 @@ def first_epochs(trial: Any, name: str) -> dict[int, float]:
     return {step: value for step, value in firsts.items() if math.isfinite(value)}
 
 
-def best_epoch(trial: Any, objective: Any) -> tuple[int | None, float]:
+def best_epoch(trial: Trial, objective: Any) -> tuple[int | None, float]:
     """Returns the first epoch with the best finite value of an objective, and the value; NaN without one."""
     sign = -1.0 if objective.direction == "max" else 1.0
     means = {int(each.step): float(each.mean()) for each in _history(trial, objective.name)}

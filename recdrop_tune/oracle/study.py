@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import optuna
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -61,14 +61,14 @@ def numbers_in(study: optuna.Study) -> dict[str, int]:
     }
 
 
-def outcome(trial: Any) -> dict[str, Any]:
+def outcome(trial: Trial) -> dict[str, Any]:
     """Returns how a trial has ended, as arguments of `optuna.Study.tell`."""
     if trial.status == TrialStatus.COMPLETED:
         return {"values": [trial.score]}
     return {"state": TrialState.PRUNED if trial.status == TrialStatus.STOPPED else TrialState.FAIL}
 
 
-def frozen_trial(space: Space, trial: Any, objective: Any) -> FrozenTrial:
+def frozen_trial(space: Space, trial: Trial, objective: Any) -> FrozenTrial:
     """Makes the Optuna trial that corresponds to one of Keras Tuner's."""
     params, distributions = to_optuna(space, read_values(space, trial.hyperparameters.values))
     epochs = first_epochs(trial, objective.name)

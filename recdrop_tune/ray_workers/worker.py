@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.events import Event
 from recdrop_tune.files import read_all, scratch_folder, write_all
@@ -87,7 +87,7 @@ class RemoteOracle:
         answer.status = self._ask("update_trial", self.tuner_id, trial_id, sent, int(step))
         return answer
 
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Trial) -> None:
         """Reports the end of a trial, and sends its weights."""
         folder = Path(self._folder_of(trial.trial_id))
         (folder / SNAPSHOT).unlink(missing_ok=True)

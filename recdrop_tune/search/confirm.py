@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.engine.trial import Trial
 
 from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
@@ -135,7 +136,9 @@ class Retrainings:
         tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
 
 
-def _keep_best(tuner: Any, tracking: SearchSession, trial: Any, score: float, weights: Any) -> None:
+def _keep_best(
+    tuner: Any, tracking: SearchSession, trial: Trial, score: float, weights: Any
+) -> None:
     """Stores the weights of the best training of each configuration."""
     cost = tracking.records.cost
     earlier = (
@@ -158,7 +161,7 @@ def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
     hyperparameters = oracle.get_space().copy()
     models = hyperparameters.space[0].values
     hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
-    return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
+    return Trial(hyperparameters, configuration.trial_id)
 
 
 def _every_model(records: Records, settings: Confirm) -> list[Configuration]:

@@ -14,8 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 import keras
-import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune import events
 from recdrop_tune.hyperparameters import Space
@@ -93,7 +92,7 @@ class TrialReporter(TrainingReporter):
         self._records = records
         self._started: dict[str, float] = {}
 
-    def trial_started(self, trial: Any) -> None:
+    def trial_started(self, trial: Trial) -> None:
         """Reports a new trial."""
         self.begins(trial.trial_id)
         self._started[trial.trial_id] = time.monotonic()
@@ -115,7 +114,7 @@ class TrialReporter(TrainingReporter):
             )
         )
 
-    def trial_ended(self, trial: Any) -> None:
+    def trial_ended(self, trial: Trial) -> None:
         """Reports the end of a trial, once: a worker repeats it to a host that was restarted."""
         self.ends(trial.trial_id)
         record = self._records.trials.get(trial.trial_id)
@@ -164,7 +163,7 @@ class TrialReporter(TrainingReporter):
         started = self._started.pop(trial_id, None)
         return None if started is None else time.monotonic() - started
 
-    def _position(self, trial: Any, best: int) -> int:
+    def _position(self, trial: Trial, best: int) -> int:
         """Returns the position of the best epoch; this package's tuner reports Keras's number of it."""
         if not isinstance(self._tuner, Tuner):
             return best
@@ -209,9 +208,9 @@ class TrackedOracle:
         A worker can die, and its trial has to run again.
         """
         status = TrialStatus.IDLE if self._oracle.ongoing_trials else TrialStatus.STOPPED
-        return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
+        return Trial(self._oracle.get_space(), trial_id="", status=status)
 
-    def end_trial(self, trial: Any, *status: str) -> Any:
+    def end_trial(self, trial: Trial, *status: str) -> Any:
         """Reports the end of a trial, then ends it. A `status` goes with an id; see `OptunaOracle.end_trial`.
 
         So no end is lost. A trial that is killed between the two runs again, under its id.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import keras_tuner as kt
 import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
@@ -153,7 +153,7 @@ class Retraining:
 
 
 def retrain(
-    tuner: Any, trial: Any, seed: int, fit: Mapping[str, Any], test: Any = None
+    tuner: Any, trial: Trial, seed: int, fit: Mapping[str, Any], test: Any = None
 ) -> Retraining:
     """Trains the configuration of a trial again, with weights, shuffling, masks and folds of another seed.
 
@@ -213,7 +213,7 @@ class _Ledger:
 
     def __init__(self, objective: Any, hyperparameters: Any) -> None:
         self.objective = objective
-        self.trial = kt.engine.trial.Trial(hyperparameters, trial_id="confirmation")
+        self.trial = Trial(hyperparameters, trial_id="confirmation")
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         for name, value in metrics.items():
