@@ -22,6 +22,7 @@ from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, Tasks
 from recdrop_tune.session import MLflowRuns
 from recdrop_tune.states import SearchOutcome
+from recdrop_tune.tuner import Tuner
 
 _LOSSES = 3
 """How many workers can be lost over one trial before it fails: then the trial is the cause."""
@@ -265,7 +266,7 @@ class OracleHost:
         return trial is not None and trial.trial_id == trial_id
 
 
-def _check_folder(tuner: Any, folder: Path) -> None:
+def _check_folder(tuner: Tuner, folder: Path) -> None:
     there = Path(tuner.project_dir).resolve()
     if there != folder.resolve():
         raise ProjectError(

@@ -21,7 +21,7 @@ from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
-from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter
+from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter, Tuner
 
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
@@ -156,7 +156,7 @@ class Worker:
         return tuner
 
     def _run_tasks(
-        self, follow_up: FollowUp | None, tuner: Any, arguments: Any, reporter: TrainingReporter
+        self, follow_up: FollowUp | None, tuner: Tuner, arguments: Any, reporter: TrainingReporter
     ) -> None:
         offer = partial(self._ask, "keep", self._name)
         while (task := self._ask("next_task", self._name)) is not None:

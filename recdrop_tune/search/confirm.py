@@ -23,7 +23,7 @@ from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
 from recdrop_tune.session import SearchSession
-from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_seed
+from recdrop_tune.tuner import TrainingReporter, Tuner, retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Retrainings:
     seed: int | None
     test: Any
 
-    def tasks(self, tuner: Any, tracking: SearchSession) -> list[dict[str, Any]]:
+    def tasks(self, tuner: Tuner, tracking: SearchSession) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only what is
@@ -110,7 +110,7 @@ class Retrainings:
 
     def run(
         self,
-        tuner: Any,
+        tuner: Tuner,
         task: Mapping[str, Any],
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         reporter: TrainingReporter,
@@ -126,7 +126,7 @@ class Retrainings:
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
-    def keep(self, tuner: Any, tracking: SearchSession, *result: Any) -> None:
+    def keep(self, tuner: Tuner, tracking: SearchSession, *result: Any) -> None:
         """Takes a trial, its score, and the weights of a training."""
         self.question.keep(tuner, tracking, *result)
 
@@ -137,7 +137,7 @@ class Retrainings:
 
 
 def _keep_best(
-    tuner: Any, tracking: SearchSession, trial: Trial, score: float, weights: Any
+    tuner: Tuner, tracking: SearchSession, trial: Trial, score: float, weights: Any
 ) -> None:
     """Stores the weights of the best training of each configuration."""
     cost = tracking.records.cost
