@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.kernels import excluded_from_decay, mask_of
+from recdrop_tune.kernels import excluded_from_decay
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
 
 
@@ -69,27 +69,10 @@ def spare_rates(model: Any) -> None:
         optimizer.exclude_from_weight_decay(var_list=logits)
 
 
-def is_of_each_step(loss: Any) -> bool:
-    """Returns whether a loss certainly has a value for each step, as most of Keras's do."""
-    made = loss if hasattr(loss, "__name__") else type(loss)
-    return made.__module__.startswith("keras.") and not is_of_whole_sequences(loss)
-
-
 def is_of_whole_sequences(loss: Any) -> bool:
     """Returns whether a Keras loss has one value for a whole sequence or batch, so masks do not apply."""
     made = loss if hasattr(loss, "__name__") else type(loss)
     return made.__name__.lower() in ("ctc", "circle", "dice", "tversky")
-
-
-def masks_targets(model: Any) -> bool:
-    """Returns whether a mask can reach the loss, which then averages over unmasked steps."""
-    outputs = getattr(model, "outputs", None) or ()
-    if any(mask_of(output) is not None for output in outputs):
-        return True
-    # The masks of nested models, and of models that are not built, are not visible there.
-    layers = list(walk(model))
-    unseen = not outputs or any(isinstance(layer, keras.Model) for layer in layers[1:])
-    return unseen and any(map(_makes_mask, layers))
 
 
 def makes_masks(model: Any) -> bool:

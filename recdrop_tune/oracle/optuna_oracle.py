@@ -430,24 +430,21 @@ class OptunaOracle(kt.Oracle):
         )
 
     def score_trial(self, trial: Any) -> None:
-        """Scores a trial by its best epoch that has a finite objective."""
-        step = scores.best_step(trial, self.objective)
-        if step is None:
-            trial.score = math.nan
-            return
-        trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
+        """Scores a trial by its best epoch that has a finite objective, unless it has its score."""
+        if trial.score is None:
+            trial.best_step, trial.score = scores.best_epoch(trial, self.objective)
 
     def end_trial(self, trial: Any, status: str = TrialStatus.COMPLETED) -> None:
         """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row."""
         with self._lock:
             trial = with_end(self, trial, status)
-            super().end_trial(trial)
             ended = self.trials[trial.trial_id]
+            ended.best_step, ended.score = trial.best_step, trial.score
+            super().end_trial(trial)
             attempt = self._attempts.pop(trial.trial_id, None)
             if attempt is not None:
-                ending = outcome(ended, self.objective)
                 with quiet_optuna():
-                    self.study.tell(attempt.number, **ending)
+                    self.study.tell(attempt.number, **outcome(ended))
             self._count_failures(ended)
 
     def _count_failures(self, ended: Any) -> None:

@@ -59,11 +59,8 @@ def with_end(oracle: Any, trial: Any, status: str = TrialStatus.COMPLETED) -> An
         end.status = TrialStatus.COMPLETED if status == TrialState.COMPLETE.name else status
         return end
     end = copy.copy(oracle.get_trial(trial.trial_id))
-    end.hyperparameters, end.status, end.message = (
-        trial.hyperparameters,
-        trial.status,
-        trial.message,
-    )
+    for name in ("hyperparameters", "status", "message", "score", "best_step"):
+        setattr(end, name, getattr(trial, name))
     return end
 
 

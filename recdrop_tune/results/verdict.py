@@ -64,9 +64,8 @@ def format_more_seeds(trainings: PairedTrainings, name: str, expected: float) ->
     if not (is_open and gain.error > 0) or any(gain.failed):
         return
     what = "would show a difference of this size"
-    if (
-        2 * abs(expected) < margin
-    ):  # Seeds show that it is within the margin sooner than that it is not 0.
+    # Then seeds show that it is within the margin sooner than that it is not 0.
+    if 2 * abs(expected) < margin:
         what = f"would show that there is none of more than {format_number(margin)}"
     known = gain, expected, looks_of(trainings.records), margin, trainings.asked.number
     if seeds := seeds_to_decide(*known, begun=gain.seeds):

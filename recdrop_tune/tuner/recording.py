@@ -292,7 +292,7 @@ class TrackedOracle:
             if math.isnan(end.score):  # Keras Tuner fails it too.
                 end.status = TrialStatus.INVALID
         self._reporter.trial_ended(end)
-        return self._oracle.end_trial(trial, *status)
+        return self._oracle.end_trial(end)
 
     def __getattr__(self, name: str) -> Any:
         if name in TrackedOracle.__slots__:  # `copy` looks for them before they exist.

@@ -17,7 +17,7 @@ import numpy as np
 from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates
-from recdrop_tune.oracle import best_step, metrics_at, twin_of
+from recdrop_tune.oracle import best_epoch, metrics_at, twin_of
 from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.reports import StepTimer, TrialReport
 
@@ -187,9 +187,9 @@ def retrain(
                     tests.append(_evaluate(model, test, fit))
             recovery.end(reporter)
         report.finish()
-    step = best_step(ledger.trial, ledger.objective) or 0
+    best_step, score = best_epoch(ledger.trial, ledger.objective)
+    step = best_step or 0
     metrics = metrics_at(ledger.trial, step)
-    score = metrics[ledger.objective.name]
     tested = (
         {name: float(np.mean([each[name] for each in tests])) for name in tests[0]}
         if tests

@@ -242,9 +242,25 @@ class Scaled(keras.losses.Loss):
         return self.by * keras.ops.mean(keras.ops.square(y_true - y_pred), -1)
 
 
+@pytest.fixture
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield
+    keras.config.set_dtype_policy(before)
+
+
 @pytest.mark.parametrize(
-    "loss", [keras.losses.Huber(0.01), Scaled(3.0), lambda y, p: keras.ops.abs(y - p)]
+    ("loss", "policy"),
+    [
+        (keras.losses.Huber(0.01), "float32"),
+        (Scaled(3.0), "float32"),
+        (lambda y, p: keras.ops.abs(y - p), "float32"),
+        ("mse", "mixed_float16"),  # Its optimizer scales the loss.
+    ],
+    indirect=["policy"],
 )
+@pytest.mark.usefixtures("policy")
 def test_a_copy_trains_as_the_model(loss):
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.ExponentialDecay(0.02, 1, 0.5), 50.0
@@ -258,6 +274,7 @@ def test_a_copy_trains_as_the_model(loss):
     )
     assert one == other
     assert all(map(np.array_equal, model.get_weights(), copy.get_weights()))
+    assert type(copy.optimizer) is type(model.optimizer)
 
 
 def bent(x):
@@ -284,24 +301,6 @@ def test_dropout_of_the_model_is_removed_with_a_warning():
     assert copy.layers[1].backward_layer.dropout == 0
 
 
-def test_an_optimizer_of_mixed_precision_is_copied():
-    optimizer = keras.optimizers.AdamW(0.01, weight_decay=50.0)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "recurrent"])
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(3), layers.Dense(1)])
-        compiled(model, optimizer, "mse")
-        copy = build(model, NONE, keep_weights=True)
-        pair = (model, copy)
-        histories = [each.fit(X, Y, epochs=2, shuffle=False, verbose=0).history for each in pair]
-    finally:
-        keras.config.set_dtype_policy(before)
-    assert histories[0] == histories[1]
-    assert all(map(np.array_equal, model.get_weights(), copy.get_weights()))
-    assert type(copy.optimizer) is type(model.optimizer)
-
-
 @pytest.mark.backends
 @pytest.mark.parametrize("given", ["auto", False])
 def test_jit_compile_is_chosen_again_for_the_copy(given):
@@ -310,9 +309,6 @@ def test_jit_compile_is_chosen_again_for_the_copy(given):
     usual.compile("adam", "mse")
     found = rdt.ExistingModel(model, NONE).template.compiled["jit_compile"]
     assert found == ("auto" if given in ("auto", usual.jit_compile) else given)
-
-
-# `dropout_model`, and the schedule.
 
 
 def test_dropout_model_in_a_build_function(recwarn):
@@ -331,21 +327,6 @@ def test_dropout_model_in_a_build_function(recwarn):
     # Every trial calls it: one warning is enough.
     (warning,) = [each for each in recwarn if "It is removed" in str(each.message)]
     assert os.path.samefile(warning.filename, __file__)
-
-
-def test_a_schedule_is_applied():
-    seen = []
-
-    class Rates(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append(float(self.model.layers[0].rates["recurrent"]))
-
-    made = rdt.ExistingModel(sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
-    hp = kt.HyperParameters()
-    made.fit(hp, made.build(hp), X, Y, epochs=3, verbose=0, callbacks=[Rates()])
-    assert seen == pytest.approx([0.0, 0.15, 0.3])
-    with pytest.raises(InvalidArgumentError, match="no `schedule`: a build function"):
-        rdt.dropout_model(hp, sequential(layers.LSTM(3)), {**DROPS, "schedule": "linear"})
 
 
 # What cannot be copied.

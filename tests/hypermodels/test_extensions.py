@@ -38,20 +38,15 @@ class Adds(Extension):
 
 
 def build(hp):
-    """A build function instead of a hypermodel."""
     return ["function"]
 
 
-@pytest.mark.parametrize("inner", [Inner(), build], ids=["hypermodel", "function"])
-def test_extensions_are_not_nested(inner):
-    both = extended(extended(inner, Adds("first")), Adds("second"))
-    assert both.hypermodel is unextended(both) is unextended(inner) is inner
-    assert both.build(None)[1:] == ["first", "second"]
-
-
-def test_later_extensions_come_first():
-    both, given = extended(extended(Inner(), Adds("first")), Adds("second")), ["own"]
-    assert both.build(None) == ["inner", "first", "second"]
+def test_later_extensions_come_first_and_none_is_nested():
+    for inner, made in ((build, "function"), (Inner(), "inner")):
+        both = extended(extended(inner, Adds("first")), Adds("second"))
+        assert both.hypermodel is unextended(both) is unextended(inner) is inner
+        assert both.build(None) == [made, "first", "second"]
+    given = ["own"]
     model, args, kwargs = both.fit(None, "model", 1, callbacks=given, epochs=2)
     assert (model, args) == ("model", (1,))
     assert kwargs == {"callbacks": ["own", "second", "first"], "epochs": 2}

@@ -7,7 +7,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier
 from recdrop_tune.models.layers import plain_weights
 from recdrop_tune.oracle import OptunaOracle
 
@@ -23,19 +23,6 @@ def classifier(**dropout):
 
 def bidirectional(**dropout):
     return classifier(bidirectional=True, **dropout)
-
-
-class Own(kt.HyperModel):
-    """A user-defined hypermodel."""
-
-    def __init__(self, **dropout):
-        super().__init__()
-        self.dropout = dropout
-
-    def build(self, hp):
-        first = dropout_rnn(hp, keras.layers.LSTM(3, return_sequences=True), space=self.dropout)
-        second = dropout_rnn(hp, keras.layers.GRU(3), space=self.dropout)
-        return keras.Sequential([keras.Input((4, 2)), first, second, keras.layers.Dense(1)])
 
 
 def weights(hypermodel, seed=5):
@@ -69,7 +56,7 @@ def existing(start, dropout):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("model", [bidirectional, Own, unbuilt, built])
+@pytest.mark.parametrize("model", [bidirectional, unbuilt, built])
 def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])

@@ -84,10 +84,3 @@ def test_binary_metrics_of_two_classes():
     assert found["Precision"] == pytest.approx(y[chosen].mean(), rel=1e-5)
     assert found["sparse_categorical_accuracy"] == pytest.approx((chosen == y).mean(), rel=1e-5)
     assert 0 < found["AUC"] < 1
-
-
-def test_without_a_mask_every_step_counts():
-    model = build()
-    model.run_eagerly = True
-    expected = model.evaluate(X, Y, verbose=0)
-    assert model.evaluate(*padded(X, Y, 2), verbose=0)[0] != pytest.approx(expected[0], rel=1e-3)

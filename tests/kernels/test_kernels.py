@@ -168,34 +168,6 @@ def test_gradients_of_gradients_need_the_loop():
     assert all(gradient.any() for gradient in gradients_of_penalty(use_cudnn=False))
 
 
-@on_tensorflow
-@pytest.mark.parametrize(
-    ("layer", "fused"),
-    [
-        (keras.layers.LSTM(32), True),
-        (keras.layers.LSTM(32, activation="relu"), False),
-        (keras.layers.LSTM(32, unroll=True), False),
-        (keras.layers.LSTM(32, use_cudnn=False), False),
-        (keras.layers.LSTM(32, dtype="float64"), False),
-        (keras.layers.LSTM(512), False),
-        (keras.layers.GRU(32), False),
-    ],
-    ids=lambda value: getattr(value, "name", value),
-)
-def test_who_runs_in_the_fused_cpu_op(layer, fused):
-    import tensorflow as tf
-
-    wrapped = wrap(layer, "recurrent", rate=0.3)
-    wrapped.build((2, 5, 3))
-    graph = tf.function(lambda x: wrapped(x, training=True)).get_concrete_function(
-        tf.ones((2, 5, 3))
-    )
-    operations = {operation.type for operation in graph.graph.get_operations()}
-    assert ("BlockLSTM" in operations) == fused
-    if fused:
-        assert not [name for name in operations if "While" in name]
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_saturated_gate_overrules_large_pre_activations(cell):
     layer = make_layer(cell, dtype="float32")

@@ -146,20 +146,6 @@ def test_the_prior_of_two_directions(mode, masked):
     assert float(array(added)) == pytest.approx(-(8 + masked) * entropy(0.2), rel=1e-4)
 
 
-@pytest.mark.heavy
-@pytest.mark.backends
-def test_with_few_data_rates_approach_one_half():
-    model = classifier(samples=1, eager=False)
-    fit(model, X, Y, batch_size=1, epochs=3, verbose=0)
-    before = model.layers[0].learned_rates
-    assert all(rate > 0.25 for rate in before.values())
-    model.layers[0].trainable = False
-    assert not model.layers[0].trainable_weights
-    model.compile("adam", model.loss, jit_compile=JIT_COMPILE[0])
-    fit(model, X, Y, verbose=0)
-    assert model.layers[0].learned_rates == before
-
-
 @pytest.mark.backends
 @pytest.mark.parametrize("excluded", [False, True])
 def test_rates_have_no_weight_decay(excluded):

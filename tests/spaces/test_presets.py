@@ -7,8 +7,8 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from recdrop_tune.catalog import LOCKED_SITES, TECHNIQUES
-from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.hypermodels import SequenceClassifier, dropout_rnn
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import AbstractDropoutWrapper
 from tests.spaces.test_sampling import assert_valid
@@ -71,19 +71,6 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
         ]
         everything = {(t.id, p) for t in searched for p in t.placements}
         assert seen == {*everything, ("none", None)}
-
-
-def test_awd_lstm_drops_in_three_ways():
-    hp = kt.HyperParameters()
-    hp.values["wrapper"] = "weight_drop"
-    sample = small("awd_lstm").sample(hp, embedding=True)
-    assert (sample.wrapper, sample.placement) == ("weight_drop", "recurrent")
-    assert tuple(sample.locked_rate) == LOCKED_SITES
-    assert sample.embedding_rate is not None
-    model = LanguageModel(7, small("awd_lstm"), tie_weights=True).build(hp)
-    model.run_eagerly = True
-    tokens = np.random.default_rng(0).integers(0, 7, (4, 6))
-    assert np.isfinite(model.train_on_batch(tokens[:, :-1], tokens[:, 1:])).all()
 
 
 def test_a_build_function_takes_a_preset_for_a_gru():
