@@ -165,7 +165,7 @@ def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
 
 
 def _every_model(records: Records, settings: Confirm) -> list[Configuration]:
-    return [Configuration(str(number)) for number in range(len(records.models))]
+    return [*map(Configuration, records.models)]
 
 
 def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:

@@ -124,7 +124,7 @@ class WatchedSearch:
             ("best", status.format_best(records) or "no trial is complete"),
         ]
         if records.models:
-            rows = [("comparison", rows[0][1]), ("models", ", ".join(records.models))]
+            rows = [("comparison", rows[0][1]), ("models", ", ".join(records.models.values()))]
         rows.append(
             (
                 "time",
@@ -159,7 +159,7 @@ class WatchedSearch:
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
             "running": [_about(record) | _last_epoch(record) for record in records.running],
-            "models": records.models,
+            "models": [*records.models.values()],
             "trainings": dict(zip(("done", "total"), status.trainings(records), strict=True)),
         }
 
