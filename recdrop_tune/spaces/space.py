@@ -21,9 +21,9 @@ from recdrop_tune.documents import explain, read_yaml
 from recdrop_tune.errors import RecdropError, SearchSpaceError, invalid_argument, suggestion
 from recdrop_tune.hyperparameters import Hyperparameter, count
 from recdrop_tune.spaces.keys import Keys
-from recdrop_tune.spaces.rows import RowRecorder
 from recdrop_tune.spaces.sampling import (
     DropoutSample,
+    RowRecorder,
     Sample,
     dropping,
     plain_names,

@@ -15,6 +15,7 @@ from recdrop_tune.wrappers.recurrent_wrapper import (
     ActivityDecay,
     RecurrentWrapper,
     check_emits_steps,
+    check_wrappable,
     is_default_name,
 )
 from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
@@ -41,6 +42,7 @@ __all__ = [
     "WeightDropWrapper",
     "ZoneoutWrapper",
     "check_emits_steps",
+    "check_wrappable",
     "is_default_name",
     "wrap",
 ]

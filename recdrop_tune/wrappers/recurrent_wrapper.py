@@ -22,7 +22,7 @@ from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.decays import HasDecays
 
 
-def check_layer(layer: Any) -> None:
+def check_wrappable(layer: Any) -> None:
     """Refuses a layer that a dropout wrapper cannot wrap."""
     directions = directions_of(layer)
     if any(cell_of(part) is None for part in (*directions, layer)):
@@ -124,7 +124,7 @@ class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
         temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        check_layer(layer)
+        check_wrappable(layer)
         kwargs.setdefault("dtype", layer.dtype_policy)
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
