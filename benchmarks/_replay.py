@@ -13,9 +13,9 @@ from scipy.stats import binom
 
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.search.first_trials import enqueue_first_trials
+from recdrop_tune.search.plan import warm_up
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner.reports import is_nearly_over
-from recdrop_tune.tuner.tuners import warm_up
 
 OURS = "recdrop-tune"
 SLOW = "BayesianOptimization"

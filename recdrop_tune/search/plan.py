@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -16,6 +17,7 @@ import keras_tuner as kt
 from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
 from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listener, Process
 from recdrop_tune.hypermodels import Extension, extended
+from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.records import Records
 from recdrop_tune.search.confirm import DROPOUT, Question, Retrainings
 from recdrop_tune.search.context import context_of
@@ -27,7 +29,21 @@ from recdrop_tune.search.settings import MLflow, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tuner import Tuner, copy_callbacks, make_tuner, readable
+from recdrop_tune.tuner import Tuner, copy_callbacks, readable
+
+TUNERS = {
+    "optuna": ("surrogate", "halving"),
+    "random": ("random", "none"),
+    "bayesian": ("surrogate", "none"),
+    "hyperband": ("random", "hyperband"),
+    "grid": ("grid", "none"),
+}
+"""The sampler and the pruner of each tuner."""
+
+
+def warm_up(epochs: int) -> int:
+    """Returns how many epochs of a trial are never cut off: a third of them, at least ten."""
+    return max(10, round(epochs / 3))
 
 
 @dataclass(frozen=True)
@@ -112,7 +128,7 @@ class Plan:
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):
-                return make_tuner(plan, extended(self.model, trials))
+                return _make_tuner(plan, extended(self.model, trials))
         except RecdropError:
             raise
         except Exception as error:
@@ -221,3 +237,38 @@ class Plan:
             # Most of the best have a dropout, so a twin each.
             info[CONFIRMATION] = 2 * config.confirm.top * config.confirm.seeds
         return info
+
+
+def _make_tuner(plan: Plan, hypermodel: Any) -> Tuner:
+    """Makes the tuner of a search. If the project folder holds a search, it resumes that search."""
+    folder, config, training = Path(os.path.abspath(plan.folder)), plan.config, plan.training
+    settings = config.optuna
+    sampler, default = TUNERS[config.tuner_name]
+    pruner = settings.pruner or default
+    if isinstance(pruner, str):
+        # Hyperband itself gives some trials more epochs than others before it judges them.
+        first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
+        pruner = make_pruner(pruner, first, config.epochs)
+    oracle = OptunaOracle(
+        plan.goal,
+        config.max_trials,
+        sampler=settings.sampler or sampler,
+        pruner=pruner,
+        warm_start=settings.warm_start,
+        twin_last=not config.confirm,  # A confirmation trains other twins.
+        min_gain=settings.min_gain,
+        timeout=config.timeout,
+        seed=config.seed,
+    )
+    return Tuner(
+        oracle,
+        hypermodel,
+        seed=config.seed,
+        cv=training.cv,
+        keep_checkpoints=training.keep_checkpoints,
+        reuse_models=training.reuse_models,
+        save_every=training.save_every,
+        executions_per_trial=training.executions,
+        directory=str(folder.parent),
+        project_name=folder.name,
+    )

@@ -14,7 +14,6 @@ from recdrop_tune.tuner.reports import ReportsEpochs, TrainingReporter
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
-from recdrop_tune.tuner.tuners import make_tuner
 
 __all__ = [
     "SNAPSHOT",
@@ -29,7 +28,6 @@ __all__ = [
     "describe_search",
     "differences",
     "load_weights",
-    "make_tuner",
     "readable",
     "retrain",
     "save_weights",

@@ -16,8 +16,8 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.search import CLASSES, SearchConfig
+from recdrop_tune.search.plan import TUNERS
 from recdrop_tune.search.settings import Goal
-from recdrop_tune.tuner.tuners import TUNERS
 
 WRONG = [
     (rdt.Task, {"metrics": [3]}, r"`metrics\[0\]`.*keras.metrics.Metric"),

@@ -1,4 +1,4 @@
-"""Tests for `recdrop_tune.tuner.tuners`: the tuners by name, and the directions of metrics."""
+"""Tests for the tuners of `tune` by name, and the directions of metrics."""
 
 import keras
 import keras_tuner as kt
