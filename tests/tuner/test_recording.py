@@ -10,15 +10,22 @@ from mlflow import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.events import ModelBuilt, SearchStarted, SpaceChanged, TrialEnded, TrialStarted
+from recdrop_tune.events import (
+    EpochEnded,
+    ModelBuilt,
+    SearchStarted,
+    SpaceChanged,
+    TrialEnded,
+    TrialStarted,
+)
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Journal
-from recdrop_tune.oracle import OptunaOracle, reached, scores, state_of
+from recdrop_tune.oracle import HalvingPruner, OptunaOracle, reached, scores, state_of
 from recdrop_tune.search.tuner_tracking import open_session
 from recdrop_tune.tuner import readable
 from recdrop_tune.tuner.reports import EpochReporter, kernels_of
 from tests.planted_search import Planted, PlantedTuner
-from tests.small_search import data
+from tests.small_search import Curves, data
 
 HERE = "cuDNN" if tf.config.list_physical_devices("GPU") else "loop"
 FUSED = HERE.replace("loop", "fused CPU")
@@ -267,3 +274,39 @@ def test_a_score_is_computed_once(tmp_path, monkeypatch, make):
         assert each.score == oracle.trials[each.trial_id].score
         if make is OptunaOracle:
             assert each.score == oracle.study.trials[oracle.number_of(each.trial_id)].value
+
+
+def test_records_have_the_epochs_of_the_oracle_after_every_event(tmp_path):
+    oracle = OptunaOracle("val_loss", 4, seed=0, pruner=HalvingPruner(1))
+    oracle.verbose = 0
+    curves = [
+        [0.5, 0.4, 0.3, 0.2],
+        [0.6, None, 0.4, 0.5],
+        [0.9, 0.9, 0.9, 0.9],
+        [0.1, 0.8, 0.8, 0.8],
+    ]
+    tuner = rdt.Tuner(oracle, Curves(*curves), directory=tmp_path)
+    seen, wrong = Counter(), []
+
+    class Compare:
+        def on_event(self, event):
+            seen[type(event)] += 1
+            if isinstance(event, ModelBuilt):  # Within an epoch.
+                return
+            for record in session.records.trials.values():
+                held = oracle.trials[record.trial_id].metrics
+                known = held.get_history("val_loss") if held.exists("val_loss") else []
+                told = [each for each in record.epochs if "val_loss" in each.metrics]
+                own = [(each.epoch, each.metrics["val_loss"]) for each in told]
+                if own != [(each.step, each.mean()) for each in known]:
+                    wrong.append((event, own, known))
+
+    session = rdt.track(tuner, False, listeners=[Compare()])
+    x, y = data(8)
+    tuner.search(x, y, validation_data=(x, y), verbose=0)
+    assert wrong == []
+    check_same(oracle, session.records)
+    states = [record.state.name for record in session.records.trials.values()]
+    assert states == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED"]
+    assert seen[TrialEnded] == 4
+    assert seen[EpochEnded] < 16
