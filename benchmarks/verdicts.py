@@ -4,6 +4,7 @@
     python benchmarks/verdicts.py --problems two --searches 20
     python benchmarks/verdicts.py --problems nothing one two flat --confirm 0
     python benchmarks/verdicts.py --problems "models: nothing" "models: four, unequal"
+    python benchmarks/verdicts.py --problems "seeds named"    # a minute
 
 Runs `tune` with confirmation on problems with a known truth (`_planted.py`): the gain of dropout, and the
 noise of trainings. For each problem it counts:
@@ -26,12 +27,17 @@ same of the plain difference of the best trial and its twin.
 The problems `models: ...` are comparisons by `compare_models`, counted in the same way: how often the answer
 is `better`, `worse`, `no difference` or not known, how often it is false, and how often all intervals hold.
 
+The problem `seeds named` draws differences, without trainings. An answer that is not known names the seeds
+that would decide: how often do they, if the true gain and spread are those seen, or, of the answers that name
+a number, if the true gain is a given one?
+
 Resumes after an interruption: the searches are in --folder. Prints a table, and writes JSON to
 benchmarks/results/.
 """
 
 import argparse
 import gc
+import itertools
 import json
 import math
 import multiprocessing
@@ -55,6 +61,7 @@ BATCH = 200
 """Searches by the same processes. After hundreds of them, a process takes twice as long for one."""
 OUTCOMES = ("helped", "hurt", "no difference", "not known")
 FALSE = "helped at most 2.5 %"
+NAMED = "seeds named"
 TARGETS = {
     **dict.fromkeys(
         ("nothing", "heavy tails", "outliers", "noisy", "calm", "alike", "flat"), FALSE
@@ -174,6 +181,65 @@ def count_comparisons(name, rows):
     }
 
 
+def named(arguments):
+    """Counts how often an answer is known after the seeds that it has named."""
+    import pandas as pd
+
+    from recdrop_tune.results import Looks, paired_gains, rounds
+    from recdrop_tune.results.intervals import NOT_KNOWN, seeds_to_decide
+
+    generator, first = np.random.default_rng(0), arguments.seeds
+
+    def answer(differences, plan, planned, margin, pairs):
+        costs = pd.DataFrame({"own": -differences, "other": 0.0})
+        looks = Looks([each for each in plan if each <= len(differences)], planned)
+        return paired_gains(costs, [("own", "other")], looks, margin, pairs)[0]
+
+    def is_known(differences, plan, begun, *how):
+        """Looks where a plan looks after the seeds that have begun, until the answer is known."""
+        looks = (answer(differences[:seeds], plan, *how) for seeds in plan if seeds > begun)
+        return any(each.outcome != NOT_KNOWN for each in looks)
+
+    def decide(seen, gain, begun, true, margin, pairs):
+        """Returns the seeds that an answer names, and whether trainings with them decide, again and again."""
+        plan, planned = rounds(first, len(seen)), arguments.max_seeds
+        looks = Looks(plan, planned)
+        seeds = seeds_to_decide(gain, gain.gain, looks, margin, pairs, begun)
+        if seeds is None:
+            return None, ()
+        plan, how = rounds(first, seeds, plan if begun else ()), (margin, pairs)
+        drawn = (generator.normal(true, 1.0, seeds - begun) for _ in itertools.count())
+        every = (np.concatenate([seen[:begun], more]) for more in drawn)
+        planned = planned if begun else seeds
+        return seeds, (is_known(each, plan, begun, planned, *how) for each in every)
+
+    cases, gains = [], (0.0, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
+    for done, pairs, true, margin in itertools.product((5, 8, 20), (1, 3), gains, (0.0, 0.5)):
+        seen = generator.normal(size=done)
+        seen = (seen - seen.mean()) / seen.std(ddof=1) + true
+        gain = answer(seen, rounds(first, done), arguments.max_seeds, margin, pairs)
+        for begun in (done, 0) if done == arguments.max_seeds else (done,):
+            seeds, known = decide(seen, gain, begun, true, margin, pairs)
+            if gain.outcome == NOT_KNOWN and seeds is not None:
+                share = statistics.mean(itertools.islice(known, arguments.searches))
+                about = {"gain": true, "margin": margin, "pairs": pairs, "done": begun}
+                cases.append({**about, "named": seeds, "decided": round(share, 4)})
+    planted, plan = [], rounds(first, arguments.max_seeds)
+    for true in (0.3, 0.5, 0.7):
+        found, names = [], 0
+        for _ in range(arguments.searches):
+            seen = generator.normal(true, 1.0, arguments.max_seeds)
+            if is_known(seen, plan, 0, plan[-1], 0.0, 1):
+                continue
+            gain = answer(seen, plan, plan[-1], 0.0, 1)
+            tried = (decide(seen, gain, begun, true, 0.0, 1) for begun in (len(seen), 0))
+            seeds, known = next((each for each in tried if each[0] is not None), (None, ()))
+            names += seeds is not None
+            found += itertools.islice(known, 1)
+        planted.append({"gain": true, "named": names, "decided": statistics.mean(found or [0])})
+    return {"problem": NAMED, "draws": arguments.searches, "cases": cases, "planted": planted}
+
+
 def read(result, problem):
     """Reads what a confirmation says, and what is true."""
     import pandas as pd
@@ -228,6 +294,12 @@ def run(names, arguments):
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
     held = {(row["problem"], row["number"]): row for row in map(json.loads, lines)}
+    if NAMED in names:
+        counted = named(arguments)
+        shares = [each["decided"] for each in counted["cases"]]
+        print(f"{NAMED}: {min(shares):.1%} to {max(shares):.1%} decided", counted["planted"])
+        keep(arguments, counted, "named")
+    names = [name for name in names if name != NAMED]
     wanted = [(name, number) for name in names for number in range(arguments.searches)]
     left = [each for each in wanted if each not in held]
     with path.open("a") as lines:
@@ -237,7 +309,7 @@ def run(names, arguments):
                 lines.write(json.dumps(row) + "\n")
                 lines.flush()
             print(f"  {min(at + BATCH, len(left))} of {len(left)}", flush=True)
-    print(HEADER if arguments.confirm else "")
+    print(HEADER if arguments.confirm and names else "")
     for name in names:
         rows = [held[name, number] for number in range(arguments.searches)]
         if name in _planted.COMPARISONS:
@@ -334,7 +406,7 @@ def keep(arguments, counted, key):
 
 def main():
     """Searches, counts, prints and writes."""
-    every = (*_planted.problems(), *_planted.COMPARISONS)
+    every = (*_planted.problems(), *_planted.COMPARISONS, NAMED)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="*", default=every, choices=every)
     parser.add_argument("--searches", type=int, default=400, help="of each problem")

@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.credentials import HIDDEN, hide
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import HIDDEN, hide, invalid_argument
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-from recdrop_tune.errors import invalid_argument
-from recdrop_tune.problems import suggestion
+from recdrop_tune.errors import invalid_argument, suggestion
 
 SITES = ("input", "recurrent", "output")
 """The places where a recurrent layer can drop, in the order of the data flow."""

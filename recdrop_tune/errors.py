@@ -10,11 +10,11 @@ import re
 import reprlib
 import sys
 import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
-
-from recdrop_tune.credentials import hide
 
 
 class RecdropError(Exception):
@@ -73,6 +73,19 @@ def _error(
     return error
 
 
+HIDDEN = "***"
+"""Replaces a secret."""
+
+# In SQLAlchemy's addresses a password can contain slashes, in those of the web an @.
+_USER = re.compile(r"(?<=://)(?:[^\s/?#]*|[^\s:/]*:[^\s'\"@]*)@")
+_QUERY = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+")
+
+
+def hide(text: str) -> str:
+    """Replaces the user, the password and the query of each address in a text by `***`."""
+    return _QUERY.sub(rf"\g<1>{HIDDEN}", _USER.sub(f"{HIDDEN}@", text))
+
+
 class _Repr(reprlib.Repr):
     """Like `repr`, but short and without passwords."""
 
@@ -112,6 +125,20 @@ def plain(text: str) -> str:
     write to the clipboard.
     """
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+_ELSEWHERE = {"dropconnect": "weight_drop", "locked": "variational", "gal": "variational"}
+"""The wrappers of other names in the literature."""
+
+
+def suggestion(received: object, words: Iterable[str]) -> str:
+    """Returns `Did you mean ...?` for a near miss or another usual name, or an empty string."""
+    if not isinstance(received, str) or "+" in received:
+        return ""
+    word, known = received.lower(), list(words)
+    other = _ELSEWHERE.get(word)
+    near = [other] if other in known else get_close_matches(word, known, n=1)
+    return f"Did you mean `{near[0]}`?" if near else ""
 
 
 _IN_A_GRAPH = "Graph execution error:"

@@ -1,4 +1,4 @@
-"""Files in a project folder: atomic writes, locks, leftovers of killed processes, the guard against links.
+"""Files: atomic writes, locks, what killed processes leave, the guard against links in a project folder.
 
 A project folder can come from a stranger. A link in it, or a path in one of its files, could make this
 package read, overwrite or delete files elsewhere. So `check_folder` refuses links that lead out before a
@@ -8,11 +8,13 @@ user gave its path. Somebody who can swap files while a search runs has the user
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,6 +45,15 @@ RESULT = "result"
 
 MODEL, MODEL_CARD, CODE = "best_model.keras", "best_model.json", "best_model.py"
 """The best model, its description for MLflow, and Python source that builds it."""
+
+STOP = "stop-requested"
+"""The request to stop a search that runs in another process, perhaps on another machine.
+
+The search looks for it before each trial. It is removed when the search obeys it, and when a search starts.
+"""
+
+IN_USE = ".in-use"
+"""File in a scratch folder that is locked while its process lives. The system releases the lock."""
 
 RESTORE = (
     "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
@@ -253,6 +264,50 @@ def write_all(folder: str | Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         # Names with folders in them lead elsewhere.
         write_atomically(folder / Path(name).name, content)
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Asks the search in a folder to end after its running trials."""
+    write_atomically(folder / STOP, b"")
+
+
+def is_asked_to_stop(folder: str | Path) -> bool:
+    """Returns whether the search in a folder was asked to end."""
+    return Path(folder, STOP).exists()
+
+
+def forget_stop(folder: str | Path) -> None:
+    """Removes the request, if there is one."""
+    Path(folder, STOP).unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """Yields a folder that is removed at the end of the block; if its process is killed, by the next one.
+
+    Abandoned folders with the same `prefix` are removed first.
+    """
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_abandoned(prefix, parent)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    # The file gets its name only once it is locked, or another process could take it for abandoned.
+    fresh = folder / f"{IN_USE}-new"
+    try:
+        with fresh.open("wb", buffering=0) as file:
+            if lock(file):
+                file.write(str(os.getpid()).encode())  # To find the process.
+                fresh.rename(folder / IN_USE)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(prefix: str, parent: Path) -> None:
+    """Removes the scratch folders of dead processes; those without the file `IN_USE` are somebody else's."""
+    for mark in parent.glob(f"{glob.escape(prefix)}*/{IN_USE}"):
+        with suppress(OSError), mark.open("rb") as file:  # It can be another user's.
+            if lock(file):
+                shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _is_inside(folder: str | Path, path: Path) -> bool:

@@ -194,9 +194,10 @@ class Records:
         return self.search.objective if self.search else "objective"
 
     @property
-    def models(self) -> list[str]:
-        """The compared models, the baseline first; none in a search."""
-        return self.search.models if self.search else []
+    def models(self) -> dict[str, str]:
+        """The compared models by the ids of their trainings, the baseline first; none in a search."""
+        models = self.search.models if self.search else []
+        return {str(number): model for number, model in enumerate(models)}
 
     @property
     def direction(self) -> str:

@@ -23,11 +23,11 @@ from recdrop_tune.events import (
     SearchStarted,
     TrackingWarning,
 )
+from recdrop_tune.files import forget_stop, is_asked_to_stop
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Dispatcher
 from recdrop_tune.records import Records
 from recdrop_tune.states import SearchOutcome
-from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 
 _FLUSH_SECONDS = 60.0
 """The longest wait at the end of a search for MLflow to take the last events."""

@@ -23,7 +23,7 @@ from recdrop_tune.cli import main as cli
 from recdrop_tune.events import TrackingWarning, TrialEnded
 from recdrop_tune.journal import Journal
 from recdrop_tune.states import TrialState
-from tests.small_search import build, data
+from tests.small_search import data, tuned
 
 PAGE = 4096
 
@@ -46,17 +46,8 @@ def search(folder: Path, max_trials: int) -> dict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TrackingWarning)
-            result = rdt.tune(
-                data(),
-                data(),
-                model=build,
-                max_trials=max_trials,
-                epochs=1,
-                seed=0,
-                verbose=0,
-                directory=folder,
-                tracking=rdt.MLflow(uri=f"sqlite:///{folder.parent.parent}/mlflow.db"),
-            )
+            tracking = rdt.MLflow(uri=f"sqlite:///{folder.parent.parent}/mlflow.db")
+            result = tuned(folder, tracking, max_trials=max_trials)
         frame = result.trials[["trial_id", "state", "wrapper", "val_loss"]].sort_values("trial_id")
         found |= {"unsaved": result.tracking.unsaved, "rows": frame.values.tolist()}
     except Exception as error:

@@ -33,6 +33,12 @@ def _servers() -> Forks:
     return forks
 
 
+def answers(port: int) -> bool:
+    """Returns whether something listens at a port of loopback."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 class MLflowServer:
     """A server with its database and artifacts in a folder; it can be killed and started again."""
 
@@ -56,11 +62,6 @@ class MLflowServer:
             os.kill(self.pid, signal.SIGKILL)
             _servers().wait(self.pid)
             self.pid = 0
-
-    def answers(self) -> bool:
-        """Returns whether something listens at the port."""
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def _wait(self, seconds: float) -> None:
         # Not `urlopen`: a proxy of the environment has no business with loopback.

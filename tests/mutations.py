@@ -42,7 +42,7 @@ TESTS = {
         ("hyperparameters.py", "encoding.py", "optuna_forms.py"),
         f"test_hyperparameters.py {ORACLE}",
     ),
-    **dict.fromkeys(("events.py", "records.py", "journal.py", "stopping.py"), RECORDS),
+    **dict.fromkeys(("events.py", "records.py", "journal.py"), RECORDS),
     "standing.py": "test_standing.py test_comparison.py terminal",
     "results/intervals.py": "results/test_intervals.py results/test_tune_result.py",
     "results": "results test_standing.py",

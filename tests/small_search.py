@@ -106,6 +106,11 @@ class Curves(kt.HyperModel):
         return history
 
 
+def contents(folder):
+    """Reads the files below a folder; its folders have `None`."""
+    return {each: each.read_bytes() if each.is_file() else None for each in folder.rglob("*")}
+
+
 def tuned(directory, tracking, model=build, **options):
     """Runs a search of two trials of an epoch by `tune`, unless the options say otherwise."""
     usual = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}

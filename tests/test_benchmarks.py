@@ -6,9 +6,12 @@ import runpy
 import shlex
 import sys
 
+import keras
 import numpy as np
 import pytest
 
+from recdrop_tune import wrap
+from recdrop_tune.kernels import choice
 from tests import ROOT
 from tests.backends import BACKEND
 
@@ -255,7 +258,7 @@ def test_temporal_order(benchmarks, run):
 @pytest.mark.heavy
 def test_verdicts(tmp_path, run):
     sizes = "--searches 1 --trials 5 --confirm 1 --max-seeds 8 --jobs 1 --folder"
-    search = f"{sizes} {tmp_path}/searches --problems two vowels 'models: two'"
+    search = f"{sizes} {tmp_path}/searches --problems two vowels 'models: two' 'seeds named'"
     printed, held = run("verdicts.py", search)
     rows = {row["problem"]: row for row in held["rows"]}
     assert set(rows) == {"two", "vowels"}
@@ -267,4 +270,28 @@ def test_verdicts(tmp_path, run):
     assert "helped at least 99 %" in printed
     (compared,) = held["comparisons"]
     assert (compared["better"], compared["all intervals hold"]) == (1.0, 1.0)
+    (named,) = held["named"]
+    assert {each["decided"] for each in named["cases"]} == {0, 1}
     assert run("verdicts.py", search)[1] == held  # Nothing is searched twice.
+
+
+@pytest.mark.heavy
+def test_layer_xla(benchmarks, run, monkeypatch):
+    import layer_xla
+
+    monkeypatch.setattr(choice, "run_loop", choice.run_loop)  # It is put back.
+    x, trained = np.random.default_rng(0).normal(size=(8, 5, 3)).astype("float32"), []
+    for compile_layers in (lambda: None, layer_xla.compile_layers):
+        compile_layers()
+        keras.utils.set_random_seed(0)
+        layers = [keras.Input((5, 3)), wrap(keras.layers.GRU(4), "recurrent", rate=0.5)]
+        model = keras.Sequential([*layers, keras.layers.Dense(1)])
+        model.compile("sgd", "mse", jit_compile=False)
+        model.fit(x, x[:, 0, :1], batch_size=4, verbose=0)
+        trained.append(model.get_weights())
+    for step_loop, by_xla in zip(*trained, strict=True):
+        np.testing.assert_allclose(by_xla, step_loop, atol=1e-6)
+    assert layer_xla.search("XLA", "quick", 2, 1) > 0
+    printed, held = run("layer_xla.py", "--steps 2 --rounds 1 --searches 0")
+    assert [row["size"][0] for row in held["steps"]] == 2 * [16, 32, 64]
+    assert printed.count("XLA") == 6

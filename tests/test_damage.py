@@ -17,7 +17,7 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.tuner import TrackedOracle
-from tests.small_search import build, data
+from tests.small_search import build, contents, data, tuned
 
 DONE, MOST = 3, 5
 """The trials before the damage, and those that the search is to have in the end."""
@@ -41,11 +41,9 @@ class Quick(kt.HyperModel):
         return history
 
 
-def search(folder: Path, max_trials: int, model=None, **more):
-    options = {"epochs": 2, "seed": 0, "verbose": 0, **more}
-    options["tracking"] = rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db")
-    model = model or Quick()
-    return rdt.tune(data(8), data(8), model, directory=folder, max_trials=max_trials, **options)
+def search(folder: Path, max_trials: int):
+    tracking = rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db")
+    return tuned(folder, tracking, Quick(), epochs=2, max_trials=max_trials)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +59,6 @@ def project(original, tmp_path):
     """A copy of the folder of a search that has ended."""
     shutil.copytree(original, tmp_path / "copy")
     return tmp_path / "copy" / "project"
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def damage(path: Path, how: str) -> None:
@@ -94,10 +87,10 @@ def damage(path: Path, how: str) -> None:
 )
 def test_a_damaged_file_is_named_and_nothing_is_changed(project, name, how):
     damage(project / name, how)
-    before = content(project)
+    before = contents(project)
     with pytest.raises(ProjectError, match=name.replace(".", r"\.")):
         search(project, MOST)
-    assert content(project) == before
+    assert contents(project) == before
 
 
 @pytest.mark.parametrize(
@@ -162,7 +155,7 @@ def test_a_file_that_cannot_be_opened_changes_nothing(project):
     """Too many open files, no rights, a disk that fails."""
     oracle = rdt.OptunaOracle("val_loss", MOST)
     oracle._set_project_dir(project.parent, project.name)
-    before = content(project)
+    before = contents(project)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open(os.devnull, os.O_RDONLY)
     os.close(free)
@@ -172,7 +165,7 @@ def test_a_file_that_cannot_be_opened_changes_nothing(project):
             oracle.reload()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert content(project) == before
+    assert contents(project) == before
 
 
 def test_an_end_that_could_not_be_reported_does_not_happen(tmp_path):

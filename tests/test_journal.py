@@ -7,8 +7,8 @@ import pytest
 
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import TrackingWarning, WorkerLost
+from recdrop_tune.files import ask_to_stop, forget_stop, is_asked_to_stop
 from recdrop_tune.journal import Dispatcher, Journal
-from recdrop_tune.stopping import ask_to_stop, forget_stop, is_asked_to_stop
 
 LOST = WorkerLost(worker="1", trial_id=None, reason="gone", time=1.0)
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recdrop_tune.scratch import IN_USE, remove_abandoned, scratch_folder
+from recdrop_tune.files import IN_USE, remove_abandoned, scratch_folder
 from tests import ROOT
 
 PREFIX = "recdrop-[test]-"
@@ -12,7 +12,7 @@ PREFIX = "recdrop-[test]-"
 HOLDING = f"""
 import sys
 from pathlib import Path
-from recdrop_tune.scratch import scratch_folder
+from recdrop_tune.files import scratch_folder
 with scratch_folder({PREFIX!r}, Path(sys.argv[1])) as folder:
     (folder / "weights").write_text("some")
     print(folder, flush=True)

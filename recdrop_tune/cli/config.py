@@ -12,14 +12,15 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from recdrop_tune.documents import Keys, explain, read_yaml
 from recdrop_tune.errors import (
     InvalidArgumentError,
     RecdropError,
     SearchSpaceError,
     format_repr,
     invalid_argument,
+    suggestion,
 )
-from recdrop_tune.problems import Keys, explain, suggestion
 from recdrop_tune.search import (
     CLASSES,
     Reference,
@@ -30,7 +31,6 @@ from recdrop_tune.search import (
     settings_class,
 )
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.yaml_file import read_yaml
 
 
 @settings_class

@@ -59,7 +59,7 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
     Trainings of an earlier confirmation are not repeated. The functions that the file names are run.
     """
     from recdrop_tune.cli.config import read_config
-    from recdrop_tune.credentials import HIDDEN
+    from recdrop_tune.errors import HIDDEN
     from recdrop_tune.events import CONFIG_FILE
 
     project = watched_search(directory)

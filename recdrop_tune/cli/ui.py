@@ -21,8 +21,7 @@ import click
 from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
 from recdrop_tune.cli.store import be_quick_and_quiet
 from recdrop_tune.cli.watch import watched_search
-from recdrop_tune.credentials import HIDDEN, hide
-from recdrop_tune.errors import RecdropError, plain
+from recdrop_tune.errors import HIDDEN, RecdropError, hide, plain
 from recdrop_tune.lazy import load_quietly
 
 _START_SECONDS = 120

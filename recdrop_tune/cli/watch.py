@@ -10,8 +10,7 @@ import click
 
 from recdrop_tune.cli.store import project_folder
 from recdrop_tune.errors import ProjectError, RecdropError, plain
-from recdrop_tune.files import JOURNAL
-from recdrop_tune.stopping import ask_to_stop
+from recdrop_tune.files import JOURNAL, ask_to_stop
 
 if TYPE_CHECKING:
     from recdrop_tune.terminal import WatchedSearch

@@ -1,7 +1,6 @@
 """Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
 from recdrop_tune.hypermodels.data import batches, check_ends, is_one_hot
-from recdrop_tune.hypermodels.existing_model import ExistingModel, dropout_model
 from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
@@ -12,7 +11,7 @@ from recdrop_tune.hypermodels.extensions import (
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
 from recdrop_tune.hypermodels.infer import has_steps, infer_hypermodel, task_in_words
 from recdrop_tune.hypermodels.language_model import LanguageModel
-from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
+from recdrop_tune.hypermodels.own_models import ExistingModel, dropout_model, dropout_rnn
 from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, SequenceTagger
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 

@@ -1,4 +1,4 @@
-"""`ExtendedHyperModel`: wraps a hypermodel and adds extensions to building and training."""
+"""How hypermodels train: with the schedule of their space, and with extensions around both methods."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import keras_tuner
 
 from recdrop_tune import models
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.spaces import SearchSpace
 
 
 class Extension:
@@ -99,3 +101,27 @@ def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:
 def unextended(hypermodel: Any) -> Any:
     """Returns the hypermodel without its extensions."""
     return hypermodel.hypermodel if isinstance(hypermodel, ExtendedHyperModel) else hypermodel
+
+
+class ScheduledHyperModel(keras_tuner.HyperModel):
+    """A hypermodel that trains with the schedule of its space."""
+
+    space: SearchSpace
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model with the schedule of the space, as `keras.Model.fit` does.
+
+        The given list of callbacks is not changed. Afterwards, the model has the configured rates again.
+        """
+        callbacks = list(kwargs.get("callbacks") or ())
+        if self.space.schedule:
+            for callback in callbacks:
+                if isinstance(callback, models.RateSchedule):
+                    raise invalid_argument(
+                        "callbacks",
+                        expected="no RateSchedule, because the search space has a `schedule`",
+                        received=callback,
+                        fix="Remove one of the two.",
+                    )
+            callbacks.append(models.RateSchedule(self.space.schedule))
+        return fit_of(super())(hp, model, *args, **{**kwargs, "callbacks": callbacks})

@@ -8,18 +8,16 @@ from numbers import Real
 from typing import Any
 
 import keras
-import keras_tuner
 
 from recdrop_tune.errors import check_integer, invalid_argument
-from recdrop_tune.hypermodels.extensions import fit_of
-from recdrop_tune.hypermodels.recurrent_layers import with_schedule
+from recdrop_tune.hypermodels.extensions import ScheduledHyperModel
 from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
 from recdrop_tune.models import Described, compile_model, pass_masks
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
 
-class AbstractHyperModel(keras_tuner.HyperModel, ABC):
+class AbstractHyperModel(ScheduledHyperModel, ABC):
     """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
 
     A subclass defines the model (`network`) and its loss (`loss`), and sets `embedding` if the model
@@ -45,7 +43,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         tunable: bool = True,
     ) -> None:
         self.space = SearchSpace.load(space)
-        self.metrics = _check_metrics(metrics)
+        self.metrics = tuple(metrics) if isinstance(metrics, list | tuple) else (metrics,)
         super().__init__(name=name, tunable=tunable)
 
     @property
@@ -78,36 +76,10 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         )
         return model
 
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Trains the model with the schedule of the space.
-
-        Args:
-            hp: The hyperparameters that `build` was called with.
-            model: The model that it returned.
-            *args: Positional arguments of `keras.Model.fit`.
-            **kwargs: Its other arguments. The given list of callbacks is not changed.
-
-        Returns:
-            The result of `keras.Model.fit`. Afterwards, the model has the configured rates again.
-        """
-        kwargs["callbacks"] = with_schedule(kwargs.get("callbacks"), self.space)
-        return fit_of(super())(hp, model, *args, **kwargs)
-
-
-def _check_metrics(metrics: Any) -> tuple[Any, ...]:
-    items = tuple(metrics) if isinstance(metrics, list | tuple) else (metrics,)
-    for item in items:
-        if not isinstance(item, str | keras.metrics.Metric):
-            raise invalid_argument(
-                "metrics", expected="names of Keras metrics or keras.metrics.Metric", received=item
-            )
-        _fresh(item)
-    return items
-
 
 def _fresh(metric: Any) -> Any:
     """Copies a metric, which holds the counts of one model."""
-    return metric if isinstance(metric, str) else Described.of(metric).make()
+    return Described.of(metric).make() if isinstance(metric, keras.metrics.Metric) else metric
 
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}

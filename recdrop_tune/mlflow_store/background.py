@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 
-from recdrop_tune.credentials import hide
+from recdrop_tune.errors import hide
 from recdrop_tune.events import Event, ResultSaved, TrackingWarning
 from recdrop_tune.files import MODEL_CARD
 from recdrop_tune.mlflow_store.artifacts import load_flavor

@@ -174,8 +174,8 @@ class SearchContents:
 
     def _add_training(self, event: events.ConfirmationEnded) -> None:
         """Adds the run of a training of a compared model, which has ended."""
-        names = {str(number): model for number, model in enumerate(self.search.models)}
-        model = names.get(event.trial_id, "unknown")  # Anybody may have written the journal.
+        # Anybody may have written the journal.
+        model = self.records.models.get(event.trial_id, "unknown")
         state = TrialState.FAILED if event.score is None else TrialState.COMPLETE
         trial_id = f"{event.trial_id}-{event.repeat}"
         if trial_id in self.latest:  # It had failed, and was trained again.

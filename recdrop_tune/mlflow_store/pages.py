@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from recdrop_tune.addresses import absolute, is_server, sqlite_path
-from recdrop_tune.credentials import HIDDEN
+from recdrop_tune.errors import HIDDEN
 from recdrop_tune.events import EXHAUSTED, STOPPED, TIMEOUT, SearchStarted
 from recdrop_tune.markdown import NOTE_LENGTH, harmless, quoted
 from recdrop_tune.mlflow_store.runs import clean
@@ -239,7 +239,7 @@ def _state(records: Records, end: tuple[SearchOutcome, float] | None) -> str:
     most = "" if search.max_trials is None else f" of at most {search.max_trials}"
     numbers = [f"{len(records.trials)}{most} trials started"]
     if records.models:
-        numbers = [f"comparing {', '.join(records.models)}"]
+        numbers = [f"comparing {', '.join(records.models.values())}"]
     numbers += [f"{number} {state}" for state, number in counts(records).items()]
     if end is None:
         when = max([search.time, *(record.last_sign for record in records.trials.values())])

@@ -16,9 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.addresses import absolute, is_server, parse, sqlite_path
-from recdrop_tune.credentials import hide
-from recdrop_tune.errors import RecdropError
-from recdrop_tune.scratch import remove_abandoned, scratch_folder
+from recdrop_tune.errors import RecdropError, hide
+from recdrop_tune.files import remove_abandoned, scratch_folder
 
 _LONGEST_REASON = 1000
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recdrop_tune.addresses import absolute, resolve_uri
-from recdrop_tune.credentials import HIDDEN, hide
-from recdrop_tune.errors import ProjectError, format_repr, invalid_argument, is_name
+from recdrop_tune.errors import HIDDEN, ProjectError, format_repr, hide, invalid_argument, is_name
 from recdrop_tune.events import Event, ResultSaved, SearchStarted
 from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.journal import Journal

@@ -5,11 +5,16 @@ from recdrop_tune.models.copies import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import compile_model, fit
 from recdrop_tune.models.layers import dropout_layers, own_layers, walk
-from recdrop_tune.models.learning import LearnedRates, learned_rates, makes_masks, spare_rates
-from recdrop_tune.models.masks import pass_masks
+from recdrop_tune.models.masks import makes_masks, pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
-from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
+from recdrop_tune.models.rates import (
+    SCHEDULES,
+    LearnedRates,
+    RateSchedule,
+    learned_rates,
+    spare_rates,
+)
 from recdrop_tune.models.reuse import ModelCache, renew, structure, variables_of
 from recdrop_tune.models.template import ModelCopies, Template
 

@@ -20,7 +20,6 @@ from recdrop_tune.kernels import (
     lost_arguments,
     wrapped_function,
 )
-from recdrop_tune.models.fitting import compile_model
 from recdrop_tune.models.layers import own_layers, plain_weights, walk
 from recdrop_tune.models.masks import no_mask_warnings
 
@@ -225,12 +224,11 @@ def compiled_parts(model: Any) -> dict[str, Any] | None:
     return dict(keras.tree.map_structure(described, compile_arguments(model)))
 
 
-def compile_copy(model: Any, compiled: dict[str, Any]) -> None:
-    """Compiles a copy with new objects of what `compiled_parts` returned."""
-    arguments = keras.tree.map_structure(
+def remade(compiled: Any) -> Any:
+    """Returns what `compiled_parts` returned, or a part of it, with new objects."""
+    return keras.tree.map_structure(
         lambda part: part.make() if isinstance(part, Described) else part, compiled
     )
-    compile_model(model, **arguments)
 
 
 def _deserialize(described: dict[str, Any], custom: dict[str, Any]) -> Any:

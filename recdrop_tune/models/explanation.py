@@ -57,19 +57,6 @@ class LayerExplanation:
     on_gpu: str
 
 
-_DECAY = "decay"
-_COLUMNS: tuple[str, ...] = (
-    "layer",
-    "cell",
-    "technique",
-    "placement",
-    "rate",
-    "shares a mask",
-    _DECAY,
-    "kernel",
-    "on a GPU",
-)
-_INFERENCE = "inference computes an expectation in the step loop"
 _NONE = "No recurrent layer in this model."
 
 
@@ -94,38 +81,43 @@ class Explanation:
 
     def __str__(self) -> str:
         table, notes = self._table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in table
-        ]
-        return "\n".join([*(lines if self.rows else [_NONE]), *notes])
+        lines = [list(table[0]), *(list(row.values()) for row in table)] if table else [[_NONE]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = [map(str.ljust, line, widths) for line in lines]
+        return "\n".join([*("  ".join(line).rstrip() for line in padded), *notes])
 
     def _repr_html_(self) -> str:
         """Returns the table for a notebook."""
         import pandas as pd
 
-        (columns, *cells), notes = self._table()
-        table = pd.DataFrame(cells, columns=columns).to_html(index=False, border=0)
+        table, notes = self._table()
         below = [escape(note) for note in notes]
-        if not self.rows:
+        if not table:
             return f"<p>{'<br>'.join([_NONE, *below])}</p>"
-        return f"{table}\n<p>{'<br>'.join(below)}</p>"
+        html = pd.DataFrame(table).to_html(index=False, border=0)
+        return f"{html}\n<p>{'<br>'.join(below)}</p>"
 
-    def _table(self) -> tuple[list[tuple[str, ...]], list[str]]:
-        """Returns the header and rows of the table, and the notes below it. Equal notes share a number."""
-        table, numbers = [_COLUMNS], dict[str, int]()
+    def _table(self) -> tuple[list[dict[str, str]], list[str]]:
+        """Returns the rows of the table, and the notes below it. Equal notes share a number."""
+        table, numbers = [], dict[str, int]()
         for row in self.rows:
             kernel = row.kernel
             if row.why:
                 note = f"{row.why}. To change it: {row.change}." if row.change else f"{row.why}."
                 kernel += f" [{numbers.setdefault(note, len(numbers) + 1)}]"
-            on_gpu = row.on_gpu if row.on_gpu in ("cuDNN", "unknown") else "not cuDNN"
-            dash = (row.placement or "-", row.rate or "-", row.shares_mask or "-", row.decay or "-")
-            table.append((row.name, row.cell, row.technique, *dash, kernel, on_gpu))
-        if not any(row.decay for row in self.rows):
-            position = _COLUMNS.index(_DECAY)
-            table = [(*line[:position], *line[position + 1 :]) for line in table]
+            decay = {"decay": row.decay or "-"} if any(each.decay for each in self.rows) else {}
+            cells = {
+                "layer": row.name,
+                "cell": row.cell,
+                "technique": row.technique,
+                "placement": row.placement or "-",
+                "rate": row.rate or "-",
+                "shares a mask": row.shares_mask or "-",
+                **decay,
+                "kernel": kernel,
+                "on a GPU": row.on_gpu if row.on_gpu in ("cuDNN", "unknown") else "not cuDNN",
+            }
+            table.append(cells)
         notes = [f"[{number}] {note}" for note, number in numbers.items()]
         notes += [f"Decay at the LockedDropout {name}: {w}." for name, w in self.decays.items()]
         return table, notes
@@ -195,18 +187,14 @@ def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Pl
 
 def _row(layer: Any, place: _Place) -> LayerExplanation:
     wrapper, cell = place.wrapper, type(layer).__name__
-    dropout = _wrapped(wrapper) if isinstance(wrapper, AbstractDropoutWrapper) else _native(layer)
+    dropping = wrapper if isinstance(wrapper, AbstractDropoutWrapper) else None
+    dropout = _native(layer) if dropping is None else _wrapped(dropping)
     technique, placement, rate, sharing, rewriting = dropout
     rewriting = replace(rewriting, wrapped=wrapper is not None)
     choice = kernel_of(layer, rewriting, masked=place.masked)
-    expects = (
-        isinstance(wrapper, AbstractDropoutWrapper) and wrapper.inference_rewrite() is not None
-    )
-    reasons = [
-        *(obstacle.reason for obstacle in choice.obstacles),
-        choice.note,
-        _INFERENCE * expects,
-    ]
+    reasons = [*(obstacle.reason for obstacle in choice.obstacles), choice.note]
+    if dropping is not None and dropping.inference_rewrite():
+        reasons.append("inference computes an expectation in the step loop")
     return LayerExplanation(
         name="/".join(place.names),
         cell=f"RNN({type(layer.cell).__name__})" if cell == "RNN" else cell,

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.models.learning import count_samples, spare_rates
+from recdrop_tune.models.rates import count_samples, spare_rates
 from recdrop_tune.models.training_batches import (
     number_of_batches,
     with_held_out,
@@ -40,9 +40,6 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       that this package compiled: its hypermodels, `ExistingModel`, and `dropout_model` of a compiled model.
       `model.stop_training` takes effect after a call. A callback that compiles such a model in training has
       to pass its `steps_per_execution` on.
-    - Without `validation_batch_size`, validation arrays are evaluated in large batches of one size: JAX then
-      compiles one program instead of two. This is done only where it changes scores by rounding alone: for
-      functional and `Sequential` models of known layers, losses and metrics without masked targets.
 
     A `ConcreteDropoutWrapper` without `samples` gets the number of targets in the arrays, with padding.
     Learned rates are excluded from weight decay.
@@ -74,7 +71,7 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     given = with_held_out(given)
     if keras.backend.backend() != "torch":
         _choose_steps(model, given)
-    given = with_training_batches(with_validation_batches(model, given))
+    given = with_training_batches(with_validation_batches(given))
     return model.fit(**given)
 
 

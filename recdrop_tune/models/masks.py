@@ -1,4 +1,4 @@
-"""Makes recurrent layers pass on their masks, as Keras's did up to 3.15."""
+"""Masks in models: where they come from, who passes them on, and which losses they reach."""
 
 from __future__ import annotations
 
@@ -78,3 +78,25 @@ def with_masks(model: Any) -> Any:
         call_function=called,
     )
     return masked if found else model
+
+
+def is_of_whole_sequences(loss: Any) -> bool:
+    """Returns whether a Keras loss has one value for a whole sequence or batch, so masks do not apply."""
+    made = loss if hasattr(loss, "__name__") else type(loss)
+    return made.__name__.lower() in ("ctc", "circle", "dice", "tversky")
+
+
+def makes_masks(model: Any) -> bool:
+    """Returns whether anything in a model makes a mask, or might."""
+    operations = getattr(model, "operations", ())
+    if not is_of_layers(model) or not all(isinstance(each, keras.Layer) for each in operations):
+        return True
+    return any(map(_makes_mask, walk(model)))
+
+
+def _makes_mask(layer: Any) -> bool:
+    """Returns whether a layer creates a mask, or might."""
+    if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
+        return True
+    user_defined = str(type(layer).__module__).partition(".")[0] not in ("keras", "recdrop_tune")
+    return user_defined and type(layer).compute_mask is not keras.layers.Layer.compute_mask

@@ -29,7 +29,7 @@ from recdrop_tune.models.layers import (
     learning_layers,
     walk,
 )
-from recdrop_tune.models.learning import spare_rates
+from recdrop_tune.models.rates import spare_rates
 
 
 class _ForeignError(Exception):

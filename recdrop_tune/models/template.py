@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -14,7 +15,6 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import cell_of, fused_layer
 from recdrop_tune.models.copies import (
     Described,
-    compile_copy,
     compiled_parts,
     copy_bidirectional,
     copy_layer,
@@ -24,11 +24,12 @@ from recdrop_tune.models.copies import (
     functions_of,
     lambdas_allowed,
     not_copied,
+    remade,
     set_functions,
 )
+from recdrop_tune.models.fitting import compile_model
 from recdrop_tune.models.layers import own_layers, walk
-from recdrop_tune.models.learning import is_of_whole_sequences
-from recdrop_tune.models.masks import with_masks
+from recdrop_tune.models.masks import is_of_whole_sequences, with_masks
 from recdrop_tune.models.plain import plain_layer, plain_names
 from recdrop_tune.wrappers import is_default_name
 
@@ -56,16 +57,13 @@ class ModelCopies:
 
     def _compiled(self, model: Any) -> Any:
         if self.compiled is not None:
-            compile_copy(model, self.compiled)
+            compile_model(model, **remade(self.compiled))
         return model
 
     @property
     def loss(self) -> Any:
         """The loss in the structure that `compile` was given; None if the model is not compiled."""
-        loss = (self.compiled or {}).get("loss")
-        return keras.tree.map_structure(
-            lambda part: part.make() if isinstance(part, Described) else part, loss
-        )
+        return remade((self.compiled or {}).get("loss"))
 
     def __getstate__(self) -> dict[str, Any]:
         """Includes the classes and functions that nobody registered, on the way to a Ray worker."""
@@ -85,9 +83,15 @@ class ModelCopies:
     @lambdas_allowed()
     def fingerprint(self, frozen: bool = True) -> str:
         """Returns a hash of the layers, of what the model was compiled with, and of `frozen` weights."""
-        compiled = keras.tree.map_structure(
-            lambda part: part.config if isinstance(part, Described) else part, self.compiled
-        )
+
+        def described(part: Any) -> Any:
+            if isinstance(part, Described):
+                return part.config
+            # Keras can write functions, but no other callables without a configuration.
+            opaque = callable(part) and not isinstance(part, FunctionType)
+            return type(part).__name__ if opaque and not hasattr(part, "get_config") else part
+
+        compiled = keras.tree.map_structure(described, self.compiled)
         parts = keras.saving.serialize_keras_object([self.plain.get_config(), compiled])
         text = json.dumps(parts, default=lambda part: type(part).__name__, sort_keys=True)
         # Keras numbers default names: of layers, of optimizers and of metrics.
@@ -141,24 +145,6 @@ class Template(ModelCopies):
         if not any(map(is_of_whole_sequences, losses)):
             model = with_masks(model)
         return self._compiled(model)
-
-    def digest(self) -> str:
-        """Returns a hash of the weights' shapes, the optimizer and the loss."""
-        compiled = self.compiled or {}
-        optimizer, losses = compiled.get("optimizer"), keras.tree.flatten(compiled.get("loss"))
-        if isinstance(optimizer, Described):
-            # Keras numbers default names.
-            optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
-        # Names alone: the fingerprint has the arguments of a loss.
-        named = [
-            each.config["class_name"]
-            if isinstance(each, Described)
-            else getattr(each, "__name__", each)
-            for each in losses
-        ]
-        described = [[list(each.shape) for each in self.plain.weights], optimizer, named]
-        text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _check_shared(model: Any) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from recdrop_tune.kernels import global_seed
 from recdrop_tune.models.epoch_order import EpochOrder, ShuffledBatches
-from recdrop_tune.models.validation_batches import validation_batch_size
 
 MOST_BYTES = 2**30
 """Larger data are not cut beforehand: they would be in memory up to four times while an epoch begins."""
@@ -72,19 +71,15 @@ def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
     return {**others, "x": batches, "shuffle": False, "callbacks": callbacks}
 
 
-def with_validation_batches(model: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `fit` with the size of validation batches; on TensorFlow, with the batches."""
+def with_validation_batches(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `fit` with batches instead of validation arrays, on TensorFlow."""
     validation = given.get("validation_data")
     if not isinstance(validation, tuple) or not 1 < len(validation) < 4:
         return given
     packed = _packed(dict(zip(("x", "y", "sample_weight"), validation, strict=False)))
-    if not _samples(packed) or given.get("validation_steps") is not None:
+    if not _can_be_cut(packed) or given.get("validation_steps") is not None:
         return given
-    size = given.get("validation_batch_size")
-    if size is None:
-        size = validation_batch_size(model, packed, given.get("batch_size") or _BATCH_SIZE)
-    if not _can_be_cut(packed):
-        return {**given, "validation_batch_size": size}
+    size = given.get("validation_batch_size") or given.get("batch_size") or _BATCH_SIZE
     return {**given, "validation_data": _on_tensorflow().cut_batches(packed, size)}
 
 

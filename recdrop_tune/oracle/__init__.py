@@ -13,7 +13,7 @@ from recdrop_tune.oracle.proposals import (
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.scores import (
     as_objective,
-    best_step,
+    best_epoch,
     forget_metrics,
     metrics_at,
     reached,
@@ -43,7 +43,7 @@ __all__ = [
     "TooManyFailuresError",
     "active_values",
     "as_objective",
-    "best_step",
+    "best_epoch",
     "check_names",
     "exhausted",
     "fewer_than_trials",

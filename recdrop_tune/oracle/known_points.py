@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, create_trial
 
-from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument, suggestion
 from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.hyperparameters import Hyperparameter, Space, Values, active_rows, walk
 from recdrop_tune.journal import Journal
 from recdrop_tune.optuna_forms import to_optuna
 from recdrop_tune.oracle.surrogate import WARM
-from recdrop_tune.problems import suggestion
 from recdrop_tune.records import Records
 from recdrop_tune.states import TrialState
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras_tuner as kt
 import optuna
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -216,7 +216,7 @@ class OptunaOracle(kt.Oracle):
             self._read = list(space), read_space(space)
         return self._read[1]
 
-    def configuration_of(self, trial: Any) -> Values:
+    def configuration_of(self, trial: Trial) -> Values:
         """Returns the active values of a trial of this search, by key."""
         return read_values(self.space, trial.hyperparameters.values)
 
@@ -429,25 +429,22 @@ class OptunaOracle(kt.Oracle):
             f"{len(self.trials)} trials, with max_trials={self.max_trials}.",
         )
 
-    def score_trial(self, trial: Any) -> None:
-        """Scores a trial by its best epoch that has a finite objective."""
-        step = scores.best_step(trial, self.objective)
-        if step is None:
-            trial.score = math.nan
-            return
-        trial.best_step, trial.score = step, scores.metrics_at(trial, step)[self.objective.name]
+    def score_trial(self, trial: Trial) -> None:
+        """Scores a trial by its best epoch that has a finite objective, unless it has its score."""
+        if trial.score is None:
+            trial.best_step, trial.score = scores.best_epoch(trial, self.objective)
 
-    def end_trial(self, trial: Any, status: str = TrialStatus.COMPLETED) -> None:
+    def end_trial(self, trial: Trial, status: str = TrialStatus.COMPLETED) -> None:
         """Ends a trial in the study too; raises `TooManyFailuresError` after too many failures in a row."""
         with self._lock:
             trial = with_end(self, trial, status)
-            super().end_trial(trial)
             ended = self.trials[trial.trial_id]
+            ended.best_step, ended.score = trial.best_step, trial.score
+            super().end_trial(trial)
             attempt = self._attempts.pop(trial.trial_id, None)
             if attempt is not None:
-                ending = outcome(ended, self.objective)
                 with quiet_optuna():
-                    self.study.tell(attempt.number, **ending)
+                    self.study.tell(attempt.number, **outcome(ended))
             self._count_failures(ended)
 
     def _count_failures(self, ended: Any) -> None:
@@ -470,7 +467,7 @@ class OptunaOracle(kt.Oracle):
         """Saves the state of the oracle, all of it or nothing."""
         save_state(self)
 
-    def _save_trial(self, trial: Any) -> None:
+    def _save_trial(self, trial: Trial) -> None:
         save_trial(self, trial)
 
     def reload(self) -> None:
@@ -499,12 +496,10 @@ class OptunaOracle(kt.Oracle):
         """Begins a trial with a given configuration in the study; returns the configuration."""
         hyperparameters = kt.HyperParameters()
         hyperparameters.values = write_values(self.space, values)
-        self._add(
-            kt.engine.trial.Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING)
-        )
+        self._add(Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING))
         return values
 
-    def _restart(self, trial: Any) -> None:
+    def _restart(self, trial: Trial) -> None:
         """Begins a trial in the study once more: Optuna cannot take back what was reported."""
         earlier = self._attempts.pop(trial.trial_id, None)
         if earlier is not None:
@@ -520,7 +515,7 @@ class OptunaOracle(kt.Oracle):
         with quiet_optuna():
             self.study.tell(attempt.number, state=TrialState.FAIL)
 
-    def _add(self, trial: Any) -> None:
+    def _add(self, trial: Trial) -> None:
         with quiet_optuna():
             self.study.add_trial(frozen_trial(self.space, trial, self.objective))
         self._continue_attempt(trial.trial_id)

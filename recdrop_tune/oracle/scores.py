@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument
-from recdrop_tune.problems import suggestion
+from recdrop_tune.errors import check_one_objective, format_repr, invalid_argument, suggestion
 
 _GROWING = {
     *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),
@@ -86,28 +85,28 @@ class Reached:
     std: float | None = None
 
 
-def reached(trial: Any, objective: Any) -> Reached:
+def reached(trial: Trial, objective: Any) -> Reached:
     """Returns the best epoch of a complete or pruned trial; an empty `Reached` for other trials."""
-    complete = trial.status == TrialStatus.COMPLETED
-    step = trial.best_step if complete else None
-    if trial.status == TrialStatus.STOPPED:
-        step = best_step(trial, objective)
+    step = None
+    if trial.status == TrialStatus.COMPLETED:
+        step, value = trial.best_step, float(trial.score)
+    elif trial.status == TrialStatus.STOPPED:  # It has no score for the oracle.
+        step, value = best_epoch(trial, objective)
     if step is None:
         return Reached()
     metrics = metrics_at(trial, step)
-    value = float(trial.score) if complete else metrics[objective.name]
     history = _history(trial, objective.name)
     trainings = [float(value) for epoch in history if epoch.step == step for value in epoch.value]
     std = statistics.stdev(trainings) if len(trainings) > 1 else None
     return Reached(int(step), value, metrics, std)
 
 
-def forget_metrics(trial: Any) -> None:
-    """Deletes the metrics of a Keras Tuner trial."""
-    trial.metrics = type(trial.metrics)()
+def forget_metrics(trial: Trial) -> None:
+    """Deletes the metrics of a Keras Tuner trial, and its score."""
+    trial.metrics, trial.score = type(trial.metrics)(), None
 
 
-def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
+def metrics_at(trial: Trial, step: int | None) -> dict[str, float]:
     """Returns the metrics of one epoch of a trial, as means over its trainings; NaN where none exist."""
     metrics = {}
     for name in trial.metrics.metrics:
@@ -116,12 +115,12 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     return metrics
 
 
-def _history(trial: Any, name: str) -> list[Any]:
+def _history(trial: Trial, name: str) -> list[Any]:
     """Returns what was reported of a metric: one observation for each epoch."""
     return list(trial.metrics.get_history(name)) if trial.metrics.exists(name) else []
 
 
-def first_epochs(trial: Any, name: str) -> dict[int, float]:
+def first_epochs(trial: Trial, name: str) -> dict[int, float]:
     """Returns the finite values of a metric in the first training of a trial, by epoch."""
     firsts = {
         int(epoch.step): float(epoch.value[0]) for epoch in _history(trial, name) if epoch.value
@@ -129,13 +128,13 @@ def first_epochs(trial: Any, name: str) -> dict[int, float]:
     return {step: value for step, value in firsts.items() if math.isfinite(value)}
 
 
-def best_step(trial: Any, objective: Any) -> int | None:
-    """Returns the first epoch with the best finite value of an objective."""
-    finite = [epoch for epoch in _history(trial, objective.name) if math.isfinite(epoch.mean())]
-    if not finite:
-        return None
+def best_epoch(trial: Trial, objective: Any) -> tuple[int | None, float]:
+    """Returns the first epoch with the best finite value of an objective, and the value; NaN without one."""
     sign = -1.0 if objective.direction == "max" else 1.0
-    return int(min(finite, key=lambda epoch: sign * epoch.mean()).step)
+    means = {int(each.step): float(each.mean()) for each in _history(trial, objective.name)}
+    finite = {step: value for step, value in means.items() if math.isfinite(value)}
+    best = min(finite, key=lambda step: sign * finite[step], default=None)
+    return best, math.nan if best is None else finite[best]
 
 
 def as_error_rates(costs: Sequence[float], maximize: bool) -> Sequence[float]:

@@ -6,12 +6,11 @@ one Optuna trial for each trial that has ended, and nothing of it is saved.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import optuna
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -19,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from recdrop_tune.hyperparameters import Space
 from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.oracle.samplers import make_sampler
-from recdrop_tune.oracle.scores import first_epochs, metrics_at
+from recdrop_tune.oracle.scores import first_epochs
 from recdrop_tune.oracle.surrogate import DISCARDED
 from recdrop_tune.oracle.translation import read_values
 from recdrop_tune.oracle.trial_files import END_STATUSES
@@ -62,23 +61,20 @@ def numbers_in(study: optuna.Study) -> dict[str, int]:
     }
 
 
-def outcome(trial: Any, objective: Any) -> dict[str, Any]:
+def outcome(trial: Trial) -> dict[str, Any]:
     """Returns how a trial has ended, as arguments of `optuna.Study.tell`."""
     if trial.status == TrialStatus.COMPLETED:
-        value = metrics_at(trial, trial.best_step).get(objective.name, math.nan)
-        # Optuna takes no NaN: it would end the trial as failed.
-        if not math.isnan(value):
-            return {"values": [value]}
+        return {"values": [trial.score]}
     return {"state": TrialState.PRUNED if trial.status == TrialStatus.STOPPED else TrialState.FAIL}
 
 
-def frozen_trial(space: Space, trial: Any, objective: Any) -> FrozenTrial:
+def frozen_trial(space: Space, trial: Trial, objective: Any) -> FrozenTrial:
     """Makes the Optuna trial that corresponds to one of Keras Tuner's."""
     params, distributions = to_optuna(space, read_values(space, trial.hyperparameters.values))
     epochs = first_epochs(trial, objective.name)
     ending: dict[str, Any] = {"state": TrialState.RUNNING}
     if trial.status in END_STATUSES:
-        ending = {"state": TrialState.COMPLETE, **outcome(trial, objective)}
+        ending = {"state": TrialState.COMPLETE, **outcome(trial)}
         if trial.status == TrialStatus.STOPPED and epochs:
             ending["value"] = epochs[max(epochs)]  # As Optuna does for a trial that is pruned.
     return optuna.trial.create_trial(

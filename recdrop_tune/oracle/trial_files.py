@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.files import (
@@ -37,7 +37,7 @@ _STATES = {
 }
 
 
-def state_of(trial: Any, epochs: int | None = None) -> TrialState:
+def state_of(trial: Trial, epochs: int | None = None) -> TrialState:
     """Returns the state of a Keras Tuner trial.
 
     `epochs` are those that Keras Tuner's Hyperband gives a whole training; None for other tuners. A trial of
@@ -49,7 +49,7 @@ def state_of(trial: Any, epochs: int | None = None) -> TrialState:
     return TrialState.PRUNED if state == TrialState.COMPLETE and is_cut_short else state
 
 
-def with_end(oracle: Any, trial: Any, status: str = TrialStatus.COMPLETED) -> Any:
+def with_end(oracle: Any, trial: Trial, status: str = TrialStatus.COMPLETED) -> Any:
     """Returns a copy of the oracle's trial, with the end that `end_trial` was called with.
 
     Tuners for Keras Tuner 1.1 pass a trial's id and status, where `COMPLETE` stands for `COMPLETED`.
@@ -59,11 +59,8 @@ def with_end(oracle: Any, trial: Any, status: str = TrialStatus.COMPLETED) -> An
         end.status = TrialStatus.COMPLETED if status == TrialState.COMPLETE.name else status
         return end
     end = copy.copy(oracle.get_trial(trial.trial_id))
-    end.hyperparameters, end.status, end.message = (
-        trial.hyperparameters,
-        trial.status,
-        trial.message,
-    )
+    for name in ("hyperparameters", "status", "message", "score", "best_step"):
+        setattr(end, name, getattr(trial, name))
     return end
 
 
@@ -142,7 +139,7 @@ def save_state(oracle: Any) -> None:
     write_atomically(oracle._get_oracle_fname(), text, durable=True)
 
 
-def save_trial(oracle: Any, trial: Any) -> None:
+def save_trial(oracle: Any, trial: Trial) -> None:
     """Writes the file of a trial, all of it or nothing.
 
     A trial that begins or ends survives a power cut. Epochs are not worth the wait for the disk: after a

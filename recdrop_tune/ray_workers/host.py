@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import Event, TrackingWarning, WorkerLost
@@ -22,6 +22,7 @@ from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, Tasks
 from recdrop_tune.session import MLflowRuns
 from recdrop_tune.states import SearchOutcome
+from recdrop_tune.tuner import Tuner
 
 _LOSSES = 3
 """How many workers can be lost over one trial before it fails: then the trial is the cause."""
@@ -166,7 +167,7 @@ class OracleHost:
             return str(TrialStatus.STOPPED)
         return str(self._oracle.update_trial(trial_id, metrics, step=step).status)
 
-    def end_trial(self, tuner_id: str, trial: Any, left: Mapping[str, bytes]) -> None:
+    def end_trial(self, tuner_id: str, trial: Trial, left: Mapping[str, bytes]) -> None:
         """Ends a trial, and stores the files of its training."""
         if not self._has(tuner_id, trial.trial_id):
             return
@@ -251,7 +252,7 @@ class OracleHost:
         self._tuner.save()
         return End(self._tracking.mlflow, self._tracking.failure, self._tracking.unsaved)
 
-    def _end(self, trial: Any) -> None:
+    def _end(self, trial: Trial) -> None:
         try:
             self._tuner.oracle.end_trial(trial)
         except TooManyFailuresError:  # A worker that got it would end alone.
@@ -265,7 +266,7 @@ class OracleHost:
         return trial is not None and trial.trial_id == trial_id
 
 
-def _check_folder(tuner: Any, folder: Path) -> None:
+def _check_folder(tuner: Tuner, folder: Path) -> None:
     there = Path(tuner.project_dir).resolve()
     if there != folder.resolve():
         raise ProjectError(

@@ -13,6 +13,7 @@ import keras
 
 from recdrop_tune.errors import exception_line, invalid_argument
 from recdrop_tune.session import SearchSession
+from recdrop_tune.tuner import Tuner
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments with data. Each can also be a function that makes them."""
@@ -35,7 +36,7 @@ class Tasks:
     """
 
     def __init__(
-        self, follow_up: FollowUp | None, tuner: Any, tracking: SearchSession, losses: int
+        self, follow_up: FollowUp | None, tuner: Tuner, tracking: SearchSession, losses: int
     ) -> None:
         self._follow_up = follow_up
         self._tuner = tuner
@@ -90,10 +91,10 @@ class Job(Protocol):
     def compilation_cache(self) -> bool | Path:
         """Whether, or where, compiled programs are kept for other processes."""
 
-    def new_tuner(self, directory: Path | None = None) -> Any:
+    def new_tuner(self, directory: Path | None = None) -> Tuner:
         """Makes the tuner, in the project folder or, for a worker, in another one."""
 
-    def track(self, tuner: Any) -> SearchSession:
+    def track(self, tuner: Tuner) -> SearchSession:
         """Tracks the tuner; called in the oracle's process."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

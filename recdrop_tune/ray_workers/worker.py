@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.events import Event
-from recdrop_tune.files import read_all, write_all
+from recdrop_tune.files import read_all, scratch_folder, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
-from recdrop_tune.scratch import scratch_folder
-from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter
+from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter, Tuner
 
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
@@ -88,7 +87,7 @@ class RemoteOracle:
         answer.status = self._ask("update_trial", self.tuner_id, trial_id, sent, int(step))
         return answer
 
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Trial) -> None:
         """Reports the end of a trial, and sends its weights."""
         folder = Path(self._folder_of(trial.trial_id))
         (folder / SNAPSHOT).unlink(missing_ok=True)
@@ -157,7 +156,7 @@ class Worker:
         return tuner
 
     def _run_tasks(
-        self, follow_up: FollowUp | None, tuner: Any, arguments: Any, reporter: TrainingReporter
+        self, follow_up: FollowUp | None, tuner: Tuner, arguments: Any, reporter: TrainingReporter
     ) -> None:
         offer = partial(self._ask, "keep", self._name)
         while (task := self._ask("next_task", self._name)) is not None:

@@ -26,6 +26,7 @@ from recdrop_tune.results.verdict import (
     format_count,
     format_difference,
     format_failures,
+    format_more_seeds,
 )
 from recdrop_tune.standing import format_number
 
@@ -141,6 +142,8 @@ def _sentences(confirmation: Confirmation) -> Iterator[str]:
     """Yields what a confirmation has shown."""
     names, lead = confirmation.names, confirmation.dropping_id
     yield f"Use {names[confirmation.best_id]}: {_answer(confirmation)}."
+    if lead in confirmation.judged:
+        yield from format_more_seeds(confirmation, lead, confirmation.gain)
     if (first := confirmation.order[0]) != confirmation.best_id:
         yield (
             f"{names[first][0].upper()}{names[first][1:]} has the better mean "

@@ -30,13 +30,10 @@ _LOSSES = ("loss", "val_loss")
 def hyperparameter_columns(records: Records) -> dict[str, str]:
     """Returns the column of each hyperparameter: its key, or `hp/key` if another column has that name."""
     objective = records.objective
-    metrics = {name for trial in records.trials.values() for name in _metric_names(trial)}
-    taken = {*_LEADING, *_CLOSING, *_LOSSES, objective, spread_column(objective), *metrics}
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, objective, spread_column(objective)}
+    for trial in records.trials.values():
+        taken.update(trial.metrics, *(each.metrics for each in (*trial.epochs, *trial.repeats)))
     return {key: f"hp/{key}" if key in taken else key for key in _types(records.space)}
-
-
-def _metric_names(trial: TrialRecord) -> set[str]:
-    return {*trial.metrics}.union(*(e.metrics for e in (*trial.epochs, *trial.repeats)))
 
 
 def spread_column(objective: str) -> str:

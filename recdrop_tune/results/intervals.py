@@ -12,8 +12,8 @@ Intervals after few seeds are therefore wide, and further rounds narrow them.
 They all hold together in at least 95 of 100 confirmations, because the chance of an error is divided between
 the looks and, at each look, between the pairs (Bonferroni). The parts add up to 5 %, so the bound holds for
 any rule that stops and for any dependence between pairs. Each look gets the *share* of the planned seeds
-that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. 2 of the 5 % are
-kept for seeds beyond the plan: by the look after `n` seeds, `2 % * (1 - planned / n)` of it is spent, so a
+that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. 2 % are kept
+for seeds beyond the plan: by the look after `n` seeds, `2 % * (1 - planned / n)` of it is spent, so a
 confirmation can be extended any number of times. Pairs that are added after a look are not planned: what they
 get adds to the 5 %.
 
@@ -35,6 +35,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,9 @@ _KEPT = 0.02
 _GROWTH = 1.6
 """How much each round multiplies the seeds. Larger rounds train too much; more rounds divide the chance of
 an error too often."""
+
+MOST_SEEDS, _POWER = 100, 0.9
+"""The largest number that `seeds_to_decide` names, and how probably the outcome is known then."""
 
 _FAR = 7
 """A difference is far off if it is this many times as far from the median as the others are on average. With
@@ -193,13 +197,12 @@ def _gain(
             gain, math.nan, math.nan, count, seeds, failed, by_row, math.nan, NOT_KNOWN
         )
     error = math.sqrt((spread**2 + step**2 / 6) / count)
-    chance = (1 - _CONFIDENCE) * share
-    half = error * float(stdtrit(count - 1, 1 - chance / 2 / pairs))
+    half = _half(error, count, share, pairs)
     low, high = gain - half, gain + half
     within, tested, outcome = max(abs(low), abs(high)), None, NOT_KNOWN
     if is_last and within > margin:
         # Two one-sided tests. The answer can rest on one pair, so the chance is divided among the pairs.
-        half = error * float(stdtrit(count - 1, 1 - (1 - _CONFIDENCE) / pairs))
+        half = _half(error, count, 2.0, pairs)
         within, tested = abs(gain) + half, (gain - half, gain + half)
     # A configuration that fails more often is not better because its other trainings are.
     if within <= margin and failed[0] == failed[1]:
@@ -210,6 +213,34 @@ def _gain(
         outcome = HURT
     tested = tested if outcome == NO_DIFFERENCE else None
     return PairedGain(gain, low, high, count, seeds, failed, by_row, error, outcome, tested)
+
+
+def _half(error: float, count: int, share: float, pairs: int) -> float:
+    """Returns how far an interval reaches to each side of its gain."""
+    return error * float(stdtrit(count - 1, 1 - (1 - _CONFIDENCE) * share / 2 / pairs))
+
+
+def seeds_to_decide(
+    gain: PairedGain, expected: float, looks: Looks, margin: float, pairs: int, begun: int = 0
+) -> int | None:
+    """Returns after how many seeds the outcome of a gain is probably known; `None` if 100 are too few.
+
+    Further differences have the mean `expected` and the spread of those seen. All `begun` seeds count, or
+    none: the trainings are then planned anew.
+    """
+    for seeds in range(max(begun, 1) + 1, MOST_SEEDS + 1):
+        done, planned = (looks.seeds, looks.planned) if begun else ((), seeds)
+        share = Looks(rounds(looks.seeds[0], seeds, done), planned).share(seeds)
+        error, added = gain.error * math.sqrt(gain.trainings / seeds), 1 - begun / seeds
+        half = _half(error, seeds, share, pairs)
+        inner = _half(error, seeds, 2.0, pairs) if seeds == planned else half
+        # It stays open if the mean is neither far enough from 0 nor close enough to it. The mean of the
+        # seeds at hand is known; that of the others varies.
+        mean = NormalDist(gain.gain + added * (expected - gain.gain), error * math.sqrt(added))
+        near, far = (mean.cdf(end) - mean.cdf(-end) for end in (max(0.0, margin - inner), half))
+        if far - near <= 1 - _POWER:
+            return seeds
+    return None
 
 
 def comparable_means(costs: pd.DataFrame) -> pd.Series[float]:

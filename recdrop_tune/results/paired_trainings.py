@@ -193,10 +193,8 @@ class PairedTrainings:
 
     def _gains(self, metric: str, pairs: Sequence[Pair], *how: Any) -> dict[str, PairedGain]:
         """Returns how much better the first of each pair is; see `paired_gains`."""
-        rounds = self.records.rounds
-        looks = Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
         costs = self.by_seed(metric).map(self.records.cost)
-        gains = paired_gains(costs, pairs, looks, *how)
+        gains = paired_gains(costs, pairs, looks_of(self.records), *how)
         return {own: gain for (own, _), gain in zip(pairs, gains, strict=True)}
 
     @cached_property
@@ -298,6 +296,12 @@ class PairedTrainings:
         words["better"] = [*map(format_cell, table["better"])]
         frame = pd.DataFrame(words)
         return frame.loc[:, ~frame.isin(["-", ""]).all()]
+
+
+def looks_of(records: Records) -> Looks:
+    """Returns after which seeds the outcomes were looked at."""
+    rounds = records.rounds
+    return Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
 
 
 def _format_mean(mean: float, std: float) -> str:

@@ -6,9 +6,9 @@ Plotly reads texts as HTML, so all of them go through `format_label`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import pandas as pd
@@ -166,23 +166,14 @@ def _add_trials(
     drawing.add_scatter(x=x, y=y, mode="markers", hovertext=texts, hoverinfo="text", **look)
 
 
-def _finite(values: pd.Series[Any]) -> pd.Series[float]:
-    """Leaves out missing values, and the infinite losses of diverged trainings."""
-    numbers = values.dropna().astype(float)
-    return numbers[numbers.abs() < math.inf]
-
-
-def _is_wide(values: pd.Series[Any]) -> bool:
-    """Returns whether only a logarithmic axis shows all numbers."""
-    numbers = _finite(values)
-    return bool(len(numbers) and numbers.min() > 0 and numbers.max() / _SPAN > numbers.min())
-
-
 def _axis(values: pd.Series[Any], name: str) -> dict[str, Any]:
     """Describes the axis of a column of numbers."""
-    if not _is_wide(values):
+    numbers = values.dropna().astype(float)
+    numbers = numbers[numbers.abs() < math.inf]  # A diverged training has an infinite loss.
+    low, high = numbers.min(), numbers.max()
+    if not 0 < low < high / _SPAN:
         return {"title": {"text": format_label(name)}}
-    marks = _log_ticks(_finite(values).min(), _finite(values).max())
+    marks = _log_ticks(low, high)
     texts = [f"{mark:.4g}" for mark in marks]  # Plotly would write 2 for 0.2.
     axis = {"title": {"text": f"{format_label(name)} (log scale)"}, "type": "log"}
     return {**axis, "tickvals": marks, "ticktext": texts}
@@ -238,32 +229,39 @@ def _gains(view: SearchView) -> go.Figure | None:
     """Draws the confirmed gains with their intervals, in the order of the table; `None` without any."""
     if view.confirmation is None:
         return None
-    table, ids, metric = view.confirmation.table, view.confirmation.ids, view.confirmation.metric
-    gain = "gain" if metric == view.objective else "test_gain"
-    rows = table[table[f"{gain}_low"].notna()]
+    rows = _judged(view.confirmation)
     if rows.empty:
         return None
-    title = f"Gain of dropout in {format_label(metric)}, with 95 % intervals"
+    title = f"Gain of dropout in {format_label(view.confirmation.metric)}, with 95 % intervals"
     drawing = _figure(title, height=190 + 44 * len(rows))
-    names = [escape(view.confirmation.names[ids[each]], quote=False) for each in rows.index]
-    _add_gains(drawing, rows, gain, names, view.confirmation.asked.base)
+    _add_gains(drawing, view.confirmation, rows)
     drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
     return drawing
 
 
+def _judged(trainings: PairedTrainings) -> pd.DataFrame:
+    """Returns the rows of the table whose gain in `metric` has an interval."""
+    gain = "gain" if trainings.metric == trainings.records.objective else "test_gain"
+    names = {f"{gain}{end}": f"gain{end}" for end in ("", "_low", "_high")}
+    return trainings.table[[*names, "outcome"]].rename(columns=names).dropna(subset="gain_low")
+
+
 def _add_gains(
-    drawing: go.Figure, rows: pd.DataFrame, gain: str, names: Sequence[str], base: str, **place: Any
+    drawing: go.Figure, trainings: PairedTrainings, rows: pd.DataFrame, **place: Any
 ) -> None:
-    """Adds the gains of a table of paired trainings with their intervals: blue is better, orange worse."""
+    """Adds the gains in rows of paired trainings with their intervals: blue is better, orange worse."""
     colors = dict.fromkeys(("helped", "better"), BEST) | dict.fromkeys(("hurt", "worse"), WORST)
+    # Not `format_label`: two long names could be cut to one.
+    names = [escape(trainings.names[trainings.ids[each]], quote=False) for each in rows.index]
+    base = escape(trainings.asked.base, quote=False)
     drawing.add_scatter(
-        x=rows[gain],
+        x=rows["gain"],
         y=names,
         mode="markers",
         marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
         error_x={
-            "array": rows[f"{gain}_high"] - rows[gain],
-            "arrayminus": rows[gain] - rows[f"{gain}_low"],
+            "array": rows["gain_high"] - rows["gain"],
+            "arrayminus": rows["gain"] - rows["gain_low"],
             "color": GREY,
         },
         hovertext=rows["outcome"],
@@ -277,25 +275,22 @@ def _add_gains(
 
 def comparison_figure(comparison: PairedTrainings) -> go.Figure:
     """Draws the score of each training of each model, and below the gains over the baseline."""
-    metric, table, runs = comparison.metric, comparison.table, comparison.runs
-    gain = "gain" if metric == comparison.records.objective else "test_gain"
-    rows = table[table[f"{gain}_low"].notna()]
-    # Not `format_label`: two long names could be cut to one.
-    names = {name: escape(name, quote=False) for name in table["model"]}
+    metric, models, runs = comparison.metric, comparison.table["model"], comparison.runs
+    rows = _judged(comparison)
     grid = make_subplots(
         rows=2,
         cols=1,
         vertical_spacing=0.3,
-        row_heights=[len(table) + 1, max(1, len(rows)) + 1],
+        row_heights=[len(models) + 1, max(1, len(rows)) + 1],
         figure=Figure(),
     )
     look = _figure(f"{format_label(metric)} of each training, and the gains with 95 % intervals")
-    grid.update_layout(look.layout, height=320 + 44 * (len(table) + len(rows)))
-    for name, label in names.items():
+    grid.update_layout(look.layout, height=320 + 44 * (len(models) + len(rows)))
+    for name in models:
         own = runs[runs["model"] == name]
         grid.add_scatter(
             x=own[metric],
-            y=[label] * len(own),
+            y=[escape(name, quote=False)] * len(own),
             mode="markers",
             marker={"size": 9, "color": GREY, "opacity": 0.7},
             hovertext=[f"seed {seed}" for seed in own["seed"]],
@@ -305,15 +300,7 @@ def comparison_figure(comparison: PairedTrainings) -> go.Figure:
             col=1,
         )
     grid.update_xaxes(**_axis(runs[metric], metric), row=1, col=1)
-    _add_gains(
-        grid,
-        rows,
-        gain,
-        [names[each] for each in rows["model"]],
-        names[comparison.asked.base],
-        row=2,
-        col=1,
-    )
+    _add_gains(grid, comparison, rows, row=2, col=1)
     grid.update_yaxes(autorange="reversed", automargin=True, title=None)
     return grid
 
@@ -360,15 +347,13 @@ def _curves(view: SearchView) -> go.Figure | None:
     points = means.rename("value").reset_index().merge(about, on="trial_id")
     drawing = _figure(f"{format_label(name)} over the epochs")
     colours = {kind: colour for kind, (colour, _) in looks(view.kinds).items()}
-    groups = points.groupby(["kind", "complete"])
-    for kind, complete in (
-        (kind, each) for kind in _ordered(points["kind"]) for each in (True, False)
-    ):
-        if (kind, complete) not in groups.groups:
+    groups = dict(iter(points.groupby(["kind", "complete"])))
+    for kind, complete in product(_ordered(points["kind"]), (True, False)):
+        if (kind, complete) not in groups:
             continue
         # One trace for many trials, with gaps between them.
         x, y, texts = list[Any](), list[Any](), list[Any]()
-        for _, curve in groups.get_group((kind, complete)).groupby("trial_id", sort=False):
+        for _, curve in groups[kind, complete].groupby("trial_id", sort=False):
             x += [*curve["epoch"], None]
             y += [*(None if pd.isna(value) else value for value in curve["value"]), None]
             texts += [*curve["text"], None]

@@ -68,7 +68,7 @@ def questions_of(records: Records) -> Questions:
 
 def _which_model(records: Records, trained: set[Configuration]) -> Questions:
     """Asks whether models are better than the first of them."""
-    names = {str(number): model for number, model in enumerate(records.models)}
+    names = records.models
     known = [name for name in names if Configuration(name) in trained]
     baseline, *compared = names
     pairs = [(name, baseline) for name in compared if {name, baseline} <= {*known}]

@@ -114,7 +114,7 @@ def _has(records: Records, configuration: Configuration) -> bool:
     """Returns whether a model, or the trials of a configuration, exist; and have a twin if it is one."""
     trial_id, is_twin, dropout_of = configuration
     if records.models:
-        return configuration.name in map(str, range(len(records.models)))
+        return configuration.name in records.models
     if not {trial_id, dropout_of or trial_id} <= records.trials.keys():
         return False
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -192,10 +192,6 @@ class TuneResult:
         Example:
             >>> result.pareto_front("val_accuracy", "ms_per_step")
         """
-        return pareto_front(self.trials, self._directions(metrics))
-
-    def _directions(self, metrics: Sequence[Any]) -> dict[str, str]:
-        """Returns the direction of each metric by name."""
         directions = {}
         for metric in metrics:
             if isinstance(metric, str) and metric in ("seconds", "epochs", "n_params"):
@@ -206,7 +202,7 @@ class TuneResult:
         names = list(directions)
         if not names or not {*names} <= {*self.trials}:
             raise invalid_argument("metrics", expected="columns of `trials`", received=names)
-        return directions
+        return pareto_front(self.trials, directions)
 
     def importances(self) -> pd.Series[float]:
         """Estimates how much each hyperparameter decides whether a trial is among the best.

@@ -8,8 +8,16 @@ from collections.abc import Iterator
 from recdrop_tune import standing
 from recdrop_tune.errors import exception_line
 from recdrop_tune.records import Records
-from recdrop_tune.results.intervals import HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN, PairedGain
-from recdrop_tune.results.paired_trainings import PairedTrainings
+from recdrop_tune.results.intervals import (
+    HELPED,
+    HURT,
+    MOST_SEEDS,
+    NO_DIFFERENCE,
+    NOT_KNOWN,
+    PairedGain,
+    seeds_to_decide,
+)
+from recdrop_tune.results.paired_trainings import PairedTrainings, looks_of
 from recdrop_tune.standing import format_number
 
 _BEST = 5
@@ -47,6 +55,25 @@ def format_failures(trainings: PairedTrainings, other: str) -> Iterator[str]:
                 f"Of {trainings.names[own]} {failed} of {gain.seeds} trainings failed, {other} "
                 f"{of_base}{why}."
             )
+
+
+def format_more_seeds(trainings: PairedTrainings, name: str, expected: float) -> Iterator[str]:
+    """Yields how many more seeds would decide what is open, if they find what is `expected`."""
+    gain, margin = trainings.judged[name], trainings.margin(trainings.metric)
+    is_open = gain.outcome == NOT_KNOWN and name in trainings.in_question
+    if not (is_open and gain.error > 0) or any(gain.failed):
+        return
+    what = "would show a difference of this size"
+    # Then seeds show that it is within the margin sooner than that it is not 0.
+    if 2 * abs(expected) < margin:
+        what = f"would show that there is none of more than {format_number(margin)}"
+    known = gain, expected, looks_of(trainings.records), margin, trainings.asked.number
+    if seeds := seeds_to_decide(*known, begun=gain.seeds):
+        yield f"About {format_count(seeds - gain.seeds, 'more seed')} {what}."
+    elif seeds := seeds_to_decide(*known):
+        yield f"More seeds are unlikely to decide; planned from the start, about {seeds} {what}."
+    else:
+        yield f"No number of seeds up to {MOST_SEEDS} is likely to decide."
 
 
 # The answer of a comparison of models.
@@ -91,7 +118,8 @@ def _compared(comparison: PairedTrainings, name: str) -> str:
     proof = f"{level} interval {format_number(low)} to {format_number(high)}, {seeds}"
     if math.isnan(low):
         proof = f"{seeds}, which prove{'s' * (gain.trainings == 1)} nothing"
-    return f"{outcomes[gain.outcome]}: {difference} ({proof})."
+    answer = f"{outcomes[gain.outcome]}: {difference} ({proof})."
+    return " ".join([answer, *format_more_seeds(comparison, name, gain.gain)])
 
 
 def format_advice(records: Records) -> Iterator[str]:

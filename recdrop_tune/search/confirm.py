@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+from keras_tuner.engine.trial import Trial
 
 from recdrop_tune import standing
 from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationStarted
@@ -22,7 +23,7 @@ from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
 from recdrop_tune.session import SearchSession
-from recdrop_tune.tuner import TrainingReporter, retrain, save_weights, trial_seed
+from recdrop_tune.tuner import TrainingReporter, Tuner, retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Retrainings:
     seed: int | None
     test: Any
 
-    def tasks(self, tuner: Any, tracking: SearchSession) -> list[dict[str, Any]]:
+    def tasks(self, tuner: Tuner, tracking: SearchSession) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
         All configurations have the same seeds. Later rounds train only what is
@@ -109,7 +110,7 @@ class Retrainings:
 
     def run(
         self,
-        tuner: Any,
+        tuner: Tuner,
         task: Mapping[str, Any],
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         reporter: TrainingReporter,
@@ -125,7 +126,7 @@ class Retrainings:
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
-    def keep(self, tuner: Any, tracking: SearchSession, *result: Any) -> None:
+    def keep(self, tuner: Tuner, tracking: SearchSession, *result: Any) -> None:
         """Takes a trial, its score, and the weights of a training."""
         self.question.keep(tuner, tracking, *result)
 
@@ -135,7 +136,9 @@ class Retrainings:
         tracking.emit(ConfirmationEnded(score=None, message=reason, **about))
 
 
-def _keep_best(tuner: Any, tracking: SearchSession, trial: Any, score: float, weights: Any) -> None:
+def _keep_best(
+    tuner: Tuner, tracking: SearchSession, trial: Trial, score: float, weights: Any
+) -> None:
     """Stores the weights of the best training of each configuration."""
     cost = tracking.records.cost
     earlier = (
@@ -158,11 +161,11 @@ def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
     hyperparameters = oracle.get_space().copy()
     models = hyperparameters.space[0].values
     hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
-    return kt.engine.trial.Trial(hyperparameters, configuration.trial_id)
+    return Trial(hyperparameters, configuration.trial_id)
 
 
 def _every_model(records: Records, settings: Confirm) -> list[Configuration]:
-    return [Configuration(str(number)) for number in range(len(records.models))]
+    return [*map(Configuration, records.models)]
 
 
 def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:

@@ -148,7 +148,7 @@ class TunerSearch:
         """Makes the tuner, in its own folder."""
         return self.make_tuner()
 
-    def track(self, tuner: Any) -> SearchSession:
+    def track(self, tuner: Tuner) -> SearchSession:
         """Tracks the tuner."""
         info = {"workers": self.workers.number}
         return track_in(self.tracking, tuner, info=info, process=self.process)

@@ -28,10 +28,10 @@ from recdrop_tune.search.settings import SearchConfig
 from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.terminal import print_search
-from recdrop_tune.tuner import differences, space_of
+from recdrop_tune.tuner import Tuner, differences, space_of
 
 
-def result_of(plan: Plan, tuner: Any, tracking: SearchSession) -> TuneResult:
+def result_of(plan: Plan, tuner: Tuner, tracking: SearchSession) -> TuneResult:
     """Returns the result of a search that was carried out."""
     check_completed(tuner.project_dir, tracking.records)
     return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)

@@ -10,7 +10,13 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument, warn_caller
+from recdrop_tune.errors import (
+    InvalidArgumentError,
+    RecdropError,
+    invalid_argument,
+    suggestion,
+    warn_caller,
+)
 from recdrop_tune.hypermodels import (
     AbstractHyperModel,
     ExistingModel,
@@ -20,7 +26,6 @@ from recdrop_tune.hypermodels import (
     unextended,
 )
 from recdrop_tune.models import makes_masks
-from recdrop_tune.problems import suggestion
 from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.data_check import check_data, reported_metrics
 from recdrop_tune.search.settings import Task
@@ -105,7 +110,8 @@ def describe_model(hypermodel: Any) -> dict[str, Any] | None:
         return hypermodel.description()
     if isinstance(hypermodel, ExistingModel):
         names = ["per_layer", "keep_weights"]
-        what = f"model {hypermodel.template.digest()}"
+        # Frozen weights can be random, and differ in each process.
+        what = f"model {hypermodel.template.fingerprint(frozen=False)}"
     elif isinstance(hypermodel, AbstractHyperModel):
         names = ["num_classes", "vocab_size", "mask_value", "mask_zero", "one_hot", "target_shape"]
         names += ["return_sequences"]

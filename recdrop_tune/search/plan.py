@@ -27,7 +27,7 @@ from recdrop_tune.search.settings import MLflow, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tuner import copy_callbacks, make_tuner, readable
+from recdrop_tune.tuner import Tuner, copy_callbacks, make_tuner, readable
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Plan:
             raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
 
     def track(
-        self, tuner: Any, records: Records | None = None, listeners: Iterable[Listener] = ()
+        self, tuner: Tuner, records: Records | None = None, listeners: Iterable[Listener] = ()
     ) -> SearchSession:
         """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
         if self.proposes:

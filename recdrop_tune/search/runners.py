@@ -29,6 +29,7 @@ from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.session import SearchSession
 from recdrop_tune.states import SearchOutcome, TrialState
 from recdrop_tune.terminal import format_ending
+from recdrop_tune.tuner import Tuner
 
 Runner = Callable[..., SearchSession]
 """Runs the trials of a job, and returns the tracking of the search that has ended.
@@ -54,7 +55,7 @@ def runner(
 def _run_here(
     job: Any,
     interrupts: Interrupts,
-    tuner: Any,
+    tuner: Tuner,
     records: Records,
     listeners: Iterable[Listener],
     **later: Any,
@@ -106,7 +107,7 @@ def _run_in_workers(
     workers: Workers,
     parcel: Parcel,
     mlflow: MLflow | None,
-    tuner: Any,
+    tuner: Tuner,
     records: Records,
     listeners: Iterable[Listener],
     **later: Any,

@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from recdrop_tune.addresses import absolute, resolve_uri
+from recdrop_tune.documents import explain
 from recdrop_tune.errors import (
     InvalidArgumentError,
     check_callbacks,
@@ -45,7 +46,6 @@ from recdrop_tune.errors import (
     is_name,
 )
 from recdrop_tune.files import as_folders
-from recdrop_tune.problems import explain
 from recdrop_tune.standing import MIN_GAIN
 
 EXPERIMENT = "recdrop-tune"

@@ -14,9 +14,8 @@ import keras_tuner as kt
 
 from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.backends import check_training
-from recdrop_tune.credentials import hide
 from recdrop_tune.data_description import describe_data
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import hide, invalid_argument
 from recdrop_tune.events import (
     EXHAUSTED,
     MAX_TRIALS,

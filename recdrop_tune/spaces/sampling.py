@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -264,3 +265,47 @@ def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def _plain_name(name: str) -> str:
     return _SUFFIX.sub(r"\1", name)
+
+
+# Rows, without Keras Tuner, which takes seconds to import.
+
+
+class RowRecorder:
+    """Stands in for `keras_tuner.HyperParameters`: records what is registered, under every condition."""
+
+    def __init__(self) -> None:
+        self.rows: list[Hyperparameter] = []
+        self._when: dict[str, Sequence[Any]] = {}
+
+    @contextmanager
+    def conditional_scope(self, parent: str, values: Sequence[Any]) -> Iterator[None]:
+        """Makes what is registered within active only if `parent` has one of the values."""
+        outer = self._when
+        self._when = {**outer, parent: [v for v in values if v in outer.get(parent, values)]}
+        yield
+        self._when = outer
+
+    def Fixed(self, name: str, value: Any) -> Any:
+        """Records a fixed value."""
+        return self._record(name, choices=[value])
+
+    def Boolean(self, name: str, default: bool) -> Any:
+        """Records a choice of true and false."""
+        return self._record(name, choices=[default, not default])
+
+    def Choice(self, name: str, values: Sequence[Any]) -> Any:
+        """Records a choice."""
+        return self._record(name, choices=list(values))
+
+    def Int(self, name: str, low: int, high: int, step: int | None, sampling: str) -> Any:
+        """Records a range of integers."""
+        return self._record(name, low=low, high=high, step=step or 1)
+
+    def Float(self, name: str, low: float, high: float, step: float | None, sampling: str) -> Any:
+        """Records a range of numbers."""
+        return self._record(name, low=float(low), high=float(high), step=step)
+
+    def _record(self, name: str, **values: Any) -> Any:
+        row = Hyperparameter(name, when=self._when, **values)
+        self.rows.append(row)
+        return row.choices[0] if row.choices is not None else row.low

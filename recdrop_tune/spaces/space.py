@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from recdrop_tune.catalog import DECAYS, LOCKED_SITES, OPTIONS, SITES
-from recdrop_tune.errors import RecdropError, SearchSpaceError, invalid_argument
+from recdrop_tune.documents import Keys as KeyPath
+from recdrop_tune.documents import explain, read_yaml
+from recdrop_tune.errors import RecdropError, SearchSpaceError, invalid_argument, suggestion
 from recdrop_tune.hyperparameters import Hyperparameter, count
-from recdrop_tune.problems import Keys as KeyPath
-from recdrop_tune.problems import explain, suggestion
 from recdrop_tune.spaces.keys import Keys
-from recdrop_tune.spaces.rows import RowRecorder
 from recdrop_tune.spaces.sampling import (
     DropoutSample,
+    RowRecorder,
     Sample,
     dropping,
     plain_names,
@@ -33,7 +33,6 @@ from recdrop_tune.spaces.sampling import (
     sample_under,
 )
 from recdrop_tune.spaces.values import Range, as_written
-from recdrop_tune.yaml_file import read_yaml
 
 _CONSTANTS: dict[str, Any] = {
     "cell": "lstm",

@@ -144,10 +144,9 @@ class Progress:
             self._print(forecast, "dim")
 
     def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
-        record, models = self._records.trials.get(event.trial_id), self._records.models
-        name = f"trial {event.trial_id if record is None else record.number}"
-        if models:
-            name = models[int(event.trial_id)]
+        record = self._records.trials.get(event.trial_id)
+        trial = f"trial {event.trial_id if record is None else record.number}"
+        name = self._records.models.get(event.trial_id, trial)
         score = f"{self._records.objective} {format_number(event.score or 0.0)}"
         parts = [status.format_trainings(self._records), f"{name} seed {event.repeat + 1}"]
         parts += [exception_line(event.message or "") if event.score is None else score]

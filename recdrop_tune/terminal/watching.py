@@ -11,11 +11,10 @@ from typing import Any
 
 from recdrop_tune import standing
 from recdrop_tune.events import STOPPED
-from recdrop_tune.files import HAS_LOCKS, JOURNAL
+from recdrop_tune.files import HAS_LOCKS, JOURNAL, is_asked_to_stop
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.states import SearchOutcome, TrialState
-from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.terminal import status
 
 _WORDS = {
@@ -125,7 +124,7 @@ class WatchedSearch:
             ("best", status.format_best(records) or "no trial is complete"),
         ]
         if records.models:
-            rows = [("comparison", rows[0][1]), ("models", ", ".join(records.models))]
+            rows = [("comparison", rows[0][1]), ("models", ", ".join(records.models.values()))]
         rows.append(
             (
                 "time",
@@ -160,7 +159,7 @@ class WatchedSearch:
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
             "running": [_about(record) | _last_epoch(record) for record in records.running],
-            "models": records.models,
+            "models": [*records.models.values()],
             "trainings": dict(zip(("done", "total"), status.trainings(records), strict=True)),
         }
 

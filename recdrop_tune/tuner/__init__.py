@@ -5,13 +5,12 @@ from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.recording import (
     TrackedOracle,
-    TrainingReporter,
     TrialReporter,
     describe_search,
     readable,
 )
 from recdrop_tune.tuner.recovery import SNAPSHOT
-from recdrop_tune.tuner.reports import ReportsEpochs
+from recdrop_tune.tuner.reports import ReportsEpochs, TrainingReporter
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
+from keras_tuner.engine.trial import Trial
 
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.oracle import active_values
@@ -64,7 +65,7 @@ class TunerHooks(keras.callbacks.Callback):
         trial: The trial that is trained.
     """
 
-    def __init__(self, tuner: Any, trial: Any) -> None:
+    def __init__(self, tuner: Any, trial: Trial) -> None:
         super().__init__()
         self._tuner = tuner
         self._trial = trial
@@ -86,7 +87,7 @@ class TunerHooks(keras.callbacks.Callback):
         self._tuner.on_epoch_end(self._trial, self.model, epoch, logs=logs)
 
 
-def hooks_of(tuner: Any, trial: Any) -> list[TunerHooks]:
+def hooks_of(tuner: Any, trial: Trial) -> list[TunerHooks]:
     """Returns the callback that calls a tuner's `HOOKS`, if a subclass overrides one.
 
     A callback with methods for batches slows all of them down.

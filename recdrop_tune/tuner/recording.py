@@ -9,17 +9,14 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import keras
-import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune import events
-from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.hyperparameters import Space
 from recdrop_tune.oracle import (
     OptunaOracle,
@@ -32,6 +29,7 @@ from recdrop_tune.oracle import (
 from recdrop_tune.records import Records
 from recdrop_tune.session import SearchSession
 from recdrop_tune.states import FINAL, TrialState
+from recdrop_tune.tuner.reports import TrainingReporter
 from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
@@ -84,75 +82,6 @@ def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
     return {**found, "python": platform.python_version(), "backend": backend}
 
 
-class TrainingReporter:
-    """Reports the trainings of trials, in the process that trains."""
-
-    def __init__(self, emit: Callable[[events.Event], None]) -> None:
-        self._emit = emit
-        self._confirms = False
-        self._trial_id = ""
-        self._executions = 0
-
-    def begins(self, trial_id: str) -> None:
-        """Called before the trainings of a trial."""
-        self._trial_id, self._executions = trial_id, 0
-
-    def ends(self, trial_id: str) -> None:
-        """Called after the trainings of a trial; what is trained from here on belongs to no trial."""
-        if trial_id == self._trial_id:
-            self._trial_id = ""
-
-    @contextmanager
-    def apart(
-        self, configuration: events.Configuration, repeat: int, seed: int
-    ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
-        """Reports a training of the confirmation, by the function it yields; it belongs to no trial.
-
-        A failure is reported and not raised, because the other trainings are still worth having. An error
-        that ends the search is not a failure of the configuration.
-        """
-        started, self._confirms = time.perf_counter(), True
-        outcome: dict[str, Any] = {"score": None}
-
-        def report(score: float, best_epoch: int, metrics: dict[str, float]) -> None:
-            outcome.update(score=score, best_epoch=best_epoch, metrics=metrics)
-
-        try:
-            yield report
-        except kt.errors.FatalError:
-            raise
-        except Exception as error:
-            if is_disk_failure(error):  # Every other training would fail too.
-                raise
-            outcome = {"score": None, "message": f"{type(error).__name__}: {error}"}
-        finally:
-            self._confirms = False
-        outcome["seconds"] = time.perf_counter() - started
-        about: dict[str, Any] = {**configuration._asdict(), "repeat": repeat, "seed": seed}
-        self._emit(events.ConfirmationEnded(**about, **outcome))
-
-    def training_started(self) -> int:
-        """Counts the trainings of the current trial; returns the number of this one, from 0."""
-        if not self._confirms:
-            self._executions += 1
-        return self._executions - 1
-
-    def model_built(self, parameters: int, kernel: str | None) -> None:
-        """Reports the size of the current trial's model, and its kernel."""
-        if self._trial_id and not self._confirms:
-            about: dict[str, Any] = {"parameters": parameters, "kernel": kernel}
-            self._emit(events.ModelBuilt(trial_id=self._trial_id, **about))
-
-    def epoch_ended(
-        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float, kept: int = 0
-    ) -> None:
-        """Reports an epoch of the current trial; see `EpochEnded`."""
-        if self._trial_id and not self._confirms:
-            about: dict[str, Any] = {"epoch": epoch, "metrics": metrics, "seconds": seconds}
-            about |= {"execution": execution, "kept": kept}
-            self._emit(events.EpochEnded(trial_id=self._trial_id, **about))
-
-
 class TrialReporter(TrainingReporter):
     """Reports the trials of one tuner, and the trainings in this process."""
 
@@ -163,7 +92,7 @@ class TrialReporter(TrainingReporter):
         self._records = records
         self._started: dict[str, float] = {}
 
-    def trial_started(self, trial: Any) -> None:
+    def trial_started(self, trial: Trial) -> None:
         """Reports a new trial."""
         self.begins(trial.trial_id)
         self._started[trial.trial_id] = time.monotonic()
@@ -185,7 +114,7 @@ class TrialReporter(TrainingReporter):
             )
         )
 
-    def trial_ended(self, trial: Any) -> None:
+    def trial_ended(self, trial: Trial) -> None:
         """Reports the end of a trial, once: a worker repeats it to a host that was restarted."""
         self.ends(trial.trial_id)
         record = self._records.trials.get(trial.trial_id)
@@ -234,7 +163,7 @@ class TrialReporter(TrainingReporter):
         started = self._started.pop(trial_id, None)
         return None if started is None else time.monotonic() - started
 
-    def _position(self, trial: Any, best: int) -> int:
+    def _position(self, trial: Trial, best: int) -> int:
         """Returns the position of the best epoch; this package's tuner reports Keras's number of it."""
         if not isinstance(self._tuner, Tuner):
             return best
@@ -279,9 +208,9 @@ class TrackedOracle:
         A worker can die, and its trial has to run again.
         """
         status = TrialStatus.IDLE if self._oracle.ongoing_trials else TrialStatus.STOPPED
-        return kt.engine.trial.Trial(self._oracle.get_space(), trial_id="", status=status)
+        return Trial(self._oracle.get_space(), trial_id="", status=status)
 
-    def end_trial(self, trial: Any, *status: str) -> Any:
+    def end_trial(self, trial: Trial, *status: str) -> Any:
         """Reports the end of a trial, then ends it. A `status` goes with an id; see `OptunaOracle.end_trial`.
 
         So no end is lost. A trial that is killed between the two runs again, under its id.
@@ -292,7 +221,7 @@ class TrackedOracle:
             if math.isnan(end.score):  # Keras Tuner fails it too.
                 end.status = TrialStatus.INVALID
         self._reporter.trial_ended(end)
-        return self._oracle.end_trial(trial, *status)
+        return self._oracle.end_trial(end)
 
     def __getattr__(self, name: str) -> Any:
         if name in TrackedOracle.__slots__:  # `copy` looks for them before they exist.

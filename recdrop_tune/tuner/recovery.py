@@ -148,8 +148,10 @@ class Recovery:
         self, report: TrialReport, callbacks: Sequence[Any]
     ) -> tuple[EpochReporter, list[Any], dict[str, int]]:
         """Returns what reports a training's epochs, its last callbacks, and further arguments of `fit`."""
-        reporter, arguments = EpochReporter(report, self.snapshot), {}
+        reporter, arguments = EpochReporter(report), dict[str, int]()
         if self.snapshot is not None:
+            best = BestWeights(*self.snapshot.best[-1])
+            reporter = EpochReporter(report, self.snapshot.curves, best)
             arguments["initial_epoch"] = self.snapshot.curves[-1][-1][0] + 1
             for each in callbacks:
                 if isinstance(each, keras.callbacks.CSVLogger):

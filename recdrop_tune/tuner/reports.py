@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import keras
+import keras_tuner as kt
 from keras_tuner.engine.trial import TrialStatus
 
+from recdrop_tune import events
 from recdrop_tune.catalog import MILLISECONDS
+from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
-
-if TYPE_CHECKING:
-    from recdrop_tune.tuner.recording import TrainingReporter
-    from recdrop_tune.tuner.recovery import Snapshot
 
 Curve = list[tuple[int, dict[str, float], float]]
 """The epochs of a training: Keras's number, metrics and seconds."""
@@ -211,14 +211,19 @@ class EpochReporter(StepTimer):
     For the oracle it also keeps the best weights, and stops a pruned trial. In events, the metrics of every
     tuner have the rates that a model learns and `ms_per_step`, measured here if the training does not.
 
-    `report` is None if the tuner reports to the oracle itself, as Keras Tuner's own do. `snapshot` is what
-    an interrupted process has left of the trial, to be reported again. `ReportsEpochs` sets `events` in a
-    tracked search.
+    `report` is None if the tuner reports to the oracle itself, as Keras Tuner's own do. An interrupted
+    process can have left `curves` of the trial, which are reported again, and the `best` weights of the last
+    one. `ReportsEpochs` sets `events` in a tracked search.
     """
 
-    def __init__(self, report: TrialReport | None = None, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        report: TrialReport | None = None,
+        curves: Sequence[Curve] = (),
+        best: BestWeights | None = None,
+    ) -> None:
         super().__init__()
-        self._report, self._snapshot = report, snapshot
+        self._report, self._curves, self._best = report, curves, best
         self._history: Any = None
         self.best_weights, self._weights = BestWeights(), BestWeights()
         self.events: TrainingReporter | None = None
@@ -228,19 +233,18 @@ class EpochReporter(StepTimer):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial, and reports those of an interrupted process again."""
-        curves = self._snapshot.curves if self._snapshot is not None else [[]]
-        kept = sum(map(len, curves))
-        for curve in curves:
+        kept = sum(map(len, self._curves))
+        for curve in self._curves or [[]]:
             self.curve = [*curve]
             if self.events is not None:
                 self._execution = self.events.training_started()
                 for epoch, metrics, seconds in curve:
                     self.events.epoch_ended(self._execution, epoch, metrics, seconds, kept)
                     kept -= 1
-        if self._snapshot is not None and self._report is not None:
+        if self._best is not None and self._report is not None:
             self._begin_fit(self._report)
             self._report.repeat(self.curve)
-            self._weights = BestWeights(*self._snapshot.best[-1])
+            self._weights = self._best
             self.best_weights.take_better(self._weights, self._report)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -251,7 +255,7 @@ class EpochReporter(StepTimer):
         self.curve.append((epoch, metrics, seconds))
         if self.events is None:
             return
-        is_first = self._execution == 0 or self._snapshot is not None
+        is_first = self._execution == 0 or bool(self._curves)
         if is_first and not self._is_model_reported:
             self._is_model_reported = True
             self.events.model_built(int(self.model.count_params()), kernels_of(self.model))
@@ -278,6 +282,75 @@ class EpochReporter(StepTimer):
     def weights_of(self, results: Any) -> BestWeights:
         """Returns the best weights of a training: of its last `fit` if the results are that one's history."""
         return self._weights if results is self._history else self.best_weights
+
+
+class TrainingReporter:
+    """Reports the trainings of trials, in the process that trains."""
+
+    def __init__(self, emit: Callable[[events.Event], None]) -> None:
+        self._emit = emit
+        self._confirms = False
+        self._trial_id = ""
+        self._executions = 0
+
+    def begins(self, trial_id: str) -> None:
+        """Called before the trainings of a trial."""
+        self._trial_id, self._executions = trial_id, 0
+
+    def ends(self, trial_id: str) -> None:
+        """Called after the trainings of a trial; what is trained from here on belongs to no trial."""
+        if trial_id == self._trial_id:
+            self._trial_id = ""
+
+    @contextmanager
+    def apart(
+        self, configuration: events.Configuration, repeat: int, seed: int
+    ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
+        """Reports a training of the confirmation, by the function it yields; it belongs to no trial.
+
+        A failure is reported and not raised, because the other trainings are still worth having. An error
+        that ends the search is not a failure of the configuration.
+        """
+        started, self._confirms = time.perf_counter(), True
+        outcome: dict[str, Any] = {"score": None}
+
+        def report(score: float, best_epoch: int, metrics: dict[str, float]) -> None:
+            outcome.update(score=score, best_epoch=best_epoch, metrics=metrics)
+
+        try:
+            yield report
+        except kt.errors.FatalError:
+            raise
+        except Exception as error:
+            if is_disk_failure(error):  # Every other training would fail too.
+                raise
+            outcome = {"score": None, "message": f"{type(error).__name__}: {error}"}
+        finally:
+            self._confirms = False
+        outcome["seconds"] = time.perf_counter() - started
+        about: dict[str, Any] = {**configuration._asdict(), "repeat": repeat, "seed": seed}
+        self._emit(events.ConfirmationEnded(**about, **outcome))
+
+    def training_started(self) -> int:
+        """Counts the trainings of the current trial; returns the number of this one, from 0."""
+        if not self._confirms:
+            self._executions += 1
+        return self._executions - 1
+
+    def model_built(self, parameters: int, kernel: str | None) -> None:
+        """Reports the size of the current trial's model, and its kernel."""
+        if self._trial_id and not self._confirms:
+            about: dict[str, Any] = {"parameters": parameters, "kernel": kernel}
+            self._emit(events.ModelBuilt(trial_id=self._trial_id, **about))
+
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float, kept: int = 0
+    ) -> None:
+        """Reports an epoch of the current trial; see `EpochEnded`."""
+        if self._trial_id and not self._confirms:
+            about: dict[str, Any] = {"epoch": epoch, "metrics": metrics, "seconds": seconds}
+            about |= {"execution": execution, "kept": kept}
+            self._emit(events.EpochEnded(trial_id=self._trial_id, **about))
 
 
 class ReportsEpochs(Extension):

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import keras_tuner as kt
 import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates
-from recdrop_tune.oracle import best_step, metrics_at, twin_of
+from recdrop_tune.oracle import best_epoch, metrics_at, twin_of
 from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.reports import StepTimer, TrialReport
 
@@ -153,7 +153,7 @@ class Retraining:
 
 
 def retrain(
-    tuner: Any, trial: Any, seed: int, fit: Mapping[str, Any], test: Any = None
+    tuner: Any, trial: Trial, seed: int, fit: Mapping[str, Any], test: Any = None
 ) -> Retraining:
     """Trains the configuration of a trial again, with weights, shuffling, masks and folds of another seed.
 
@@ -187,9 +187,9 @@ def retrain(
                     tests.append(_evaluate(model, test, fit))
             recovery.end(reporter)
         report.finish()
-    step = best_step(ledger.trial, ledger.objective) or 0
+    best_step, score = best_epoch(ledger.trial, ledger.objective)
+    step = best_step or 0
     metrics = metrics_at(ledger.trial, step)
-    score = metrics[ledger.objective.name]
     tested = (
         {name: float(np.mean([each[name] for each in tests])) for name in tests[0]}
         if tests
@@ -213,7 +213,7 @@ class _Ledger:
 
     def __init__(self, objective: Any, hyperparameters: Any) -> None:
         self.objective = objective
-        self.trial = kt.engine.trial.Trial(hyperparameters, trial_id="confirmation")
+        self.trial = Trial(hyperparameters, trial_id="confirmation")
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         for name, value in metrics.items():

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.errors import (
     ProjectError,
@@ -247,7 +247,7 @@ class Tuner(kt.Tuner):
                 "`project_name`, or the same objective."
             )
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
 
         Returns the result of each training, such as Keras's history, which has been reported. A subclass can
@@ -289,7 +289,7 @@ class Tuner(kt.Tuner):
         self._returned = returned
         return returned
 
-    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """Builds a trial's model and fits it. Public subclasses of Keras Tuner's class override it.
 
         An override gets its model from `self._try_build(hp)`, which can be compiled already, or from
@@ -306,14 +306,14 @@ class Tuner(kt.Tuner):
         """Saves the weights of a model, one set for each trial, for subclasses with their own `run_trial`."""
         checkpoints.save(self._folder(trial_id), model, None)
 
-    def load_model(self, trial: Any) -> Any:
+    def load_model(self, trial: Trial) -> Any:
         """Builds a trial's model and loads the weights of its best epoch, if they are still on disk."""
         with self._scope():
             return checkpoints.load(
                 self._folder(trial.trial_id), self._try_build(trial.hyperparameters)
             )
 
-    def on_trial_end(self, trial: Any) -> None:
+    def on_trial_end(self, trial: Trial) -> None:
         """Ends the trial, and deletes the weights of trials that are not among the best."""
         super().on_trial_end(trial)
         # Only now, when the trial cannot run again.
@@ -381,7 +381,7 @@ class Tuner(kt.Tuner):
                 continue
             yield trial
 
-    def _attempt(self, trial: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    def _attempt(self, trial: Trial, args: Any, kwargs: dict[str, Any]) -> None:
         """Runs a trial and sets its final status."""
         # Metrics of an earlier attempt would count for this one.
         forget_metrics(self.oracle.get_trial(trial.trial_id))

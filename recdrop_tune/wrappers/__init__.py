@@ -3,7 +3,6 @@
 Importing this registers with Keras all that saved models can hold of this package.
 """
 
-from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.concrete_dropout import ConcreteDropoutWrapper
 from recdrop_tune.wrappers.embedding_dropout import EmbeddingDropout
 from recdrop_tune.wrappers.factory import wrap
@@ -13,8 +12,10 @@ from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper
 from recdrop_tune.wrappers.perplexity import Perplexity
 from recdrop_tune.wrappers.recurrent_dropout import RecurrentDropoutWrapper
 from recdrop_tune.wrappers.recurrent_wrapper import (
+    ActivityDecay,
     RecurrentWrapper,
     check_emits_steps,
+    check_wrappable,
     is_default_name,
 )
 from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
@@ -41,6 +42,7 @@ __all__ = [
     "WeightDropWrapper",
     "ZoneoutWrapper",
     "check_emits_steps",
+    "check_wrappable",
     "is_default_name",
     "wrap",
 ]

@@ -40,8 +40,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         training: Whether to drop; nothing is dropped in reverse.
 
     Raises:
-        InvalidArgumentError: The layer is not an embedding, the rate is out of range, or the layer cannot
-            be called in reverse.
+        InvalidArgumentError: The layer is not an embedding, or the rate is out of range.
 
     Example:
         >>> import keras
@@ -76,7 +75,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
     def call(self, inputs: Tensor, reverse: bool = False, training: bool = False) -> Tensor:
         """Looks up the tokens, and drops word types in training; or maps vectors to logits."""
         if reverse:
-            return self._reversible()(inputs, reverse=True)
+            return self.layer(inputs, reverse=True)
         embedded = self.layer(inputs)
         if not training:
             return embedded
@@ -85,15 +84,6 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         dropped = embedded * ops.cast(ops.expand_dims(of_tokens, -1), embedded.dtype)
         set_mask(dropped, mask_of(embedded))
         return dropped
-
-    def _reversible(self) -> Any:
-        if not isinstance(self.layer, keras.layers.ReversibleEmbedding):
-            raise invalid_argument(
-                "reverse",
-                expected="False, because the layer is not a `keras.layers.ReversibleEmbedding`",
-                received=True,
-            )
-        return self.layer
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Returns the embedding's mask."""
@@ -110,9 +100,7 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
     ) -> Any:
         """Returns the embedding's output, symbolically."""
         if reverse:
-            self._reversible()
-        shape = self.compute_output_shape(inputs.shape, reverse)
-        output = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not reverse:
-            set_mask(output, keras.layers.Embedding.compute_mask(self.layer, inputs))
+            return self.layer.compute_output_spec(inputs, reverse=True)
+        output = self.layer.compute_output_spec(inputs)
+        set_mask(output, keras.layers.Embedding.compute_mask(self.layer, inputs))
         return output

@@ -7,15 +7,11 @@ from inspect import signature
 from typing import Any
 
 from recdrop_tune.catalog import DECAYS, technique
-from recdrop_tune.errors import format_repr, invalid_argument
-from recdrop_tune.problems import suggestion
-from recdrop_tune.wrappers.activity_decay import ActivityDecay
+from recdrop_tune.errors import format_repr, invalid_argument, suggestion
 from recdrop_tune.wrappers.decays import check_decay
 from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.recurrent_wrapper import ActivityDecay
 from recdrop_tune.wrappers.wrapper import Shared
-
-_OF_LAYERS = ("name", "dtype", "trainable")
-"""Arguments that every Keras layer has."""
 
 
 def wrap(
@@ -68,9 +64,8 @@ def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
     """Returns the layer, or an `ActivityDecay` around it if decays are given."""
     decays = {name: check_decay(name, given.pop(name)) for name in DECAYS if name in given}
     decaying = any(decays.values())
-    left_out = {name for name in ("placement", "rate") if given[name] is None}
-    options = {name: value for name, value in given.items() if name not in left_out}
-    if set(options) - set(_OF_LAYERS if decaying else ()):
+    options = {name: value for name, value in given.items() if value is not None}
+    if set(options) - set(("name", "dtype", "trainable") if decaying else ()):
         raise invalid_argument(
             "wrapper",
             expected="a wrapper that drops, because of the other arguments",

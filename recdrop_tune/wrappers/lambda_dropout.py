@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import keras
 from keras import ops
@@ -39,16 +38,14 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         function: `"bernoulli"`, `"gaussian"`, or a function `(shape, rate, seed) -> noise` where
             `shape` is the shape of the tensor, `rate` a scalar tensor, and `seed` a
             `keras.random.SeedGenerator`. The noise must broadcast to `shape`. Any function can be
-            trained with and copied by `clone_model`. To save the model, or to put the wrapper
+            trained with and copied by `clone_model`. To load a saved model, or to put the wrapper
             inside a `Bidirectional`, decorate the function with
             `keras.saving.register_keras_serializable()`.
         **shared: `seed`, `activity_decay`, `temporal_decay`, `name`, `dtype` and `trainable`, as in
             `AbstractDropoutWrapper`, where the arguments of a call are too.
 
     Raises:
-        InvalidArgumentError: The layer, a rate, the placement or the function is not as described above. When
-            saving: Keras could not load the function again. (Keras has then already created the file, which
-            stays empty.)
+        InvalidArgumentError: The layer, a rate, the placement or the function is not as described above.
 
     Example:
         >>> import keras
@@ -62,6 +59,7 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "lambda"
+    options = ("function",)
 
     def __init__(
         self,
@@ -69,16 +67,21 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         rate: Rate,
         *,
         placement: str = "input",
-        function: str | NoiseFunction | dict[str, Any] | _Unnamed = "bernoulli",
+        function: str | NoiseFunction | dict[str, Any] = "bernoulli",
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(layer, rate, placement=placement, **shared)
-        if isinstance(function, _Unnamed):  # From `get_config`, by way of `clone_model`.
-            function = function.function
-        if isinstance(function, dict):  # From a saved configuration.
-            function = _found(function)
+        if isinstance(function, dict):  # From a file: Keras's rules for what it may contain apply.
+            function = keras.saving.deserialize_keras_object(function)
         self.function = function
-        self._draw = _resolve(function)
+        draw = _SHIPPED.get(function) if isinstance(function, str) else function
+        if not callable(draw):
+            raise invalid_argument(
+                "function",
+                expected=f"one of {', '.join(_SHIPPED)}, or a function (shape, rate, seed) -> noise",
+                received=function,
+            )
+        self._draw = draw
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws the function's noise."""
@@ -90,63 +93,3 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         """Nobody, with the noise of this package."""
         shipped = isinstance(self.function, str)
         return "nobody: one per sample and step" if shipped else "as the mask function draws"
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration, with the registered name of the function."""
-        # Keras calls `get_config` of the objects in a configuration only when it saves that. A copy made from
-        # the configuration gets the function itself.
-        function = self.function if isinstance(self.function, str) else _by_name(self.function)
-        return {**super().get_config(), "function": function}
-
-
-class _Unnamed:
-    """A function that Keras could not load again: it can be copied, but not saved."""
-
-    def __init__(self, function: NoiseFunction) -> None:
-        self.function = function
-
-    def get_config(self) -> dict[str, Any]:
-        """Refuses to be saved."""
-        raise invalid_argument(
-            "function",
-            expected="a function that is registered with Keras, or it could not be loaded again",
-            received=self.function,
-            fix="Define it with the decorator `@keras.saving.register_keras_serializable()`.",
-        )
-
-
-def _by_name(function: NoiseFunction) -> dict[str, Any] | _Unnamed:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns about lambdas, which are refused here.
-            written: dict[str, Any] = keras.saving.serialize_keras_object(function)
-        # Trying is the only way to find out whether Keras can load a function.
-        keras.saving.deserialize_keras_object(written)
-    except (TypeError, ValueError):
-        return _Unnamed(function)
-    return written
-
-
-def _found(written: dict[str, Any]) -> NoiseFunction:
-    """Loads the function of a configuration, with Keras's rules for what a file may contain."""
-    try:
-        return cast(NoiseFunction, keras.saving.deserialize_keras_object(written))
-    except Exception as error:  # Keras raises errors of many types.
-        raise invalid_argument(
-            "function",
-            expected="a function that is registered with Keras in this process",
-            received=written,
-            fix="First import the module that registers it.",
-        ) from error
-
-
-def _resolve(function: str | NoiseFunction) -> NoiseFunction:
-    if isinstance(function, str) and function in _SHIPPED:
-        return _SHIPPED[function]
-    if callable(function):
-        return function
-    raise invalid_argument(
-        "function",
-        expected=f"one of {', '.join(_SHIPPED)}, or a function (shape, rate, seed) -> noise",
-        received=function,
-    )

@@ -1,10 +1,9 @@
-"""The base of all wrappers: the layers they take, their attributes, and the decays."""
+"""The base of all wrappers: the layers they take, their attributes, and the decays, which can be all."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,18 +11,19 @@ from keras import ops
 
 from recdrop_tune.catalog import DECAYS
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import cell_of, copy_input_shape, fused_layer, merges_as_keras
+from recdrop_tune.kernels import (
+    call_layer,
+    cell_of,
+    copy_input_shape,
+    fused_layer,
+    merges_as_keras,
+)
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.decays import HasDecays
 
 
-def check_layer(layer: Any) -> None:
-    """Refuses a layer that a dropout wrapper cannot wrap.
-
-    Raises:
-        InvalidArgumentError: It is not an LSTM, a GRU or a `Bidirectional` of one, or it already has
-            dropout.
-    """
+def check_wrappable(layer: Any) -> None:
+    """Refuses a layer that a dropout wrapper cannot wrap."""
     directions = directions_of(layer)
     if any(cell_of(part) is None for part in (*directions, layer)):
         raise invalid_argument(
@@ -45,11 +45,7 @@ def check_layer(layer: Any) -> None:
 
 
 def check_emits_steps(layer: Any) -> None:
-    """Refuses a layer whose output has no steps, for a temporal decay.
-
-    Raises:
-        InvalidArgumentError: It returns only its last step.
-    """
+    """Refuses a layer whose output has no steps, for a temporal decay."""
     if not getattr(layer, "return_sequences", True):
         raise invalid_argument(
             "temporal_decay",
@@ -88,12 +84,6 @@ def given_name(layer: Any) -> str | None:
 
     Keras does not record who chose a name. Its default names are `lstm`, `lstm_1`, after the class. A wrapper
     with such a name could clash with its own layer in a model that has both.
-
-    Example:
-        >>> given_name(keras.layers.LSTM(4, name="encoder"))
-        'encoder'
-        >>> given_name(keras.layers.LSTM(4)) is None
-        True
     """
     return None if is_default_name(layer.name, type(layer).__name__) else str(layer.name)
 
@@ -124,21 +114,7 @@ has to be `layer`.
 
 
 class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
-    """A layer that replaces the recurrent layer it wraps.
-
-    Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
-            without its own dropout.
-        activity_decay: See `ActivityDecay`.
-        temporal_decay: See `ActivityDecay`.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Raises:
-        InvalidArgumentError: The layer or a decay is not as described above.
-    """
-
-    needed: tuple[str, ...] = ()
-    """Keys that a configuration needs in addition to `layer`."""
+    """A layer that replaces the recurrent layer it wraps."""
 
     def __init__(
         self,
@@ -148,7 +124,7 @@ class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
         temporal_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        check_layer(layer)
+        check_wrappable(layer)
         kwargs.setdefault("dtype", layer.dtype_policy)
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
@@ -239,22 +215,73 @@ class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
 
         `keras.layers.Bidirectional` makes its backward layer by adding `go_backwards` to the configuration
         of its layer. Here it belongs to the wrapped layer.
-
-        Raises:
-            InvalidArgumentError: It is not such a configuration.
         """
-        layer: Any = config.get("layer") if isinstance(config, Mapping) else None
-        whole = isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
-        if not whole or any(name not in config for name in cls.needed):
-            needed = "".join(f"a `{name}` and " for name in cls.needed)
-            raise invalid_argument(
-                "config",
-                expected=f"the result of `get_config()`, with {needed}the configuration of a `layer`",
-                received=config,
-            )
-        config, layer = dict(config), copy.deepcopy(dict(layer))
-        del config["layer"]
+        config = dict(config)
+        layer = copy.deepcopy(config.pop("layer"))
         if "go_backwards" in config:
-            layer["config"] = {**layer["config"], "go_backwards": config.pop("go_backwards")}
+            layer["config"]["go_backwards"] = config.pop("go_backwards")
         layer = keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
         return cls(layer, **config)
+
+
+@keras.saving.register_keras_serializable(package="recdrop_tune")
+class ActivityDecay(RecurrentWrapper):
+    """Adds to the loss how large a layer's activations are, and how much they change from step to step.
+
+        activity_decay * mean(d_t^2) + temporal_decay * mean((h_{t+1} - h_t)^2)
+
+    h_t is the layer's output at a step, and d_t the same after dropout. The means are over samples, steps and
+    units. Masked steps are left out of both; a pair of steps counts if both steps do. A `Bidirectional`
+    counts the outputs of both directions. `RecurrentDropoutWrapper` drops units of an LSTM inside the layer:
+    d_t has its masks, and the second mean is over the units that are kept at both steps, without their scale.
+
+    This layer does not drop; `wrap(layer, "none", activity_decay=2.0)` returns it. All dropout wrappers take
+    the two arguments too, so that models with and without dropout can have the same decays. They are added
+    only in training, so `val_loss` stays the loss of the task. A custom training loop has to add
+    `model.losses`. Inference: the plain layer.
+
+    Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
+        activity_decay: The factor of the first term (AR), 0 or more. If the layer returns only its last
+            step, that step counts.
+        temporal_decay: The factor of the second term (TAR), 0 or more; above 0 the layer must have
+            `return_sequences=True`.
+        **kwargs: `name`, `dtype`, `trainable`; see `AbstractDropoutWrapper`.
+
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps to skip.
+        training: Whether to add the decays.
+
+    Raises:
+        InvalidArgumentError: The layer or a decay is not as described above.
+
+    Example:
+        >>> import keras
+        >>> from recdrop_tune.wrappers import ActivityDecay
+        >>> layer = ActivityDecay(keras.layers.LSTM(4, return_sequences=True), activity_decay=2.0)
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape
+        TensorShape([2, 3, 4])
+        >>> len(layer.losses)
+        1
+
+    Reference:
+        Merity, McCann, Socher (2017), "Revisiting Activation Regularization for Language RNNs", arXiv
+        1708.01009.
+    """
+
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> Any:
+        """Runs the layer; in training, adds the decays. Arguments are in the order of Keras's RNNs."""
+        result = call_layer(
+            self.layer, sequences, rewrite=None, initial_state=initial_state, mask=mask
+        )
+        if training:
+            self._decay(result, result, mask)
+        return result

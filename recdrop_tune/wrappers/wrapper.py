@@ -69,7 +69,6 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         InvalidArgumentError: The layer, a rate, the placement or an option is not as described above.
     """
 
-    needed = ("rate",)
     technique_id: str
     options: tuple[str, ...] = ()
     """The technique's own arguments, which are attributes too."""

@@ -18,9 +18,9 @@ from recdrop_tune.cli import main
 from recdrop_tune.cli.config import RunFile, read_config
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import SearchEnded, SearchStarted
+from recdrop_tune.files import is_asked_to_stop
 from recdrop_tune.journal import Journal
 from recdrop_tune.search import names_of
-from recdrop_tune.stopping import is_asked_to_stop
 from tests.tracked_events import ended, journaled, started, trial
 
 CODE = """
@@ -29,7 +29,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from recdrop_tune.stopping import ask_to_stop
+from recdrop_tune.files import ask_to_stop
 
 NUMBER = 3
 

@@ -18,7 +18,7 @@ import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.ui import page_of
 from recdrop_tune.search.tuner_tracking import open_session
-from tests.mlflow_server import free_port, mlflow_server
+from tests.mlflow_server import answers, free_port, mlflow_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, started, trial
 
@@ -62,11 +62,6 @@ def running(place, *arguments):
     finally:
         process.terminate()  # With its server.
         process.communicate(timeout=60)
-
-
-def answers(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run(*arguments):
@@ -151,7 +146,7 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
         assert code == 0
         assert output.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
         assert output.endswith(f"viewStateShareKey=recdrop-{newest.search_id}\n")
-        assert server.answers()
+        assert answers(server.port)
 
 
 def test_a_running_search_has_the_columns_of_its_hyperparameters(tmp_path, new_store):

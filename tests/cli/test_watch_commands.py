@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from recdrop_tune.cli import main
-from recdrop_tune.stopping import forget_stop, is_asked_to_stop
+from recdrop_tune.files import forget_stop, is_asked_to_stop
 from tests import ROOT
 from tests.tracked_events import ended, journaled, started, trial
 

@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.credentials import hide
+from recdrop_tune.errors import hide
 from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.runs import LONGEST_NAME, clean_names, parameter, tag

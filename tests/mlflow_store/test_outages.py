@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.credentials import hide
+from recdrop_tune.errors import hide
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.stores import _REQUESTS

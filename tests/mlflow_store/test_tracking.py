@@ -18,8 +18,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.credentials import hide
-from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.errors import InvalidArgumentError, hide
 from recdrop_tune.events import (
     EpochEnded,
     TrackingWarning,

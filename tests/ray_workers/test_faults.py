@@ -16,7 +16,7 @@ import ray
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import EpochEnded, SearchEnded
-from recdrop_tune.scratch import IN_USE, remove_abandoned
+from recdrop_tune.files import IN_USE, remove_abandoned
 from recdrop_tune.tuner import SNAPSHOT
 from tests.ray_searches import (
     FAULTS,

@@ -16,7 +16,9 @@ PLAIN = [0.31, 0.33, 0.30, 0.34, 0.29]
 WOBBLE = np.array([0.003, -0.002, 0.001, -0.001, -0.001])
 
 
-def events(scores, direction="min", metric="val_loss", margin=0.01, tests=None, looks=None):
+def events(
+    scores, direction="min", metric="val_loss", margin=0.01, tests=None, looks=None, most=20
+):
     """Plants a comparison; `None` is a failed training. The first of the models is the baseline."""
     about = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
     about |= {"objective": metric, "direction": direction, "info": {"epochs": 9}}
@@ -24,7 +26,7 @@ def events(scores, direction="min", metric="val_loss", margin=0.01, tests=None, 
     seeds = max(map(len, scores.values()))
     for number in looks or [seeds]:
         names = [str(place) for place in range(len(scores))]
-        about = {"seeds": number, "max_seeds": 20, "margin": margin}
+        about = {"seeds": number, "max_seeds": most, "margin": margin}
         planted.append(ConfirmationStarted(configurations=names, **about))
     for place, (model, values) in enumerate(scores.items()):
         for repeat, score in enumerate(values):
@@ -129,6 +131,25 @@ def test_rounds_end_when_the_best_compared_model_is_known_and_else_train_what_is
     assert compared(unknown).in_question == ["0", "1"]  # d is known to be worse.
     baseline_is_best = {"a": PLAIN, "d": FOUR["d"], "e": shifted(-0.2)}
     assert compared(baseline_is_best).in_question == []
+
+
+@pytest.mark.parametrize(
+    ("gain", "margin", "most", "words"),
+    [
+        (1.0, 0.0, 20, r"5 seeds\)\. About 1\d more seeds would show a difference of this size\.$"),
+        (0.6, 0.0, 5, r"unlikely .*, about 4\d would show a difference of this size\.$"),
+        (0.1, 0.8, 20, r"1\d more seeds would show that there is none of more than 0\.8000\.$"),
+        (0.0, 0.0, 20, r"5 seeds\)\. No number of seeds up to 100 is likely to decide\.$"),
+    ],
+)
+def test_an_open_answer_tells_how_many_seeds_would_decide(gain, margin, most, words):
+    seen = np.array([-1, -1, 0, 1, 1]) + gain
+    scores = {"a": [1.0] * 5, "b": list(1.0 - seen)}
+    answer = compared(scores, margin=margin, most=most)
+    assert re.search(words, answer.verdict), answer.verdict
+    # Once the best is known, the others get no more seeds.
+    known = compared(scores | {"c": list(-9.0 - seen)}, margin=margin, most=most)
+    assert re.search(r"b is better than a is not known: .* 5 seeds\)\.$", known.verdict)
 
 
 def test_a_failure_is_no_luck():

@@ -13,9 +13,9 @@ from recdrop_tune.events import (
     NoMoreTrials,
     SearchEnded,
 )
+from recdrop_tune.files import ask_to_stop, is_asked_to_stop
 from recdrop_tune.journal import Journal
 from recdrop_tune.states import TrialState
-from recdrop_tune.stopping import ask_to_stop, is_asked_to_stop
 from tests.small_search import Failing, build, data
 
 

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from recdrop_tune.events import STOPPED, EpochEnded, NoMoreTrials, TrialEnded
+from recdrop_tune.files import ask_to_stop
 from recdrop_tune.journal import Journal
-from recdrop_tune.stopping import ask_to_stop
 from recdrop_tune.terminal import WatchedSearch
 from tests.tracked_events import confirmation, ended, journaled, started, trial
 

@@ -12,6 +12,7 @@ from recdrop_tune.kernels import call_layer
 from recdrop_tune.models import pass_masks
 from recdrop_tune.rewrites import drop_gate_inputs
 from recdrop_tune.wrappers import (
+    LambdaDropoutWrapper,
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
     ZoneoutWrapper,
@@ -229,13 +230,18 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (GRU(4), "zoneout", {"hidden_rate": 0.1}, r"`hidden_rate`\. Expected 0 for a GRU"),
         (GRU(4), "update", {}, r"one that a GRU has\. Received: wrapper='update'.*`zoneout`"),
         (Bidirectional(GRU(4)), "update", {"placement": "input"}, "`zoneout`"),
+        (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
         (LSTM(4), "lambda", {"function": "poisson"}, "one of bernoulli, gaussian, or a function"),
-        (LSTM(4), "lambda", {"function": UNSAFE}, "`function`.*registered with Keras"),
     ],
 )
 def test_what_is_refused(layer, wrapper, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrap(layer, wrapper, **{"rate": 0.3, **options})
+
+
+def test_a_saved_configuration_names_no_function_of_other_packages():
+    with pytest.raises(TypeError, match="Could not locate function 'system'"):
+        LambdaDropoutWrapper(LSTM(4), 0.3, function=UNSAFE)
 
 
 def test_numbers_of_numpy_are_numbers():

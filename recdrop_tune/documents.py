@@ -1,37 +1,82 @@
-"""Turns pydantic's errors into this package's: the place, what was expected and received, a near miss.
+"""Reads documents that users write: YAML with the line of each key, and pydantic's errors in our words.
 
-A type that can explain more than pydantic raises `invalid_argument`, whose words are kept.
+The words are the place, what was expected and received, and a near miss. A type that can explain more than
+pydantic raises `invalid_argument`, whose words are kept.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
-from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument, suggestion
 
 Keys = tuple[str | int, ...]
 """The keys and list positions that lead to a value, such as `("tuner", "sampler")`."""
 
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also reads `1e-3` as a number and refuses duplicate keys and aliases."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuses a key given twice: PyYAML would silently keep the last value."""
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                text = f"the key `{key.value}` is given twice"
+                raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+            seen.add(key.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuses aliases, because a short text with them can fill the memory."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases are not supported", mark)
+        return super().compose_node(parent, index)
+
+
+# PyYAML follows YAML 1.1, where `1e-3` is text. YAML 1.2 and the user mean the number.
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789"))
+
+
+def read_yaml(path: str | os.PathLike[str]) -> tuple[Any, dict[Keys, int]]:
+    """Returns the data of a file, and the line of each key and list item (from 1) by its path."""
+    try:
+        loader = _Loader(Path(path).expanduser().read_text(encoding="utf-8"))
+        loader.name = str(path)
+        node = loader.get_single_node()
+        lines: dict[Keys, int] = {}
+        _note_lines(node, (), lines)
+        return (None if node is None else loader.construct_document(node)), lines
+    # PyYAML raises `KeyError` for `!!bool x`, and others for other tags.
+    except Exception as error:
+        raise RecdropError(f"{path} cannot be read: {error}") from error
+
+
+def _note_lines(node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        entries = [(key.value, key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        entries = [(number, value, value) for number, value in enumerate(node.value)]
+    else:
+        return
+    for name, mark, value in entries:
+        if isinstance(name, Hashable):
+            lines[*path, name] = mark.start_mark.line + 1
+            _note_lines(value, (*path, name), lines)
+
+
 _AROUND = "^(Input should be|Input is not|Value error,) | for <class .*>$"
 _UNKNOWN = ("extra_forbidden", "invalid_key", "unexpected_keyword_argument")
-
-_ELSEWHERE = {"dropconnect": "weight_drop", "locked": "variational", "gal": "variational"}
-"""The wrappers of other names in the literature."""
-
-
-def suggestion(received: object, words: Iterable[str]) -> str:
-    """Returns `Did you mean ...?` for a near miss or another usual name, or an empty string."""
-    if not isinstance(received, str) or "+" in received:
-        return ""
-    word, known = received.lower(), list(words)
-    other = _ELSEWHERE.get(word)
-    near = [other] if other in known else get_close_matches(word, known, n=1)
-    return f"Did you mean `{near[0]}`?" if near else ""
 
 
 def explain(

@@ -1,15 +1,16 @@
-"""`RateSchedule`: a callback that changes dropout rates during training."""
+"""Rates that change while a model trains: by a schedule, or learned with the weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
 
-from recdrop_tune.errors import check_integer, invalid_argument
-from recdrop_tune.models.layers import dropout_layers
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import excluded_from_decay
+from recdrop_tune.models.layers import dropout_layers, learning_layers
 
 Schedule = Callable[[float, float], float]
 """`(progress, rate) -> rate`: the rate to use for the configured `rate`, when `progress` runs from 0 in the
@@ -132,11 +133,6 @@ class RateSchedule(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(per, str) or per not in ("epoch", "batch"):
             raise invalid_argument("per", expected="'epoch' or 'batch'", received=per)
-        if epochs is not None:
-            epochs = check_integer("epochs", epochs)
-        if layers is not None and not isinstance(layers, list | tuple):
-            expected = "a list of dropout layers or of their names, or None"
-            raise invalid_argument("layers", expected=expected, received=layers)
         chosen = SCHEDULES.get(schedule) if isinstance(schedule, str) else schedule
         if not callable(chosen):
             raise invalid_argument(
@@ -154,7 +150,7 @@ class RateSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the dropout layers."""
-        self._moving = _chosen(self.model, self.layers)
+        self._moving = _picked(self.model, self.layers)
         if self.per == "batch" and not self.params.get("steps"):
             raise invalid_argument(
                 "per",
@@ -202,8 +198,16 @@ class RateSchedule(keras.callbacks.Callback):
                 layer.rates[name].assign(rate)
 
 
-def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
-    picked = _picked(model, chosen)
+def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
+    """Returns the layers of a model whose rates a schedule changes."""
+    layers = picked = dropout_layers(model)
+    if chosen is not None:
+        picked = [layer for layer in layers if any(one in (layer, layer.name) for one in chosen)]
+        missing = [one for one in chosen if not any(one in (each, each.name) for each in layers)]
+        if missing or not picked:
+            names = ", ".join(layer.name for layer in layers)
+            expected = f"dropout layers of the model ({names})"
+            raise invalid_argument("layers", expected=expected, received=chosen)
     if learned := [layer.name for layer in picked if layer.learns_rates]:
         raise invalid_argument(
             "layers",
@@ -214,15 +218,61 @@ def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
     return picked
 
 
-def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
-    layers = dropout_layers(model)
-    if chosen is None:
-        return layers
-    picked = [layer for layer in layers if any(one in (layer, layer.name) for one in chosen)]
-    missing = [one for one in chosen if not any(one in (layer, layer.name) for layer in layers)]
-    if missing or not picked:
-        names = ", ".join(layer.name for layer in layers)
-        raise invalid_argument(
-            "layers", expected=f"dropout layers of the model ({names})", received=list(chosen)
-        )
-    return picked
+# Learned rates.
+
+
+def learned_rates(root: Any) -> dict[str, float]:
+    """Returns the current learned rates in a layer or model, by the name of their metric.
+
+    The name is `learned_rate.recurrent`, or another site. If several layers learn, it starts with the layer:
+    `encoder/learned_rate.recurrent`.
+    """
+    layers = learning_layers(root)
+    return {
+        f"{layer.name}/learned_rate.{site}" if len(layers) > 1 else f"learned_rate.{site}": rate
+        for layer in layers
+        for site, rate in layer.learned_rates.items()
+    }
+
+
+class LearnedRates(keras.callbacks.Callback):
+    """Adds a model's learned rates, if any, to the metrics of each epoch. A search adds this callback itself.
+
+    Example:
+        >>> history = model.fit(x, y, callbacks=[LearnedRates()]).history
+        >>> history["learned_rate.recurrent"]
+    """
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the metrics, as Keras's own callbacks write the learning rate."""
+        if logs is not None:
+            logs.update(learned_rates(self.model))
+
+
+def count_samples(model: Any, given: Mapping[str, Any]) -> None:
+    """Sets how many targets the arguments of `fit` have, on the layers that learn rates without `samples`."""
+    layers = [layer for layer in learning_layers(model) if layer.samples is None]
+    targets = keras.tree.flatten(given.get("y"))
+    shape = getattr(targets[0], "shape", ()) if targets else ()
+    number = None
+    if layers and shape:
+        outputs = getattr(model, "outputs", None) or ()
+        # Between the samples and the classes, an output has the steps, each with a target.
+        steps = shape[1 : len(outputs[0].shape) - 1] if outputs else ()
+        trained = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
+        number = trained * math.prod(map(int, steps))
+    for layer in layers:
+        if layer.training_samples != number:
+            layer.training_samples = number
+            model.train_function = None  # It has been traced with the other number.
+
+
+def spare_rates(model: Any) -> None:
+    """Excludes learned rates from weight decay, which would move them to 1/2, unless it is too late."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # For mixed precision.
+    logits = [logit for layer in learning_layers(model) for logit in layer.logits.values()]
+    if not logits or optimizer is None or optimizer.built:
+        return
+    if excluded_from_decay(optimizer) == (None, False):
+        optimizer.exclude_from_weight_decay(var_list=logits)

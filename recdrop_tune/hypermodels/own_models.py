@@ -1,21 +1,19 @@
-"""Searches for the dropout of the recurrent layers of an existing model."""
+"""Dropout in your own models: `ExistingModel`, and for build functions `dropout_model` and `dropout_rnn`."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import keras_tuner
-
 from recdrop_tune.errors import check_flag, invalid_argument, warn_caller
-from recdrop_tune.hypermodels.extensions import fit_of
-from recdrop_tune.hypermodels.recurrent_layers import refuse_schedule, with_schedule
+from recdrop_tune.hypermodels.extensions import ScheduledHyperModel
+from recdrop_tune.kernels import cell_of
 from recdrop_tune.models import Template
 from recdrop_tune.spaces import DropoutSample, SearchSpace
-from recdrop_tune.wrappers import check_emits_steps, wrap
+from recdrop_tune.wrappers import check_emits_steps, check_wrappable, wrap
 
 
-class ExistingModel(keras_tuner.HyperModel):
+class ExistingModel(ScheduledHyperModel):
     """A compiled Keras model whose LSTM and GRU layers get dropout.
 
     Each trial trains a copy with these layers wrapped: in Sequential, functional and nested models, in
@@ -75,11 +73,6 @@ class ExistingModel(keras_tuner.HyperModel):
         """Builds and compiles the model with the dropout chosen by `hp`."""
         return _sample(hp, self.template, self.space, self.per_layer)
 
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Trains the model with the schedule of the space, as `keras.Model.fit` does."""
-        kwargs["callbacks"] = with_schedule(kwargs.get("callbacks"), self.space)
-        return fit_of(super())(hp, model, *args, **kwargs)
-
 
 def dropout_model(
     hp: Any, model: Any, space: object = "lstm", per_layer: bool = False, keep_weights: bool = False
@@ -116,8 +109,64 @@ def dropout_model(
         _warned.add(kind)
         warn_caller(_DROPPED.format(dropped))
     loaded = SearchSpace.load(space)
-    refuse_schedule(loaded)
+    _refuse_schedule(loaded)
     return _sample(hp, template, loaded, check_flag("per_layer", per_layer))
+
+
+def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
+    """Wraps a recurrent layer with the dropout chosen by the hyperparameters.
+
+    It registers `wrapper`, `placement`, `rate`, the wrappers' options and the decays of activations on `hp`.
+    The other keys of the space (the size of the model, the dropout around the layer) are ignored. Give decays
+    to the last layer of a stack, as published.
+
+    Args:
+        hp: The `keras_tuner.HyperParameters` of the build function.
+        layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one, without `dropout` and
+            `recurrent_dropout`, or the trials without dropout would still have it. Keras's own dropout is
+            the wrapper `native` of the space.
+        name: Prefixes the names of the hyperparameters with `name/`, so that each layer has its own
+            dropout. Calls with the same name, or without one, share one setting.
+        space: Anything that `SearchSpace.load` takes.
+
+    Returns:
+        The wrapped layer, to be called like the layer; `layer` itself for a trial without dropout and
+        decays. Under one seed, the initial weights of later layers do not depend on the dropout.
+
+    Raises:
+        SearchSpaceError: The space is not valid.
+        InvalidArgumentError: The layer cannot be wrapped, or has its own dropout; the space has a `schedule`,
+            or a `temporal_decay` and the layer returns only its last step.
+
+    Example:
+        >>> import keras, keras_tuner
+        >>> from recdrop_tune import dropout_rnn
+        >>> space = {"wrapper": "recurrent", "placement": "recurrent", "rate": [0.2, 0.4]}
+        >>> hp = keras_tuner.HyperParameters()
+        >>> layer = dropout_rnn(hp, keras.layers.GRU(8), name="encoder", space=space)
+        >>> hp.values
+        {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
+    """
+    check_wrappable(
+        layer
+    )  # Also for a trial without dropout, or that one would have the layer's own.
+    loaded = SearchSpace.load(space)
+    _refuse_schedule(loaded)
+    if loaded.temporal_decay:
+        check_emits_steps(layer)
+    sample = loaded.sample_dropout(hp, name, str(cell_of(layer)))
+    return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
+
+
+def _refuse_schedule(space: SearchSpace) -> None:
+    """Raises if the space of a build function has a schedule, which only a `fit` can apply."""
+    if space.schedule:
+        raise invalid_argument(
+            "space",
+            expected="no `schedule`: a build function adds no callback that changes rates",
+            received={"schedule": space.schedule},
+            fix=f'Add `recdrop_tune.RateSchedule("{space.schedule}")` to the callbacks of the search.',
+        )
 
 
 _warned: set[str] = set()
