@@ -236,11 +236,12 @@ def test_a_failure_of_the_sampler_is_raised_and_keeps_no_lock(tmp_path):
 @pytest.mark.parametrize(
     ("declare", "expected"),
     [
-        (lambda hp: hp.Int("x", 1, 10, step=4), {1, 5, 9}),
+        (lambda hp: hp.Int("x", 1, 11, step=4), {1, 5, 9}),
         (lambda hp: hp.Int("x", 2, 33, step=2, sampling="log"), {2, 4, 8, 16, 32}),
         (lambda hp: hp.Int("x", 1, 4, sampling="log"), {1, 2, 3, 4}),
         (lambda hp: hp.Float("x", 0.1, 10, step=10, sampling="log"), {0.1, 1.0, 10.0}),
         (lambda hp: hp.Float("x", 0.0, 0.7, step=0.3), {0.0, 0.3, 0.6}),
+        (lambda hp: hp.Float("x", 0.5, 0.5), {0.5}),
         (lambda hp: hp.Boolean("x"), {True, False}),
         (lambda hp: hp.Choice("x", [1, 2]), {1, 2}),
     ],

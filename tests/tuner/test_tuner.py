@@ -199,16 +199,6 @@ def test_what_cannot_be_split_is_refused_before_anything_is_trained(tmp_path, cv
     assert not list(tmp_path.glob("p/trial_*"))
 
 
-def test_only_the_best_weights_are_kept(tmp_path):
-    curves = Curves([0.5], [0.1], [0.4], [0.2])
-    tuner = search(tmp_path, curves, oracle(4), {"keep_checkpoints": 2})
-    kept = {path.parent.name for path in tmp_path.rglob("*.weights.h5")}
-    assert kept == {"trial_1", "trial_3"}
-    tuner.get_best_models(2)
-    with pytest.raises(RecdropError, match="keep_checkpoints"):
-        tuner.load_model(trial_of(tuner, 0))
-
-
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize(
     ("targets", "stratified"),
