@@ -25,7 +25,6 @@ def padded(x, y, label):
 
 
 def loss_and_gradient(model, x, y):
-    """Computes a training step."""
     tf = pytest.importorskip("tensorflow")
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x, y, model(x, training=True))

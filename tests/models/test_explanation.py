@@ -18,6 +18,7 @@ from recdrop_tune.wrappers import (
     wrap,
 )
 from tests.backends import BACKEND
+from tests.cudnn import see_a_gpu
 
 pytestmark = pytest.mark.backends
 LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
@@ -25,10 +26,7 @@ LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Makes Keras's backend believe in a GPU."""
-    module = importlib.import_module(f"keras.src.backend.{BACKEND}.rnn")
-    name = "_is_cuda_cudnn_available" if BACKEND == "torch" else "_is_gpu_available"
-    monkeypatch.setattr(module, name, lambda: True)
+    see_a_gpu(monkeypatch)
     monkeypatch.setattr(keras_internals, "runs_on_cpu", lambda: False)
 
 

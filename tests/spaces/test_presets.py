@@ -17,12 +17,10 @@ PRESETS = SearchSpace.presets()
 
 
 def words(value):
-    """The words of a key, as a tuple."""
     return (value,) if isinstance(value, str) else value
 
 
 def small(name):
-    """A preset with few units, and the same dropout."""
     return SearchSpace.load({**SearchSpace.load(name).to_dict(), "units": 3})
 
 
@@ -39,7 +37,6 @@ def configurations(space):
 
 
 def filled(declared, values):
-    """Gives hyperparameters values; the others are random."""
     hp = declared.copy()
     hp.values = dict(values)
     hp.ensure_active_values()
