@@ -196,12 +196,18 @@ def test_a_trial_is_ended_as_in_keras_tuner_1_1(tmp_path):
     assert scores == [loss(each.hyperparameters) for each in oracle.trials.values()]
 
 
+class Broken(optuna.samplers.RandomSampler):
+    def sample_independent(self, *args):
+        raise OSError("disk full")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"timeout": 0}, "seconds, more than 0"),
         ({"sampler": "gradient"}, "`sampler`.*one of cmaes, gp.*'gradient'"),
         ({"sampler": "tpe", "max_trials": None}, "`max_trials`.*the default sampler and 'grid'"),
+        ({"sampler": Broken(), "max_trials": None}, "`max_trials`.*the default sampler"),
         ({"max_none_share": 25}, "`max_none_share`.*from 0 to 1"),
         # Keras Tuner takes any direction, and the study would minimize.
         ({"objective": kt.Objective("x", "maximize")}, "`direction`.*'min' or 'max'"),
@@ -217,11 +223,6 @@ def test_three_failures_in_a_row_leave_nothing_running(tmp_path):
     with pytest.raises(RuntimeError, match="consecutive failures"):
         tuner.search(fail=True)
     assert states(tuner.oracle) == [TrialState.FAIL] * 3
-
-
-class Broken(optuna.samplers.RandomSampler):
-    def sample_independent(self, *args):
-        raise OSError("disk full")
 
 
 def test_a_failure_of_the_sampler_is_raised_and_keeps_no_lock(tmp_path):

@@ -26,7 +26,6 @@ from tests.small_search import Curves, data
 
 
 def outcome(result):
-    """The first section of the report."""
     return re.search(r"<section>.*?</section>", page(result), re.DOTALL)[0]
 
 
@@ -117,14 +116,11 @@ def check_spread(result, run, how, values):
 
 
 def check_loaded(result):
-    """The folder gives the same table."""
     loaded = TuneResult.load(result.directory).trials.drop(columns="mlflow_run_id")
     pd.testing.assert_frame_equal(loaded, result.trials.drop(columns="mlflow_run_id"))
 
 
 class Undefined(keras.callbacks.Callback):
-    """Logs a metric that is not a number at the best epoch."""
-
     def on_epoch_end(self, epoch, logs=None):
         logs["val_auc"] = [0.5, math.nan, 0.9][epoch]
 
@@ -146,8 +142,6 @@ CURVES = [
 
 
 class StopsWorse(BasePruner):
-    """Stops every trial but the first two after three epochs."""
-
     def prune(self, study, trial):
         return trial.number >= 2 and trial.last_step >= 2
 

@@ -126,7 +126,6 @@ def test_the_study_is_the_same_in_a_later_session(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A search that was not killed."""
     return search(make(tmp_path_factory.mktemp("whole")))
 
 

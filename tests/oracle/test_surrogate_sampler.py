@@ -64,14 +64,6 @@ def test_it_beats_random_search_by_more_than_chance():
     assert gains.mean() - half > 0
 
 
-def test_an_objective_can_be_maximized():
-    lower = searched(SurrogateSampler(SPACE, 0), trials=12)
-    higher = searched(
-        SurrogateSampler(SPACE, 0), lambda trial: -quadratic(trial), 12, direction="maximize"
-    )
-    assert proposed(lower) == proposed(higher)
-
-
 def test_the_same_seed_proposes_the_same_trials_also_after_a_break():
     whole = searched(SurrogateSampler(SPACE, 0), trials=12)
     parts = searched(SurrogateSampler(SPACE, 0), trials=3)
@@ -136,14 +128,6 @@ def test_several_at_a_time_look_at_several_places():
     threads = optuna.create_study(sampler=SurrogateSampler(SPACE, 0))
     threads.optimize(quadratic, n_trials=16, n_jobs=4)
     assert len(threads.get_trials(states=[TrialState.COMPLETE])) == 16
-
-
-def test_what_is_enqueued_comes_first_and_is_learnt_from():
-    study = searched(SurrogateSampler(SPACE, 0), trials=6)
-    study.enqueue_trial({"x": 1.0, "wrapper": "recurrent", "rate": 0.3})
-    study.optimize(quadratic, n_trials=2)
-    assert study.trials[6].params == {"x": 1.0, "wrapper": "recurrent", "rate": 0.3}
-    assert study.trials[7].params["wrapper"] == "recurrent"
 
 
 def test_pruned_trials_are_learnt_from():
