@@ -46,7 +46,6 @@ def score(name="score"):
 
 
 def run(tuner, *args, **kwargs):
-    """Searches, and returns the outcome of each trial."""
     tuner.search(*args, **kwargs)
     return trials_of(tuner)
 

@@ -190,7 +190,6 @@ class Eventful(Growing):
 
 
 def check_same(oracle, records):
-    """Checks that the records of a search and its oracle agree."""
     assert list(records.trials) == oracle.start_order
     running = {trial.trial_id for trial in oracle.ongoing_trials.values()}
     assert {record.trial_id for record in records.running} == running

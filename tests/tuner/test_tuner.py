@@ -232,8 +232,6 @@ def test_the_weights_of_the_best_are_kept(tmp_path):
 
 
 class Remembers(Curves):
-    """Remembers the weights after each epoch of all trainings."""
-
     seen = ()
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):

@@ -230,19 +230,6 @@ def test_decays_are_added_in_training_only():
 
 
 @pytest.mark.backends
-def test_a_layer_that_is_called_several_times_adds_their_mean():
-    layer = wrap(GRU(4, return_sequences=True), "concrete", rate=0.2, samples=2, **DECAYS)
-    given = keras.Input((3, 5, 3))
-    made = keras.Model(given, keras.layers.TimeDistributed(layer)(given))
-    raw = array(made(np.stack([X, X + 1, 2 * X], 1), training=True))
-    each = [expected(raw[:, position]) for position in range(3)]
-    prior = float(array(layer.regularization()))
-    total = sum(float(array(loss)) for loss in made.losses)
-    assert np.ptp(each) > 0.1
-    assert total - prior == pytest.approx(np.mean(each), rel=1e-4)
-
-
-@pytest.mark.backends
 @pytest.mark.parametrize("technique", ["none", "concrete"])
 @pytest.mark.usefixtures("eagerly")
 def test_a_layer_at_two_places_of_a_model_adds_their_mean(technique):
