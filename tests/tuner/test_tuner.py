@@ -86,9 +86,9 @@ def test_training_ends_where_the_loss_is_no_number(tmp_path):
     assert not histories or len(histories["loss"].get_history()) < 5
 
 
-def test_a_retry_is_judged_by_itself(tmp_path):
-    nan = [math.nan]
-    tuner = search(tmp_path, Curves(nan, [0.3, 0.4]), oracle(1, max_retries_per_trial=1))
+@pytest.mark.parametrize("first", [[math.nan], None], ids=["diverged", "error"])
+def test_a_retry_is_judged_by_itself(tmp_path, first):
+    tuner = search(tmp_path, Curves(first, [0.3, 0.4]), oracle(1, max_retries_per_trial=1))
     trial = trial_of(tuner)
     assert (trial.status, trial.score, trial.best_step) == ("COMPLETED", 0.3, 0)
     first, second = tuner.oracle.study.trials
