@@ -79,6 +79,10 @@ def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
     times = sorted(event.metrics["ms_per_step"] for event in record.epochs)
     assert record.ms_per_step == times[1]
     assert 0 < record.ms_per_step < record.seconds * 1000
+    if own:  # The oracle has them too, so that they can be its objective.
+        [trial] = tuner.oracle.trials.values()
+        told = trial.metrics.get_history("ms_per_step")
+        assert sorted(each.mean() for each in told) == times
     [started] = events_of(tracking, SearchStarted)
     names = {"sampler": "surrogate", "pruner": "HalvingPruner"} if own else {}
     assert {k: v for k, v in started.info.items() if k in ("sampler", "pruner")} == names

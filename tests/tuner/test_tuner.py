@@ -10,7 +10,6 @@ import pytest
 from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
-from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.tuner import GroupedFolds, retrain
 from recdrop_tune.tuner.reports import is_nearly_over
@@ -418,15 +417,6 @@ def test_a_generator_that_ends_is_refused(tmp_path, argument, steps):
         tuner.search(**given, verbose=0)
     tuner.search(**given, verbose=0, **{steps: 1})
     assert len(tuner.oracle.trials) == 2
-
-
-@pytest.mark.heavy
-def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
-    tuner = search(tmp_path, own=oracle(2, objective=kt.Objective(MILLISECONDS, "min")))
-    trial = trial_of(tuner)
-    times = [each.mean() for each in trial.metrics.get_history(MILLISECONDS)]
-    assert trial.score == min(times) > 0
-    assert tuner.oracle.study.trials[0].value == trial.score
 
 
 @pytest.mark.parametrize(
