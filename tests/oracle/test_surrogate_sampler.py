@@ -24,14 +24,6 @@ SPACE = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quiet():
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(verbosity)
-
-
 def quadratic(trial):
     """Best without noise at `x` of 1 and a rate of 0.3, in the second of three branches."""
     found = (trial.suggest_float("x", -5, 5) - 1) ** 2

@@ -20,10 +20,6 @@ def words(value):
     return (value,) if isinstance(value, str) else value
 
 
-def small(name):
-    return SearchSpace.load({**SearchSpace.load(name).to_dict(), "units": 3})
-
-
 def configurations(space):
     """One random configuration of each wrapper and placement of a space."""
     declared = kt.HyperParameters()
@@ -45,7 +41,7 @@ def filled(declared, values):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
-    space, seen = small(name), set()
+    space, seen = SearchSpace.load({**SearchSpace.load(name).to_dict(), "units": 3}), set()
     hypermodel = SequenceClassifier(2, (None, 2), space)
     for hp, wrapper, placement in configurations(space):
         sample = space.sample(hp)

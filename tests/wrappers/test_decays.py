@@ -41,13 +41,6 @@ def only(layer):
     return float(array(loss))
 
 
-def model_of(layer, shape=(5, 3)):
-    """A model whose task's loss is 0."""
-    made = keras.Sequential([keras.Input(shape), layer])
-    made.compile(keras.optimizers.SGD(1.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
-    return made
-
-
 # Values.
 
 LAYERS = {
@@ -95,8 +88,10 @@ def test_values_are_those_of_a_loop_over_steps(kind, mask):
 
 @pytest.mark.backends
 def test_a_training_step_follows_their_gradient():
-    made = model_of(ActivityDecay(GRU(3, return_sequences=True), **DECAYS))
-    made.build((None, 5, 3))
+    layer = ActivityDecay(GRU(3, return_sequences=True), **DECAYS)
+    made = keras.Sequential([keras.Input((5, 3)), layer])
+    # The task's loss is 0.
+    made.compile(keras.optimizers.SGD(1.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
     before = made.get_weights()
 
     def loss(weights):
