@@ -78,6 +78,14 @@ def _in_profile(wrapped, sequences):
     return [event.name for event in seen.events() if "cudnn_rnn" in event.name]
 
 
+def see_a_gpu(monkeypatch):
+    """Makes Keras's backend believe in a GPU; returns its module of recurrent layers."""
+    module = importlib.import_module(f"keras.src.backend.{BACKEND}.rnn")
+    name = "_is_cuda_cudnn_available" if BACKEND == "torch" else "_is_gpu_available"
+    monkeypatch.setattr(module, name, lambda: True)
+    return module
+
+
 def stand_in(monkeypatch):
     """Puts a CPU implementation where Keras calls cuDNN, so that all around it runs without a GPU.
 
@@ -85,12 +93,11 @@ def stand_in(monkeypatch):
         A list that grows by one with each call.
     """
     calls = []
-    module = importlib.import_module(f"keras.src.backend.{BACKEND}.rnn")
-    {"jax": _jax_stand_in, "torch": _torch_stand_in}[BACKEND](monkeypatch, module, calls)
+    {"jax": _jax_stand_in, "torch": _torch_stand_in}[BACKEND](monkeypatch, calls)
     return calls
 
 
-def _jax_stand_in(monkeypatch, module, calls):
+def _jax_stand_in(monkeypatch, calls):
     """The reference that JAX ships for its cuDNN LSTM."""
     from jax.experimental import rnn
 
@@ -101,12 +108,13 @@ def _jax_stand_in(monkeypatch, module, calls):
         keys = ("input_size", "hidden_size", "num_layers", "dropout", "bidirectional")
         return rnn.lstm_ref(x, h, c, *unpacked, lengths, *(options[key] for key in keys))
 
-    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
+    see_a_gpu(monkeypatch)
     monkeypatch.setattr(rnn, "lstm", lstm)
 
 
-def _torch_stand_in(monkeypatch, module, calls):
+def _torch_stand_in(monkeypatch, calls):
     """The function that Keras calls for cuDNN, which torch has for the CPU too."""
+    module = see_a_gpu(monkeypatch)
 
     def lstm(x, h, c, kernel, recurrent_kernel, bias, *options):
         calls.append("lstm")
@@ -117,6 +125,5 @@ def _torch_stand_in(monkeypatch, module, calls):
         calls.append("gru")
         return module._cudnn_gru(x, h, kernel, recurrent_kernel, bias, options[2], x.device)
 
-    monkeypatch.setattr(module, "_is_cuda_cudnn_available", lambda: True)
     monkeypatch.setattr(module, "_fallback_lstm", lstm)
     monkeypatch.setattr(module, "_fallback_gru", gru)

@@ -9,8 +9,6 @@ from recdrop_tune.hypermodels import Extension, extended, unextended
 
 
 class Inner(kt.HyperModel):
-    """Returns its arguments."""
-
     colour = "red"
 
     def build(self, hp):
@@ -24,8 +22,6 @@ class Inner(kt.HyperModel):
 
 
 class Adds(Extension):
-    """Adds a word to the model, and a callback to the training."""
-
     def __init__(self, word):
         self.word = word
 

@@ -61,8 +61,6 @@ def test_gradients_are_clipped_with_dropout_and_without(wrapper):
 
 
 class Constant(keras.metrics.Metric):
-    """A metric without a `get_config`."""
-
     def __init__(self, value=1.0, **kwargs):
         super().__init__(**kwargs)
         self.value = value

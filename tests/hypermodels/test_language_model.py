@@ -32,10 +32,6 @@ def pairs(tokens=TOKENS):
     return LanguageModel.shift(tokens)
 
 
-def kinds(model):
-    return [type(layer).__name__ for layer in model.layers]
-
-
 # The layers
 
 
@@ -55,7 +51,7 @@ STACK = ["EmbeddingDropout", LOCKED, "WeightDropWrapper", LOCKED, "WeightDropWra
 )
 def test_layers(space, layers):
     model = build(space)
-    assert kinds(model) == ["InputLayer", *layers]
+    assert [type(layer).__name__ for layer in model.layers] == ["InputLayer", *layers]
     if space is AWD:
         locked = [layer for layer in model.layers if isinstance(layer, LockedDropout)]
         assert [layer.rate for layer in locked] == [0.2, 0.25, 0.3]

@@ -25,7 +25,6 @@ def padded(x, y, label):
 
 
 def loss_and_gradient(model, x, y):
-    """Computes a training step."""
     tf = pytest.importorskip("tensorflow")
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x, y, model(x, training=True))
@@ -71,16 +70,3 @@ def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
             assert accuracy == pytest.approx(((p > 0.5) == y).mean(), rel=1e-5)
             found = model.evaluate(more_x, more_y, sample_weight=weights, verbose=0)[0]
             assert found == pytest.approx((losses * weights[:, :5]).mean(), rel=1e-5)
-
-
-def test_binary_metrics_of_two_classes():
-    y = RNG.integers(0, 2, (8, 5))
-    metrics = ["AUC", "Precision", "Recall", "sparse_categorical_accuracy"]
-    model = build(classes=2, metrics=metrics)
-    model.run_eagerly = True
-    chosen = model.predict(X, verbose=0)[..., 0] > 0.5
-    found = model.evaluate(X, y, verbose=0, return_dict=True)
-    assert found["Recall"] == pytest.approx(chosen[y == 1].mean(), rel=1e-5)
-    assert found["Precision"] == pytest.approx(y[chosen].mean(), rel=1e-5)
-    assert found["sparse_categorical_accuracy"] == pytest.approx((chosen == y).mean(), rel=1e-5)
-    assert 0 < found["AUC"] < 1

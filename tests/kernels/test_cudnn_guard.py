@@ -3,7 +3,6 @@
 Keras is made to see a GPU. Called eagerly, the step loop runs without one.
 """
 
-import importlib
 from itertools import product
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from tests.cudnn import ops_of
+from tests.cudnn import ops_of, see_a_gpu
 from tests.expected import Draws, expect
 from tests.laws.cases import ONE_EACH, WIDEST, arrays, is_exact_at_inference, make_wrapper, over
 
@@ -34,11 +33,6 @@ LAYERS = {
         keras.layers.LSTM(*args, **kwargs)
     ),
 }
-
-
-def see_a_gpu(monkeypatch):
-    module = importlib.import_module("keras.src.backend.tensorflow.rnn")
-    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
 
 
 def make_layer(kind, **options):

@@ -114,7 +114,6 @@ def run_fused(call, layer):
 
 
 def run_loop(call, layer):
-    """Runs a call in the step loop."""
     layer.use_cudnn = False
     return run(call, layer)
 

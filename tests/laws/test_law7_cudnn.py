@@ -3,7 +3,6 @@
 Tracing needs no GPU: Keras is made to see one, and the graph is inspected, not run.
 """
 
-import importlib
 from collections import Counter
 from itertools import product
 
@@ -13,7 +12,7 @@ from keras import ops
 
 from recdrop_tune.wrappers import NativeDropoutWrapper, wrap
 from tests.backends import on_tensorflow
-from tests.cudnn import ops_of
+from tests.cudnn import ops_of, see_a_gpu
 from tests.laws.cases import (
     ALONE,
     WIDEST,
@@ -48,9 +47,7 @@ ASKED = ("recurrent", "variational", "zoneout", "time_distributed")
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Makes Keras's TensorFlow backend see a GPU."""
-    module = importlib.import_module("keras.src.backend.tensorflow.rnn")
-    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
+    see_a_gpu(monkeypatch)
 
 
 def operations(wrapped, *, mask=None, training=True):

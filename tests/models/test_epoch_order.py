@@ -33,8 +33,6 @@ class Batches(keras.layers.Layer):
 
 
 class Epochs(keras.callbacks.Callback):
-    """Notes the batches of each epoch."""
-
     def __init__(self, layer):
         super().__init__()
         self.layer, self.seen = layer, []

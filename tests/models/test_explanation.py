@@ -18,6 +18,7 @@ from recdrop_tune.wrappers import (
     wrap,
 )
 from tests.backends import BACKEND
+from tests.cudnn import see_a_gpu
 
 pytestmark = pytest.mark.backends
 LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
@@ -25,10 +26,7 @@ LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Makes Keras's backend believe in a GPU."""
-    module = importlib.import_module(f"keras.src.backend.{BACKEND}.rnn")
-    name = "_is_cuda_cudnn_available" if BACKEND == "torch" else "_is_gpu_available"
-    monkeypatch.setattr(module, name, lambda: True)
+    see_a_gpu(monkeypatch)
     monkeypatch.setattr(keras_internals, "runs_on_cpu", lambda: False)
 
 
@@ -223,11 +221,11 @@ def test_the_fused_cpu_op_is_named_exactly_where_it_runs(monkeypatch):
         for wrapper, placement in dropouts
     ]
     unfused = ({"unroll": True}, {"dtype": "float64"}, {"activation": "relu"}, {"use_cudnn": False})
-    layers += [wrap(LSTM(32, **each), "recurrent", placement="input", rate=0.2) for each in unfused]
+    layers += [wrap(LSTM(32, **each), "recurrent", rate=0.2) for each in ({}, *unfused)]
     layers.append(ZoneoutWrapper(LSTM(8), 0.1, hidden_rate=0.1))
     rows = [only(layer) for layer in layers]
     kernels = [row.kernel for row in rows]
-    assert {*kernels[-5:]} == {"step loop"}
+    assert kernels[-6:] == ["fused CPU op", *["step loop"] * 5]
     # What has an obstacle of its own on cuDNN needs no other reason.
     plain = [row for row in rows if row.on_gpu == "cuDNN"]
     assert all(("fused CPU op" in row.why) == (row.kernel == "step loop") for row in plain)

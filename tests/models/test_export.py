@@ -1,6 +1,5 @@
 """`model.export`: the exported model does not need this package, and predicts the same."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.models import to_plain
-from tests.cudnn import ops_of
+from tests.cudnn import ops_of, see_a_gpu
 from tests.laws.cases import WIDEST, gru_for, make_wrapper
 
 if keras.backend.backend() != "tensorflow":
@@ -80,8 +79,7 @@ def test_an_exported_model_predicts_the_same(tmp_path):
 
 def test_a_copy_without_cudnn_has_the_step_loop_in_every_layer(monkeypatch):
     """Keras is made to see a GPU. tf2onnx has no `CudnnRNNV3`."""
-    module = importlib.import_module("keras.src.backend.tensorflow.rnn")
-    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
+    see_a_gpu(monkeypatch)
     inputs = keras.Input((7, 2))
     wrapped = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])
     inside = make_wrapper(keras.layers.GRU(3, return_sequences=True), WRAPPERS["variational"])

@@ -114,18 +114,12 @@ def test_the_prior_is_added_in_training_only():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("kind", [pytest.param("for each", marks=pytest.mark.heavy), "twice"])
-def test_a_layer_that_is_called_several_times_adds_the_prior_once(kind):
+def test_a_layer_that_is_called_several_times_adds_the_prior_once():
     inner = LSTM(4, kernel_regularizer=keras.regularizers.L2(0.1))
     layer = ConcreteDropoutWrapper(inner, 0.2, samples=2)
-    if kind == "for each":
-        given = keras.Input((3, 5, 3))
-        model = keras.Model(given, keras.layers.TimeDistributed(layer)(given))
-        data, targets = np.stack([X, X, X], 1), np.zeros((24, 3, 4))
-    else:
-        given = [keras.Input((5, 3)), keras.Input((5, 3))]
-        model = keras.Model(given, layer(given[0]) - layer(given[1]))
-        data, targets = [X, X], np.zeros((24, 4))
+    given = [keras.Input((5, 3)), keras.Input((5, 3))]
+    model = keras.Model(given, layer(given[0]) - layer(given[1]))
+    data, targets = [X, X], np.zeros((24, 4))
     model(data, training=True)
     own = [float(array(each)) for each in model.losses if float(array(each)) < 0]
     assert own == pytest.approx([float(array(layer.regularization()))])

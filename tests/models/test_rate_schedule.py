@@ -40,8 +40,6 @@ def test_the_curves(name, expected):
 
 
 class Rates(keras.callbacks.Callback):
-    """Records the rate of each dropout layer when an epoch begins."""
-
     def __init__(self, *layers):
         super().__init__()
         self.layers, self.seen = layers, []

@@ -37,8 +37,6 @@ def compiled(compile_model=models.compile_model, make=locked, **arguments):
 
 
 class Calls(keras.callbacks.Callback):
-    """Records the last batch of each call."""
-
     counts_steps = True
 
     def __init__(self):

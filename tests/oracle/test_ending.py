@@ -3,7 +3,6 @@
 import math
 
 import keras_tuner as kt
-import optuna
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
@@ -144,10 +143,3 @@ def test_where_a_gain_has_no_part_the_number_of_trials_is_asked_for(tmp_path):
         known = opened(tmp_path / metric, 8, metric=metric)
         run(known, score=lambda hp, score=score: score)
         assert known.expected_gain() is None
-
-
-@pytest.mark.parametrize("sampler", ["tpe", optuna.samplers.RandomSampler()])
-def test_other_samplers_need_a_number_of_trials(sampler):
-    with pytest.raises(InvalidArgumentError, match=r"max_trials.*default sampler"):
-        OptunaOracle("val_loss", None, sampler=sampler)
-    assert OptunaOracle("val_loss", 9, sampler=sampler).max_trials == 9

@@ -8,8 +8,6 @@ from tests.small_search import build, data
 
 
 class Recording(OptunaOracle):
-    """Notes each file that is written, in order."""
-
     def __init__(self, *args, **kwargs):
         self.written = []
         super().__init__(*args, **kwargs)

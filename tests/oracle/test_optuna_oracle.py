@@ -196,12 +196,18 @@ def test_a_trial_is_ended_as_in_keras_tuner_1_1(tmp_path):
     assert scores == [loss(each.hyperparameters) for each in oracle.trials.values()]
 
 
+class Broken(optuna.samplers.RandomSampler):
+    def sample_independent(self, *args):
+        raise OSError("disk full")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"timeout": 0}, "seconds, more than 0"),
         ({"sampler": "gradient"}, "`sampler`.*one of cmaes, gp.*'gradient'"),
         ({"sampler": "tpe", "max_trials": None}, "`max_trials`.*the default sampler and 'grid'"),
+        ({"sampler": Broken(), "max_trials": None}, "`max_trials`.*the default sampler"),
         ({"max_none_share": 25}, "`max_none_share`.*from 0 to 1"),
         # Keras Tuner takes any direction, and the study would minimize.
         ({"objective": kt.Objective("x", "maximize")}, "`direction`.*'min' or 'max'"),
@@ -219,11 +225,6 @@ def test_three_failures_in_a_row_leave_nothing_running(tmp_path):
     assert states(tuner.oracle) == [TrialState.FAIL] * 3
 
 
-class Broken(optuna.samplers.RandomSampler):
-    def sample_independent(self, *args):
-        raise OSError("disk full")
-
-
 def test_a_failure_of_the_sampler_is_raised_and_keeps_no_lock(tmp_path):
     oracle = make_tuner(tmp_path, sampler=Broken()).oracle
     # A thread that holds the lock could take it again: each of these is another one.
@@ -236,11 +237,12 @@ def test_a_failure_of_the_sampler_is_raised_and_keeps_no_lock(tmp_path):
 @pytest.mark.parametrize(
     ("declare", "expected"),
     [
-        (lambda hp: hp.Int("x", 1, 10, step=4), {1, 5, 9}),
+        (lambda hp: hp.Int("x", 1, 11, step=4), {1, 5, 9}),
         (lambda hp: hp.Int("x", 2, 33, step=2, sampling="log"), {2, 4, 8, 16, 32}),
         (lambda hp: hp.Int("x", 1, 4, sampling="log"), {1, 2, 3, 4}),
         (lambda hp: hp.Float("x", 0.1, 10, step=10, sampling="log"), {0.1, 1.0, 10.0}),
         (lambda hp: hp.Float("x", 0.0, 0.7, step=0.3), {0.0, 0.3, 0.6}),
+        (lambda hp: hp.Float("x", 0.5, 0.5), {0.5}),
         (lambda hp: hp.Boolean("x"), {True, False}),
         (lambda hp: hp.Choice("x", [1, 2]), {1, 2}),
     ],

@@ -26,13 +26,7 @@ from tests.small_search import Curves, data
 
 
 def outcome(result):
-    """The first section of the report."""
     return re.search(r"<section>.*?</section>", page(result), re.DOTALL)[0]
-
-
-@pytest.fixture(scope="module")
-def uri(planted_uri):
-    return planted_uri
 
 
 def search(
@@ -59,9 +53,9 @@ def search(
     return TuneResult(tuner, tracking), out.getvalue()
 
 
-def run_of(result, uri, number=0):
+def run_of(result, number=0):
     row = result.trials.set_index("number").loc[number]
-    return MlflowClient(uri).get_run(row["mlflow_run_id"])
+    return MlflowClient(result.search.tracking_uri).get_run(row["mlflow_run_id"])
 
 
 @pytest.mark.parametrize(
@@ -77,12 +71,12 @@ def run_of(result, uri, number=0):
     ids=["NaN and validation_freq", "folds"],
 )
 def test_a_trial_has_one_number(
-    tmp_path, uri, request, curves, direction, how, fit, best_epoch, values
+    tmp_path, planted_uri, request, curves, direction, how, fit, best_epoch, values
 ):
     objective = kt.Objective("val_loss", direction)
     folder = tmp_path / re.sub(r"\W", "-", request.node.callspec.id)
-    result, printed = search(folder, uri, Curves(*curves), objective, fit=fit, **how)
-    row, run = result.trials.iloc[0], run_of(result, uri)
+    result, printed = search(folder, planted_uri, Curves(*curves), objective, fit=fit, **how)
+    row, run = result.trials.iloc[0], run_of(result)
     (told,) = result.tuner.oracle.study.trials
     expected = statistics.mean(values)
     numbers = {
@@ -122,23 +116,22 @@ def check_spread(result, run, how, values):
 
 
 def check_loaded(result):
-    """The folder gives the same table."""
     loaded = TuneResult.load(result.directory).trials.drop(columns="mlflow_run_id")
     pd.testing.assert_frame_equal(loaded, result.trials.drop(columns="mlflow_run_id"))
 
 
 class Undefined(keras.callbacks.Callback):
-    """Logs a metric that is not a number at the best epoch."""
-
     def on_epoch_end(self, epoch, logs=None):
         logs["val_auc"] = [0.5, math.nan, 0.9][epoch]
 
 
-def test_a_metric_that_is_no_number_at_the_best_epoch_has_none(tmp_path, uri):
-    result, _ = search(tmp_path, uri, Curves([0.5, 0.1, 0.4]), fit={"callbacks": [Undefined()]})
+def test_a_metric_that_is_no_number_at_the_best_epoch_has_none(tmp_path, planted_uri):
+    result, _ = search(
+        tmp_path, planted_uri, Curves([0.5, 0.1, 0.4]), fit={"callbacks": [Undefined()]}
+    )
     assert result.trials["best_epoch"].tolist() == [1]
     assert result.trials["val_auc"].isna().all()
-    assert math.isnan(run_of(result, uri).data.metrics["val_auc"])
+    assert math.isnan(run_of(result).data.metrics["val_auc"])
     check_loaded(result)
 
 
@@ -149,20 +142,18 @@ CURVES = [
 
 
 class StopsWorse(BasePruner):
-    """Stops every trial but the first two after three epochs."""
-
     def prune(self, study, trial):
         return trial.number >= 2 and trial.last_step >= 2
 
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory, uri):
+def pruned(tmp_path_factory, planted_uri):
     """Two complete trials, then two that were stopped after three epochs of six."""
     folder = tmp_path_factory.mktemp("pruned")
-    return search(folder, uri, Curves(*CURVES), max_trials=4, pruner=StopsWorse())
+    return search(folder, planted_uri, Curves(*CURVES), max_trials=4, pruner=StopsWorse())
 
 
-def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
+def test_a_pruned_trial_keeps_what_it_reached(pruned):
     result, printed = pruned
     frame = result.trials
     assert frame["state"].tolist() == ["COMPLETE"] * 2 + ["PRUNED"] * 2
@@ -175,7 +166,7 @@ def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
         assert row.val_loss == pytest.approx(min(curve))
         assert row.best_epoch == int(np.argmin(curve))
         assert row.epochs == 3
-        run = run_of(result, uri, row.number)
+        run = run_of(result, row.number)
         assert "objective" not in run.data.metrics
         assert run.data.metrics["objective_at_prune"] == pytest.approx(row.val_loss)
         assert run.data.metrics["val_loss"] == pytest.approx(row.val_loss)
@@ -193,7 +184,7 @@ def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
     check_loaded(result)
 
 
-def test_a_pruned_trial_is_never_the_best(pruned, uri):
+def test_a_pruned_trial_is_never_the_best(pruned):
     result, printed = pruned
     best = result.trials.iloc[0]
     assert result.trials["val_loss"].min() < best["val_loss"]
@@ -206,18 +197,19 @@ def test_a_pruned_trial_is_never_the_best(pruned, uri):
     assert "best 0.1000 (trial" in second, first
     assert "best 0.0500" not in printed
     parent = result.tracking.mlflow.parent_run_id
-    curve = MlflowClient(uri).get_metric_history(parent, "best_val_loss")
+    client = MlflowClient(result.search.tracking_uri)
+    curve = client.get_metric_history(parent, "best_val_loss")
     assert [point.step for point in curve] == [0, 1]
 
 
-def test_a_trial_pruned_without_a_number_has_none(tmp_path, uri):
+def test_a_trial_pruned_without_a_number_has_none(tmp_path, planted_uri):
     """As one whose objective was never validated until then, or never a number."""
 
     class Never(rdt.Tuner):
         def run_trial(self, trial, *args, **kwargs):
             raise TrialPrunedError
 
-    result, printed = search(tmp_path, uri, Curves(), kind=Never)
+    result, printed = search(tmp_path, planted_uri, Curves(), kind=Never)
     assert "pruned after 0 epochs  " in printed
     assert result.trials["val_loss"].isna().all()
-    assert "objective_at_prune" not in run_of(result, uri).data.metrics
+    assert "objective_at_prune" not in run_of(result).data.metrics

@@ -126,7 +126,6 @@ def test_the_study_is_the_same_in_a_later_session(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A search that was not killed."""
     return search(make(tmp_path_factory.mktemp("whole")))
 
 
@@ -158,3 +157,16 @@ def test_an_attempt_that_was_given_up_leaves_nothing_behind(tmp_path):
     again.update_trial(trial.trial_id, {"score": 0.1}, 0)
     history = again.trials[trial.trial_id].metrics.get_history("score")
     assert [(each.step, each.value) for each in history] == [(0, [0.1])]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_worker_that_comes_back_begins_its_trial_anew_unless_it_trains_with_others(
+    tmp_path, together
+):
+    oracle = make(tmp_path)
+    oracle.multi_worker = together
+    trial = oracle.create_trial("one")
+    oracle.update_trial(trial.trial_id, {"score": 0.1}, step=0)
+    again = oracle.create_trial("one")
+    assert again.trial_id == trial.trial_id
+    assert again.metrics.exists("score") == together

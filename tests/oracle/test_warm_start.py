@@ -11,6 +11,7 @@ from recdrop_tune import track
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.spaces import SearchSpace
+from tests.oracle.test_optuna_oracle import Formula, values
 
 SPACE = {
     "wrapper": ["none", "recurrent", "zoneout"],
@@ -21,14 +22,11 @@ SPACE = {
 OBJECTIVE = kt.Objective("score", "min")
 
 
-class Formula(kt.Tuner):
-    """A tuner whose trials are a formula, with its best at a learning rate of 0.01 and a rate of 0.3."""
-
-    def run_trial(self, trial, *args, **kwargs):
-        values = trial.hyperparameters.values
-        rate = values.get("rate", 0.0)
-        score = (math.log10(values["learning_rate"]) + 2.0) ** 2 + 4 * (rate - 0.3) ** 2
-        return {"score": score}
+def formula(hp):
+    """Best at a learning rate of 0.01 and a rate of 0.3."""
+    values = hp.values
+    away = values.get("rate", 0.0) - 0.3
+    return (math.log10(values["learning_rate"]) + 2.0) ** 2 + 4 * away**2
 
 
 def make(folder, name, max_trials, space=SPACE, objective=OBJECTIVE, **options):
@@ -36,7 +34,9 @@ def make(folder, name, max_trials, space=SPACE, objective=OBJECTIVE, **options):
     oracle = OptunaOracle(objective, max_trials, **options)
     oracle.verbose = 0
     searched = SearchSpace.load(space)
-    return Formula(oracle, lambda hp: searched.sample(hp), directory=folder, project_name=name)
+    tuner = Formula(oracle, lambda hp: searched.sample(hp), directory=folder, project_name=name)
+    tuner.formula = formula
+    return tuner
 
 
 def search(*args, **options):
@@ -47,22 +47,16 @@ def search(*args, **options):
     return tuner
 
 
-def values(tuner):
-    return [tuner.oracle.trials[id].hyperparameters.values for id in tuner.oracle.start_order]
-
-
 def scores(tuner):
     return [tuner.oracle.trials[id].score for id in tuner.oracle.start_order]
 
 
 def warm(oracle):
-    """The trials of other searches in a study."""
     return [trial for trial in oracle.study.trials if "warm_start" in trial.user_attrs]
 
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory):
-    """The folder of a search that has looked everywhere."""
     folder = tmp_path_factory.mktemp("old")
     search(folder, "old", 60, sampler="random")
     return folder / "old"

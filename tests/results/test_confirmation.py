@@ -12,16 +12,13 @@ from recdrop_tune.events import (
     Configuration,
     ConfirmationEnded,
     ConfirmationStarted,
-    SearchStarted,
-    TrialEnded,
-    TrialStarted,
 )
 from recdrop_tune.hyperparameters import Hyperparameter
-from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.intervals import comparable_means
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.view import SearchView
+from tests.test_standing import records
 
 SPACE = [
     Hyperparameter("wrapper", choices=["none", "zoneout", "native"]),
@@ -43,15 +40,12 @@ SCORES = {
 
 def planted(scores=SCORES, direction="min", margin=0.002, metrics=None, best_epoch=0):
     """Plants a search of three trials and the scores of its confirmation; `None` is a failed training."""
-    about = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
-    about |= {"objective": "val_loss", "direction": direction, "info": {"epochs": 2}}
-    events = [SearchStarted(**about, hyperparameters=SPACE)]
-    for number, values in enumerate(TRIALS):
-        trial = {"trial_id": str(number)}
-        events.append(TrialStarted(**trial, number=number, hyperparameters=values))
-        events.append(TrialEnded(**trial, status="COMPLETE", score=0.1 * number))
+    trials = ((values, 0.1 * number) for number, values in enumerate(TRIALS))
+    found = records(*trials, direction=direction)
+    found.search = replace(found.search, objective="val_loss", info={"epochs": 2})
+    found.space = [*SPACE]
     seeds = max(map(len, scores.values()))
-    events.append(
+    found.on_event(
         ConfirmationStarted(
             configurations=list(scores), seeds=seeds, max_seeds=seeds, margin=margin
         )
@@ -63,10 +57,10 @@ def planted(scores=SCORES, direction="min", margin=0.002, metrics=None, best_epo
                 training["message"] = "ValueError: no\nluck"
             elif metrics is not None:
                 training["metrics"] = metrics(name, repeat)
-            events.append(
+            found.on_event(
                 ConfirmationEnded(**training, seed=100 + repeat, score=score, best_epoch=best_epoch)
             )
-    return Confirmation(Records(events))
+    return Confirmation(found)
 
 
 def only(*names, **changed):

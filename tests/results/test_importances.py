@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import SearchStarted, TrialEnded, TrialStarted
 from recdrop_tune.hyperparameters import Hyperparameter
-from recdrop_tune.records import Records
 from recdrop_tune.results.study import importances
 from tests.planted_search import SPACE
+from tests.test_standing import records
 
 
 def check_shares(shares):
@@ -43,18 +42,14 @@ FIXED = [Hyperparameter("y", choices=[1]), Hyperparameter("z", low=1, high=1)]
 UNITS = Hyperparameter("units", low=16, high=80, step=32)
 
 
-def search(*values, direction="min", status="COMPLETE", units=None):
+def search(*scores, direction="min", status="COMPLETE", units=None):
     """Records of a search with one hyperparameter, or two, and two that are fixed."""
-    names = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
-    space = [X, *FIXED, *([] if units is None else [UNITS])]
-    goal = {"objective": "val_loss", "direction": direction}
-    events = [SearchStarted(**names, **goal, hyperparameters=space)]
-    for number, value in enumerate(values):
-        id, own = str(number), {"x": number, "y": 1, "z": 1}
-        own |= {} if units is None else {"units": units[number]}
-        events.append(TrialStarted(trial_id=id, number=number, hyperparameters=own))
-        events.append(TrialEnded(trial_id=id, status=status, score=value))
-    return Records(events)
+    more = [{} if units is None else {"units": each} for each in units or scores]
+    given = ({"x": number, "y": 1, "z": 1} | own for number, own in enumerate(more))
+    trials = ((values, score, status) for values, score in zip(given, scores, strict=True))
+    found = records(*trials, direction=direction)
+    found.space = [X, *FIXED, *([] if units is None else [UNITS])]
+    return found
 
 
 def test_too_few_trials_or_the_same_score_everywhere():
@@ -63,7 +58,7 @@ def test_too_few_trials_or_the_same_score_everywhere():
         importances(search(*nine))
     with pytest.raises(RecdropError, match=r"This search has 0\."):
         importances(search(*range(12), status="PRUNED"))
-    with pytest.raises(RecdropError, match="All 12 complete trials have the same val_loss"):
+    with pytest.raises(RecdropError, match="All 12 complete trials have the same score"):
         importances(search(*[0.5] * 12))
 
 

@@ -3,7 +3,6 @@
 import re
 import shutil
 
-import keras
 import numpy as np
 import pytest
 
@@ -79,33 +78,6 @@ def test_a_loaded_result_has_the_best_one(result, copied):
     for ask in (lambda: copied.model_of(second), lambda: copied.best_models(2)):
         with pytest.raises(RecdropError, match=f"that of trial {first}, and no model of"):
             ask()
-
-
-@pytest.mark.heavy
-def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path):
-    words, scaled = keras.layers.StringLookup(), keras.layers.Normalization()
-    words.adapt(np.array(["bad", "fine", "good"]))
-    scaled.adapt(100 + 7 * X)
-    text, numbers = keras.Input((5,), dtype="string"), keras.Input((5, 3))
-    hidden = keras.layers.Embedding(4, 3)(words(text)) + scaled(numbers)
-    outputs = keras.layers.Dense(2, "softmax")(keras.layers.LSTM(3)(hidden))
-    model = keras.Model([text, numbers], outputs)
-    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
-    given = keras.ops.convert_to_tensor([["good", "bad", "fine", "bad", "?"]] * 16), 100 + 7 * X
-    found = tune(
-        (given, Y),
-        (given, Y),
-        model,
-        max_trials=1,
-        epochs=1,
-        verbose=0,
-        tracking=None,
-        directory=tmp_path / "p",
-    )
-    loaded = rdt.TuneResult.load(tmp_path / "p").best_model()
-    predicted = [each.predict(given, verbose=0) for each in (found.best_model(), loaded)]
-    assert len(np.unique(predicted[0])) > 2
-    np.testing.assert_array_equal(*predicted)
 
 
 def test_the_best_code_has_the_layers_of_the_best_model(result):

@@ -164,7 +164,6 @@ def test_pages_need_nothing_from_elsewhere(planted, text, read):
 
 
 def section(text, title):
-    """Cuts a section out of the report."""
     (found,) = re.findall(rf"<section>\n<h2>{title}</h2>.*?</section>", text, flags=re.DOTALL)
     return found
 
@@ -240,11 +239,7 @@ def test_names_values_and_errors_stay_words(tmp_path, planted_uri):
 
 
 class Named(Planted):
-    """Asks for its own hyperparameters, some of which have names of the package's.
-
-    Args:
-        **values: Their values.
-    """
+    """Asks for hyperparameters, some of which have names of the package's."""
 
     def __init__(self, **values):
         super().__init__(epochs=1, failing=None)

@@ -33,18 +33,15 @@ def traces(figure, **wanted):
 
 
 def points(found):
-    """All points of some traces, as pairs."""
     return sorted((x, y) for trace in found for x, y in zip(trace.x, trace.y, strict=True))
 
 
 def changed(view, **columns):
-    """The view with other values in columns of its trials."""
     frames = {name: vars(view)[name] for name in ("columns", "offered") if name in vars(view)}
     return with_frames(view, trials=view.trials.assign(**columns), **frames)
 
 
 def maximized(records):
-    """Makes the objective one that is maximized."""
     records.search = replace(records.search, direction="max")
     for each in records.trials.values():
         each.cost = -each.cost if each.score is not None else each.cost

@@ -40,7 +40,6 @@ def state(model):
 
 @pytest.fixture
 def search(tmp_path, running_eagerly):
-    """Runs a small search."""
 
     def run(train, **given):
         options = {"space": SPACE, "max_trials": 1, "epochs": 2, "seed": 0, "verbose": 0} | given

@@ -34,7 +34,6 @@ def test_one_typed_row_a_trial(planted):
 
 
 def build_named(hp):
-    """Two layers with a dropout each, and hyperparameters named like columns."""
     space = {"wrapper": ["none", "recurrent"], "placement": "recurrent", "rate": [0.2, 0.4]}
     inputs = keras.Input((5, 3))
     encoder = keras.layers.GRU(2, return_sequences=True)

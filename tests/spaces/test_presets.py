@@ -17,13 +17,7 @@ PRESETS = SearchSpace.presets()
 
 
 def words(value):
-    """The words of a key, as a tuple."""
     return (value,) if isinstance(value, str) else value
-
-
-def small(name):
-    """A preset with few units, and the same dropout."""
-    return SearchSpace.load({**SearchSpace.load(name).to_dict(), "units": 3})
 
 
 def configurations(space):
@@ -39,7 +33,6 @@ def configurations(space):
 
 
 def filled(declared, values):
-    """Gives hyperparameters values; the others are random."""
     hp = declared.copy()
     hp.values = dict(values)
     hp.ensure_active_values()
@@ -48,7 +41,7 @@ def filled(declared, values):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
-    space, seen = small(name), set()
+    space, seen = SearchSpace.load({**SearchSpace.load(name).to_dict(), "units": 3}), set()
     hypermodel = SequenceClassifier(2, (None, 2), space)
     for hp, wrapper, placement in configurations(space):
         sample = space.sample(hp)

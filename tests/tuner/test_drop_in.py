@@ -5,7 +5,6 @@ see the data in order, so that both tuners reach the same numbers.
 """
 
 import inspect
-import itertools
 
 import keras
 import keras_tuner as kt
@@ -47,7 +46,6 @@ def score(name="score"):
 
 
 def run(tuner, *args, **kwargs):
-    """Searches, and returns the outcome of each trial."""
     tuner.search(*args, **kwargs)
     return trials_of(tuner)
 
@@ -114,16 +112,8 @@ def fit_with_a_batch_size(self, hp, model, *args, **kwargs):
     return model.fit(*args, **{**kwargs, "batch_size": hp.Choice("batch_size", [4, 8])})
 
 
-def fit_and_return_metrics(self, hp, model, *args, **kwargs):
-    return {"score": min(model.fit(*args, **kwargs).history["val_loss"]), "of": 3}
-
-
 def fit_and_return_a_list(self, hp, model, *args, **kwargs):
     return [hp["learning_rate"], {"score": 1.0, "more": 2.0}, np.float32(3.0)]
-
-
-def fit_one_epoch_after_the_other(self, hp, model, *args, epochs, **kwargs):
-    return [model.fit(*args, epochs=1, **kwargs) for _ in range(epochs)][-1]
 
 
 def build_without_shapes(hp):
@@ -137,9 +127,7 @@ def return_the_rate(self, hp, *args, **kwargs):
 
 SCRIPTS |= {
     "a_hypermodel_with_a_fit": fits(fit_with_a_batch_size),
-    "a_fit_that_returns_metrics": fits(fit_and_return_metrics, objective=score()),
     "a_fit_that_returns_a_list": fits(fit_and_return_a_list, objective=score()),
-    "a_fit_of_one_epoch_after_the_other": fits(fit_one_epoch_after_the_other),
     "a_fit_that_never_builds_the_model": fits(return_the_rate, build_without_shapes),
     "an_objective_that_is_left_unspecified": fits(return_the_rate, objective=None),
 }
@@ -185,22 +173,9 @@ def runs(method, name="run_trial"):
             return method(self, trial, *args, above=getattr(super(Own, self), name), **kwargs)
 
         Own = type("Own", (kind,), {name: own})
-        tuner = Own(oracle(), build, **where)
-        return [search(tuner), getattr(tuner, "seen", None)]
+        return search(Own(oracle(), build, **where))
 
     return run
-
-
-def run_with_another_hyperparameter(self, trial, *args, above, **kwargs):
-    kwargs["batch_size"] = trial.hyperparameters.Int("batch_size", 4, 16, step=4)
-    return above(trial, *args, **kwargs)
-
-
-def run_and_read_the_histories(self, trial, *args, above, **kwargs):
-    histories = above(trial, *args, **kwargs)
-    seen = [history.history["val_loss"] for history in histories]
-    self.seen = [*getattr(self, "seen", []), seen]
-    return histories[0]
 
 
 def run_and_score_anew(self, trial, *args, above, **kwargs):
@@ -208,18 +183,9 @@ def run_and_score_anew(self, trial, *args, above, **kwargs):
     return {"val_loss": 7.0 + trial.hyperparameters["learning_rate"]}
 
 
-def fit_alone(self, trial, x, y, above, **kwargs):
-    return self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
-
-
 def fit_and_report(self, trial, x, y, above, **kwargs):
     history = self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
     self.oracle.update_trial(trial.trial_id, {"val_loss": history.history["val_loss"][-1]})
-
-
-def fit_with_weights(self, trial, *args, above, **kwargs):
-    weight = trial.hyperparameters.Choice("weight", [1.0, 2.0])
-    return above(trial, *args, sample_weight=np.full(len(X), weight), **kwargs)
 
 
 def fit_with_folds(self, trial, x, y, above, **kwargs):
@@ -233,13 +199,9 @@ def fit_with_folds(self, trial, x, y, above, **kwargs):
 
 
 SCRIPTS |= {
-    "a_run_trial_that_adds_a_hyperparameter": runs(run_with_another_hyperparameter),
-    "a_run_trial_that_reads_the_histories": runs(run_and_read_the_histories),
     "a_run_trial_that_scores_anew": runs(run_and_score_anew),
-    "a_run_trial_that_fits_by_itself": runs(fit_alone),
     "a_run_trial_that_reports_by_itself": runs(fit_and_report),
     "a_build_and_fit_model_with_folds": runs(fit_with_folds, "_build_and_fit_model"),
-    "a_build_and_fit_model_that_prepares_the_data": runs(fit_with_weights, "_build_and_fit_model"),
 }
 
 
@@ -339,11 +301,6 @@ def a_distribution_strategy(kind, where):
 
 
 @script
-def several_executions(kind, where):
-    return search(kind(oracle(2), build, executions_per_trial=2, **where))
-
-
-@script
 def several_objectives(kind, where):
     goals = ["val_loss", kt.Objective("loss", "min")]
     tuner = kind(oracle(objective=goals), build, **where)
@@ -362,31 +319,6 @@ def a_search_goes_on_and_begins_anew(kind, where):
     return [*found, trials_of(other), other.remaining_trials]
 
 
-def failing(number):
-    """A build function that fails as often, once the space is known."""
-    calls = itertools.count()
-
-    def build_or_fail(hp):
-        if 0 < next(calls) <= number:
-            raise ValueError("a bug")
-        return build(hp)
-
-    return build_or_fail
-
-
-@script
-def a_retry(kind, where):
-    return search(kind(oracle(1, max_retries_per_trial=2), failing(2), **where))
-
-
-@script
-def failures_in_a_row(kind, where):
-    tuner = kind(oracle(9, max_consecutive_failed_trials=2), failing(9), **where)
-    with pytest.raises(RuntimeError, match="exceeded the limit of 2") as caught:
-        search(tuner)
-    return ["ValueError: a bug" in str(caught.value), trials_of(tuner)]
-
-
 def same(one, other):
     """Returns whether two results are the same, numbers up to rounding."""
     if isinstance(one, list | tuple):
@@ -399,20 +331,13 @@ def same(one, other):
 
 
 HEAVY = (
-    "a_build_and_fit_model_that_prepares_the_data",
     "a_build_and_fit_model_with_folds",
-    "a_fit_of_one_epoch_after_the_other",
-    "a_fit_that_returns_metrics",
     "a_hypermodel_with_a_fit",
-    "a_run_trial_that_adds_a_hyperparameter",
-    "a_run_trial_that_fits_by_itself",
-    "a_run_trial_that_reads_the_histories",
     "a_run_trial_that_reports_by_itself",
     "a_run_trial_that_scores_anew",
     "a_search_goes_on_and_begins_anew",
     "arguments_of_compile_over_a_models_own",
     "callbacks",
-    "several_executions",
     "several_objectives",
     "tensorboard",
 )

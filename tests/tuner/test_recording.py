@@ -86,6 +86,10 @@ def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
     times = sorted(event.metrics["ms_per_step"] for event in record.epochs)
     assert record.ms_per_step == times[1]
     assert 0 < record.ms_per_step < record.seconds * 1000
+    if own:  # The oracle has them too, so that they can be its objective.
+        [trial] = tuner.oracle.trials.values()
+        told = trial.metrics.get_history("ms_per_step")
+        assert sorted(each.mean() for each in told) == times
     [started] = events_of(tracking, SearchStarted)
     names = {"sampler": "surrogate", "pruner": "HalvingPruner"} if own else {}
     assert {k: v for k, v in started.info.items() if k in ("sampler", "pruner")} == names
@@ -197,7 +201,6 @@ class Eventful(Growing):
 
 
 def check_same(oracle, records):
-    """Checks that the records of a search and its oracle agree."""
     assert list(records.trials) == oracle.start_order
     running = {trial.trial_id for trial in oracle.ongoing_trials.values()}
     assert {record.trial_id for record in records.running} == running

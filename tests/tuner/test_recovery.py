@@ -155,7 +155,6 @@ def tiny(hp):
 
 
 def unfinished(folder, *callbacks, at=3, **options):
-    """Interrupts a search before an epoch."""
     assert search(folder, tiny, callbacks, at, **options) is None
 
 
@@ -216,7 +215,6 @@ def test_a_training_of_the_confirmation_continues(tmp_path):
 
 
 def keras_callbacks(folder):
-    """Keras's own callbacks, to write into a folder."""
     of_keras = keras.callbacks
     made = [
         of_keras.EarlyStopping(patience=9, restore_best_weights=True),
@@ -331,8 +329,6 @@ def test_callbacks_that_do_not_change_need_nothing(tmp_path):
 
 
 class Fitting(kt.HyperModel):
-    """Has a `fit` of its own."""
-
     def build(self, hp):
         return tiny(hp)
 

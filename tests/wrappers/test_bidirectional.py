@@ -5,7 +5,6 @@ from itertools import cycle, product
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from tests.backends import array
 from tests.laws.cases import WIDEST, arrays, make_wrapper, over
@@ -67,15 +66,3 @@ def test_outside(wrapper, seed):
         for direction in (outside.forward_layer, outside.backward_layer)
     ]
     assert not np.allclose(*map(array, draws))
-
-
-def test_initial_states_and_masks_reach_their_direction():
-    layer = bidirectional(return_state=True)
-    states = [ops.full((3, 4), value) for value in (0.1, 0.2, 0.3, 0.4)]
-    mask = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
-    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}), rate=0.0)
-    plain = arrays(layer(X, initial_state=states, mask=mask))
-    for one, other in zip(
-        plain, arrays(wrapped(X, initial_state=states, mask=mask, training=True)), strict=True
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)

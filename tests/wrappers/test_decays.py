@@ -41,13 +41,6 @@ def only(layer):
     return float(array(loss))
 
 
-def model_of(layer, shape=(5, 3)):
-    """A model whose task's loss is 0."""
-    made = keras.Sequential([keras.Input(shape), layer])
-    made.compile(keras.optimizers.SGD(1.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
-    return made
-
-
 # Values.
 
 LAYERS = {
@@ -95,8 +88,10 @@ def test_values_are_those_of_a_loop_over_steps(kind, mask):
 
 @pytest.mark.backends
 def test_a_training_step_follows_their_gradient():
-    made = model_of(ActivityDecay(GRU(3, return_sequences=True), **DECAYS))
-    made.build((None, 5, 3))
+    layer = ActivityDecay(GRU(3, return_sequences=True), **DECAYS)
+    made = keras.Sequential([keras.Input((5, 3)), layer])
+    # The task's loss is 0.
+    made.compile(keras.optimizers.SGD(1.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
     before = made.get_weights()
 
     def loss(weights):
@@ -227,19 +222,6 @@ def test_decays_are_added_in_training_only():
     assert history["val_loss"][0] == pytest.approx(made.evaluate(x, y, verbose=0))
     for trained, validated in zip(history["loss"], history["val_loss"], strict=True):
         assert trained - validated == pytest.approx(added, rel=1e-4)
-
-
-@pytest.mark.backends
-def test_a_layer_that_is_called_several_times_adds_their_mean():
-    layer = wrap(GRU(4, return_sequences=True), "concrete", rate=0.2, samples=2, **DECAYS)
-    given = keras.Input((3, 5, 3))
-    made = keras.Model(given, keras.layers.TimeDistributed(layer)(given))
-    raw = array(made(np.stack([X, X + 1, 2 * X], 1), training=True))
-    each = [expected(raw[:, position]) for position in range(3)]
-    prior = float(array(layer.regularization()))
-    total = sum(float(array(loss)) for loss in made.losses)
-    assert np.ptp(each) > 0.1
-    assert total - prior == pytest.approx(np.mean(each), rel=1e-4)
 
 
 @pytest.mark.backends

@@ -6,7 +6,7 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.wrappers import EmbeddingDropout, WeightDropWrapper
-from tests.backends import JIT_COMPILE, TRACES_EACH_STEP, array, gradients
+from tests.backends import array, gradients
 
 pytestmark = pytest.mark.backends
 WORDS, UNITS = 50, 3
@@ -79,29 +79,6 @@ def test_masks_go_on():
     np.testing.assert_allclose(array(model(TOKENS)), array(model(padded)), rtol=1e-5, atol=1e-6)
     assert array(model.layers[0].compute_mask(padded)).sum() == (padded != 0).sum()
     assert built().compute_mask(TOKENS) is None
-
-
-def test_in_a_model_a_new_rate_needs_no_new_trace():
-    traces = []
-
-    class Counting(keras.layers.Layer):
-        def call(self, inputs):
-            traces.append(1)
-            return inputs
-
-    model = make_model()
-    model.add(Counting())
-    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=JIT_COMPILE[0])
-    y = np.ones((6, 1))
-    losses, before = [], []
-    for rate in (0.0, 0.0, 0.7, 0.7):
-        model.layers[0].rate = rate
-        losses.append(model.train_on_batch(TOKENS, y))
-        before = before or list(traces)
-    assert len(traces) - len(before) == (3 if TRACES_EACH_STEP else 0)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    assert losses[2] != pytest.approx(losses[0], rel=1e-5)
-    assert losses[2] != pytest.approx(losses[3], rel=1e-5)
 
 
 def test_saving_cloning_and_weights_of_the_plain_embedding(tmp_path):

@@ -4,13 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recdrop_tune.models import (
-    dropout_layers,
-    mc_predict,
-    renew,
-    structure,
-    to_plain,
-)
+from recdrop_tune.models import dropout_layers, mc_predict
 from recdrop_tune.wrappers import LockedDropout
 from tests.backends import array
 
@@ -46,17 +40,6 @@ def test_inference_and_rate_0_change_nothing():
     np.testing.assert_array_equal(array(LockedDropout(0.0)(X, training=True)), X)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_the_dtype_is_kept(policy):
-    noisy = LockedDropout(0.5, dtype=policy)(X, training=True)
-    assert keras.backend.standardize_dtype(noisy.dtype) == policy.removeprefix("mixed_")
-
-
-def test_integers_are_scaled_as_floats_are():
-    noisy = array(LockedDropout(0.2)(np.ones((4, 2, 50), "int32"), training=True))
-    np.testing.assert_allclose(np.unique(noisy), [0, 1.25])
-
-
 def test_sequences_of_images_are_refused():
     # Of as many samples as steps, and of square images: noise of `(4, 1, 8)` fits them.
     with pytest.raises(ValueError, match="expected max_ndim=3, found ndim=4"):
@@ -84,25 +67,10 @@ def test_a_rate_is_changed_without_a_new_trace():
     assert made.train_function is traced
 
 
-def test_a_model_is_saved_reused_and_made_plain(tmp_path):
+def test_a_model_is_saved(tmp_path):
     made = model()
     made.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     assert [layer.rate for layer in dropout_layers(loaded)] == [0.4, 0.4]
-    plain = to_plain(made)
-    assert [type(layer).__name__ for layer in plain.layers] == [
-        "Identity",
-        "GRU",
-        "Identity",
-        "Dense",
-    ]
-    for other in (loaded, plain):
-        np.testing.assert_allclose(array(other(X)), array(made(X)), atol=1e-6)
-        assert len(other.get_weights()) == len(made.get_weights()) == 5
-    keras.utils.clear_session(free_memory=False)
-    one = model(0.1)
-    keras.utils.clear_session(free_memory=False)
-    another = model(0.3)
-    assert structure(one) == structure(another)
-    renew(one, another)
-    assert one.layers[0].rate == 0.3
+    np.testing.assert_allclose(array(loaded(X)), array(made(X)), atol=1e-6)
+    assert len(loaded.get_weights()) == len(made.get_weights()) == 5
