@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,12 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import psutil
-from mlflow import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import TrialEnded, TrialStarted, WorkerLost
-from recdrop_tune.journal import Journal
 from recdrop_tune.states import TrialState
-from tests.small_search import build, data
+from tests.small_search import build, tuned
+from tests.tracked_events import events_of, runs_of
 
 EPOCHS = 4
 
@@ -78,15 +78,9 @@ class Faulty(kt.HyperModel):
 
 def search(folder: Path, hypermodel, **kwargs):
     """A search by two workers."""
-    given = {"max_trials": 6, "workers": 2, "verbose": 0, "seed": 0, "epochs": EPOCHS, **kwargs}
-    return rdt.tune(
-        data(),
-        data(),
-        model=hypermodel,
-        directory=folder,
-        tracking=rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db"),
-        **given,
-    )
+    tracking = rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db")
+    given = {"max_trials": 6, "workers": 2, "epochs": EPOCHS, **kwargs}
+    return tuned(folder, tracking, hypermodel, **given)
 
 
 def processes(name: str, driver: int | None = None) -> list[psutil.Process]:
@@ -145,12 +139,8 @@ def _check_study(result, frame) -> None:
 
 
 def _check_runs(result, frame) -> None:
-    client = MlflowClient(result.search.tracking_uri)
-    experiment = client.get_experiment_by_name(result.search.experiment)
-    found = client.search_runs([experiment.experiment_id], max_results=1000)
-    runs = [
-        run for run in found if run.data.tags.get("recdrop.search_id") == result.tracking.search_id
-    ]
+    about = result.search
+    runs = runs_of(about.tracking_uri, about.experiment, search_id=about.search_id)
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.status == "FINISHED"
     ended = {run.info.run_id: run for run in runs if run.info.status in ("FINISHED", "FAILED")}
@@ -163,27 +153,22 @@ def _check_runs(result, frame) -> None:
     assert len(trials) == len(frame)
 
 
-def attempts(folder: Path) -> dict[str, int]:
+def attempts(folder: Path) -> Counter[str]:
     """How many times each trial was started."""
-    counts: dict[str, int] = {}
-    for event in Journal(folder / "events.jsonl").read():
-        if isinstance(event, TrialStarted):
-            counts[event.trial_id] = counts.get(event.trial_id, 0) + 1
-    return counts
+    return Counter(event.trial_id for event in events_of(folder, TrialStarted))
 
 
 def ends_of_trials(folder: Path) -> list[TrialEnded]:
     """The ends of trials, which those that were interrupted with the search do not have."""
-    return [e for e in some_events(folder, TrialEnded, 0) if e.status != TrialState.INTERRUPTED]
+    return [e for e in events_of(folder, TrialEnded) if e.status != TrialState.INTERRUPTED]
 
 
 def losses(result) -> list[WorkerLost]:
     """The workers that were lost."""
-    events = Journal(result.directory / "events.jsonl").read()
-    return [event for event in events if isinstance(event, WorkerLost)]
+    return events_of(result.directory, WorkerLost)
 
 
 def some_events(folder: Path, kind, count: int) -> list:
     """The events of a kind so far, once there are enough."""
-    found = [e for e in Journal(folder / "events.jsonl").read() if isinstance(e, kind)]
+    found = events_of(folder, kind)
     return found if len(found) >= count else []

@@ -7,6 +7,7 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.events import (
     ConfirmationEnded,
     EpochEnded,
+    Event,
     ModelBuilt,
     SearchEnded,
     SearchStarted,
@@ -83,6 +84,19 @@ def journaled(folder: Path, *events):
     journal.close()
 
 
+def events_of(folder, kind=Event):
+    """Reads the events of a kind from the journal in a folder."""
+    events = Journal(Path(folder) / "events.jsonl").read()
+    return [each for each in events if isinstance(each, kind)]
+
+
+def runs_of(uri, experiment, **tags):
+    """Returns the runs of an experiment, those with a tag such as `recdrop.kind` for `kind="trial"`."""
+    client = MlflowClient(uri)
+    asked = " and ".join(f"tags.`recdrop.{name}` = '{value}'" for name, value in tags.items())
+    return client.search_runs([client.get_experiment_by_name(experiment).experiment_id], asked)
+
+
 class Sender:
     """Sends events as a search does: to the journal in a folder, and to MLflow from a thread."""
 
@@ -104,8 +118,7 @@ class Sender:
 
 def image(uri, experiment="speech", artifacts=True):
     """Returns all that MLflow has of an experiment, but the ids that it has given."""
-    client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    client, found = MlflowClient(uri), runs_of(uri, experiment)
     names = {run.info.run_id: _key(run) for run in found}
     assert len(set(names.values())) == len(found), "a run is there twice"
     return {names[run.info.run_id]: _image(client, run, names, artifacts) for run in found}

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
-from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
@@ -19,9 +18,8 @@ from recdrop_tune.cli.config import RunFile, read_config
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import SearchEnded, SearchStarted
 from recdrop_tune.files import is_asked_to_stop
-from recdrop_tune.journal import Journal
 from recdrop_tune.search import names_of
-from tests.tracked_events import ended, journaled, started, trial
+from tests.tracked_events import ended, events_of, journaled, runs_of, started, trial
 
 CODE = """
 from pathlib import Path
@@ -341,11 +339,7 @@ def test_a_signal_ends_it_with_what_it_has(place, forks, number, code):
     ]
     result = rdt.TuneResult.load("cut")
     assert list(result.trials["state"]) == ["INTERRUPTED"]
-    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    runs = client.search_runs(
-        [client.get_experiment_by_name("recdrop-tune").experiment_id],
-        f"tags.`recdrop.search_id` = '{result.records.search.search_id}'",
-    )
+    runs = runs_of(uri, "recdrop-tune", search_id=result.records.search.search_id)
     assert [run.info.status for run in runs] == ["KILLED"] * 2
 
 
@@ -405,9 +399,8 @@ def test_a_worker_finds_the_code_and_a_request_to_stop_is_obeyed(place):
     assert "Stopped by request after 1 of at most 2 trials." in done.output
     result = rdt.TuneResult.load("many")
     assert list(result.trials["state"]) == ["COMPLETE"]
-    events = Journal(Path("many", "events.jsonl")).read()
-    assert [each.status for each in events if isinstance(each, SearchEnded)] == ["FINISHED"]
-    assert [each.pid for each in events if isinstance(each, SearchStarted)] == [os.getpid()]
+    assert [each.status for each in events_of("many", SearchEnded)] == ["FINISHED"]
+    assert [each.pid for each in events_of("many", SearchStarted)] == [os.getpid()]
     assert not is_asked_to_stop("many")
     assert not Path("many", "several-workers").exists()
 

@@ -17,7 +17,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.markdown import NOTE_LENGTH
 from recdrop_tune.mlflow_store.runs import EXPERIMENT, NOTE
-from tests.tracked_events import Sender, ended, image, journaled, started, trial
+from tests.tracked_events import Sender, ended, image, journaled, runs_of, started, trial
 
 HINT = 'run again with directory="speech"'
 SAVED = ResultSaved(
@@ -38,9 +38,7 @@ def sender(tmp_path, uri):
 
 
 def run_of(uri):
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("speech").experiment_id
-    (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'search'")
+    (run,) = runs_of(uri, "speech", kind="search")
     return run
 
 

@@ -8,11 +8,10 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import hide
 from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
-from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.runs import LONGEST_NAME, clean_names, parameter, tag
 from tests.mlflow_server import mlflow_server
 from tests.small_search import tuned
-from tests.tracked_events import Sender, ended, started, trial
+from tests.tracked_events import Sender, ended, events_of, runs_of, started, trial
 
 NAMES = ["top 5% (val)[x]", "a%", "a[", "a_", "/etc/passwd", "../../x", "a//b", "a/./b", "a/"]
 NAMES += [".", "..", "", "tune/../rate", "naïve Größe", "损失", "line\nbreak", "enc:rate"]
@@ -82,14 +81,12 @@ def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
         result = tuned("search", rdt.MLflow("secret", uri=uri), verbose=1)
         print(result.summary())
         assert result.tracking.failure is None
-        client = MlflowClient(uri)
-        runs = client.search_runs([client.get_experiment_by_name("secret").experiment_id])
+        runs = runs_of(uri, "secret")
         assert len(runs) == 3
         assert secret not in str([run.to_dictionary() for run in runs])
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"events.jsonl", "report.html"} <= {path.name for path in files}
     assert [path for path in files if secret.encode() in path.read_bytes()] == []
     assert secret not in "".join(capfd.readouterr())
-    history = Journal("search/events.jsonl").read()
-    begin = next(event for event in history if isinstance(event, SearchStarted))
+    (begin,) = events_of("search", SearchStarted)
     assert begin.tracking_uri == hide(uri)

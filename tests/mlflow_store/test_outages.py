@@ -17,12 +17,11 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import hide
 from recdrop_tune.events import TrackingWarning
-from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.stores import _REQUESTS
 from recdrop_tune.mlflow_store.writer import TrackingError
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing, data, tuned
-from tests.tracked_events import Sender, ended, image, journaled, started, trial
+from tests.tracked_events import Sender, ended, events_of, image, journaled, started, trial
 
 # Servers that are started again, and waits for those that do not answer.
 pytestmark = pytest.mark.heavy
@@ -206,7 +205,7 @@ def test_a_process_ends_although_its_database_is_down(tmp_path, forks, new_store
     if code:
         os.kill(process, -code)
     assert forks.wait(process) == code, log.read_text()
-    waited = time.time() - Journal(folder / "events.jsonl").read()[-1].time
+    waited = time.time() - events_of(folder)[-1].time
     assert waited < 50  # Some seconds on a machine that is free.
     assert "secret" not in log.read_text()
     assert rdt.sync(folder, new_store(tmp_path)).written == 1
@@ -227,7 +226,7 @@ def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
         with pytest.raises(KeyboardInterrupt), tracking:
             tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
         assert time.monotonic() - pressed[0] < 5
-    last = Journal(tmp_path / "p" / "events.jsonl").read()[-2:]
+    last = events_of(tmp_path / "p")[-2:]
     assert [each.status for each in last] == ["INTERRUPTED", "KILLED"]
 
 

@@ -16,14 +16,14 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrackingWarning, from_json, to_json
 from recdrop_tune.files import MODEL, fresh_path, is_leftover
-from recdrop_tune.journal import Journal
 from recdrop_tune.markdown import NOTE_LENGTH
 from recdrop_tune.mlflow_store.artifacts import upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.results.view import SearchView
 from tests.planted_search import Planted, PlantedTuner, description, planted_result, save
-from tests.small_search import build, data, tuned
+from tests.small_search import build, contents, data, tuned
+from tests.tracked_events import events_of
 
 ALWAYS = {"history.csv", "report.html", "summary.md", "trials.csv", "trials.json"}
 MODELS = {"best_model.json", "best_model.keras", "best_model.py"}
@@ -32,11 +32,6 @@ MODELS = {"best_model.json", "best_model.keras", "best_model.py"}
 @pytest.fixture(scope="module")
 def uri(planted_uri):
     return planted_uri
-
-
-def saved_of(folder):
-    events = Journal(Path(folder) / "events.jsonl").read()
-    return [event for event in events if isinstance(event, ResultSaved)]
 
 
 def names(folder):
@@ -69,8 +64,8 @@ def planted_files(tmp_path_factory, uri):
 
 def test_the_result_is_the_last_event_but_one(planted_files):
     folder, states = planted_files.directory, planted_files.trials["state"]
-    saved, end = Journal(folder / "events.jsonl").read()[-2:]
-    assert (saved, type(end)) == (saved_of(folder)[0], SearchEnded)
+    saved, end = events_of(folder)[-2:]
+    assert (saved, type(end)) == (events_of(folder, ResultSaved)[0], SearchEnded)
     assert from_json(to_json(saved)) == saved
     assert names(folder) == {*ALWAYS, "importances.json"}
     assert saved.files == sorted(f"result/{name}" for name in names(folder))
@@ -136,7 +131,7 @@ def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path, monkeypatc
 
 
 def test_mlflow_shows_the_files_and_the_table_as_one_of_its_own(planted_files, uri):
-    client, [saved] = MlflowClient(uri), saved_of(planted_files.directory)
+    client, [saved] = MlflowClient(uri), events_of(planted_files.directory, ResultSaved)
     run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
     for _ in range(2):  # Twice does no harm.
         upload_result(client, run, planted_files.directory, saved)
@@ -152,14 +147,9 @@ def test_mlflow_shows_the_files_and_the_table_as_one_of_its_own(planted_files, u
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["random", "rdt"])
-def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
-    place = {"directory": tmp_path, "project_name": "p"}
-    if name == "rdt":
-        tuner = rdt.Tuner(OptunaOracle("val_loss", 2, seed=0), build, **place)
-    else:
-        tuner = kt.RandomSearch(build, "val_loss", 2, **place)
-    tracking = rdt.track(tuner, rdt.MLflow(f"result {name}", uri=uri))
+def test_another_tuner_leaves_a_result_and_a_model(tmp_path, uri):
+    tuner = kt.RandomSearch(build, "val_loss", 2, directory=tmp_path, project_name="p")
+    tracking = rdt.track(tuner, rdt.MLflow("result random", uri=uri))
     search(tuner)
     assert names(tmp_path / "p") == ALWAYS | MODELS
     best = TuneResult(tuner, tracking).best_model()
@@ -167,7 +157,7 @@ def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
     x, _ = data()
     np.testing.assert_allclose(loaded.predict(x, verbose=0), best.predict(x, verbose=0), atol=1e-6)
     card = json.loads((tmp_path / "p" / "result" / "best_model.json").read_text())
-    assert card["trial_id"] == saved_of(tmp_path / "p")[0].best_trial_id
+    assert card["trial_id"] == events_of(tmp_path / "p", ResultSaved)[0].best_trial_id
     assert card["plain"]
 
 
@@ -200,7 +190,7 @@ def test_a_model_that_cannot_be_saved_costs_a_warning(tmp_path, uri):
     with pytest.warns(TrackingWarning, match=r"best_model.keras` was not written: .*not this one"):
         searched(tmp_path, uri, build_it)
     assert names(tmp_path / "p") == ALWAYS
-    assert len(saved_of(tmp_path / "p")) == 1
+    assert len(events_of(tmp_path / "p", ResultSaved)) == 1
 
 
 def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
@@ -230,14 +220,14 @@ def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
         (tmp_path / "p" / "result" / "left.txt").touch()
         fresh_path(tmp_path / "p" / "result").mkdir()  # As a crash leaves it.
         assert len(pd.read_csv(tmp_path / "p" / "result" / "trials.csv")) == trials
-    assert [saved.metrics["n_trials"] for saved in saved_of(tmp_path / "p")] == [1, 2]
-    assert "result/left.txt" not in saved_of(tmp_path / "p")[1].files
+    assert [saved.metrics["n_trials"] for saved in events_of(tmp_path / "p", ResultSaved)] == [1, 2]
+    assert "result/left.txt" not in events_of(tmp_path / "p", ResultSaved)[1].files
     assert len([path for path in (tmp_path / "p").iterdir() if is_leftover(path.name)]) == 1
 
 
 def test_a_full_disk_leaves_the_earlier_result(planted_files, tmp_path, monkeypatch):
     save_result(planted_files.view, tmp_path, None, str)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
 
     def full(found):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -245,7 +235,7 @@ def test_a_full_disk_leaves_the_earlier_result(planted_files, tmp_path, monkeypa
     monkeypatch.setattr("recdrop_tune.results.saving.full_outline", full)
     with pytest.raises(OSError, match="No space left"):
         save_result(planted_files.view, tmp_path, None, str)
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert contents(tmp_path) == before
 
 
 def test_what_fails_in_the_end_is_a_warning_and_the_search_ends(tmp_path, uri):
@@ -254,7 +244,7 @@ def test_what_fails_in_the_end_is_a_warning_and_the_search_ends(tmp_path, uri):
     tracking.save_result = lambda: 1 / 0
     with pytest.warns(TrackingWarning, match="The result was not saved: ZeroDivisionError"):
         search(tuner)
-    assert isinstance(Journal(tracking.journal_path).read()[-1], SearchEnded)
+    assert isinstance(events_of(tmp_path / "p")[-1], SearchEnded)
 
 
 @pytest.mark.heavy
@@ -263,12 +253,12 @@ def test_tune_saves_the_confirmation_too(tmp_path, uri):
     confirm = rdt.Confirm(1, seeds=2, max_seeds=2, test=data())
     result = tuned(tmp_path / "p", tracking, confirm=confirm)
     assert names(tmp_path / "p") == ALWAYS | MODELS | {"confirmation.csv"}
-    [saved] = saved_of(tmp_path / "p")
+    [saved] = events_of(tmp_path / "p", ResultSaved)
     table = pd.read_csv(tmp_path / "p" / "result" / "confirmation.csv")
     assert list(table["mean"]) == pytest.approx(list(result.confirmation.table["mean"]))
     assert saved.metrics["confirmed"] == table["mean"][0]
     assert all(math.isfinite(value) for value in saved.metrics.values())
     assert result.confirmation.verdict in saved.summary
-    started = Journal(tmp_path / "p" / "events.jsonl").read()[0]
+    started = events_of(tmp_path / "p")[0]
     assert started.register_model == "digits"
     assert [each["context"] for each in started.data] == ["training", "validation", "test"]

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,9 +16,18 @@ from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.mlflow_store import synchronization as _sync
 from recdrop_tune.mlflow_store.runs import Point, Runs
 from recdrop_tune.mlflow_store.stores import prepare
-from recdrop_tune.mlflow_store.writer import LOCK, TrackingError, writing_alone
+from recdrop_tune.mlflow_store.writer import LOCK, writing_alone
 from tests import ROOT
-from tests.tracked_events import Sender, confirmation, ended, image, journaled, started, trial
+from tests.tracked_events import (
+    Sender,
+    confirmation,
+    ended,
+    image,
+    journaled,
+    runs_of,
+    started,
+    trial,
+)
 
 
 @pytest.fixture
@@ -137,8 +145,7 @@ def test_several_processes_at_once(tmp_path, forks):
     codes = [SEVERAL.format(folder=str(tmp_path / n), uri=uri, name=n) for n in "abc"]
     several = [forks.start({"code": code, "log": str(log)}) for code in codes]
     assert [forks.wait(pid) for pid in several] == [0, 0, 0], log.read_text()
-    client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name("speech").experiment_id])
+    found = runs_of(uri, "speech")
     kinds = [(run.data.tags["recdrop.search_id"], run.data.tags["recdrop.kind"]) for run in found]
     assert sorted(kinds) == sorted((n, k) for n in "abc" for k in ("search", "trial", "trial"))
     assert {run.info.status for run in found} == {"FINISHED"}
@@ -197,11 +204,10 @@ def test_without_locks_a_run_that_is_there_twice_is_deleted(tmp_path, stores, mo
 
     def other(there, total):
         if there == 1:
-            client = MlflowClient(stores[0])
-            experiment = client.get_experiment_by_name("speech").experiment_id
-            (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'trial'")
+            (run,) = runs_of(stores[0], "speech", kind="trial")
             tags = {k: v for k, v in run.data.tags.items() if k.startswith("recdrop.")}
-            client.create_run(experiment, start_time=run.info.start_time, tags=tags)
+            client, about = MlflowClient(stores[0]), run.info
+            client.create_run(about.experiment_id, start_time=about.start_time, tags=tags)
 
     rdt.sync(tmp_path, stores[0], progress=other)
     assert len(image(stores[0])) == 3
@@ -256,22 +262,3 @@ def test_many_of_all_in_one_call(tmp_path, stores):
     assert len(run.data.params) == 250
     assert len(runs.client.get_metric_history(run_id, "loss")) == 2500
     assert len([name for name in run.data.tags if name.startswith("t")]) == 90
-
-
-def test_a_database_that_is_read_only(tmp_path, stores):
-    journaled(tmp_path, started(), *trial(0), ended())
-    path = stores[0].removeprefix("sqlite:///")
-    with pytest.raises(TrackingError, match="attempt to write a readonly database"):
-        rdt.sync(tmp_path, f"sqlite:///file:{path}?mode=ro&uri=true")
-
-
-def test_a_database_that_is_locked_gets_the_rest_later(tmp_path, stores):
-    journaled(tmp_path, started(), *trial(0), ended())
-    locking = sqlite3.connect(stores[0].removeprefix("sqlite:///"))
-    locking.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(TrackingError, match="database is locked"):
-        rdt.sync(tmp_path, f"{stores[0]}?timeout=0.1")
-    locking.rollback()
-    locking.close()
-    assert rdt.sync(tmp_path, stores[0]).written == 1
-    assert len(image(stores[0])) == 2

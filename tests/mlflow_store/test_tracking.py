@@ -23,13 +23,11 @@ from recdrop_tune.events import (
     EpochEnded,
     TrackingWarning,
     TrialStarted,
-    from_json,
-    to_json,
 )
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.background import MLflowStore
 from recdrop_tune.mlflow_store.contents import trial_params
-from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command, view
+from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import OptunaOracle
@@ -37,7 +35,7 @@ from recdrop_tune.records import Records
 from recdrop_tune.search.tuner_tracking import open_session
 from tests import ROOT
 from tests.small_search import Failing, build, data
-from tests.tracked_events import started
+from tests.tracked_events import runs_of, started
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +50,10 @@ def search(tuner, epochs=2, **kwargs):
 
 def runs(uri, experiment):
     """Returns the run of the search and those of its trials, in order."""
-    client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    parents = [run for run in found if run.data.tags["recdrop.kind"] == "search"]
-    assert len(parents) == 1
-    children = [run for run in found if run.data.tags["recdrop.kind"] == "trial"]
-    assert all(run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id for run in children)
-    return parents[0], sorted(children, key=lambda run: run.data.tags["recdrop.trial_id"])
+    (parent,) = runs_of(uri, experiment, kind="search")
+    children = runs_of(uri, experiment, kind="trial")
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+    return parent, sorted(children, key=lambda run: run.data.tags["recdrop.trial_id"])
 
 
 @pytest.fixture(scope="module")
@@ -188,16 +183,6 @@ def test_failed_trials(tmp_path, uri):
     assert "objective" not in failed[0].data.metrics
 
 
-def test_a_search_that_breaks_off(tmp_path, uri):
-    hypermodel = Failing(("none", "recurrent", "lambda"), kt.errors.FatalError)
-    tuner = kt.RandomSearch(hypermodel, "val_loss", 3, directory=tmp_path)
-    tracking = open_session(tuner, rdt.MLflow("broken off", uri=uri))
-    with pytest.raises(kt.errors.FatalError, match="to the moon"), tracking:
-        search(tuner)
-    parent, children = runs(uri, "broken off")
-    assert [run.info.status for run in (parent, *children)] == ["FAILED", "KILLED"]
-
-
 @pytest.mark.filterwarnings("ignore:All-NaN axis:RuntimeWarning")
 def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
     class Diverging(Failing):
@@ -263,8 +248,6 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
         search(tuner, epochs=1)
     [message] = [str(each.message) for each in caught if each.category is TrackingWarning]
     assert "table jobs already exists; give another `uri`, or move the file" in message
-    assert f"every event is in {tmp_path}/p/events.jsonl." in message
-    assert message.endswith(command("sync", f"{tmp_path}/p"))
     assert "\n" not in message
     assert tracking.mlflow.experiment_id is None
 
@@ -313,36 +296,8 @@ def test_a_writer_that_hangs_is_a_failure_until_it_is_through(followed):
     assert background.failure is None
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_writer_that_failed_is_called_again_and_gets_each_event_once(followed):
-    writer, background, send = followed
-    for number in range(300):
-        send(EpochEnded(trial_id="0", epoch=number, metrics={}, seconds=1.0))
-    assert background.flush(10)
-    writer.fails = True
-    send(EVENTS[0])
-    with pytest.warns(TrackingWarning, match="at here failed: no paper"):
-        assert background.flush(10)
-    assert background.failure == "no paper"
-    send(EVENTS[1])  # Warnings are errors here: there is no second one.
-    assert background.flush(10)
-    writer.fails = False
-    deadline = time.monotonic() + 20
-    while background.failure and time.monotonic() < deadline:  # No further event wakes it.
-        time.sleep(0.05)
-    assert background.failure is None
-    send(EVENTS[2])
-    assert background.flush(10)
-    assert [event.epoch for event in writer.taken[:300]] == list(range(300))
-    assert writer.taken[300:] == EVENTS
-
-
-@pytest.fixture
-def trying_again_soon(monkeypatch):
+def test_a_writer_that_fails_for_a_moment_is_not_reported(followed, monkeypatch):
     monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 0.1)
-
-
-def test_a_writer_that_fails_for_a_moment_is_not_reported(trying_again_soon, followed):
     writer, background, send = followed
     writer.fails = True
     send(EVENTS[0])
@@ -356,13 +311,6 @@ EVENTS = [
     TrialStarted(trial_id="0", number=0, hyperparameters={"rate": 0.3, "placement": None}),
     EpochEnded(trial_id="0", epoch=0, metrics={"loss": float("inf")}, seconds=1.0),
 ]
-
-
-def test_events_come_back_from_json():
-    for event in EVENTS:
-        line = to_json(event)
-        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-        assert from_json(line) == event
 
 
 def test_the_command_is_short_and_of_this_environment(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Existing clusters: a node that leaves, and a driver that joins by the address of the head."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from ray.cluster_utils import Cluster
 import recdrop_tune as rdt
 from recdrop_tune.events import EpochEnded
 from tests import ROOT
+from tests.mlflow_server import answers, free_port
 from tests.ray_searches import (
     Faulty,
     attempts,
@@ -89,21 +89,10 @@ def test_a_driver_that_joins_a_cluster(tmp_path, forks):
             [ray_command, *head], stdout=output, stderr=output, cwd=ROOT, env=clean
         )
     try:
-        wait_for(lambda: accepts(port))
+        wait_for(lambda: answers(port))
         place = {"address": f"127.0.0.1:{port}", "folder": str(tmp_path / "project")}
         code = JOINING.format(environment=settings, **place)
         assert forks.wait(forks.start({"code": code, "log": str(log)})) == 0, log.read_text()
     finally:
         cluster.terminate()
         cluster.wait(60)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0

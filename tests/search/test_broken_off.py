@@ -8,11 +8,11 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.events import SearchEnded, TrialEnded
-from recdrop_tune.journal import Journal
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.records import Records
 from recdrop_tune.states import TrialState
-from tests.small_search import Failing, build, data
+from tests.small_search import Failing, build, data, tuned
+from tests.tracked_events import events_of
 
 
 class Breaking(Failing):
@@ -33,34 +33,19 @@ class Breaking(Failing):
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-@pytest.fixture
-def options(tmp_path):
-    return {
-        "max_trials": 3,
-        "epochs": 2,
-        "seed": 0,
-        "verbose": 0,
-        "tracking": None,
-        "directory": tmp_path / "p",
-    }
-
-
-def states_in(folder):
-    return sorted(rdt.TuneResult.load(folder).trials["state"])
-
-
 @pytest.mark.heavy
-def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
+def test_finished_trials_are_saved_and_the_search_resumes(tmp_path):
+    folder, options = tmp_path / "p", {"max_trials": 3, "epochs": 2}
     with pytest.raises(KeyboardInterrupt) as caught:
-        rdt.tune(data(), data(), Breaking(), **options)
+        tuned(folder, None, Breaking(), **options)
     *shown, _, _, _ = "".join(traceback.format_exception(caught.value)).splitlines()
     assert len(shown) <= 10  # The training's frames are a hundred lines.
     assert __file__ in shown[1]
-    folder, expected = options["directory"], [TrialState.COMPLETE, TrialState.INTERRUPTED]
-    assert states_in(folder) == expected
+    expected = [TrialState.COMPLETE, TrialState.INTERRUPTED]
     kept, best, how = caught.value.__notes__
     assert kept == f"Interrupted. Finished trials are kept in {folder}."
     result = rdt.TuneResult.load(folder)
+    assert sorted(result.trials["state"]) == expected
     score = result.trials["val_loss"][0]
     assert best.startswith(f"Best so far: val_loss {score:.4f} with ")
     assert best.endswith(f"(trial {result.trials['number'][0]})")
@@ -68,9 +53,9 @@ def test_finished_trials_are_saved_and_the_search_resumes(options, tmp_path):
     assert sorted(pd.read_csv(folder / "result" / "trials.csv")["state"]) == expected
     assert "1 interrupted. Best" in (folder / "result" / "summary.md").read_text()
     # The resumed search equals one that was not interrupted.
-    resumed = rdt.tune(data(), data(), Breaking(0), **options)
+    resumed = tuned(folder, None, Breaking(0), **options)
     assert list(resumed.trials["state"]) == [TrialState.COMPLETE] * 3
-    at_once = rdt.tune(data(), data(), Breaking(0), **{**options, "directory": tmp_path / "q"})
+    at_once = tuned(tmp_path / "q", None, Breaking(0), **options)
     left_out = ["seconds", "ms_per_step", "mlflow_run_id"]
     frames = [each.trials.drop(columns=left_out) for each in (resumed, at_once)]
     pd.testing.assert_frame_equal(*frames)
@@ -110,8 +95,7 @@ def test_an_end_of_a_trial_counts_once_it_is_reported(tmp_path, kind, trainings)
     search(OptunaOracle)
     frame = rdt.TuneResult.load(tmp_path / "p").trials.set_index("trial_id")
     assert list(frame["state"]) == [TrialState.COMPLETE] * 2
-    events = Journal(tmp_path / "p" / "events.jsonl").read()
-    ends = [each for each in events if isinstance(each, TrialEnded)]
+    ends = events_of(tmp_path / "p", TrialEnded)
     # If the oracle does not know of the end, the trial runs again.
     assert [each.trial_id for each in ends].count(row.trial_id) == trainings
     assert {each.score for each in ends if each.trial_id == row.trial_id} == {row.val_loss}
@@ -127,7 +111,7 @@ def test_a_retry_that_waits_is_not_interrupted(tmp_path):
     trial.status = "INVALID"
     tuner.oracle.end_trial(trial)
     tracking.close("KILLED")
-    events = Journal(tmp_path / "p" / "events.jsonl").read()
+    events = events_of(tmp_path / "p")
     assert [each.status for each in events if isinstance(each, TrialEnded)] == [TrialState.FAILED]
     assert isinstance(events[-1], SearchEnded)
     assert Records(events).running == []

@@ -18,6 +18,7 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.results import Looks, paired_gains
 from recdrop_tune.search.confirm import confirmation_seed
 from tests import small_search
+from tests.small_search import contents
 
 SPACE = {
     "cell": "lstm",
@@ -170,23 +171,6 @@ def test_the_best_is_trained_anew_for_the_median_of_its_epochs(result):
 
 
 @pytest.mark.heavy
-def test_an_interrupted_confirmation_resumes(result, options):
-    journal = options["directory"] / "events.jsonl"
-    lines = journal.read_text().splitlines()
-    kept = [line for line in lines if '"ConfirmationEnded"' not in line]
-    confirmed = [line for line in lines if '"ConfirmationEnded"' in line]
-    # As if it had been killed before its last two trainings.
-    shutil.rmtree(options["directory"] / "result")
-    journal.write_text("\n".join([*kept, *confirmed[:-2]]) + "\n")
-    again = rdt.tune(data(), data(16), **options)
-    assert len(again.confirmation.runs) == len(result.confirmation.runs)
-    same = ["trial_id", "twin", "repeat", "seed", "val_loss", "test_loss"]
-    pd.testing.assert_frame_equal(again.confirmation.runs[same], result.confirmation.runs[same])
-    after = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
-
-
-@pytest.mark.heavy
 def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri, monkeypatch):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
     place = {"directory": folder, "tracking": rdt.MLflow(uri=planted_uri)}
@@ -247,12 +231,12 @@ DAMAGE = {
 def test_a_damaged_journal_is_not_shown_and_nothing_is_trained(result, options, tmp_path, damage):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
     DAMAGE[damage](folder / "events.jsonl")
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = contents(folder)
     with pytest.raises(ProjectError, match=re.escape(f"`{folder / 'events.jsonl'}` is damaged")):
         rdt.tune(data(), data(16), **{**options, "directory": folder})
     with pytest.raises(ProjectError, match=r"events\.jsonl"):
         rdt.TuneResult.load(folder)
-    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert contents(folder) == before
 
 
 def test_a_search_that_runs_on_while_it_is_read_is_not_damaged(result, tmp_path, monkeypatch):
@@ -285,7 +269,6 @@ def test_it_is_in_mlflow(result):
 LEVELS = {0.001: 1.0, 0.01: 0.7, 0.03: 0.65, 0.1: 0.4}
 
 
-CREDITED = 0
 """A seed whose best configuration with dropout has another learning rate than the one without."""
 
 
@@ -448,8 +431,9 @@ def test_the_best_settings_get_the_dropout_that_helped_elsewhere(planted_search,
 
 @pytest.mark.heavy
 def test_what_the_learning_rate_did_is_not_credited_to_dropout(planted_search):
+    # A seed whose best configuration with dropout has another learning rate than the one without.
     confirm = rdt.Confirm(1, max_seeds=8)
-    confirmation = planted_search(LearningRateAlone(), seed=CREDITED, confirm=confirm).confirmation
+    confirmation = planted_search(LearningRateAlone(), seed=0, confirm=confirm).confirmation
     row = confirmation.row(confirmation.dropping_id)
     assert abs(row["gain"]) < 0.02
     assert row["gain_low"] <= 0.0 <= row["gain_high"]
@@ -458,33 +442,3 @@ def test_what_the_learning_rate_did_is_not_credited_to_dropout(planted_search):
     assert table["n"].max() == 8
     # What a comparison with any other configuration would call its gain.
     assert table["mean"].max() - row["mean"] > 0.2
-
-
-class WithGain(rdt.SequenceClassifier):
-    """Has a hyperparameter with the name of a column."""
-
-    def build(self, hp):
-        hp.Choice("gain", [1.0, 2.0])
-        return super().build(hp)
-
-
-@pytest.mark.heavy
-def test_cross_validation_and_confirmation_together(tmp_path, new_store):
-    result = rdt.tune(
-        data(),
-        model=WithGain(2, (2, 3), {**SPACE, "wrapper": ["none", "recurrent"]}),
-        training=rdt.Training(cv=2),
-        max_trials=2,
-        epochs=1,
-        seed=0,
-        confirm=rdt.Confirm(1, seeds=2, max_seeds=2),
-        verbose=0,
-        directory=tmp_path / "p",
-        tracking=rdt.MLflow(uri=new_store(tmp_path)),
-    )
-    assert len(result.trials) == 2
-    assert result.trials[["val_loss", "ms_per_step"]].notna().all(axis=None)
-    assert set(result.confirmation.runs["repeat"]) == {0, 1}
-    assert result.confirmation.table["hp/gain"].isin([1.0, 2.0]).all()
-    assert not result.confirmation.table["gain"].isin([1.0, 2.0]).any()
-    assert result.best_model().predict(data()[0], verbose=0).shape == (24, 1)

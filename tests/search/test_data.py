@@ -10,20 +10,13 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.data_check import check_data
+from tests.small_search import Batches
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(24, 5, 3)).astype("float32"), np.arange(24) % 2
 LISTS = [RNG.normal(size=(n, 2)).astype("float32") for n in RNG.integers(2, 7, 24)]
 SHUFFLED = RNG.permutation(24)
 TEXT = np.array(["a b", "c"] * 12, dtype=object)
-
-
-class Batches(keras.utils.PyDataset):
-    def __len__(self):
-        return 3
-
-    def __getitem__(self, index):
-        return X[index * 8 :][:8], Y[index * 8 :][:8]
 
 
 def dataset(x=X, y=Y):

@@ -18,7 +18,7 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.search import identity
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.tuner import GroupedFolds
-from tests.small_search import build, data
+from tests.small_search import build, contents, data
 
 FILE = "search.json"
 IDENTITY = {"objective": "val_loss", "epochs": 3, "cv": KFold(3), "loss": keras.losses.Huber(0.1)}
@@ -101,10 +101,6 @@ def test_a_damaged_file(tmp_path, content):
         assert json.loads((tmp_path / FILE).read_text())["identity"] == {}
 
 
-def files(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize(("busy", "overwrite"), [("folder", False), ("journal", True)])
 def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
     """The driver locks the folder, and a worker locks the journal."""
@@ -116,11 +112,11 @@ def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
             journal = Journal(tmp_path / "events.jsonl")
             journal.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
             stack.callback(journal.close)
-        held = files(tmp_path)
+        held = contents(tmp_path)
         refused = pytest.raises(ProjectError, match="is running")
         with refused, claim(tmp_path, {}, overwrite=overwrite):
             pass
-        assert files(tmp_path) == held
+        assert contents(tmp_path) == held
 
 
 def build_wider(hp):
@@ -214,10 +210,10 @@ def own(loss, space=SPACE):
     ],
 )
 def test_a_search_with_other_scores_is_refused(run, old, changed, message):
-    before = files(old)
+    before = contents(old)
     with pytest.raises(ProjectError, match=message):
         run("old", **changed)
-    assert files(old) == before
+    assert contents(old) == before
 
 
 @pytest.mark.heavy
@@ -271,8 +267,8 @@ def test_a_search_is_not_deleted_for_one_that_cannot_begin(run, old, wrong):
     def fail(hp):
         raise ValueError("no model")
 
-    before = files(old)
+    before = contents(old)
     given = {"tuner": rdt.Optuna(warm_start=old)} if wrong == "warm_start" else {"model": fail}
     with pytest.raises(RecdropError, match=wrong):
         run("old", overwrite=True, **given)
-    assert files(old) == before
+    assert contents(old) == before

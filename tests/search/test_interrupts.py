@@ -13,7 +13,7 @@ import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrialEnded, TrialStarted
 from recdrop_tune.search.interrupts import Interrupts
 from tests.forks import ROOT, hearing_ctrl_c
-from tests.small_search import build, data
+from tests.small_search import tuned
 
 
 def test_a_search_ends_by_a_signal():
@@ -31,19 +31,15 @@ def test_a_search_ends_by_a_signal():
 @pytest.mark.parametrize("pressed", [True, False])
 def test_a_ctrl_c_that_an_error_replaces(pressed):
     """pybind11 does so if it comes while an exception of TensorFlow is being made."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with Interrupts() as interrupts:
-            if pressed:
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
-            expected = KeyboardInterrupt if pressed else RuntimeError
-            with pytest.raises(expected) as raised, interrupts.reraise_lost():
-                raise RuntimeError("REPLACED BY KeyboardInterrupt")
-            assert pressed == isinstance(raised.value.__cause__, RuntimeError)
-            interrupts.on_event(TrialStarted(trial_id="1", number=0, hyperparameters={}))  # Once.
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with hearing_ctrl_c(), Interrupts() as interrupts:
+        if pressed:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        expected = KeyboardInterrupt if pressed else RuntimeError
+        with pytest.raises(expected) as raised, interrupts.reraise_lost():
+            raise RuntimeError("REPLACED BY KeyboardInterrupt")
+        assert pressed == isinstance(raised.value.__cause__, RuntimeError)
+        interrupts.on_event(TrialStarted(trial_id="1", number=0, hyperparameters={}))  # Once.
 
 
 @pytest.mark.parametrize("presses", [1, 2])
@@ -51,22 +47,18 @@ def test_a_second_ctrl_c_that_was_lost(presses):
     """The first one ends the search. Pressed once, it does not interrupt the saving of the result."""
     saved = ResultSaved(files=[], summary="", best_trial_id="0")
     broken = TrialEnded(trial_id="1", status="INTERRUPTED")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with Interrupts() as interrupts:
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-            interrupts.on_event(broken)
-            if presses == 1:
-                interrupts.on_event(saved)
-                return
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
-                interrupts.on_event(saved)
-            interrupts.on_event(SearchEnded(status="KILLED"))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with hearing_ctrl_c(), Interrupts() as interrupts:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        interrupts.on_event(broken)
+        if presses == 1:
+            interrupts.on_event(saved)
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.on_event(saved)
+        interrupts.on_event(SearchEnded(status="KILLED"))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -79,13 +71,9 @@ def test_a_ctrl_c_that_is_lost_ends_a_search(tmp_path):
                 with contextlib.suppress(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
 
-    options = {"epochs": 3, "directory": tmp_path / "p", "tracking": None}
     training = rdt.Training(callbacks=Presses())
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with hearing_ctrl_c():
         with pytest.raises(KeyboardInterrupt):
-            rdt.tune(data(), data(), build, training=training, max_trials=2, verbose=0, **options)
+            tuned(tmp_path / "p", None, training=training, epochs=3)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert list(rdt.TuneResult.load(tmp_path / "p").trials["state"]) == ["INTERRUPTED"]

@@ -5,7 +5,6 @@ from importlib import import_module
 import keras
 import numpy as np
 import pytest
-from keras_tuner import HyperParameters
 from mlflow.tracking import MlflowClient
 
 from tests.backends import BACKEND, array
@@ -153,15 +152,6 @@ def test_workers_have_the_backend_of_their_driver(tmp_path, uri, monkeypatch):
     assert list((tmp_path / "caches").rglob("*-cache"))
 
 
-@on_jax("one of the two is enough")
-def test_a_language_model_trains():
-    x = np.random.default_rng(0).integers(1, 20, size=(24, 7))
-    model = rdt.LanguageModel.from_data((x[:, :-1], x[:, 1:]), vocab_size=20, space=DROPS)
-    model = model.build(HyperParameters())
-    history = model.fit(x[:, :-1], x[:, 1:], batch_size=10, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
-
-
 @pytest.mark.skipif(
     BACKEND != "torch", reason="Keras's jax backend keeps no states in what it compiles"
 )
@@ -178,12 +168,3 @@ def test_stateful_layers_train(cell, wrapper):
     history = model.fit(*TRAIN, batch_size=8, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     assert all(np.any(array(state)) for state in layer.layer.states)
-
-
-def test_mask_groups_with_a_last_batch_that_does_not_divide():
-    layer = rdt.wrap(keras.layers.LSTM(4), "variational", rate=0.3, mask_groups=4)
-    model = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(2)])
-    model.compile("adam", "mse")
-    x, _ = TRAIN
-    history = model.fit(x[:23], np.zeros((23, 2)), batch_size=10, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()

@@ -15,10 +15,10 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.events import ConfirmationEnded, TrialEnded, TrialStarted
 from recdrop_tune.files import SEARCH as FILE
 from recdrop_tune.files import is_leftover
-from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from tests.forks import Forks, runs
+from tests.tracked_events import events_of, runs_of
 
 
 class Searches:
@@ -78,7 +78,7 @@ def finished_trials(folder: Path) -> dict[str, dict]:
 
 def durations(folder: Path) -> dict[str, float]:
     started, taken = {}, {}
-    for event in Journal(folder / "events.jsonl").read():
+    for event in events_of(folder):
         if isinstance(event, TrialStarted):
             started[event.trial_id] = event.time
         elif isinstance(event, TrialEnded):
@@ -123,7 +123,7 @@ class Ledger:
         assert [path for path in self.folder.rglob("*") if is_leftover(path.name)] == []
 
     def check_journal(self, ids: set[str]):
-        events = Journal(self.folder / "events.jsonl").read()
+        events = events_of(self.folder)
         counts = Counter(each.trial_id for each in events if isinstance(each, TrialEnded))
         assert set(counts) == ids == set(Records(events).trials)
         # Killed before the oracle had its end, a trial runs again.
@@ -149,9 +149,7 @@ class Ledger:
             assert frozen.params == {n: v for n, v in asked.items() if v is not None}
 
     def check_mlflow(self, rows: list[dict], confirmed: bool):
-        client = MlflowClient(self.searches.uri)
-        experiment = client.get_experiment_by_name(self.name).experiment_id
-        runs = client.search_runs([experiment])
+        runs = runs_of(self.searches.uri, self.name)
         assert "RUNNING" not in {run.info.status for run in runs}
         kinds = {"search": [], "trial": [], "superseded": []}
         for run in runs:
@@ -168,11 +166,11 @@ class Ledger:
         (parent,) = kinds["search"]
         assert {"tuner", "objective", "max_trials", "epochs"} <= set(parent.data.params)
         if confirmed:
-            self.check_confirmations(client, by_id)
+            self.check_confirmations(by_id)
 
-    def check_confirmations(self, client: MlflowClient, runs: dict):
-        events = Journal(self.folder / "events.jsonl").read()
-        for event in (each for each in events if isinstance(each, ConfirmationEnded)):
+    def check_confirmations(self, runs: dict):
+        client = MlflowClient(self.searches.uri)
+        for event in events_of(self.folder, ConfirmationEnded):
             history = client.get_metric_history(runs[event.trial_id].info.run_id, "confirmed")
             assert {each.step: each.value for each in history}[event.repeat] == event.score
 
@@ -264,10 +262,10 @@ def test_a_kill_in_the_confirmation(searches):
     wait_until(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
     searches.kill(pid)
     ledger.note()
-    before = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
+    before = events_of(ledger.folder, ConfirmationEnded)
     assert searches.run("confirmed", **options)
     ledger.check(2, confirmed=True)
-    after = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
+    after = events_of(ledger.folder, ConfirmationEnded)
     assert after[: len(before)] == before
     assert len(after) > len(before)
 
@@ -283,7 +281,7 @@ def epochs_of(folder: Path) -> list[tuple[int, float]]:
 
 
 def curves_of(folder: Path) -> list[list[float]]:
-    records = Records(Journal(folder / "events.jsonl").read())
+    records = Records(events_of(folder))
     return [[e.metrics["val_loss"] for e in each.epochs] for each in records.trials.values()]
 
 

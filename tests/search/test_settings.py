@@ -1,8 +1,6 @@
 """The settings of a search: what they accept and refuse, in Python and in a file."""
 
-import copy
 import inspect
-import pickle
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -80,19 +78,13 @@ def test_what_a_user_can_write():
     assert config.tracking == rdt.MLflow(register_model="best")
 
 
-@pytest.mark.parametrize("kind", [*CLASSES.values(), SearchConfig])
-def test_settings_are_frozen_values(kind):
-    made = kind()
-    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
-    with pytest.raises(FrozenInstanceError):
-        setattr(made, fields(made)[-1].name, None)
-
-
 @pytest.mark.parametrize("kind", CLASSES.values())
-def test_one_value_is_positional(kind):
+def test_one_value_is_positional_and_none_can_be_changed(kind):
     first = fields(kind)[0].name
     with pytest.raises(TypeError, match=f"one positional argument, `{first}`"):
         kind(getattr(kind(), first), None)
+    with pytest.raises(FrozenInstanceError):
+        setattr(kind(), first, None)
 
 
 def test_tune_has_the_arguments_of_a_search():

@@ -10,7 +10,6 @@ import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
-from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
@@ -18,6 +17,7 @@ from recdrop_tune.records import Records
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.tuner import trial_seed
 from tests.small_search import Failing, build, data
+from tests.tracked_events import runs_of
 
 SPACE = {
     "units": 4,
@@ -89,11 +89,7 @@ def test_a_search_resumes_in_its_folder(options, uri, capsys):
     # A column's type depends on the space, not on the hyperparameters that were active.
     assert first.trials.dtypes.equals(second.trials.dtypes)
     assert str(first.trials["placement"].dtype) == "string"
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("resumes").experiment_id
-    assert len(client.search_runs([experiment])) == 3
-    for run_id in second.trials["mlflow_run_id"]:
-        assert {"wrapper", "placement", "rate"} <= set(client.get_run(run_id).data.params)
+    assert len(runs_of(uri, "resumes")) == 3
 
 
 @pytest.mark.heavy
@@ -162,9 +158,7 @@ def test_an_objective_that_is_not_reported(options, uri):
     options["training"] = rdt.Training(callbacks=[keras.callbacks.TerminateOnNaN])
     with pytest.raises(ObjectiveNotReportedError, match=names.format("val_f1", "Compile")):
         rdt.tune(data(), data(), **options)
-    client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name("f1").experiment_id])
-    assert [run.info.status for run in found] == ["FAILED", "FAILED"]
+    assert [run.info.status for run in runs_of(uri, "f1")] == ["FAILED", "FAILED"]
     study = rdt.TuneResult.load(options["directory"]).study()
     assert optuna.trial.TrialState.RUNNING not in {t.state for t in study.trials}
 
