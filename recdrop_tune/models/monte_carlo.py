@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.kernels import check_seed
 from recdrop_tune.models.layers import kept_states, learning_layers, walk
 
@@ -118,6 +118,8 @@ def mc_predict(
         raise invalid_argument("model", expected="a Keras model", received=model)
     check_integer("passes", passes)
     check_integer("batch_size", batch_size)
+    check_flag("keep", keep)
+    check_flag("same_masks", same_masks)
     seed = check_seed(seed)
     batches = _batches(x, batch_size)
     first = next(batches, None)

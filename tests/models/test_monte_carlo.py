@@ -189,6 +189,7 @@ def test_datasets():
     [
         ({"passes": 0}, r"`passes`\. Expected an integer of at least 1\. Received: passes=0"),
         ({"x": [np.ones((2, 5, 2)), np.ones((3, 5, 2))]}, r"`x`.*\(3, 5, 2\)"),
+        ({"keep": "all"}, r"`keep`\. Expected True or False"),
         ({"x": X[:0]}, r"`x`\. Expected at least one input"),
         ({"model": keras.layers.Dense(1)}, r"`model`\. Expected a Keras model"),
     ],
