@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import keras
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.kernels import excluded_from_decay
 from recdrop_tune.models.layers import dropout_layers, learning_layers
 
@@ -141,7 +141,7 @@ class RateSchedule(keras.callbacks.Callback):
                 received=schedule,
             )
         self.schedule = chosen
-        self.epochs = epochs
+        self.epochs = None if epochs is None else check_integer("epochs", epochs)
         self.per = per
         self.counts_steps = per == "epoch"  # See `recdrop_tune.models.fit`.
         self.layers = layers

@@ -199,6 +199,7 @@ def test_validation_and_saving_during_training(tmp_path):
     [
         ({"schedule": "cosine"}, "Expected one of constant, linear, curriculum, annealed, ramp,"),
         ({"schedule": "linear", "per": "step"}, "Expected 'epoch' or 'batch'"),
+        ({"schedule": "linear", "epochs": 0}, "Expected an integer of at least 1"),
     ],
     ids=str,
 )
