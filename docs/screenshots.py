@@ -20,7 +20,7 @@ from selenium.webdriver.common.by import By
 
 import recdrop_tune as rdt
 from examples.quickstart import load_data
-from recdrop_tune.cli.ui import page_of
+from recdrop_tune.cli.tracking import page_of
 from tests.browser import Browser, running_browser
 from tests.mlflow_server import MLflowServer, mlflow_server
 from tests.pages import blocks, run

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from recdrop_tune.backends import check_importable, check_training
-from recdrop_tune.cli.store import be_quiet
+from recdrop_tune.cli.searches import be_quiet
 from recdrop_tune.lazy import load_quietly
 
 _PACKAGES = ["recdrop-tune", "tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "keras-nightly"]
@@ -25,7 +25,11 @@ def doctor() -> None:
     """
     be_quiet()
     click.echo(f"system    Python {platform.python_version()}, {platform.platform()}")
-    click.echo(f"packages  {', '.join(_versions())}")
+    installed = []
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            installed.append(f"{package} {version(package)}")
+    click.echo(f"packages  {', '.join(installed)}")
     check_importable()
     load_quietly("recdrop_tune.models")
     check_training()
@@ -42,15 +46,6 @@ def doctor() -> None:
     layer(np.zeros((2, 3, 4), "float32"), training=True)  # Fails if driver and cuDNN do not match.
     (row,) = explain(layer).rows
     click.echo(f"kernel    {row.kernel}{f' ({row.why})' if row.why else ''}")
-
-
-def _versions() -> list[str]:
-    """Returns the installed packages with their versions."""
-    found = []
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            found.append(f"{package} {version(package)}")
-    return found
 
 
 def _listed() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recdrop_tune.backends import check_importable, choose
-from recdrop_tune.cli.watch import watched_search
+from recdrop_tune.cli.searches import search_argument, watched_search
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.lazy import load_quietly
 
@@ -45,7 +45,7 @@ def run(config: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@search_argument
 @click.option("--top", type=int, help="How many of the best configurations.")
 @click.option("--seeds", type=int, help="How many times to train each in the first round.")
 @click.option("--max-seeds", type=int, help="How many times at most.")

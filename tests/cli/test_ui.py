@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli.ui import page_of
+from recdrop_tune.cli.tracking import page_of
 from recdrop_tune.search.tuner_tracking import open_session
 from tests.mlflow_server import answers, free_port, mlflow_server
 from tests.small_search import build, data
@@ -126,7 +126,7 @@ def test_ctrl_c_ends_the_server_of_the_newest_search(
 
     monkeypatch.chdir(place)
     monkeypatch.setattr("sys.executable", str(server))
-    monkeypatch.setattr("recdrop_tune.cli.ui.page_of", page_of)
+    monkeypatch.setattr("recdrop_tune.cli.tracking.page_of", page_of)
     monkeypatch.setattr("webbrowser.open", lambda page: signal.raise_signal(signal.SIGINT))
     address = f"http://127.0.0.1:{port}"
     done = CliRunner().invoke(main, ["ui", "--port", str(port)])
@@ -192,7 +192,7 @@ def test_a_server_that_dies_is_an_error(place, tracking, monkeypatch):
     def dying(database, port):
         yield subprocess.Popen(["true"])
 
-    monkeypatch.setattr("recdrop_tune.cli.ui._serve", dying)
-    monkeypatch.setattr("recdrop_tune.cli.ui.page_of", lambda uri, search_id: uri)
+    monkeypatch.setattr("recdrop_tune.cli.tracking._serve", dying)
+    monkeypatch.setattr("recdrop_tune.cli.tracking.page_of", lambda uri, search_id: uri)
     code, output = run(place / "recdrop_runs" / "speech")
     assert (code, output.endswith("Error: MLflow's server has ended.\n")) == (1, True)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.cli.commands import main
+from recdrop_tune.cli import main
 from recdrop_tune.errors import RecdropError
 from tests.small_search import build, tuned
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import recdrop_tune as rdt
-from recdrop_tune.cli.ui import page_of
+from recdrop_tune.cli.tracking import page_of
 from tests.browser import running_browser
 from tests.mlflow_server import mlflow_server
 

@@ -1,4 +1,4 @@
-"""`recdrop-tune ui`: opens MLflow's pages on the trials of a search."""
+"""The runs of a search in MLflow: `recdrop-tune sync` writes them, and `recdrop-tune ui` shows them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from urllib.request import urlopen
 import click
 
 from recdrop_tune.addresses import is_server, resolve_uri, sqlite_path
-from recdrop_tune.cli.store import be_quick_and_quiet
-from recdrop_tune.cli.watch import watched_search
+from recdrop_tune.backends import check_importable
+from recdrop_tune.cli.searches import (
+    be_quick_and_quiet,
+    be_quiet,
+    project_folder,
+    search_argument,
+    watched_search,
+)
 from recdrop_tune.errors import HIDDEN, RecdropError, hide, plain
 from recdrop_tune.lazy import load_quietly
 
@@ -29,7 +35,43 @@ _START_SECONDS = 120
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@search_argument
+@click.option("--tracking-uri", "uri", help="The database or server to write to.")
+def sync(directory: Path | None, uri: str | None) -> None:
+    """Writes to MLflow what it lacks of a search: after an outage, or into an empty store.
+
+    DIR is the project folder of the search; by default the newest one in recdrop_runs. The runs go to
+    --tracking-uri, by default to where the search wrote them. Existing runs stay, and nothing is written
+    twice, even if this command runs twice at once. DIR can be read-only.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    be_quiet()  # MLflow's client must not repeat a request that creates a run.
+    folder = project_folder(directory)
+    check_importable()
+    load_quietly("recdrop_tune.mlflow_store")
+    from recdrop_tune import sync as write
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    hidden = not console.is_terminal
+    # A thousand trials take minutes.
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("Writing runs of trials", total=None)
+
+        def show(there: int, total: int) -> None:
+            bar.update(task, completed=there, total=total)
+
+        report = write(folder, uri, progress=show)
+    words = f"{folder}: {report.written} runs of trials written, {report.there} were there."
+    click.echo(plain(f"{words} Experiment {report.experiment} at {report.tracking_uri}."))
+    if how_to_open := report.ui_command or report.ui_url:
+        click.echo(plain(how_to_open))
+
+
+@click.command()
+@search_argument
 @click.option("--tracking-uri", "uri", help="Database or server with the runs.")
 @click.option("--port", type=click.IntRange(1, 65535), help="By default 5000 or the next free one.")
 @click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
