@@ -27,7 +27,7 @@ from recdrop_tune.search.settings import (
 )
 
 if TYPE_CHECKING:
-    from recdrop_tune.search.compare_models import compare_models
+    from recdrop_tune.search.compared_models import compare_models
     from recdrop_tune.search.distributed import Distributed, distribute
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
     from recdrop_tune.search.tuner_tracking import track
@@ -62,7 +62,7 @@ __all__ = [
 _HOME = {
     "Distributed": "distributed",
     "ObjectiveNotReportedError": "hypermodel_of",
-    "compare_models": "compare_models",
+    "compare_models": "compared_models",
     "distribute": "distributed",
     "run_search": "tuning",
     "track": "tuner_tracking",

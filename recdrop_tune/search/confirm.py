@@ -19,7 +19,6 @@ from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
 from recdrop_tune.oracle import trial_of
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results import CONFIRMED, PairedTrainings, rounds
-from recdrop_tune.search.compared_models import MODEL
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
 from recdrop_tune.session import SearchSession
@@ -37,7 +36,7 @@ class Question:
 
     first: Callable[[Records, Confirm], list[Configuration]]
     trial: Callable[[kt.Oracle, Configuration], Any]
-    keep: Callable[..., None]
+    keep: Callable[..., None] | None
     searches: bool
 
 
@@ -128,7 +127,8 @@ class Retrainings:
 
     def keep(self, tuner: Tuner, tracking: SearchSession, *result: Any) -> None:
         """Takes a trial, its score, and the weights of a training."""
-        self.question.keep(tuner, tracking, *result)
+        if self.question.keep is not None:
+            self.question.keep(tuner, tracking, *result)
 
     def failed(self, tracking: SearchSession, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that failed."""
@@ -150,22 +150,6 @@ def _keep_best(
         model = tuner.hypermodel.build(trial.hyperparameters)
         place = Path(tuner.project_dir) / CONFIRMED
         save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
-
-
-def _keep_nothing(*result: Any) -> None:
-    """Keeps no weights: the scores are what is asked for."""
-
-
-def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
-    """Returns a trial that builds a model."""
-    hyperparameters = oracle.get_space().copy()
-    models = hyperparameters.space[0].values
-    hyperparameters.values[MODEL] = models[int(configuration.trial_id)]
-    return Trial(hyperparameters, configuration.trial_id)
-
-
-def _every_model(records: Records, settings: Confirm) -> list[Configuration]:
-    return [*map(Configuration, records.models)]
 
 
 def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:
@@ -207,4 +191,3 @@ def confirmation_seed(seed: int | None, repeat: int) -> int:
 
 
 DROPOUT = Question(chosen_configurations, trial_of, _keep_best, searches=True)
-MODELS = Question(_every_model, _trial_of_model, _keep_nothing, searches=False)

@@ -26,7 +26,6 @@ from recdrop_tune.hypermodels import (
     unextended,
 )
 from recdrop_tune.models import makes_masks
-from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.data_check import check_data, reported_metrics
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
@@ -106,8 +105,6 @@ def check_hypermodel_data(
 
 def describe_model(hypermodel: Any) -> dict[str, Any] | None:
     """Describes what all models of a search share; None if only a function knows."""
-    if isinstance(hypermodel, ComparedModels):
-        return hypermodel.description()
     if isinstance(hypermodel, ExistingModel):
         names = ["per_layer", "keep_weights"]
         # Frozen weights can be random, and differ in each process.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -53,7 +53,7 @@ class Plan:
     `config` has the arguments of `tune`, complete: functions that were named are imported, the folder and the
     store are known. `space` is the search space as YAML, or the name of the hypermodel that defines it.
     `resume_hint` is how to resume it, in words or as a command. `question` is what trainings with fresh seeds
-    are to answer, and `models` are the models to compare, the baseline first.
+    are to answer, and `models` describes the models to compare by their names, the baseline first.
     """
 
     config: SearchConfig
@@ -65,7 +65,7 @@ class Plan:
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
     question: Question = DROPOUT
-    models: tuple[str, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -103,6 +103,8 @@ class Plan:
         space = getattr(self.model, "space", None)
         # A search can be confirmed on test data later; here they change what is asked.
         test = {} if self.question.searches else {"test data": self.data.test is not None}
+        order = [*self.models]
+        compared = order and {"baseline": order[0], "order": order, "models": self.models}
         return test | {
             "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
             "objective": {self.goal.name: self.goal.direction},
@@ -113,7 +115,7 @@ class Plan:
             "cv": self.training.cv,
             "early_stopping": self.training.early_stopping,
             "fit": self.training.fit,
-            "model": describe_model(self.model),
+            "model": compared or describe_model(self.model),
             "loss": loss_of(self.model),
         }
 
@@ -163,7 +165,7 @@ class Plan:
             info=self._info(),
             data=data,
             context=context_of(train, validation, self.model, model, self.goal, self.data.padding),
-            models=self.models,
+            models=[*self.models],
             process=self.process,
             resume_hint=self.resume_hint,
         )

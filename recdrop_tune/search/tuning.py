@@ -18,7 +18,7 @@ from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.oracle import as_objective
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.compared_models import ComparedModels
+from recdrop_tune.search.confirm import DROPOUT, Question
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.data_check import complete_training
 from recdrop_tune.search.execution import carry_out, result_of
@@ -142,7 +142,11 @@ def run_search(
 
 
 def prepare(
-    config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
+    config: SearchConfig,
+    train: Any,
+    validation: Any = None,
+    config_file: Path | None = None,
+    question: Question = DROPOUT,
 ) -> Plan:
     """Checks arguments and data, and returns the plan of what they ask for."""
     check_training()
@@ -168,7 +172,7 @@ def prepare(
         reported = check_hypermodel_data(
             hypermodel, parts, config.batch_size, training.fit, data.padding
         )
-    if reported and not is_logged and not isinstance(hypermodel, ComparedModels):
+    if reported and not is_logged and question.searches:
         check_reported(config.objective.name, reported)
     goal = as_objective(vars(config.objective), reported or ())
     if not is_logged:
@@ -187,7 +191,7 @@ def prepare(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return Plan(config, data, hypermodel, space, goal, config_file)
+    return Plan(config, data, hypermodel, space, goal, config_file, question=question)
 
 
 def _check_validation(objective: str, validation: Any, training: Training) -> None:
