@@ -98,6 +98,7 @@ def test_a_damaged_file_is_named_and_nothing_is_changed(project, name, how):
     [
         ("oracle.json", "start_order", ["0", "0", "1", "2"]),
         ("trial_0/trial.json", "score", None),
+        ("trial_0/trial.json", "score", float("nan")),
         ("trial_0/trial.json", "status", "DONE"),
     ],
 )

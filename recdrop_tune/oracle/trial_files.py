@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def trial_from_state(state: dict[str, Any], path: Path) -> Any:
     if trial.status not in (*END_STATUSES, TrialStatus.RUNNING, TrialStatus.INVALID):
         raise ValueError(f"{trial.status!r} is not a status")
     if trial.status == TrialStatus.COMPLETED:
-        float(trial.score), int(trial.best_step)
+        int(trial.best_step)
+        if math.isnan(float(trial.score)):
+            raise ValueError("its score is not a number")
     for history in trial.metrics.metrics.values():
         for epoch in history.get_history():
             float(epoch.mean()), float(epoch.step)
