@@ -19,7 +19,7 @@ from recdrop_tune.oracle import as_objective
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import DROPOUT, Question
-from recdrop_tune.search.data import Data
+from recdrop_tune.search.data import Data, make
 from recdrop_tune.search.data_check import complete_training
 from recdrop_tune.search.execution import carry_out, result_of
 from recdrop_tune.search.hypermodel_of import (
@@ -152,7 +152,7 @@ def prepare(
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(callback) for callback in training.callbacks]
-    groups = call(training.groups) if is_reference(training.groups) else training.groups
+    groups = call(training.groups) if is_reference(training.groups) else make(training.groups)
     training = replace(training, callbacks=callbacks, groups=groups)
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)

@@ -45,6 +45,10 @@ def options(tmp_path):
         ({"space": SPACE}, r"`space`.*None with a function or a hypermodel"),
         ({"confirm": rdt.Confirm(1, test=3)}, "`test`"),
         ({"training": rdt.Training(cv=3)}, "`validation`.*None with `cv`"),
+        (
+            {"validation": None, "training": rdt.Training(cv=2, groups=lambda: [0] * len(Y))},
+            "`groups`.*number of groups: 1",
+        ),
         ({"validation": None}, "`validation`.*the objective is val_loss.*validation_split"),
         ({"validation": (BAD, Y)}, "`validation`.*finite loss.*infinity in x"),
         ({"directory": "a\0b"}, "cannot be written to: .*null"),
