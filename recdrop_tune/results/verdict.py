@@ -66,7 +66,7 @@ def format_more_seeds(trainings: PairedTrainings, name: str, expected: float) ->
     what = "would show a difference of this size"
     # Then seeds show that it is within the margin sooner than that it is not 0.
     if 2 * abs(expected) < margin:
-        what = f"would show that there is none of more than {format_number(margin)}"
+        what = f"would show that the difference is less than {format_number(margin)}"
     known = gain, expected, looks_of(trainings.records), margin, trainings.asked.number
     if seeds := seeds_to_decide(*known, begun=gain.seeds):
         yield f"About {format_count(seeds - gain.seeds, 'more seed')} {what}."

@@ -138,7 +138,7 @@ def test_rounds_end_when_the_best_compared_model_is_known_and_else_train_what_is
     [
         (1.0, 0.0, 20, r"5 seeds\)\. About 1\d more seeds would show a difference of this size\.$"),
         (0.6, 0.0, 5, r"unlikely .*, about 4\d would show a difference of this size\.$"),
-        (0.1, 0.8, 20, r"1\d more seeds would show that there is none of more than 0\.8000\.$"),
+        (0.1, 0.8, 20, r"1\d more seeds would show that the difference is less than 0\.8000\.$"),
         (0.0, 0.0, 20, r"5 seeds\)\. No number of seeds up to 100 is likely to decide\.$"),
     ],
 )
