@@ -52,10 +52,15 @@ def structure(model: Any) -> str | None:
         return None
     if not all(map(is_known, [*walk(model), *parts])):
         return None
+    # They can be set after a layer is built.
+    restraints = [
+        [getattr(variable, name, None) for name in ("regularizer", "constraint")]
+        for variable in model.variables
+    ]
     try:
         with lambdas_allowed():
             described = keras.saving.serialize_keras_object(
-                [model.get_config(), arguments, [_restraints(v) for v in model.variables]]
+                [model.get_config(), arguments, restraints]
             )
         described = _structure(described)
     except (_ForeignError, NotImplementedError):
@@ -137,11 +142,6 @@ def _attributes(sequential: bool) -> frozenset[str]:
         model = keras.Model(inputs, layer(inputs), name="model")
     model.compile(keras.optimizers.SGD(name="optimizer"), "mse")
     return frozenset({"history", "stop_evaluating", "stop_predicting"} | _public(model))
-
-
-def _restraints(variable: Any) -> list[Any]:
-    """Returns the regularizer and constraint of a variable, which can be set after its layer is built."""
-    return [getattr(variable, name, None) for name in ("regularizer", "constraint")]
 
 
 def _structure(config: Any) -> Any:

@@ -68,10 +68,8 @@ class ModelCopies:
     def __getstate__(self) -> dict[str, Any]:
         """Includes the classes and functions that nobody registered, on the way to a Ray worker."""
         _check_shared(self.plain)
-        custom = {
-            name: each for layer in walk(self.plain) for name, each in custom_objects(layer).items()
-        }
-        return {**vars(self), "plain": (self.plain.__reduce__(), custom, functions_of(self.plain))}
+        held = (self.plain.__reduce__(), custom_objects(self.plain), functions_of(self.plain))
+        return {**vars(self), "plain": held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         (load, arguments), custom, functions = state["plain"]
@@ -163,18 +161,9 @@ def _check_shared(model: Any) -> None:
 def recurrent_layers(model: Any) -> list[Any]:
     """Returns the LSTM and GRU layers in a model; a `Bidirectional` counts as one."""
     layers = list(walk(model))
-    inner = {
-        id(side)
-        for each in layers
-        if isinstance(each, keras.layers.Bidirectional)
-        for side in walk(each)
-    }
-    return [
-        each
-        for each in layers
-        if cell_of(each) is not None
-        and (id(each) not in inner or isinstance(each, keras.layers.Bidirectional))
-    ]
+    both = [each for each in layers if isinstance(each, keras.layers.Bidirectional)]
+    inner = {id(side) for each in both for side in [*walk(each)][1:]}
+    return [each for each in layers if cell_of(each) is not None and id(each) not in inner]
 
 
 def _undropped(layer: Any, names: dict[int, str]) -> Any:

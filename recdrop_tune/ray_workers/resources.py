@@ -80,11 +80,6 @@ def host_environment(backend: str) -> dict[str, str]:
     return {**variables, **worker_environment(backend, gpus=0)}
 
 
-def mlflow_environment() -> dict[str, str]:
-    """Returns the environment variables that the oracle's process needs to write to MLflow."""
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-
-
 def limit_threads(cpus: float) -> None:
     """Limits the threads of TensorFlow or PyTorch to the worker's cores, instead of all of the machine's."""
     threads, backend = max(1, int(cpus)), keras.backend.backend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from recdrop_tune.ray_workers.resources import (
     format_resources,
     gpus_of_each,
     host_environment,
-    mlflow_environment,
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
@@ -134,8 +134,9 @@ class Team:
             scheduling_strategy=on_node(node),
             runtime_env={"env_vars": host_environment(self._backend)},
         )
+        secrets = {name: each for name, each in os.environ.items() if name.startswith("MLFLOW_")}
         try:
-            return options.remote(self._folder, self._resources.trial_timeout, mlflow_environment())
+            return options.remote(self._folder, self._resources.trial_timeout, secrets)
         except ValueError as error:
             raise ProjectError(
                 f"Another process is running the search in `{self._folder}` on this cluster. Wait for it, or "

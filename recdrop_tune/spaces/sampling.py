@@ -76,6 +76,8 @@ class Sample(DropoutSample):
 
 def register(hp: Any, name: str, value: Value) -> Any:
     """Registers one hyperparameter and returns its value, or `None` if it is inactive."""
+    if isinstance(hp, RowRecorder):
+        return hp.record(name, value)
     if isinstance(value, Range):
         method = hp.Int if isinstance(value.min, int) else hp.Float
         sampling = "log" if value.log else "linear"
@@ -271,7 +273,7 @@ def _plain_name(name: str) -> str:
 
 
 class RowRecorder:
-    """Stands in for `keras_tuner.HyperParameters`: records what is registered, under every condition."""
+    """Stands in for `keras_tuner.HyperParameters`: records what `register` is given, whatever is active."""
 
     def __init__(self) -> None:
         self.rows: list[Hyperparameter] = []
@@ -285,27 +287,12 @@ class RowRecorder:
         yield
         self._when = outer
 
-    def Fixed(self, name: str, value: Any) -> Any:
-        """Records a fixed value."""
-        return self._record(name, choices=[value])
-
-    def Boolean(self, name: str, default: bool) -> Any:
-        """Records a choice of true and false."""
-        return self._record(name, choices=[default, not default])
-
-    def Choice(self, name: str, values: Sequence[Any]) -> Any:
-        """Records a choice."""
-        return self._record(name, choices=list(values))
-
-    def Int(self, name: str, low: int, high: int, step: int | None, sampling: str) -> Any:
-        """Records a range of integers."""
-        return self._record(name, low=low, high=high, step=step or 1)
-
-    def Float(self, name: str, low: float, high: float, step: float | None, sampling: str) -> Any:
-        """Records a range of numbers."""
-        return self._record(name, low=float(low), high=float(high), step=step)
-
-    def _record(self, name: str, **values: Any) -> Any:
-        row = Hyperparameter(name, when=self._when, **values)
+    def record(self, name: str, value: Value) -> Any:
+        """Records a hyperparameter, and returns its first value."""
+        if isinstance(value, Range):
+            high = _reachable_max(value)
+            row = Hyperparameter(name, low=value.min, high=high, step=value.step, when=self._when)
+        else:
+            row = Hyperparameter(name, choices=list(as_words(value)), when=self._when)
         self.rows.append(row)
-        return row.choices[0] if row.choices is not None else row.low
+        return row.low if row.choices is None else row.choices[0]
