@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import keras
 
 from recdrop_tune.errors import ProjectError, RecdropError, is_disk_failure
 from recdrop_tune.events import Event, TrackingWarning
-from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
+from recdrop_tune.ray_workers.cluster import NAMESPACE, original
 from recdrop_tune.ray_workers.host import End, OracleHost, State
 from recdrop_tune.ray_workers.job import MARK, Parcel
 from recdrop_tune.ray_workers.resources import (
@@ -125,13 +126,14 @@ class Team:
 
     def _start_host(self, name: str) -> Any:
         """Starts the oracle's process on this machine, which has the project folder."""
+        strategies = import_module("ray.util.scheduling_strategies")
         node = self._ray.get_runtime_context().get_node_id()
         options = self._ray.remote(OracleHost).options(
             name=f"oracle-{name}",
             namespace=NAMESPACE,
             num_cpus=0,
             max_restarts=0,
-            scheduling_strategy=on_node(node),
+            scheduling_strategy=strategies.NodeAffinitySchedulingStrategy(node, soft=False),
             runtime_env={"env_vars": host_environment(self._backend)},
         )
         secrets = {name: each for name, each in os.environ.items() if name.startswith("MLFLOW_")}

@@ -84,7 +84,8 @@ class Progress:
         match event:
             case events.EpochEnded(trial_id=id, kept=kept) if kept and id in trials:
                 if kept == 1:
-                    self._print(status.format_continuation(records, trials[id], event), "yellow")
+                    epoch = status.format_epoch(records, event).replace("/", " of ")
+                    self._print(f"Trial {trials[id].number} continues after {epoch}", "yellow")
             case events.EpochEnded() if self._epochs:
                 metrics = "  ".join(
                     f"{name} {format_number(each)}" for name, each in event.metrics.items()
@@ -301,8 +302,12 @@ def print_search(
             return
         console = Terminal(highlight=False)
         with live_display(console, records, workers) as display:
-            for line in (f"Folder: {folder} (to resume: {how})", *_earlier(records), *hints):
-                print(line, flush=True)
+            print(f"Folder: {folder} (to resume: {how})", flush=True)
+            if earlier := status.counts(records):
+                states = ", ".join(f"{number} {state}" for state, number in earlier.items())
+                print(f"Resuming after {sum(earlier.values())} trials: {states}.", flush=True)
+            for hint in hints:
+                print(hint, flush=True)
             progress = Progress(console, verbose > 1, records, workers)
             yield [progress] if display is None else [progress, display]
     except KeyboardInterrupt as interrupt:
@@ -313,10 +318,3 @@ def print_search(
             interrupt.add_note(plain(f"Best so far: {best}"))
         interrupt.add_note(plain(f"To resume: {how}"))
         raise
-
-
-def _earlier(records: Records) -> Iterator[str]:
-    """Yields a line about the trials of earlier sessions, if there are any."""
-    if numbers := status.counts(records):
-        states = ", ".join(f"{number} {state}" for state, number in numbers.items())
-        yield f"Resuming after {sum(numbers.values())} trials: {states}."

@@ -58,14 +58,10 @@ def seconds_left(
     limit = search.info.get("timeout")
     if limit:
         left = min(left, max(0.0, search.time + float(limit) - now))
-    return left + float(search.info.get(CONFIRMATION, 0)) * _whole_trial(records, mean) / workers
-
-
-def _whole_trial(records: Records, otherwise: float) -> float:
-    """Returns the mean seconds of a trial that was not pruned: a confirmation prunes nothing."""
-    trials = records.trials.values()
-    took = [each.seconds for each in trials if each.state == TrialState.COMPLETE and each.seconds]
-    return sum(took) / len(took) if took else otherwise
+    # A confirmation prunes nothing.
+    whole = [each.seconds for each in trials if each.state == TrialState.COMPLETE and each.seconds]
+    mean = sum(whole) / len(whole) if whole else mean
+    return left + float(search.info.get(CONFIRMATION, 0)) * mean / workers
 
 
 def format_forecast(records: Records, now: float, workers: int = 1) -> str | None:
@@ -153,12 +149,6 @@ def format_epoch(records: Records, event: EpochEnded) -> str:
     total = records.epochs
     training = f"training {event.execution + 1} " if event.execution else ""
     return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
-
-
-def format_continuation(records: Records, record: TrialRecord, last: EpochEnded) -> str:
-    """Writes where a trial continues: `Trial 0 continues after epoch 24 of 60`."""
-    epoch = format_epoch(records, last).replace("/", " of ")
-    return f"Trial {record.number} continues after {epoch}"
 
 
 def format_running(records: Records, record: TrialRecord) -> str:
