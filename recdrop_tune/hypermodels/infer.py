@@ -20,13 +20,6 @@ def infer_hypermodel(
 ) -> AbstractHyperModel:
     """Makes the hypermodel that suits the training data, or that of a task.
 
-    | x | y | hypermodel |
-    |---|---|---|
-    | (batch, time, features) | integers (batch,), or one-hot rows | `SequenceClassifier` |
-    | (batch, time, features) | floats, not all of them whole | `SequenceRegressor` |
-    | (batch, time, features) | integers (batch, time), or one-hot rows for each step | `SequenceTagger` |
-    | integers (batch, time) | x, one step later | `LanguageModel` |
-
     With `task="regression"`, targets with as many steps as x are predicted step by step. A forecast is
     predicted from the last state.
     """

@@ -197,12 +197,7 @@ class SearchSpace(Keys):
             return sample_dropout(self, hp, cell)
 
     def of_dropout(self) -> SearchSpace:
-        """Returns the part of the space about the dropout of one layer, which `sample_dropout` uses.
-
-        Example:
-            >>> SearchSpace(wrapper=["none", "recurrent"], rate=0.3, units=[16, 32]).of_dropout().to_dict()
-            {'wrapper': ['none', 'recurrent'], 'rate': 0.3}
-        """
+        """Returns the part of the space about the dropout of one layer, which `sample_dropout` uses."""
         values = {name: value for name, value in self.to_dict().items() if name in _OF_DROPOUT}
         return type(self).load(values)
 
@@ -212,12 +207,7 @@ class SearchSpace(Keys):
         return None if math.isinf(number) else int(number)
 
     def searched(self) -> list[str]:
-        """Returns the hyperparameters with more than one value, as tables name them.
-
-        Example:
-            >>> SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=0.3).searched()
-            ['wrapper']
-        """
+        """Returns the hyperparameters with more than one value, as tables name them."""
         searched = (row.name for row in self._rows() if not row.is_fixed)
         return list(plain_names(dict.fromkeys(searched)))
 

@@ -251,10 +251,8 @@ def live_display(
 ) -> Iterator[events.Listener | None]:
     """Shows a live display while the block runs, if there is a terminal or a notebook.
 
-    On a terminal it stays below other output, and disappears after the block. It is not shown if the output
-    goes into a file, or if the environment variable `CI` is set. A terminal that closes ends the display,
-    not the block. In a notebook it is yielded, and draws at each event; otherwise this yields None. Another
-    listener folds `records`; `workers` is the number of trials that run at the same time.
+    On a terminal it stays below other output, and disappears after the block. A terminal that closes ends the
+    display, not the block. In a notebook it is yielded, and draws at each event; otherwise this yields None.
     """
     if os.environ.get("CI"):
         yield None
