@@ -37,11 +37,13 @@ from recdrop_tune.wrappers import is_default_name
 class ModelCopies:
     """Builds copies of a model, each with new first weights. Frozen layers keep theirs."""
 
-    def __init__(self, model: Any) -> None:
-        self.keep_weights = False
-        self._take(model, copy_layer)
-
-    def _take(self, model: Any, copy_one: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        copy_one: Callable[[Any], Any] = copy_layer,
+        keep_weights: bool = False,
+    ) -> None:
+        self.keep_weights = keep_weights
         self.plain = copy_model(model, copy_one)
         copy_weights(model, self.plain)
         self.compiled = compiled_parts(model)
@@ -115,8 +117,8 @@ class Template(ModelCopies):
                 received=True,
                 fix="Build it first: give it a `keras.Input`, or call it on a batch.",
             )
-        self.keep_weights, names = keep_weights, plain_names(model)
-        self._take(model, lambda layer: _undropped(layer, names))
+        names = plain_names(model)
+        super().__init__(model, lambda layer: _undropped(layer, names), keep_weights)
         layers = recurrent_layers(self.plain)
         if not layers:
             kinds = dict.fromkeys(
