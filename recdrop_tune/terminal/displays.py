@@ -109,9 +109,6 @@ class Progress:
 
     def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:
         records, epochs = self._records, f"after {record.total_epochs} epochs"
-        score = (
-            None if record.score is None else f"{records.objective} {format_number(record.score)}"
-        )
         parts, style = [], "yellow"
         match event.status:
             case TrialState.COMPLETE:
@@ -123,7 +120,9 @@ class Progress:
                     parts.append(f"best {format_number(best.score or 0.0)} (trial {best.number})")
                 style = "green" if best is record else ""
             case TrialState.PRUNED:
-                parts.append(" at ".join(filter(None, (f"pruned {epochs}", score))))
+                parts.append(f"pruned {epochs}")
+                if record.score is not None:
+                    parts[-1] += f" at {records.objective} {format_number(record.score)}"
             case TrialState.INTERRUPTED:
                 parts.append(f"interrupted {epochs}")
             case _:

@@ -66,12 +66,9 @@ def seconds_left(
 
 def format_forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long the search takes; returns `None` at any other time."""
-    ended = [
-        each
-        for each in records.trials.values()
-        if each.ended and each.state != TrialState.INTERRUPTED
-    ]
-    left = seconds_left(records, now, workers) if len(ended) == 1 else None
+    trials = records.trials.values()
+    ended = sum(each.ended is not None and each.state != TrialState.INTERRUPTED for each in trials)
+    left = seconds_left(records, now, workers) if ended == 1 else None
     if records.search is None or not left:
         return None
     until = time.localtime(now + left)
@@ -153,10 +150,8 @@ def format_epoch(records: Records, event: EpochEnded) -> str:
 
 def format_running(records: Records, record: TrialRecord) -> str:
     """Writes what a running trial is doing."""
-    parts, epochs = (
-        [f"trial {record.number}", format_configuration(record)],
-        record.repeats or record.epochs,
-    )
+    parts = [f"trial {record.number}", format_configuration(record)]
+    epochs = record.repeats or record.epochs
     if not epochs:
         return "  ".join([*parts, "building"])
     last = epochs[-1]
@@ -172,10 +167,8 @@ def format_best(records: Records) -> str | None:
     best = standing.best(records)
     if best is None:
         return None
-    score = f"{records.objective} {format_number(best.score or 0.0)}"
-    return (
-        " with ".join(filter(None, (score, format_configuration(best)))) + f" (trial {best.number})"
-    )
+    parts = f"{records.objective} {format_number(best.score or 0.0)}", format_configuration(best)
+    return f"{' with '.join(filter(None, parts))} (trial {best.number})"
 
 
 def format_best_gain(records: Records) -> str | None:
