@@ -65,6 +65,8 @@ def _call_one(
     mask: Tensor | None,
 ) -> Any:
     _check_batch(layer, sequences)
+    if mask is not None:  # Keras's layers also accept `(batch, time, 1)`.
+        mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
     dtype = layer.cell.compute_dtype
     call = KernelCall(
         cell=cell_of(layer),  # type: ignore[arg-type]  # Wrappers refuse other layers.
@@ -73,7 +75,7 @@ def _call_one(
         kernel=_cast(layer.cell.kernel, dtype),
         recurrent_kernel=_cast(layer.cell.recurrent_kernel, dtype),
         bias=None if layer.cell.bias is None else _cast(layer.cell.bias, dtype),
-        mask=None if mask is None else _of_steps(mask),
+        mask=mask,
         go_backwards=layer.go_backwards,
         reset_after=getattr(layer, "reset_after", True),
     )
@@ -144,11 +146,6 @@ def _cast(value: Any, dtype: str) -> Tensor:
     # A wrapper in half precision would round the weights of a layer in float32.
     with AutocastScope(None):
         return ops.cast(ops.convert_to_tensor(value), dtype)
-
-
-def _of_steps(mask: Tensor) -> Tensor:
-    """Returns a mask as booleans `(batch, time)`; Keras's layers also accept `(batch, time, 1)`."""
-    return ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
 
 
 def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -223,12 +223,11 @@ def _sample_options(
         having = group.with_site(option.site)
         own = name + group.suffix * (len(offering) > 1)
         owners = [wrapper for wrapper in group.wrappers if wrapper in option.techniques]
-        with hp.conditional_scope("wrapper", owners):
-            if len(having) == len(group.placements):
-                active = register(hp, own, value)
-            else:
-                with hp.conditional_scope(f"placement{group.suffix}", having):
-                    active = register(hp, own, value)
+        at: Any = nullcontext()
+        if len(having) < len(group.placements):
+            at = hp.conditional_scope(f"placement{group.suffix}", having)
+        with hp.conditional_scope("wrapper", owners), at:
+            active = register(hp, own, value)
         if active is not None:
             drawn[name] = active
     return drawn
@@ -273,7 +272,7 @@ def _plain_name(name: str) -> str:
 
 
 class RowRecorder:
-    """Stands in for `keras_tuner.HyperParameters`: records what `register` is given, whatever is active."""
+    """Stands in for `keras_tuner.HyperParameters`: records what is registered, under every condition."""
 
     def __init__(self) -> None:
         self.rows: list[Hyperparameter] = []
