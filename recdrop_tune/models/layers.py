@@ -67,7 +67,7 @@ def kept_states(root: Any) -> list[Any]:
 
 def is_of_layers(model: Any) -> bool:
     """Returns whether the model is Sequential or functional. Subclassed models can compute anything."""
-    return type(model) in (keras.Sequential, type(smallest_model(keras.Model)))
+    return type(model) in (keras.Sequential, type(smallest_model(sequential=False)))
 
 
 def is_known(part: Any) -> bool:
@@ -80,11 +80,11 @@ def is_known(part: Any) -> bool:
 
 
 @functools.cache
-def smallest_model(kind: type) -> Any:
+def smallest_model(sequential: bool) -> Any:
     """Makes a `Sequential` or functional model, whose class has no public name in Keras."""
     # Given names keep the default names of later layers unchanged.
     inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
-    if kind is keras.Sequential:
+    if sequential:
         return keras.Sequential([inputs, layer], name="model")
     return keras.Model(inputs, layer(inputs), name="model")
 

@@ -41,7 +41,7 @@ def structure(model: Any) -> str | None:
     """Returns a text that two models share if one can replace the other; None if it must not be reused."""
     if not (is_of_layers(model) and model.built and model.compiled and model.optimizer):
         return None
-    if not _public(model) <= _attributes(type(model)):
+    if not _public(model) <= _attributes(isinstance(model, keras.Sequential)):
         return None  # The user has set a `train_step` or a value that one reads.
     arguments = compile_arguments(model)
     given = keras.tree.flatten(arguments)
@@ -134,9 +134,9 @@ def _public(model: Any) -> set[str]:
 
 
 @functools.cache
-def _attributes(kind: type) -> frozenset[str]:
+def _attributes(sequential: bool) -> frozenset[str]:
     """Returns the public attributes that Keras itself sets on a compiled model."""
-    model = smallest_model(kind)
+    model = smallest_model(sequential)
     model.compile(keras.optimizers.SGD(name="optimizer"), "mse")
     return frozenset({"history", "stop_evaluating", "stop_predicting"} | _public(model))
 
