@@ -124,9 +124,7 @@ def runs_on_cpu() -> bool:
         return False
     import tensorflow as tf
 
-    return not [
-        device for device in tf.config.list_logical_devices() if device.device_type != "CPU"
-    ]
+    return all(each.device_type == "CPU" for each in tf.config.list_logical_devices())
 
 
 def is_compiled() -> bool:

@@ -181,9 +181,8 @@ class SeparateSeedGenerator(keras.random.SeedGenerator):
     def next(self, ordered: bool = True) -> Tensor:
         """Returns the next seed, of shape `(2,)`."""
         seed = super().next(ordered)
-        offset = (
-            keras.ops.cast(_replica(), seed.dtype) * _OF_REPLICA + self._number() * _OF_GENERATOR
-        )
+        replica = keras.ops.cast(_replica(), seed.dtype)
+        offset = replica * _OF_REPLICA + self._number() * _OF_GENERATOR
         return seed + keras.ops.stack([offset, keras.ops.zeros_like(offset)])
 
     def _number(self) -> int:

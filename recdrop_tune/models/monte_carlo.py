@@ -207,9 +207,8 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 @contextmanager
 def _only_dropout_on(model: Any) -> Iterator[None]:
     """Sets batch normalization to its moving statistics and masks to hard ones; restores everything."""
-    normalizers = [
-        layer for layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)
-    ]
+    kind = keras.layers.BatchNormalization
+    normalizers = [layer for layer in walk(model) if isinstance(layer, kind)]
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]
     values = [*_values(model.non_trainable_variables), *_values(kept_states(model))]
@@ -268,9 +267,8 @@ def _moments(drawn: Iterator[Any], passes: int) -> tuple[Any, Any]:
             mean += change / count
             square += change * (part - mean)
     stds = [np.sqrt(square / passes) for square in squares]
-    return tuple(
-        keras.tree.pack_sequence_as(
-            first, [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
-        )
+    mean, std = (
+        keras.tree.pack_sequence_as(first, list(map(np.ndarray.astype, parts, dtypes)))
         for parts in (means, stds)
     )
+    return mean, std

@@ -48,12 +48,8 @@ def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
 def format_resources(cluster: Mapping[str, float]) -> str:
     """Writes the CPUs, GPUs and other resources of a cluster, without Ray's internal ones."""
     own = ("node:", "object_store_memory", "accelerator_type:", "memory")
-    return (
-        ", ".join(
-            f"{n:g} {name}" for name, n in sorted(cluster.items()) if not name.startswith(own)
-        )
-        or "none"
-    )
+    shown = {name: n for name, n in sorted(cluster.items()) if not name.startswith(own)}
+    return ", ".join(f"{n:g} {name}" for name, n in shown.items()) or "none"
 
 
 def worker_environment(backend: str, gpus: float) -> dict[str, str]:

@@ -196,9 +196,8 @@ def format_ending(records: Records) -> str | None:
         MAX_TRIALS: "",
     }
     if early.reason in reasons:
-        return (
-            " ".join(filter(None, [reasons[early.reason], _format_expected_gain(records)])) or None
-        )
+        parts = reasons[early.reason], _format_expected_gain(records)
+        return " ".join(filter(None, parts)) or None
     if early.tried != early.configurations:
         return (
             f"The tuner found no further configuration after {number}: it has tried {early.tried} of "

@@ -149,9 +149,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Drops rows, or elements, of the recurrent kernel."""
         if self.elements:
-            return drop_weights(
-                call, None, self._masks("recurrent", ops.shape(call.recurrent_kernel))
-            )
+            noise = self._masks("recurrent", ops.shape(call.recurrent_kernel))
+            return drop_weights(call, None, noise)
         return drop_rows(call, self._masks("recurrent", (call.units, 1)))
 
     def _masks(self, site: str, shape: tuple[Any, ...]) -> Tensor:
