@@ -151,9 +151,7 @@ class AbstractSequenceModel(AbstractHyperModel):
         tunable: bool = True,
     ) -> None:
         self.input_shape = _check_input_shape(input_shape)
-        if mask_value is not None and (
-            isinstance(mask_value, bool) or not isinstance(mask_value, Real)
-        ):
+        if isinstance(mask_value, bool) or not isinstance(mask_value, Real | None):
             raise invalid_argument("mask_value", expected="a number or None", received=mask_value)
         self.mask_value = mask_value
         super().__init__(space, metrics, name, tunable)

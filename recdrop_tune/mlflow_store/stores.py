@@ -117,12 +117,9 @@ def _check_reachable(uri: str) -> None:
 
 def is_without_answer(failure: BaseException) -> bool:
     """Returns whether MLflow itself was away or busy, rather than one of its artifact stores."""
-    each: BaseException | None = failure
-    while each is not None:
-        cause = each.__cause__ or each.__context__
-        if isinstance(each, MlflowException) and isinstance(
-            cause, requests.exceptions.RequestException
-        ):
+    failed_request, each = requests.exceptions.RequestException, failure
+    while (cause := each.__cause__ or each.__context__) is not None:
+        if isinstance(each, MlflowException) and isinstance(cause, failed_request):
             return cause.response is None
         each = cause
     return False

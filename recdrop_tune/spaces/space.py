@@ -34,13 +34,8 @@ from recdrop_tune.spaces.sampling import (
 )
 from recdrop_tune.spaces.values import Range, as_written
 
-_CONSTANTS: dict[str, Any] = {
-    "cell": "lstm",
-    "units": 64,
-    "layers": 1,
-    "bidirectional": False,
-    "learning_rate": 1e-3,
-}
+_OF_MODEL = {"cell": "lstm", "units": 64, "layers": 1, "bidirectional": False}
+_OF_TRAINING = {"learning_rate": 1e-3, "global_clipnorm": None}
 """The values of keys that a space leaves out."""
 
 _OF_DROPOUT = ("wrapper", "placement", "rate", "schedule", *OPTIONS, *DECAYS)
@@ -170,9 +165,7 @@ class SearchSpace(Keys):
             `rate` also if it is learned.
         """
         with nullcontext() if name is None else hp.name_scope(name):
-            values = {
-                key: self._sample_key(hp, key) for key in _CONSTANTS if key != "learning_rate"
-            }
+            values = self._sample_keys(hp, _OF_MODEL)
             dropout = sample_dropout(self, hp)
             wrappers = dropping(self)
             values["locked_rate"] = sample_locked(hp, self.locked_rate, wrappers)
@@ -180,9 +173,7 @@ class SearchSpace(Keys):
                 values["embedding_rate"] = sample_under(
                     hp, wrappers, "embedding_rate", self.embedding_rate
                 )
-            values["learning_rate"] = self._sample_key(hp, "learning_rate")
-            if self.global_clipnorm is not None:
-                values["global_clipnorm"] = register(hp, "global_clipnorm", self.global_clipnorm)
+            values |= self._sample_keys(hp, _OF_TRAINING)
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:
@@ -216,10 +207,11 @@ class SearchSpace(Keys):
         self.sample(recorder, embedding=True)
         return recorder.rows
 
-    def _sample_key(self, hp: Any, key: str) -> Any:
-        value = getattr(self, key)
-        drawn = None if value is None else register(hp, key, value)
-        return _CONSTANTS[key] if drawn is None else drawn
+    def _sample_keys(self, hp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Registers the keys that the space names, and returns the values of all."""
+        given = {key: getattr(self, key) for key in values}
+        drawn = {key: register(hp, key, value) for key, value in given.items() if value is not None}
+        return {**values, **{key: value for key, value in drawn.items() if value is not None}}
 
 
 def preset_folder() -> Path:
