@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import gc
 import json
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
@@ -99,7 +98,7 @@ class ModelCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._models: OrderedDict[str, Any] = OrderedDict()
+        self._models: dict[str, Any] = {}  # The least recently used is the first.
         self.reused = 0  # Trainings with a model that was compiled for an earlier one.
 
     @contextmanager
@@ -109,10 +108,8 @@ class ModelCache:
         if key is None:
             yield fresh
             return
-        model = self._models.pop(key, None)
-        if model is None:
-            model = fresh
-        else:
+        model = self._models.pop(key, fresh)
+        if model is not fresh:
             renew(model, fresh)
             self.reused += 1
         yield model
@@ -120,7 +117,7 @@ class ModelCache:
         if structure(model) == key:  # A callback may have changed the model.
             self._models[key] = model
             if len(self._models) > self._size:
-                self._models.popitem(last=False)
+                del self._models[next(iter(self._models))]
                 gc.collect()  # A model and its traced functions refer to each other.
 
     def clear(self) -> None:
