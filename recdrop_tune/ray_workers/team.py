@@ -106,8 +106,8 @@ class Team:
         actors = [self._start_worker() for _ in range(self._resources.number)]
         self._mark.touch()
         self._marked = True
-        self._get(self._host.collect_warnings.remote())
-        self._get(self._host.open.remote([self._parcel]))
+        self._ask("collect_warnings")
+        self._ask("open", [self._parcel])
         for name, actor in actors:
             self._add(name, actor)
         while self._members:
@@ -186,11 +186,8 @@ class Team:
 
     def _ask(self, method: str, *args: Any) -> Any:
         """Calls a method of the host."""
-        return self._get(getattr(self._host, method).remote(*args))
-
-    def _get(self, reference: Any) -> Any:
         try:
-            return self._ray.get(reference)
+            return self._ray.get(getattr(self._host, method).remote(*args))
         except self._ray.exceptions.RayTaskError as error:
             raise original(error) from None
         except self._ray.exceptions.RayActorError as error:
