@@ -93,7 +93,7 @@ def merges_as_keras(layer: Layer) -> bool:
 def obstacles(
     layer: Layer, masked: bool = False, technique: Obstacle | None = None
 ) -> Iterator[Obstacle]:
-    """Yields why a layer, with a `technique` that no fused kernel computes, never runs on cuDNN."""
+    """Yields why a layer cannot run on cuDNN on any machine; `technique` is the reason of its wrapper."""
     cell, backend = cell_of(layer), keras.backend.backend()
     if cell is None:
         yield Obstacle("cuDNN has no kernel for this cell in Keras", "use an LSTM or a GRU")

@@ -1,4 +1,4 @@
-"""The only file that touches internals of Keras and TensorFlow, where these have no public names.
+"""The only file that touches internals of Keras and TensorFlow: what has no public name.
 
 `tests/kernels`, `tests/laws`, `tests/wrappers/test_wrappers.py`, `tests/models/test_learning.py` and
 `tests/tuner/test_recovery.py` fail if an upgrade moves one of them or changes its arguments.
