@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -21,7 +22,6 @@ from recdrop_tune.kernels import (
     wrapped_function,
 )
 from recdrop_tune.models.layers import own_layers, plain_weights, walk
-from recdrop_tune.models.masks import no_mask_warnings
 
 _STATEFUL = keras.optimizers.Optimizer | keras.metrics.Metric
 
@@ -68,7 +68,8 @@ def copy_model(
                 layer.trainable = trainable
         return cloned
 
-    with _not_compiled(model), no_mask_warnings():
+    # The copy will pass on its masks.
+    with _not_compiled(model), without_warning("Layer .* was passed an input with a mask"):
         return visit(model)
 
 
@@ -279,11 +280,15 @@ def _copy_adapted(layer: Any, fresh: Any) -> None:
 
 
 @contextmanager
-def lambdas_allowed() -> Iterator[None]:
-    """Silences Keras's warning about lambdas: nothing is written to a file."""
+def without_warning(message: str) -> Iterator[None]:
+    """Silences a warning of Keras."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        warnings.filterwarnings("ignore", message=message)
         yield
+
+
+# Nothing is written to a file.
+lambdas_allowed = partial(without_warning, "The object being serialized includes a `lambda`")
 
 
 @contextmanager

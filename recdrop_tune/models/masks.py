@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -37,14 +34,6 @@ def pass_masks(layer: Any) -> Any:
         if isinstance(part, _RECURRENT):
             part.supports_masking = True
     return layer
-
-
-@contextmanager
-def no_mask_warnings() -> Iterator[None]:
-    """Silences Keras's warning about dropped masks while a model is built that will pass them on."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Layer .* was passed an input with a mask")
-        yield
 
 
 def with_masks(model: Any) -> Any:
