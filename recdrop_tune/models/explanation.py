@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from recdrop_tune.kernels import Rewriting, kernel_of, sublayers
+from recdrop_tune.kernels import Rewriting, inputs_of, kernel_of, mask_of, sublayers
 from recdrop_tune.models.layers import check_layer
-from recdrop_tune.models.masks import is_masked
 from recdrop_tune.wrappers import (
     AbstractDropoutWrapper,
     ConcreteDropoutWrapper,
@@ -171,7 +170,8 @@ def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Pl
     if id(layer) in seen:  # A shared layer is listed once.
         return
     seen.add(id(layer))
-    place = replace(place, masked=place.masked or is_masked(layer))
+    has_mask = any(mask_of(tensor) is not None for tensor in inputs_of(layer))
+    place = replace(place, masked=place.masked or has_mask)
     if isinstance(layer, RecurrentWrapper):
         place = replace(place, wrapper=layer)
     if isinstance(layer, keras.layers.RNN | LockedDropout):

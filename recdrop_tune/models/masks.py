@@ -7,18 +7,13 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.kernels import KERAS_PASSES_MASKS, inputs_of, mask_of, set_mask
+from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, set_mask
 from recdrop_tune.models.layers import is_of_layers, walk
 from recdrop_tune.wrappers import RecurrentWrapper
 
 _RECURRENT = (
     keras.layers.RNN | keras.layers.Bidirectional | keras.layers.TimeDistributed | RecurrentWrapper
 )
-
-
-def is_masked(layer: Any) -> bool:
-    """Returns whether a layer gets a mask in the graph of a model."""
-    return any(mask_of(tensor) is not None for tensor in inputs_of(layer))
 
 
 def passes_masks(layer: Any) -> bool:
