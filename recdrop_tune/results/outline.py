@@ -64,7 +64,7 @@ class Section:
 def outline(view: SearchView, top: int = 20) -> list[Section]:
     """Lists the sections of the summary, of the description in MLflow and of the page in a notebook."""
     opening = Section("", _outcome(view))
-    if view.best is None:
+    if not view.ranking:
         return [opening]
     trials = Section("Best trials", table=best_trials(view, top))
     return [opening, *_dropout(view), trials, Section("", view.where)]
@@ -73,7 +73,7 @@ def outline(view: SearchView, top: int = 20) -> list[Section]:
 def full_outline(view: SearchView) -> list[Section]:
     """Lists the sections of the report."""
     search, frame = view.search, view.trials
-    constant = [name for name in view.hyperparameters if name not in view.varying]
+    constant = [name for name in view.columns.values() if name not in view.varying]
     hidden = ["trial_id", "mlflow_run_id", *constant]
     drawn = {
         name: Section(unescape(each.layout.title.text), note=_CAPTIONS[name], figure=each)

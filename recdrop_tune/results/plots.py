@@ -104,19 +104,20 @@ def format_label(value: object, name: str = "") -> str:
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…", quote=False)
 
 
-def _figure(title: str, **layout: Any) -> go.Figure:
+def _figure(title: str, height: int = 460) -> go.Figure:
     """Makes an empty figure in the look that all of them share."""
-    look = {
-        "template": pio.templates["plotly_white"],
-        "font": {"family": "system-ui, sans-serif", "size": 13},
-        "title": {"text": title},
-        "height": 460,
-        "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
-        "hoverlabel": {"align": "left"},
-        "hovermode": "closest",
-        "legend": {"tracegroupgap": 0},
-    }
-    return Figure(layout={**look, **layout})
+    return Figure(
+        layout={
+            "template": pio.templates["plotly_white"],
+            "font": {"family": "system-ui, sans-serif", "size": 13},
+            "title": {"text": title},
+            "height": height,
+            "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
+            "hoverlabel": {"align": "left"},
+            "hovermode": "closest",
+            "legend": {"tracegroupgap": 0},
+        }
+    )
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -143,7 +144,7 @@ def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
 def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
     """Writes the text under the cursor: the trial, its scores, its configuration."""
     name = view.objective
-    names = [name, spread_column(name), *view.hyperparameters, *learned_rate_columns(rows)]
+    names = [name, spread_column(name), *view.columns.values(), *learned_rate_columns(rows)]
     names = [
         each for each in dict.fromkeys([*names, "best_epoch", "epochs", "seconds"]) if each in rows
     ]
@@ -233,7 +234,7 @@ def _gains(view: SearchView) -> go.Figure | None:
     if rows.empty:
         return None
     title = f"Gain of dropout in {format_label(view.confirmation.metric)}, with 95 % intervals"
-    drawing = _figure(title, height=190 + 44 * len(rows))
+    drawing = _figure(title, 190 + 44 * len(rows))
     _add_gains(drawing, view.confirmation, rows)
     drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
     return drawing
@@ -282,10 +283,11 @@ def comparison_figure(comparison: PairedTrainings) -> go.Figure:
         cols=1,
         vertical_spacing=0.3,
         row_heights=[len(models) + 1, max(1, len(rows)) + 1],
-        figure=Figure(),
+        figure=_figure(
+            f"{format_label(metric)} of each training, and the gains with 95 % intervals",
+            320 + 44 * (len(models) + len(rows)),
+        ),
     )
-    look = _figure(f"{format_label(metric)} of each training, and the gains with 95 % intervals")
-    grid.update_layout(look.layout, height=320 + 44 * (len(models) + len(rows)))
     for name in models:
         own = runs[runs["model"] == name]
         grid.add_scatter(
@@ -409,12 +411,9 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
         x_title="rate: share dropped",
         vertical_spacing=0.28 / down,
         horizontal_spacing=0.03,
-        figure=Figure(),
+        figure=_figure(f"{format_label(name)} by wrapper, placement and rate", 220 + 250 * down),
     )
-    title = f"{format_label(name)} by wrapper, placement and rate"
-    look = _figure(title, height=220 + 250 * down).layout.to_plotly_json()
-    grid.layout.template = look.pop("template")  # Updating one part by part takes half a second.
-    grid.update_layout(look, margin={"t": 90})
+    grid.update_layout(margin_t=90)
     wrappers, without = _ordered(points["wrapper"]), view.without_dropout[name]
     for i, panel in enumerate(panels):
         place = {"row": i // across + 1, "col": i % across + 1}
@@ -488,7 +487,7 @@ def _importances(view: SearchView) -> go.Figure | None:
     if view.importances is None or view.importances.empty:
         return None
     shares = view.importances[::-1]
-    drawing = _figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
+    drawing = _figure("Importance of each hyperparameter", 140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
         y=[format_label(name) for name in shares.index],

@@ -58,7 +58,7 @@ def save_result(
     `model` builds the best model, `None` if it is not safe to load, and `code` writes it as Python. A piece
     that cannot be written, such as a model with layers that Keras cannot save, is left out with a warning.
     """
-    if view.best is None:
+    if not view.ranking:
         return None
     best_id, best = view.ranking[0], view.values_of(view.ranking[0])
     trials = view.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
