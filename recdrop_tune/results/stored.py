@@ -137,6 +137,14 @@ def _number_saved(directory: Path) -> int:
     return 0
 
 
+def saved_trial(directory: Path) -> str | None:
+    """Returns the trial of the model that was saved with the result, if its card exists and is whole."""
+    card = inside(directory, f"{RESULT}/{MODEL_CARD}", RESULT)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(card.read_bytes())["trial_id"])
+    return None
+
+
 def saved_model(directory: Path, trial_id: str) -> Any:
     """Loads the model that was saved with the result; a `RecdropError` unless it is that of the trial."""
     path = _saved_file(directory, trial_id, MODEL, "model")
@@ -151,11 +159,8 @@ def saved_code(directory: Path, trial_id: str) -> str:
 
 def _saved_file(directory: Path, trial_id: str, name: str, what: str) -> Path:
     """Returns a saved file of the best model, if it belongs to the trial: the search can have resumed."""
-    path, card = (inside(directory, f"{RESULT}/{each}", RESULT) for each in (name, MODEL_CARD))
-    saved = None
-    # It does not exist, or is damaged.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        saved = str(json.loads(card.read_bytes())["trial_id"]) if path.exists() else None
+    path = inside(directory, f"{RESULT}/{name}", RESULT)
+    saved = saved_trial(directory) if path.exists() else None
     if saved != trial_id:
         known = "no" if saved is None else f"that of trial {saved}, and no"
         raise RecdropError(
