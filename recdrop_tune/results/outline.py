@@ -119,22 +119,40 @@ def full_outline(view: SearchView) -> list[Section]:
 def _outcome(view: SearchView) -> list[str]:
     """Lists the sentences about a search: the answer first, then what it is based on."""
     records, best = view.records, standing.best(view.records)
+    trainings, is_confirmed = records.confirmations, view.confirmation is not None
     counts = view.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
         nothing = f"No trial is complete: {states}." if states else "No trial has started."
         return [*filter(None, [_verdict(view), nothing])]
+    failed = weights = None
+    if trainings and not is_confirmed:
+        why = exception_line(trainings[-1].message or "")
+        failed = (
+            f"All {len(trainings)} trainings of the confirmation failed; the last one with: {why}"
+        )
+    score = f"{' in the search' * is_confirmed}: {format_number(best.score or 0.0)}"
+    if not math.isnan(best.spread):
+        word = view.training_word
+        score += f" ± {format_number(best.spread)} over {format_count(best.trainings, word)}"
+        part = ", which was not trained on all data" * (word == "fold")
+        weights = (
+            None if is_confirmed else f"The best model has the weights of its best {word}{part}."
+        )
+    ending = format_ending(records)
+    if ending and records.no_more and records.no_more.reason == STOPPED:
+        ending += " To resume, run it again with the same folder."
     sentences = [
         _nothing_learned(view, best),
         _verdict(view),
-        _failed_confirmation(view),
+        failed,
         None if view.offered else _NO_DROPOUT,
-        f"{len(view.trials)} trials, {states}. {_best_score(view, best)}",
+        f"{len(view.trials)} trials, {states}. Best {view.objective}{score}",
         _choice(view),
         f"Best configuration: {_format_values(view.values_of(view.ranking[0]))}",
         _learned_rates(view),
-        _end(records),
-        _weights(view, best),
+        ending,
+        weights,
         standing.never_tried(view.by_wrapper),
         format_backends(records),
         *format_data(view.search),
@@ -218,23 +236,6 @@ def _worth(view: SearchView, gain: Gain) -> str:
     return f"{luck}.{' `confirm=3` checks this.' * view.by_tune}"
 
 
-def _failed_confirmation(view: SearchView) -> str | None:
-    trainings = view.records.confirmations
-    if view.confirmation is not None or not trainings:
-        return None
-    why = exception_line(trainings[-1].message or "")
-    return f"All {len(trainings)} trainings of the confirmation failed; the last one with: {why}"
-
-
-def _best_score(view: SearchView, best: TrialRecord) -> str:
-    where = "" if view.confirmation is None else " in the search"
-    score = f"Best {view.objective}{where}: {format_number(best.score or 0.0)}"
-    if math.isnan(best.spread):
-        return score
-    trainings = format_count(best.trainings, view.training_word)
-    return f"{score} ± {format_number(best.spread)} over {trainings}"
-
-
 def _choice(view: SearchView) -> str | None:
     """Writes which configuration the confirmation recommends."""
     if view.confirmation is None:
@@ -255,22 +256,6 @@ def _learned_rates(view: SearchView) -> str | None:
 
 def _format_values(values: Mapping[Any, Any]) -> str:
     return ", ".join(f"{name}={format_cell(value, name)}" for name, value in values.items())
-
-
-def _end(records: Records) -> str | None:
-    """Writes why the search starts no more trials."""
-    words = format_ending(records)
-    if words is None or records.no_more is None or records.no_more.reason != STOPPED:
-        return words
-    return f"{words} To resume, run it again with the same folder."
-
-
-def _weights(view: SearchView, best: TrialRecord) -> str | None:
-    """Writes whose weights the best model has, after several trainings of each trial."""
-    if math.isnan(best.spread) or view.confirmation is not None:
-        return None
-    part = ", which was not trained on all data" if view.training_word == "fold" else ""
-    return f"The best model has the weights of its best {view.training_word}{part}."
 
 
 def format_backends(records: Records) -> str | None:

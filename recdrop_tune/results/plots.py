@@ -6,7 +6,7 @@ Plotly reads texts as HTML, so all of them go through `format_label`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import combinations, product
 from typing import Any
@@ -19,6 +19,7 @@ from plotly.subplots import make_subplots
 from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
+from recdrop_tune.results.intervals import HELPED, HURT, PairedGain
 from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
 from recdrop_tune.standing import format_number, format_value
@@ -230,42 +231,43 @@ def _gains(view: SearchView) -> go.Figure | None:
     """Draws the confirmed gains with their intervals, in the order of the table; `None` without any."""
     if view.confirmation is None:
         return None
-    rows = _judged(view.confirmation)
-    if rows.empty:
+    gains = _proven(view.confirmation)
+    if not gains:
         return None
     title = f"Gain of dropout in {format_label(view.confirmation.metric)}, with 95 % intervals"
-    drawing = _figure(title, 190 + 44 * len(rows))
-    _add_gains(drawing, view.confirmation, rows)
+    drawing = _figure(title, 190 + 44 * len(gains))
+    _add_gains(drawing, view.confirmation, gains)
     drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
     return drawing
 
 
-def _judged(trainings: PairedTrainings) -> pd.DataFrame:
-    """Returns the rows of the table whose gain in `metric` has an interval."""
-    gain = "gain" if trainings.metric == trainings.records.objective else "test_gain"
-    names = {f"{gain}{end}": f"gain{end}" for end in ("", "_low", "_high")}
-    return trainings.table[[*names, "outcome"]].rename(columns=names).dropna(subset="gain_low")
+def _proven(trainings: PairedTrainings) -> dict[str, PairedGain]:
+    """Returns the gains in `metric` that have an interval, in the order of the table."""
+    gains = {name: trainings.judged[name] for name in trainings.ids if name in trainings.judged}
+    return {name: gain for name, gain in gains.items() if not math.isnan(gain.low)}
 
 
 def _add_gains(
-    drawing: go.Figure, trainings: PairedTrainings, rows: pd.DataFrame, **place: Any
+    drawing: go.Figure, trainings: PairedTrainings, gains: Mapping[str, PairedGain], **place: int
 ) -> None:
-    """Adds the gains in rows of paired trainings with their intervals: blue is better, orange worse."""
-    colors = dict.fromkeys(("helped", "better"), BEST) | dict.fromkeys(("hurt", "worse"), WORST)
-    # Not `format_label`: two long names could be cut to one.
-    names = [escape(trainings.names[trainings.ids[each]], quote=False) for each in rows.index]
+    """Adds gains with their intervals: blue is better, orange worse."""
+    outcomes = [gain.outcome for gain in gains.values()]
     base = escape(trainings.asked.base, quote=False)
     drawing.add_scatter(
-        x=rows["gain"],
-        y=names,
+        x=[gain.gain for gain in gains.values()],
+        # Not `format_label`: two long names could be cut to one.
+        y=[escape(trainings.names[name], quote=False) for name in gains],
         mode="markers",
-        marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
+        marker={
+            "size": 11,
+            "color": [{HELPED: BEST, HURT: WORST}.get(each, GREY) for each in outcomes],
+        },
         error_x={
-            "array": rows["gain_high"] - rows["gain"],
-            "arrayminus": rows["gain"] - rows["gain_low"],
+            "array": [gain.high - gain.gain for gain in gains.values()],
+            "arrayminus": [gain.gain - gain.low for gain in gains.values()],
             "color": GREY,
         },
-        hovertext=rows["outcome"],
+        hovertext=[trainings.asked.words.get(each, each) for each in outcomes],
         hoverinfo="x+text",
         showlegend=False,
         **place,
@@ -277,15 +279,15 @@ def _add_gains(
 def comparison_figure(comparison: PairedTrainings) -> go.Figure:
     """Draws the score of each training of each model, and below the gains over the baseline."""
     metric, models, runs = comparison.metric, comparison.table["model"], comparison.runs
-    rows = _judged(comparison)
+    gains = _proven(comparison)
     grid = make_subplots(
         rows=2,
         cols=1,
         vertical_spacing=0.3,
-        row_heights=[len(models) + 1, max(1, len(rows)) + 1],
+        row_heights=[len(models) + 1, max(1, len(gains)) + 1],
         figure=_figure(
             f"{format_label(metric)} of each training, and the gains with 95 % intervals",
-            320 + 44 * (len(models) + len(rows)),
+            320 + 44 * (len(models) + len(gains)),
         ),
     )
     for name in models:
@@ -302,7 +304,7 @@ def comparison_figure(comparison: PairedTrainings) -> go.Figure:
             col=1,
         )
     grid.update_xaxes(**_axis(runs[metric], metric), row=1, col=1)
-    _add_gains(grid, comparison, rows, row=2, col=1)
+    _add_gains(grid, comparison, gains, row=2, col=1)
     grid.update_yaxes(autorange="reversed", automargin=True, title=None)
     return grid
 
@@ -459,15 +461,11 @@ def _dropout_points(view: SearchView) -> pd.DataFrame:
     layers, scored = [], view.scored
     for name, wrapper in zip(view.offered, view.wrappers, strict=True):
         layer = name.removesuffix("wrapper")
-        learned = [
-            # Named after the layer only if several layers learn.
-            c
-            for c in learned_rate_columns(scored)
-            if c.startswith((layer, "learned_rate."))
-        ]
-        rates = [
-            view.columns.get(f"{layer}{each}") for each in ("rate", *(f"rate.{s}" for s in SITES))
-        ]
+        # Named after the layer only if several layers learn.
+        begins = layer, "learned_rate."
+        learned = [each for each in learned_rate_columns(scored) if each.startswith(begins)]
+        keys = ["rate", *(f"rate.{site}" for site in SITES)]
+        rates = [view.columns.get(f"{layer}{key}") for key in keys]
         # A user-defined `rate` can be a word.
         rates = [each for each in rates if each and scored[each].dtype.kind in "if"]
         placement = view.columns.get(f"{layer}placement")

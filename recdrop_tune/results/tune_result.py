@@ -365,15 +365,12 @@ class TuneResult:
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is None:
             return saved_model(self.directory, trial_id)
-        trial, confirmed = self._trial(trial_id), self.confirmation
+        trial = trial_of(self.tuner.oracle, Configuration.named(trial_id))
+        confirmed = self.confirmation
         if confirmed is None or trial_id not in confirmed.ids:
             return self.tuner.load_model(trial)
         folder = trial_folder(self.directory / CONFIRMED, trial_id, JOURNAL)
         return load_weights(folder, self.tuner.hypermodel.build(trial.hyperparameters))
-
-    def _trial(self, trial_id: str) -> Any:
-        """Returns a configuration as a trial of Keras Tuner, to build its model."""
-        return trial_of(self.tuner.oracle, Configuration.named(trial_id))
 
     def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:
         """Trains the best configuration anew on all data, for as many epochs as were best.
@@ -410,7 +407,7 @@ class TuneResult:
         # A schedule moves the rate as in the search, where more epochs followed.
         total = self.search.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}
-        best = self._trial(self.best_id)
+        best = trial_of(self.tuner.oracle, Configuration.named(self.best_id))
         # The search's seed, which it may have drawn.
         seed = self.search.info["seed"]
         return self.train_again(best.hyperparameters, total, seed, x, y, **fit)
@@ -448,7 +445,8 @@ class TuneResult:
         info = self.search.info
         if self.tuner is None:
             return saved_code(self.directory, self.best_id)
-        model = self.tuner.hypermodel.build(self._trial(self.best_id).hyperparameters)
+        best = trial_of(self.tuner.oracle, Configuration.named(self.best_id))
+        model = self.tuner.hypermodel.build(best.hyperparameters)
         given = {name: info.get(name) for name in ("seed", *FIT)}
         if isinstance(weights := given["class_weight"], dict):  # Its labels are text in JSON.
             given["class_weight"] = {int(label): weight for label, weight in weights.items()}
