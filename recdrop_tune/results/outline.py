@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from importlib.metadata import version
@@ -287,25 +287,21 @@ def _dropout(view: SearchView) -> Iterator[Section]:
             "stopped."
         )
         yield Section("Confirmation", [], note, view.confirmation.brief())
-    table = view.by_wrapper
-    table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], format_gain))
+    table = view.by_wrapper.astype(object)
+    table["best"] = table["best"].map(format_number, na_action="ignore")
+    table["gain"] = table["gain"].map(format_gain, na_action="ignore")
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
     note = "`gain` is over the same settings without dropout, if both were trained to the end."
     yield Section("Best of each wrapper in the search", [], note, table)
 
 
-def _written(
-    scores: pd.Series[Any], write: Callable[[float], str] = format_number
-) -> pd.Series[Any]:
-    """Writes scores as the sentences do."""
-    return scores.astype(object).map(write, na_action="ignore")
-
-
 def _rounded(view: SearchView, trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns a frame of trials with the objective and its spread as text."""
-    names = [view.objective, spread_column(view.objective)]
-    return trials.astype(object).assign(**{n: _written(trials[n]) for n in names if n in trials})
+    """Returns a frame of trials with the objective and its spread as the sentences write them."""
+    frame = trials.astype(object)
+    for name in {view.objective, spread_column(view.objective)} & {*frame}:
+        frame[name] = frame[name].map(format_number, na_action="ignore")
+    return frame
 
 
 def best_trials(view: SearchView, top: int) -> pd.DataFrame:

@@ -175,19 +175,17 @@ def _axis(values: pd.Series[Any], name: str) -> dict[str, Any]:
     low, high = numbers.min(), numbers.max()
     if not 0 < low < high / _SPAN:
         return {"title": {"text": format_label(name)}}
-    marks = _log_ticks(low, high)
-    texts = [f"{mark:.4g}" for mark in marks]  # Plotly would write 2 for 0.2.
-    axis = {"title": {"text": f"{format_label(name)} (log scale)"}, "type": "log"}
-    return {**axis, "tickvals": marks, "ticktext": texts}
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Lists the round numbers between two for a logarithmic axis, or the two themselves."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1, 2, 5) if len(powers) <= 5 else (1,)
     marks = [float(f"{digit}e{power}") for power in powers for digit in digits]
-    inside = [mark for mark in marks if low <= mark <= high]
-    return inside if len(inside) > 1 else sorted({low, high})
+    marks = [mark for mark in marks if low <= mark <= high]
+    marks = marks if len(marks) > 1 else [low, high]
+    return {
+        "title": {"text": f"{format_label(name)} (log scale)"},
+        "type": "log",
+        "tickvals": marks,
+        "ticktext": [f"{mark:.4g}" for mark in marks],  # Plotly would write 2 for 0.2.
+    }
 
 
 def focus(scores: pd.Series[Any], records: Records) -> tuple[float, float] | None:

@@ -18,7 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune import states
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.hyperparameters import Space
 from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.records import Records, TrialRecord
 
@@ -93,7 +92,14 @@ def importances(records: Records) -> pd.Series[float]:
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return _by_key(shares, records.space)
+    # The shares of one key add up: PED-ANOVA sums over the conditions under which a hyperparameter has
+    # different ranges, and a `placement` for each group of wrappers is such a hyperparameter.
+    parts = [(row.key, shares[row.name]) for row in records.space if row.name in shares]
+    table = pd.DataFrame(parts, columns=["hyperparameter", "importance"]).astype(
+        {"importance": float}
+    )
+    sums = table.groupby("hyperparameter", sort=False)["importance"].sum()
+    return sums.sort_values(ascending=False, kind="stable")
 
 
 def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float:
@@ -109,15 +115,3 @@ def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float
     best = min(max(_BEST, math.ceil(_BEST_SHARE * len(scores))), better)
     # Optuna rounds the number of trials up.
     return (best - 0.5) / len(scores)
-
-
-def _by_key(shares_by_name: dict[str, float], space: Space) -> pd.Series[float]:
-    """Adds up the importances of hyperparameters that share one key."""
-    shares: dict[str, float] = {}
-    # The sum is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different ranges,
-    # and a `placement` for each group of wrappers is such a hyperparameter.
-    for row in space:
-        if row.name in shares_by_name:
-            shares[row.key] = shares.get(row.key, 0.0) + shares_by_name[row.name]
-    series = pd.Series(shares, name="importance", dtype="float64")
-    return series.rename_axis("hyperparameter").sort_values(ascending=False, kind="stable")
