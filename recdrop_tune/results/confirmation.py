@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from recdrop_tune.records import Records
 from recdrop_tune.results.intervals import (
     HELPED,
     HURT,
@@ -129,12 +128,6 @@ class Confirmation(PairedTrainings):
     def best(self) -> pd.Series[Any]:
         """The row of the recommended configuration."""
         return self.table.iloc[0]
-
-
-def confirmation_of(records: Records) -> Confirmation | None:
-    """Returns the confirmation of a search; `None` if no confirmed training succeeded."""
-    confirmation = Confirmation(records) if records.confirmations else None
-    return confirmation if confirmation and confirmation.order else None
 
 
 def _sentences(confirmation: Confirmation) -> Iterator[str]:

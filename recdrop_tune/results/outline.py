@@ -87,16 +87,17 @@ def full_outline(view: SearchView) -> list[Section]:
     note = "Best first. Click a column to sort by it. Values that all trials share are among the settings."
     trials = _rounded(view, frame.drop(columns=hidden))
     sections.append(Section("Trials", note=note, table=trials))
-    # Pruned trials may have messages too.
-    fine = set(frame["number"][frame["state"].isin([TrialState.COMPLETE, TrialState.PRUNED])])
-    failures = [
-        (each.number, each.message)
+    failed = [
+        each
         for each in sorted(view.records.trials.values(), key=lambda each: each.number)
-        if each.message and each.number not in fine
+        # Pruned trials may have messages too.
+        if each.message and each.state not in (TrialState.COMPLETE, TrialState.PRUNED)
     ]
-    if failures:
-        lines = [f"trial {number}: `{exception_line(message)}`" for number, message in failures]
-        errors = (f"trial {n}: {failure_text(text)[:_LONGEST_ERROR]}" for n, text in failures)
+    if failed:
+        lines = [f"trial {each.number}: `{exception_line(each.message)}`" for each in failed]
+        errors = [
+            f"trial {each.number}: {failure_text(each.message)[:_LONGEST_ERROR]}" for each in failed
+        ]
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
     if search.space:
         sections.append(Section("Search space", text=search.space))

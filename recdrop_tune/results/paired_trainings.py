@@ -42,10 +42,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class PairedTrainings:
-    """Named configurations, each trained with the same fresh seeds, and what each gains over another one.
-
-    All of it follows from the records and what they ask.
-    """
+    """Named configurations, each trained with the same fresh seeds, and what each gains over another one."""
 
     records: Records
 
@@ -181,6 +178,12 @@ class PairedTrainings:
         }
 
     @property
+    def looks(self) -> Looks:
+        """After which seeds the outcomes were looked at."""
+        rounds = self.records.rounds
+        return Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
+
+    @property
     def judged(self) -> dict[str, PairedGain]:
         """The gains in `metric`, by configuration."""
         return self.gains[self.metric]
@@ -199,7 +202,7 @@ class PairedTrainings:
     ) -> dict[str, PairedGain]:
         """Returns how much better the first of each pair is; see `paired_gains`."""
         costs = self.by_seed(metric).map(self.records.cost)
-        gains = paired_gains(costs, pairs, looks_of(self.records), margin, number)
+        gains = paired_gains(costs, pairs, self.looks, margin, number)
         return {own: gain for (own, _), gain in zip(pairs, gains, strict=True)}
 
     @cached_property
@@ -299,12 +302,6 @@ class PairedTrainings:
         words["better"] = [*map(format_cell, table["better"])]
         frame = pd.DataFrame(words)
         return frame.loc[:, ~frame.isin(["-", ""]).all()]
-
-
-def looks_of(records: Records) -> Looks:
-    """Returns after which seeds the outcomes were looked at."""
-    rounds = records.rounds
-    return Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
 
 
 def _format_mean(mean: float, std: float) -> str:

@@ -333,10 +333,7 @@ def _history(view: SearchView) -> go.Figure | None:
 
 
 def _curves(view: SearchView) -> go.Figure | None:
-    """Draws the curves, the best trial's thick; `None` if no epoch reported the objective.
-
-    The curve of a trial with several trainings is their mean. Curves of incomplete trials are dotted.
-    """
+    """Draws the curves, the best trial's thick; `None` if no epoch reported the objective."""
     name = view.objective
     if name not in view.history or view.history[name].isna().all():
         return None

@@ -6,12 +6,11 @@ import io
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import keras
+import keras_tuner as kt
 import pandas as pd
 
-from recdrop_tune.errors import ProjectError, RecdropError, format_repr, plain
+from recdrop_tune.errors import ProjectError, RecdropError, format_repr
 from recdrop_tune.events import Configuration
 from recdrop_tune.files import (
     CODE,
@@ -32,11 +31,7 @@ CONFIRMED = "confirmed"
 
 
 def read_search(directory: Path, reader: str = "TuneResult") -> Records:
-    """Reads the journal of a search that has ended, was interrupted or is running.
-
-    Raises:
-        ProjectError: The folder holds nothing that the `reader` reads, or a damaged journal.
-    """
+    """Reads the journal of a search that has ended, was interrupted or is running, for the class `reader`."""
     check_folder(directory)
     try:
         is_running = Journal(directory / JOURNAL).is_being_written()
@@ -53,13 +48,8 @@ def read_search(directory: Path, reader: str = "TuneResult") -> Records:
     return records
 
 
-def read_records(directory: Path, oracle: Any = None) -> Records:
-    """Reads the journal of a search, and compares it with the other files of the folder and the `oracle`.
-
-    Raises:
-        ProjectError: The journal has trainings that the search cannot have, or lacks some; or there is no
-            oracle, and no search.
-    """
+def read_records(directory: Path, oracle: kt.Oracle | None = None) -> Records:
+    """Reads the journal of a search, and compares it with the other files of the folder and the `oracle`."""
     path = directory / JOURNAL
     # Before the journal: a search that runs meanwhile would save more than the journal had.
     saved = _number_saved(directory)
@@ -96,7 +86,7 @@ def read_records(directory: Path, oracle: Any = None) -> Records:
     return records
 
 
-def _compare(path: Path, records: Records, oracle: Any) -> None:
+def _compare(path: Path, records: Records, oracle: kt.Oracle) -> None:
     """Compares the trials of a journal with those of the oracle that resumes its search."""
     for trial_id in records.trials.keys() - oracle.trials.keys():
         # A `keras_tuner.Tuner` that was killed in its first trial begins anew, with another id.
@@ -145,20 +135,9 @@ def saved_trial(directory: Path) -> str | None:
     return None
 
 
-def saved_model(directory: Path, trial_id: str) -> Any:
-    """Loads the model that was saved with the result; a `RecdropError` unless it is that of the trial."""
-    path = _saved_file(directory, trial_id, MODEL, "model")
-    return keras.models.load_model(path, safe_mode=True)
-
-
-def saved_code(directory: Path, trial_id: str) -> str:
-    """Reads the code that was saved with the best model; see `saved_model`."""
-    path = _saved_file(directory, trial_id, CODE, "source")
-    return plain(path.read_text(encoding="utf-8", errors="replace"))
-
-
-def _saved_file(directory: Path, trial_id: str, name: str, what: str) -> Path:
-    """Returns a saved file of the best model, if it belongs to the trial: the search can have resumed."""
+def saved_file(directory: Path, trial_id: str, name: str) -> Path:
+    """Returns the saved model, or its code, if it belongs to the trial: the search can have resumed."""
+    what = {MODEL: "model", CODE: "source"}[name]
     path = inside(directory, f"{RESULT}/{name}", RESULT)
     saved = saved_trial(directory) if path.exists() else None
     if saved != trial_id:

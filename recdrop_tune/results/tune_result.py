@@ -15,9 +15,9 @@ import optuna
 import pandas as pd
 
 from recdrop_tune import models, standing
-from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
+from recdrop_tune.errors import RecdropError, check_integer, invalid_argument, plain
 from recdrop_tune.events import FIT, PADDING, Configuration, Context, SearchStarted
-from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
+from recdrop_tune.files import CODE, JOURNAL, MODEL, SEARCH, trial_folder
 from recdrop_tune.hyperparameters import drops
 from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
@@ -26,7 +26,7 @@ from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.render import as_html, as_text, write_page
-from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
+from recdrop_tune.results.stored import CONFIRMED, read_search, saved_file
 from recdrop_tune.results.study import importances, study_of
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.session import SearchSession
@@ -364,7 +364,8 @@ class TuneResult:
             expected = "the id or the number of a complete trial, or its row of `trials`"
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is None:
-            return saved_model(self.directory, trial_id)
+            path = saved_file(self.directory, trial_id, MODEL)
+            return keras.models.load_model(path, safe_mode=True)
         trial = trial_of(self.tuner.oracle, Configuration.named(trial_id))
         confirmed = self.confirmation
         if confirmed is None or trial_id not in confirmed.ids:
@@ -444,7 +445,8 @@ class TuneResult:
         """
         info = self.search.info
         if self.tuner is None:
-            return saved_code(self.directory, self.best_id)
+            path = saved_file(self.directory, self.best_id, CODE)
+            return plain(path.read_text(encoding="utf-8", errors="replace"))
         best = trial_of(self.tuner.oracle, Configuration.named(self.best_id))
         model = self.tuner.hypermodel.build(best.hyperparameters)
         given = {name: info.get(name) for name in ("seed", *FIT)}

@@ -8,7 +8,7 @@ from recdrop_tune import standing
 from recdrop_tune.errors import exception_line
 from recdrop_tune.records import Records
 from recdrop_tune.results.intervals import MOST_SEEDS, NOT_KNOWN, PairedGain, seeds_to_decide
-from recdrop_tune.results.paired_trainings import PairedTrainings, looks_of
+from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.standing import format_number
 
 _BEST = 5
@@ -58,7 +58,7 @@ def format_more_seeds(trainings: PairedTrainings, name: str, expected: float) ->
     # Then seeds show that it is within the margin sooner than that it is not 0.
     if 2 * abs(expected) < margin:
         what = f"would show that the difference is less than {format_number(margin)}"
-    known = gain, expected, looks_of(trainings.records), margin, trainings.asked.number
+    known = gain, expected, trainings.looks, margin, trainings.asked.number
     if seeds := seeds_to_decide(*known, begun=gain.seeds):
         yield f"About {format_count(seeds - gain.seeds, 'more seed')} {what}."
     elif seeds := seeds_to_decide(*known):

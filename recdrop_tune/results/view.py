@@ -14,7 +14,7 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Configuration, SearchStarted
 from recdrop_tune.hyperparameters import NONE, offered_wrappers
 from recdrop_tune.records import Records
-from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.frames import history_frame, hyperparameter_columns, trials_frame
 from recdrop_tune.results.study import importances
@@ -93,8 +93,9 @@ class SearchView:
 
     @cached_property
     def confirmation(self) -> Confirmation | None:
-        """The confirmation, if there was one."""
-        return confirmation_of(self.records)
+        """The confirmation; `None` if no confirmed training succeeded."""
+        confirmation = Confirmation(self.records) if self.records.confirmations else None
+        return confirmation if confirmation and confirmation.order else None
 
     @cached_property
     def gain(self) -> standing.Gain | None:
