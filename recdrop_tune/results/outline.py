@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
@@ -58,7 +59,7 @@ class Section:
     note: str = ""
     table: pd.DataFrame | None = None
     text: str = ""
-    figure: Any = None
+    figure: go.Figure | None = None
 
 
 def outline(view: SearchView, top: int = 20) -> list[Section]:
@@ -206,18 +207,14 @@ def _search_answer(view: SearchView) -> str:
     name = format_configuration(records, Configuration(trial.trial_id))
     best = f"{begin}: {name}, {records.objective} {format_number(trial.score or 0.0)}"
     if view.gain is None:
-        return f"{best}. {_no_twin(view)}"
+        why = "its twin, the same settings without dropout, was not completed"
+        if not all(NONE in wrappers for wrappers in view.offered.values()):
+            why = "the space does not offer `none`"
+        how = " `confirm=1` trains and compares both." * view.by_tune
+        return f"{best}. What its dropout is worth is not known: {why}.{how}"
     score, number = format_number(view.gain.twin_score), view.gain.twin.number
     twin = f"the same without dropout has {score} (trial {number})"
     return f"{best}; {twin}. {_worth(view, view.gain)}"
-
-
-def _no_twin(view: SearchView) -> str:
-    why = "its twin, the same settings without dropout, was not completed"
-    if not all(NONE in wrappers for wrappers in view.offered.values()):
-        why = "the space does not offer `none`"
-    how = " `confirm=1` trains and compares both." * view.by_tune
-    return f"What its dropout is worth is not known: {why}.{how}"
 
 
 def _worth(view: SearchView, gain: Gain) -> str:

@@ -72,7 +72,7 @@ class PairedTrainings:
     def _trainings(self) -> list[ConfirmationEnded]:
         """The trainings, seed by seed. A training that a dead worker had reported too counts once."""
         places = {name: place for place, name in enumerate(self.asked.names)}
-        last = {(each.configuration.name, each.repeat): each for each in self.records.confirmations}
+        last = {each.key: each for each in self.records.confirmations}
         return [last[key] for key in sorted(last, key=lambda key: (key[1], places[key[0]]))]
 
     # Scores.

@@ -144,11 +144,9 @@ def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
 
 def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
     """Writes the text under the cursor: the trial, its scores, its configuration."""
-    name = view.objective
-    names = [name, spread_column(name), *view.columns.values(), *learned_rate_columns(rows)]
-    names = [
-        each for each in dict.fromkeys([*names, "best_epoch", "epochs", "seconds"]) if each in rows
-    ]
+    names = [view.objective, spread_column(view.objective), *view.columns.values()]
+    names += [*learned_rate_columns(rows), "best_epoch", "epochs", "seconds"]
+    names = [each for each in dict.fromkeys(names) if each in rows]
     texts = []
     for number, state, *values in rows[["number", "state", *names]].itertuples(index=False):
         lines = [
@@ -161,10 +159,10 @@ def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
 
 
 def _add_trials(
-    drawing: go.Figure, view: SearchView, rows: pd.DataFrame, x: Any, y: Any, **look: Any
+    drawing: go.Figure, view: SearchView, rows: pd.DataFrame, x: pd.Series[Any], **look: Any
 ) -> None:
     """Adds a point for each of some trials."""
-    texts = _hover_text(view, rows)
+    y, texts = rows[view.objective], _hover_text(view, rows)
     drawing.add_scatter(x=x, y=y, mode="markers", hovertext=texts, hoverinfo="text", **look)
 
 
@@ -326,7 +324,7 @@ def _history(view: SearchView) -> go.Figure | None:
     for kind in _ordered(kinds):
         rows = view.scored[kinds == kind]
         look = {"name": format_label(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
-        _add_trials(drawing, view, rows, rows["number"], rows[name], **look)
+        _add_trials(drawing, view, rows, rows["number"], **look)
     drawing.update_xaxes(title="trial, in the order of starts")
     show_scores(drawing, view.scored[name], view.records)
     return drawing
@@ -436,7 +434,6 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
                     view,
                     trials,
                     rates,
-                    trials[name],
                     name=format_label(wrapper),
                     legendgroup=format_label(wrapper),
                     legendrank=rank,

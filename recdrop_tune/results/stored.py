@@ -68,15 +68,13 @@ def read_records(directory: Path, oracle: kt.Oracle | None = None) -> Records:
         raise _damaged(
             path, f"it confirms the trial {format_repr(name)}, which the search does not have"
         )
-    known = set()
     for each in records.confirmations:
         is_asked = each.configuration in asked and each.repeat < seeds
         if not is_asked or (each.score is None) == (each.message is None):
             name = format_repr(each.configuration.name)
             about = f"{name} with repeat={each.repeat} and score={each.score}"
             raise _damaged(path, f"no round of the confirmation has the training of {about}")
-        if each.score is not None:
-            known.add((each.configuration.name, each.repeat))
+    known = {each.key for each in records.confirmations if each.score is not None}
     if saved > len(known):
         raise _damaged(path, "it lacks trainings of the confirmation")
     # Weights are written before their event, so after a kill each worker can have left some without one.
