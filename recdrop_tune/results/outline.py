@@ -96,9 +96,8 @@ def full_outline(view: SearchView) -> list[Section]:
     ]
     if failed:
         lines = [f"trial {each.number}: `{exception_line(each.message)}`" for each in failed]
-        errors = [
-            f"trial {each.number}: {failure_text(each.message)[:_LONGEST_ERROR]}" for each in failed
-        ]
+        texts = [failure_text(each.message)[:_LONGEST_ERROR] for each in failed]
+        errors = [f"trial {e.number}: {text}" for e, text in zip(failed, texts, strict=True)]
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
     if search.space:
         sections.append(Section("Search space", text=search.space))
@@ -129,18 +128,15 @@ def _outcome(view: SearchView) -> list[str]:
         return [*filter(None, [_verdict(view), nothing])]
     failed = weights = None
     if trainings and not is_confirmed:
-        why = exception_line(trainings[-1].message or "")
-        failed = (
-            f"All {len(trainings)} trainings of the confirmation failed; the last one with: {why}"
-        )
-    score = f"{' in the search' * is_confirmed}: {format_number(best.score or 0.0)}"
+        why = f"the last one with: {exception_line(trainings[-1].message or '')}"
+        failed = f"All {len(trainings)} trainings of the confirmation failed; {why}"
+    where, word = " in the search" * is_confirmed, view.training_word
+    score = f"{view.objective}{where}: {format_number(best.score or 0.0)}"
     if not math.isnan(best.spread):
-        word = view.training_word
         score += f" ± {format_number(best.spread)} over {format_count(best.trainings, word)}"
-        part = ", which was not trained on all data" * (word == "fold")
-        weights = (
-            None if is_confirmed else f"The best model has the weights of its best {word}{part}."
-        )
+        if not is_confirmed:
+            part = ", which was not trained on all data" * (word == "fold")
+            weights = f"The best model has the weights of its best {word}{part}."
     ending = format_ending(records)
     if ending and records.no_more and records.no_more.reason == STOPPED:
         ending += " To resume, run it again with the same folder."
@@ -149,7 +145,7 @@ def _outcome(view: SearchView) -> list[str]:
         _verdict(view),
         failed,
         None if view.offered else _NO_DROPOUT,
-        f"{len(view.trials)} trials, {states}. Best {view.objective}{score}",
+        f"{len(view.trials)} trials, {states}. Best {score}",
         _choice(view),
         f"Best configuration: {_format_values(view.values_of(view.ranking[0]))}",
         _learned_rates(view),
