@@ -237,7 +237,7 @@ class TuneResult:
         Example:
             >>> optuna.visualization.plot_param_importances(result.study())
         """
-        return study_of(self.records, self.directory.name)
+        return study_of(self.records, self.directory.absolute().name)
 
     @property
     def context(self) -> Context | None:
@@ -280,7 +280,7 @@ class TuneResult:
         Raises:
             InvalidArgumentError: The file cannot be written.
         """
-        return write_page(path, self.directory.name, full_outline(self.view))
+        return write_page(path, self.directory.absolute().name, full_outline(self.view))
 
     @property
     def best_id(self) -> str:
