@@ -129,14 +129,10 @@ def pareto_front(trials: pd.DataFrame, directions: Mapping[str, str]) -> pd.Data
 
     Trials that lack a value are left out. The best in the first column comes first.
     """
-    names = list(directions)
-    signs = [1.0 if direction == "min" else -1.0 for direction in directions.values()]
-    valued = trials[(trials["state"] == TrialState.COMPLETE) & trials[names].notna().all(axis=1)]
-    costs = valued[names].to_numpy(dtype=float) * signs
+    names, is_lower = list(directions), [direction == "min" for direction in directions.values()]
+    valued = trials[trials["state"] == TrialState.COMPLETE].dropna(subset=names)
+    valued = valued.sort_values(names[0], ascending=is_lower[0], kind="stable", ignore_index=True)
+    costs = valued[names].to_numpy(dtype=float) * [1.0 if lower else -1.0 for lower in is_lower]
     # A point at a time: all pairs at once would take `points` squared of memory.
-    front = [
-        place
-        for place, point in enumerate(costs)
-        if not ((costs <= point).all(axis=1) & (costs < point).any(axis=1)).any()
-    ]
-    return valued.iloc[sorted(front, key=lambda place: costs[place, 0])].reset_index(drop=True)
+    beaten = (((costs <= point).all(1) & (costs < point).any(1)).any() for point in costs)
+    return valued.loc[[not each for each in beaten]].reset_index(drop=True)

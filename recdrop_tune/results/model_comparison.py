@@ -161,10 +161,8 @@ def _compared(comparison: ModelComparison, name: str) -> str:
     sign = -1 if gain.gain < 0 else 1
     level, *ends = deciding_interval(gain)
     low, high = sorted(sign * end for end in ends)
-    way, seeds = (
-        "lower" if records.cost(sign) > 0 else "higher",
-        format_count(gain.trainings, "seed"),
-    )
+    way = "lower" if records.cost(sign) > 0 else "higher"
+    seeds = format_count(gain.trainings, "seed")
     difference = f"{comparison.metric} {way} by {format_number(abs(gain.gain))}"
     proof = f"{level} interval {format_number(low)} to {format_number(high)}, {seeds}"
     if math.isnan(low):
@@ -188,9 +186,8 @@ def comparison_outline(comparison: ModelComparison) -> list[Section]:
         sections.append(Section("Models", note=note, table=comparison.brief()))
         picture = comparison_figure(comparison)
         sections.append(Section(unescape(picture.layout.title.text), figure=picture))
-        sections.append(
-            Section("Trainings", table=comparison.runs.dropna(axis="columns", how="all"))
-        )
+        trainings = comparison.runs.dropna(axis="columns", how="all")
+        sections.append(Section("Trainings", table=trainings))
     settings = {
         "metric": f"{records.objective}, {records.direction}",
         "experiment": search.experiment,
