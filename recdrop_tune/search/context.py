@@ -17,6 +17,7 @@ import numpy as np
 
 from recdrop_tune.events import Context
 from recdrop_tune.kernels import mask_of
+from recdrop_tune.search.data_check import is_of_keras
 
 Array = Any
 """A NumPy array."""
@@ -113,9 +114,8 @@ def _number(number: int, one: str, many: str = "") -> str:
 
 
 def _takes_probabilities(loss: Any) -> bool:
-    """Returns whether a loss is one of Keras's and not of logits. A user-defined one may take anything."""
-    is_known = isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras.")
-    return is_known and not getattr(loss, "from_logits", False)
+    """Returns whether a loss is one of Keras's and not of logits."""
+    return is_of_keras(loss) and not getattr(loss, "from_logits", False)
 
 
 def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str, dict[str, float]]:

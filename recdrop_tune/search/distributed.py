@@ -17,8 +17,8 @@ from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult, read_records
 from recdrop_tune.search.data import make
+from recdrop_tune.search.execution import check_completed, runner
 from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.runners import check_completed, runner
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track_in, with_active
 from recdrop_tune.session import SearchSession
