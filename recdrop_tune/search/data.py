@@ -75,7 +75,11 @@ class Data:
             if task is not None:
                 task = replace(task, mask_value=value)
                 if has_step_targets and parts["train"][1].dtype.kind == "f":
-                    task = _for_steps(task)
+                    # Numbers at each step are a regression.
+                    if task.name == "forecast":
+                        expected = "'regression', because there is a target for each step"
+                        raise invalid_argument("model", expected=expected, received=task.name)
+                    task = replace(task, name=task.name or "regression")
         if task is not None:
             parts = {name: _with_axes(part, task) for name, part in parts.items()}
         return {"training": parts.pop("train"), **parts}, task, value
@@ -98,14 +102,6 @@ class Data:
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what was loaded: another process loads its own."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-def _for_steps(task: Task) -> Task:
-    """Returns the task for numbers at each step, which are a regression."""
-    if task.name == "forecast":
-        expected = "'regression', because there is a target for each step"
-        raise invalid_argument("model", expected=expected, received=task.name)
-    return task if task.name else replace(task, name="regression")
 
 
 class _Ragged(UserList[Array]):

@@ -120,10 +120,8 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
     return result_of(plan, *carry_out(plan))
 
 
-def _enqueue(plan: Plan, oracle: Any) -> list[str]:
+def _enqueue(plan: Plan, oracle: OptunaOracle) -> list[str]:
     """Enqueues the first trials, and reads other searches; returns a line for each of their folders."""
-    if not isinstance(oracle, OptunaOracle):
-        return []
     if plan.proposes:
         enqueue_first_trials(oracle, plan.config.optuna.try_first)
     now = plain_values(plan.identity)
@@ -246,8 +244,6 @@ def _run_in_workers(
     """Runs the trials in other processes, and loads their results into the tuner in this process."""
     parcel = parcel.changed(ray, **later)
     folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
-    # Only one process at a time searches in a folder.
-    actor = actor_name(folder)
 
     def show(event: Event) -> None:
         records.on_event(event)
@@ -261,7 +257,7 @@ def _run_in_workers(
 
     seen = len(Journal(folder / JOURNAL).read())
     note = partial(print, flush=True)
-    end = Team(ray, parcel, workers, folder, actor, show, note, seen).search()
+    end = Team(ray, parcel, workers, folder, actor_name(folder), show, note, seen).search()
     with contextlib.redirect_stdout(io.StringIO()):
         tuner.reload()
     tracking = track_in(mlflow, tuner, records=records)

@@ -62,8 +62,10 @@ def claim(
         raise ProjectError(f"The folder `{folder}` holds {what}. Give another `directory`.")
     with _locked(folder):
         delete_leftovers(folder)
-        if overwrite:
-            _delete_search(folder)
+        if overwrite and os.path.lexists(folder / SEARCH):
+            # The file that makes it a search goes last: after a kill in between, overwriting works again.
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == SEARCH):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         saved = _read(folder)
         is_new = saved is None
         if saved is None:
@@ -159,31 +161,16 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _delete_search(folder: Path) -> None:
-    if os.path.lexists(folder / SEARCH):
-        # The file that makes it a search goes last: after a kill in between, overwriting works again.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == SEARCH):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keeps other searches out of a folder: the driver locks the folder, a worker locks the journal."""
     journal, end = Journal(folder / JOURNAL), time.monotonic() + PATIENCE
     # Windows cannot open folders. Two searches in one folder are not kept apart there.
     handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
-
-    def is_busy() -> bool:
-        try:
-            is_locked = handle is not None and lock(handle) is False
-            return is_locked or journal.is_being_written(to_write=True)
-        except OSError as error:
-            raise ProjectError(
-                f"`{journal.path}` cannot be written to: {error}. Give another `directory`."
-            ) from error
-
     try:
-        while is_busy():
+        while (handle is not None and lock(handle) is False) or journal.is_being_written(
+            to_write=True
+        ):
             if time.monotonic() > end:
                 raise ProjectError(
                     f"A search is running in the folder `{folder}`. Wait for its end, or give another "

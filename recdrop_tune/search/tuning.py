@@ -156,7 +156,9 @@ def prepare(
     training = replace(training, callbacks=callbacks, groups=groups)
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)
-    _check_validation(config.objective.name, validation, training)
+    is_split = training.cv is not None or bool(training.fit.get("validation_split"))
+    is_validated = validation is not None or is_split
+    _check_validation(config.objective.name, validation, training.cv, is_validated)
     if config.workers is not None:
         import_ray()
         share_gpus()
@@ -175,8 +177,12 @@ def prepare(
     if reported and not is_logged and question.searches:
         check_reported(config.objective.name, reported)
     goal = as_objective(vars(config.objective), reported or ())
-    if not is_logged:
-        _warn_of_training_metric(goal.name, validation, training)
+    is_of_training = not goal.name.startswith("val_") and goal.name != MILLISECONDS
+    if is_validated and is_of_training and not is_logged:
+        warn_caller(
+            f"`{goal.name}` is measured on the training data, which handicaps dropout. For the validation "
+            f"data, use `val_{goal.name}`."
+        )
     if task is not None and config.verbose:
         x, y = parts["training"][:2] if isinstance(parts["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)
@@ -194,12 +200,12 @@ def prepare(
     return Plan(config, data, hypermodel, space, goal, config_file, question=question)
 
 
-def _check_validation(objective: str, validation: Any, training: Training) -> None:
+def _check_validation(objective: str, validation: Any, cv: Any, is_validated: bool) -> None:
     """Raises for two sources of validation data, and for an objective without any."""
-    if training.cv is not None and validation is not None:
+    if cv is not None and validation is not None:
         expected = "None with `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
-    if objective.startswith("val_") and not _is_validated(validation, training):
+    if objective.startswith("val_") and not is_validated:
         raise invalid_argument(
             "validation",
             expected=f"validation data, for the objective is {objective}",
@@ -207,22 +213,6 @@ def _check_validation(objective: str, validation: Any, training: Training) -> No
             fix="Pass them; or, with arrays, `training=rdt.Training(cv=5)` or "
             "`training=rdt.Training(fit={'validation_split': 0.2})`; or take another objective.",
         )
-
-
-def _warn_of_training_metric(objective: str, validation: Any, training: Training) -> None:
-    """Warns if there are validation data, and the objective is measured on the training data."""
-    if objective.startswith("val_") or objective == MILLISECONDS:
-        return
-    if _is_validated(validation, training):
-        warn_caller(
-            f"`{objective}` is measured on the training data, which handicaps dropout. For the validation "
-            f"data, use `val_{objective}`."
-        )
-
-
-def _is_validated(validation: Any, training: Training) -> bool:
-    is_split = training.cv is not None or training.fit.get("validation_split")
-    return validation is not None or bool(is_split)
 
 
 def _new_folder(tracking: MLflow | None) -> Path:
