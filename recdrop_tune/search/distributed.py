@@ -27,7 +27,7 @@ from recdrop_tune.tuner import TrackedOracle, Tuner
 
 
 def distribute(
-    make_tuner: Callable[[], Any],
+    make_tuner: Callable[[], Tuner],
     *,
     workers: int | Workers = 2,
     tracking: str | MLflow | bool | None = True,
@@ -80,7 +80,11 @@ class Distributed:
     """
 
     def __init__(
-        self, make_tuner: Callable[[], Any], workers: Workers, tracking: MLflow | None, verbose: int
+        self,
+        make_tuner: Callable[[], Tuner],
+        workers: Workers,
+        tracking: MLflow | None,
+        verbose: int,
     ) -> None:
         self._make_tuner = make_tuner
         self._workers = workers
@@ -136,7 +140,7 @@ class TunerSearch:
     others.
     """
 
-    make_tuner: Callable[[], Any]
+    make_tuner: Callable[[], Tuner]
     positional: Mapping[str, Any]
     named: Mapping[str, Any]
     workers: Workers
@@ -144,7 +148,7 @@ class TunerSearch:
     compilation_cache: bool | Path = True
     process: Process = field(default_factory=Process)
 
-    def new_tuner(self, directory: Path | None = None) -> Any:
+    def new_tuner(self, directory: Path | None = None) -> Tuner:
         """Makes the tuner, in its own folder."""
         return self.make_tuner()
 
@@ -163,7 +167,7 @@ class TunerSearch:
         """Returns `None`: nothing follows the search."""
 
 
-def _new_tuner(make_tuner: Any) -> Any:
+def _new_tuner(make_tuner: Callable[[], Tuner]) -> Tuner:
     tuner: Any = None
     if callable(make_tuner):
         with contextlib.redirect_stdout(io.StringIO()):

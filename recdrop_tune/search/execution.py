@@ -62,7 +62,7 @@ def result_of(plan: Plan, tuner: Tuner, tracking: SearchSession) -> TuneResult:
     return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
 
 
-def carry_out(plan: Plan) -> tuple[Any, SearchSession]:
+def carry_out(plan: Plan) -> tuple[Tuner, SearchSession]:
     """Runs what a plan describes, or resumes it; returns the tuner and its tracking."""
     config = plan.config
     keep = " and overwrite=False" if config.overwrite else ""
@@ -162,7 +162,7 @@ def _check_space(plan: Plan) -> None:
 
 
 @contextmanager
-def _tuner_elsewhere(plan: Plan) -> Iterator[Any]:
+def _tuner_elsewhere(plan: Plan) -> Iterator[Tuner]:
     """Makes the tuner in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         yield plan.new_tuner(Path(folder, "search"))
@@ -216,7 +216,7 @@ def _run_here(
     return tracking
 
 
-def _fail_running_trials(oracle: Any, message: str) -> None:
+def _fail_running_trials(oracle: kt.Oracle, message: str) -> None:
     """Ends the running trials of a search that failed, or Optuna and MLflow would wait for them."""
     for trial in list(oracle.ongoing_trials.values()):
         if trial.status == TrialStatus.RUNNING:

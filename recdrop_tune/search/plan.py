@@ -119,7 +119,7 @@ class Plan:
             "loss": loss_of(self.model),
         }
 
-    def new_tuner(self, directory: Path | None = None) -> Any:
+    def new_tuner(self, directory: Path | None = None) -> Tuner:
         """Makes the tuner, which builds the model under every condition of its space.
 
         A `directory` replaces the project folder.
