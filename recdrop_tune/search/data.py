@@ -15,7 +15,8 @@ import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels import has_steps
-from recdrop_tune.search.settings import Task
+from recdrop_tune.search.references import call
+from recdrop_tune.search.settings import Task, is_reference
 
 Array = Any
 """A NumPy array."""
@@ -112,7 +113,10 @@ class _Ragged(UserList[Array]):
 
 
 def make(part: Any) -> Any:
-    """Returns data, calling the function that makes them if one was given. Models can be called too."""
+    """Returns data, calling the function that makes them if one is given or named as `module:function`."""
+    if is_reference(part):
+        return call(part)
+    # Models can be called too.
     return part() if inspect.isroutine(part) or isinstance(part, partial) else part
 
 

@@ -39,7 +39,6 @@ from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.references import as_function
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track_in
 from recdrop_tune.session import SearchSession
@@ -113,7 +112,7 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
     confirm = SearchConfig(confirm=confirm, tracking=None).confirm
     data = plan.data
     if confirm and confirm.test is not None:
-        data = replace(data, test=as_function(confirm.test))
+        data = replace(data, test=confirm.test)
         confirm = replace(confirm, test=None)
     config = replace(plan.config, confirm=confirm, overwrite=False)
     plan = replace(plan, data=data, config=config)

@@ -30,7 +30,7 @@ from recdrop_tune.search.hypermodel_of import (
     may_report,
 )
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.references import as_function, call, model_named, resolved
+from recdrop_tune.search.references import call, model_named, resolved
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,
@@ -166,7 +166,7 @@ def prepare(
     if confirm:
         confirm, test = replace(confirm, test=None), confirm.test
     task = model if isinstance(model, Task) else None
-    data = Data(as_function(train), as_function(validation), as_function(test), task)
+    data = Data(train, validation, test, task)
     parts = data.parts
     hypermodel, space = as_hypermodel(data.prepared_task or model, parts["training"], config.space)
     is_logged = has_own_fit(hypermodel) or any(map(may_report, training.callbacks))
