@@ -75,10 +75,8 @@ def carry_out(plan: Plan) -> tuple[Tuner, SearchSession]:
             # If the new search cannot begin, the one in the folder is not deleted.
             with _tuner_elsewhere(plan) as tuner:
                 _enqueue(plan, tuner.oracle)
-        search = stack.enter_context(
-            claim(plan.folder, plan.identity, config.seed, config.overwrite)
-        )
-        plan = replace(plan, config=replace(config, seed=search.seed))
+        seed = stack.enter_context(claim(plan.folder, plan.identity, config.seed, config.overwrite))
+        plan = replace(plan, config=replace(config, seed=seed))
         if not isinstance(getattr(plan.model, "space", None), SearchSpace):
             _check_space(plan)
         tuner = plan.new_tuner()

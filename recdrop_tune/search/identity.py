@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -35,18 +35,11 @@ PATIENCE = 10.0
 """Seconds to wait for another search in the folder: the workers of a killed one take some to end."""
 
 
-class SearchIdentity(NamedTuple):
-    """The id and the seed of the search that a folder holds."""
-
-    id: str
-    seed: int
-
-
 @contextmanager
 def claim(
     folder: Path, identity: Mapping[str, Any], seed: int | None = None, overwrite: bool = False
-) -> Iterator[SearchIdentity]:
-    """Reserves a folder, which may not exist yet, for a search while the block runs.
+) -> Iterator[int]:
+    """Reserves a folder, which may not exist yet, for a search while the block runs; yields its seed.
 
     A new or empty folder gets a new search. A folder that holds the same search keeps its id and its seed. If
     the block raises before the search has written an event, a new folder is removed again.
@@ -86,7 +79,7 @@ def claim(
                 + f"\nGive another `directory`{how}."
             )
         try:
-            yield SearchIdentity(saved["id"], saved["seed"])
+            yield saved["seed"]
         except BaseException:
             # Workers write files before the first event; they stay part of a search.
             names = os.listdir(folder) if folder.is_dir() else []
@@ -148,11 +141,7 @@ def _make_folder(folder: Path) -> list[Path]:
 def _read(folder: Path) -> dict[str, Any] | None:
     if (saved := read_object(folder / SEARCH)) is not None:
         with damage_named(folder / SEARCH):
-            return {
-                "id": str(saved["id"]),
-                "seed": int(saved["seed"]),
-                "identity": {**saved["identity"]},
-            }
+            return {"seed": int(saved["seed"]), "identity": {**saved["identity"]}}
     if others := [path.name for path in folder.iterdir() if not is_leftover(path.name)]:
         raise ProjectError(
             f"The folder `{folder}` holds files but no search ({SEARCH}): {format_repr(others)}. Give an "
