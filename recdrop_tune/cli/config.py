@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import getitem
@@ -19,14 +18,12 @@ from recdrop_tune.errors import (
     SearchSpaceError,
     format_repr,
     invalid_argument,
-    suggestion,
 )
 from recdrop_tune.search import (
     CLASSES,
     Reference,
     SearchConfig,
     checked_values,
-    is_reference,
     known_names,
     settings_class,
 )
@@ -85,7 +82,7 @@ class ConfigFile:
     def checked(self) -> tuple[RunFile, SearchSpace | None]:
         """Returns the contents and the search space; raises one error with a line for each problem."""
         checked: list[Any] = []
-        problems = [line for key in ("data", "model", "training") for line in self._misspelt(key)]
+        problems: list[str] = []
         for part in (self.config, self.space):
             try:
                 checked.append(part())
@@ -94,24 +91,6 @@ class ConfigFile:
         if problems:
             raise RecdropError("\n".join(problems))
         return checked[0], checked[1]
-
-    def _misspelt(self, key: str) -> Iterator[str]:
-        """Yields a line for each name that a module beside the file lacks. The module is not run."""
-        for keys, reference in _references((key,), self.data.get(key)):
-            module, _, name = reference.partition(":")
-            path = self.path.parent / f"{module.replace('.', '/')}.py"
-            try:
-                nodes = list(ast.walk(ast.parse(path.read_bytes())))
-            except (OSError, SyntaxError, ValueError):
-                continue  # It is elsewhere, or importing it tells what is wrong.
-            # Definitions, imports and variables.
-            named = (getattr(node, a, None) for node in nodes for a in ("name", "asname", "id"))
-            known = [each for each in named if isinstance(each, str)]
-            if {name.partition(".")[0], "*", "__getattr__"}.isdisjoint(known):
-                fix = suggestion(name, known)
-                yield f"{self.where(keys)}: `{path.name}` has no `{name}`. {fix}".rstrip().lstrip(
-                    ": "
-                )
 
     def config(self) -> RunFile:
         """Returns the checked contents."""
@@ -136,16 +115,6 @@ class ConfigFile:
             return SearchSpace.load(space)
         except SearchSpaceError as error:
             raise RecdropError(f"{self.where(('space',))}: {error}") from None
-
-
-def _references(keys: Keys, value: Any) -> Iterator[tuple[Keys, str]]:
-    """Yields the functions that a value names, and their places."""
-    if is_reference(value):
-        yield keys, value
-    elif isinstance(value, Mapping | list):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, part in items:
-            yield from _references((*keys, key), part)
 
 
 def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:

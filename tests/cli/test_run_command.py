@@ -190,7 +190,7 @@ def test_wrong_files(place, text, words):
 
 def test_every_problem_has_its_line(place):
     text = "epochs: many\ndata: a\nmax_trial: 1\ntraining: {executions: 0}\n"
-    output = problem(place, f"{text}space: quik\nmodel: my_data:laod\n")
+    output = problem(place, f"{text}space: quik\n")
     lines = output.removeprefix("Error: ").splitlines()
     found = {re.search(r"`(\S+)`", line)[1]: line.partition(":")[0] for line in lines}
     assert found == {
@@ -199,9 +199,7 @@ def test_every_problem_has_its_line(place):
         "max_trial": "search.yaml, line 3",
         "training.executions": "search.yaml, line 4",
         "space": "search.yaml, line 5",
-        "my_data.py": "search.yaml, line 6",
     }
-    assert "has no `laod`. Did you mean `load`?" in output
 
 
 @pytest.mark.parametrize(
@@ -218,7 +216,7 @@ def test_every_problem_has_its_line(place):
         ("data: exits:load\n", "`exits:load` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
         (
             "data: my_data:load\ntraining: {callbacks: my_data:no}\n",
-            "line 2: `my_data.py` has no `no`.",
+            "`my_data:no` cannot be imported: AttributeError: module 'my_data' has no attribute 'no'",
         ),
         ("data: my_data:load\nobjective: f1\n", "line 2: The model reports no metric named `f1`"),
     ],
