@@ -130,6 +130,7 @@ def _make_folder(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         # Permissions do not tell whether the file system is read-only.
         tempfile.TemporaryFile(dir=folder).close()
+        Journal(folder / JOURNAL).is_being_written(to_write=True)
     except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
         raise ProjectError(
             f"The folder `{format_repr(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
@@ -157,9 +158,7 @@ def _locked(folder: Path) -> Iterator[None]:
     # Windows cannot open folders. Two searches in one folder are not kept apart there.
     handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
     try:
-        while (handle is not None and lock(handle) is False) or journal.is_being_written(
-            to_write=True
-        ):
+        while (handle is not None and lock(handle) is False) or journal.is_being_written():
             if time.monotonic() > end:
                 raise ProjectError(
                     f"A search is running in the folder `{folder}`. Wait for its end, or give another "

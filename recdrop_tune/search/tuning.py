@@ -30,7 +30,7 @@ from recdrop_tune.search.hypermodel_of import (
     may_report,
 )
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.references import call, model_named, resolved
+from recdrop_tune.search.references import model_named, resolved
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,
@@ -40,7 +40,6 @@ from recdrop_tune.search.settings import (
     Task,
     Training,
     Workers,
-    is_reference,
 )
 from recdrop_tune.search.tuner_tracking import with_active
 
@@ -152,8 +151,7 @@ def prepare(
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(callback) for callback in training.callbacks]
-    groups = call(training.groups) if is_reference(training.groups) else make(training.groups)
-    training = replace(training, callbacks=callbacks, groups=groups)
+    training = replace(training, callbacks=callbacks, groups=make(training.groups))
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)
     is_split = training.cv is not None or bool(training.fit.get("validation_split"))

@@ -107,6 +107,12 @@ def test_a_damaged_file(tmp_path, content):
         assert json.loads((tmp_path / FILE).read_text())["identity"] == {}
 
 
+def test_a_journal_that_cannot_be_written(tmp_path):
+    (tmp_path / "events.jsonl").mkdir()
+    with pytest.raises(ProjectError, match=r"cannot be written to: .*events\.jsonl"), claim(tmp_path, {}):
+        pass
+
+
 @pytest.mark.parametrize(("busy", "overwrite"), [("folder", False), ("journal", True)])
 def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
     """The driver locks the folder, and a worker locks the journal."""
