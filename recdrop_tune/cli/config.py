@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from recdrop_tune.documents import Keys, explain, read_yaml
 from recdrop_tune.errors import (
-    InvalidArgumentError,
     RecdropError,
     SearchSpaceError,
     format_repr,
@@ -23,7 +22,7 @@ from recdrop_tune.search import (
     CLASSES,
     Reference,
     SearchConfig,
-    checked_values,
+    settings_of,
     known_names,
     settings_class,
 )
@@ -95,12 +94,10 @@ class ConfigFile:
     def config(self) -> RunFile:
         """Returns the checked contents."""
         try:
-            return RunFile(**checked_values(RunFile, self.data))
+            return settings_of(RunFile, self.data)
         except ValidationError as error:
             names = {**known_names(RunFile), ("data",): ["train", "validation", "test"]}
             raise explain(error, self.data, names, self.where) from None
-        except InvalidArgumentError as error:
-            raise RecdropError(self.explained(error)) from None
 
     def space(self) -> SearchSpace | None:
         """Reads the search space: a preset, a file relative to this one, or a mapping in this file."""
