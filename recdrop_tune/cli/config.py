@@ -22,9 +22,9 @@ from recdrop_tune.search import (
     CLASSES,
     Reference,
     SearchConfig,
-    settings_of,
     known_names,
     settings_class,
+    settings_of,
 )
 from recdrop_tune.spaces import SearchSpace
 

@@ -215,32 +215,27 @@ class ComparedModels(kt.HyperModel):
 
 
 def _builder(name: str, model: Any) -> Callable[[], Any]:
-    if isinstance(model, keras.Model):
-        try:
-            return ModelCopies(_check_compiled(name, model)).build
-        except InvalidArgumentError as error:
-            raise invalid_argument(
-                f"models[{name!r}]",
-                expected=error.expected,
-                received=error.received,
-                fix=error.fix if error.argument != "model" else "Give a function that builds it.",
-            ) from error
     if callable(model) and not isinstance(model, type | keras.layers.Layer):
         return model  # type: ignore[no-any-return]
-    expected = "a compiled Keras model, or a function that builds one"
-    raise invalid_argument(f"models[{name!r}]", expected=expected, received=model)
+    model = _check_compiled(name, model)
+    try:
+        return ModelCopies(model).build
+    except InvalidArgumentError as error:
+        what, fix = f"models[{name!r}]", "Give a function that builds it."
+        raise invalid_argument(
+            what, expected=error.expected, received=error.received, fix=fix
+        ) from error
 
 
-def _check_compiled(name: str, model: Any) -> Any:
+def _check_compiled(name: str, model: Any) -> keras.Model:
     if isinstance(model, keras.Model) and model.compiled:
         return model
-    what = f"`{model.name}`, which is not compiled" if isinstance(model, keras.Model) else model
-    raise invalid_argument(
-        f"models[{name!r}]",
-        expected="a compiled Keras model, or a function that builds one",
-        received=what,
-        fix="Compile it: `model.compile(optimizer, loss, metrics)`.",
-    )
+    what, fix = model, ""
+    if isinstance(model, keras.Model):
+        what = f"`{model.name}`, which is not compiled"
+        fix = "Compile it: `model.compile(optimizer, loss, metrics)`."
+    expected = "a compiled Keras model, or a function that builds one"
+    raise invalid_argument(f"models[{name!r}]", expected=expected, received=what, fix=fix)
 
 
 def _describe(*models: keras.Model) -> str:

@@ -51,7 +51,8 @@ def context_of(
         words = describe_data(train, padding, getattr(model, "output_shape", (None, None))[-1])
     with suppress(Exception):
         is_read = isinstance(train, tuple) and isinstance(validation, tuple | None)
-        if is_read and isinstance(model, keras.Model) and _takes_probabilities(model.loss):
+        is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
+        if is_read and is_scored_by_keras and _takes_probabilities(model.loss):
             predicts, scores = score_constant(model, train, validation)
             constant = scores.get(goal.name, math.nan)
     if predicts == _FREQUENCIES and goal.direction == "max":

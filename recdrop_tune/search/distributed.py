@@ -168,16 +168,13 @@ class TunerSearch:
 
 
 def _new_tuner(make_tuner: Callable[[], Tuner]) -> Tuner:
-    tuner: Any = None
-    if callable(make_tuner):
-        with contextlib.redirect_stdout(io.StringIO()):
-            tuner = make_tuner()
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuner = make_tuner()
     if not isinstance(tuner, Tuner) or not isinstance(tuner.oracle, OptunaOracle):
-        received = tuner.oracle if isinstance(tuner, Tuner) else tuner
         raise invalid_argument(
             "make_tuner",
             expected="a function without arguments that makes a recdrop_tune.Tuner with an OptunaOracle and "
             "does not track it",
-            received=make_tuner if tuner is None else received,
+            received=tuner.oracle if isinstance(tuner, Tuner) else tuner,
         )
     return tuner

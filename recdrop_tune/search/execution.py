@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,9 +26,9 @@ from recdrop_tune.errors import (
     is_disk_failure,
     plain,
 )
-from recdrop_tune.events import STOPPED, Event, Listener, TrackingWarning
+from recdrop_tune.events import STOPPED, Listener
 from recdrop_tune.files import JOURNAL, SEARCH, read_object
-from recdrop_tune.journal import Journal
+from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.oracle import OptunaOracle, TooManyFailuresError, read_space
 from recdrop_tune.ray_workers import Parcel, Team, connected, pack
@@ -240,21 +239,11 @@ def _run_in_workers(
 ) -> SearchSession:
     """Runs the trials in other processes, and loads their results into the tuner in this process."""
     parcel = parcel.changed(ray, **later)
-    folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
-
-    def show(event: Event) -> None:
-        records.on_event(event)
-        for listener in list(audience):
-            try:
-                listener.on_event(event)
-            except Exception as failure:  # A closed terminal must not end the search.
-                audience.remove(listener)
-                what = f"{type(listener).__name__} failed and is not used any more: {failure}"
-                warnings.warn(what, TrackingWarning, stacklevel=2)
-
-    seen = len(Journal(folder / JOURNAL).read())
-    note = partial(print, flush=True)
-    end = Team(ray, parcel, workers, folder, actor_name(folder), show, note, seen).search()
+    folder = Path(tuner.project_dir).absolute()
+    audience = Dispatcher(Journal(folder / JOURNAL), [records, *listeners])
+    seen, note = len(audience.journal.read()), partial(print, flush=True)
+    team = Team(ray, parcel, workers, folder, actor_name(folder), audience.notify, note, seen)
+    end = team.search()
     with contextlib.redirect_stdout(io.StringIO()):
         tuner.reload()
     tracking = track_in(mlflow, tuner, records=records)
@@ -264,7 +253,7 @@ def _run_in_workers(
 
 def check_completed(folder: str | Path, records: Records) -> None:
     """Raises if a search ended without a complete trial, or because its trials failed."""
-    states = _states(records)
+    states = Counter(each.state for each in records.trials.values())
     is_stopped = records.no_more is not None and records.no_more.reason == STOPPED
     if records.ended is not None and records.ended.status == SearchOutcome.FAILED:
         raise _too_many_failures(folder, records)
@@ -292,14 +281,9 @@ def _too_many_failures(folder: str | Path, records: Records) -> RecdropError:
     messages = [end.message for end in ends if end.message]
     # The message of an earlier session's trial comes from a file.
     last = plain(failure_text(messages[-1])) if messages else "no message"
-    complete = _states(records)[TrialState.COMPLETE]
-    what = f"{complete} were completed before" if complete else "none was completed"
+    complete = [each for each in records.trials.values() if each.state == TrialState.COMPLETE]
+    what = f"{len(complete)} were completed before" if complete else "none was completed"
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is `{folder}`. The last trial "
         f"failed with:\n{last}"
     )
-
-
-def _states(records: Records) -> Counter[TrialState]:
-    """Counts the trials by state."""
-    return Counter(each.state for each in records.trials.values())

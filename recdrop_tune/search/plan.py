@@ -15,12 +15,11 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
-from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listener, Process
+from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Context, Listener, Process
 from recdrop_tune.hypermodels import Extension, extended
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.records import Records
 from recdrop_tune.search.confirm import DROPOUT, Question, Retrainings
-from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
@@ -61,6 +60,7 @@ class Plan:
     model: Any
     space: str
     goal: kt.Objective
+    context: Context | None
     config_file: Path | None = None
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
@@ -149,13 +149,6 @@ class Plan:
         """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
         if self.proposes:
             enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
-        data = self.data.parts
-        observed = tuner.hypermodel.extension(ObservedTrials)
-        if observed.first_model is None:
-            # A resumed search has not built a model yet. One that cannot be built fails in its trial.
-            with contextlib.suppress(Exception):
-                tuner.hypermodel.build(tuner.oracle.get_space())
-        model, train, validation = observed.first_model, data["training"], data["validation"]
         return track_in(
             self.tracking,
             tuner,
@@ -163,8 +156,8 @@ class Plan:
             listeners=listeners,
             space=self.space,
             info=self._info(),
-            data=data,
-            context=context_of(train, validation, self.model, model, self.goal, self.data.padding),
+            data=self.data.parts,
+            context=self.context,
             models=[*self.models],
             process=self.process,
             resume_hint=self.resume_hint,

@@ -148,10 +148,6 @@ def _as_tuple(value: Any) -> Any:
     return () if value is None else (value,)
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
 def _folders(value: Any) -> Any:
     return tuple(as_folders("", () if value is None else value))
 
@@ -230,12 +226,8 @@ class Task:
 
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of the hypermodel."""
-        arguments = {
-            "metrics": self.metrics or None,
-            "mask_value": self.mask_value,
-            "loss": self.loss,
-        }
-        return {name: value for name, value in arguments.items() if value is not None}
+        given = {"metrics": self.metrics or None, "mask_value": self.mask_value, "loss": self.loss}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @settings_class
@@ -318,7 +310,9 @@ class Training:
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 16
     save_every: Seconds | None = 30.0
-    compilation_cache: Flag | Annotated[Path, AfterValidator(_absolute)] = True
+    compilation_cache: (
+        Flag | Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)]
+    ) = True
     fit: dict[str, Any] = field(default_factory=dict)
 
 

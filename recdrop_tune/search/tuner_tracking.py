@@ -174,9 +174,10 @@ def open_session(
 
         store = MLflowStore(MLflowWriter(uri, journal))
         dispatcher.listeners.append(store)
+    known = (read_object(folder / SEARCH) or {}).get("id")  # From `tune`.
     kind = oracle if type(tuner).__name__ == "Tuner" else tuner  # Its oracle tells more.
     description = SearchDescription(
-        search_id=records.search.search_id if records.search else _search_id(folder),
+        search_id=records.search.search_id if records.search else str(known or uuid.uuid4().hex),
         name=tuner.project_name,
         tuner=type(kind).__name__,
         objective=oracle.objective.name,
@@ -199,12 +200,6 @@ def open_session(
     if tuner.hypermodel is not None:
         tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(reporter))
     return session
-
-
-def _search_id(folder: Path) -> str:
-    """Returns the identity of a search that begins; `tune` writes it into its folder before that."""
-    known = (read_object(folder / SEARCH) or {}).get("id")
-    return known if known and isinstance(known, str) else uuid.uuid4().hex
 
 
 class _Searched:

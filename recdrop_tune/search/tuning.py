@@ -19,8 +19,9 @@ from recdrop_tune.oracle import as_objective
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import DROPOUT, Question
+from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data, make
-from recdrop_tune.search.data_check import complete_training
+from recdrop_tune.search.data_check import complete_training, reported_metrics
 from recdrop_tune.search.execution import carry_out, result_of
 from recdrop_tune.search.hypermodel_of import (
     as_hypermodel,
@@ -169,12 +170,16 @@ def prepare(
     hypermodel, space = as_hypermodel(data.prepared_task or model, parts["training"], config.space)
     is_logged = has_own_fit(hypermodel) or any(map(may_report, training.callbacks))
     with compilations_kept(training.compilation_cache):
-        reported = check_hypermodel_data(
+        checked = check_hypermodel_data(
             hypermodel, parts, config.batch_size, training.fit, data.padding
         )
-    if reported and not is_logged and question.searches:
-        check_reported(config.objective.name, reported)
-    goal = as_objective(vars(config.objective), reported or ())
+        reported = None if checked is None else reported_metrics(checked)
+        if reported and not is_logged and question.searches:
+            check_reported(config.objective.name, reported)
+        goal = as_objective(vars(config.objective), reported or ())
+        context = context_of(
+            parts["training"], parts["validation"], hypermodel, checked, goal, data.padding
+        )
     is_of_training = not goal.name.startswith("val_") and goal.name != MILLISECONDS
     if is_validated and is_of_training and not is_logged:
         warn_caller(
@@ -195,7 +200,7 @@ def prepare(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return Plan(config, data, hypermodel, space, goal, config_file, question=question)
+    return Plan(config, data, hypermodel, space, goal, context, config_file, question=question)
 
 
 def _check_validation(objective: str, validation: Any, cv: Any, is_validated: bool) -> None:

@@ -109,7 +109,10 @@ def test_a_damaged_file(tmp_path, content):
 
 def test_a_journal_that_cannot_be_written(tmp_path):
     (tmp_path / "events.jsonl").mkdir()
-    with pytest.raises(ProjectError, match=r"cannot be written to: .*events\.jsonl"), claim(tmp_path, {}):
+    with (
+        pytest.raises(ProjectError, match=r"cannot be written to: .*events\.jsonl"),
+        claim(tmp_path, {}),
+    ):
         pass
 
 
