@@ -34,7 +34,7 @@ from recdrop_tune.oracle import OptunaOracle, TooManyFailuresError, read_space
 from recdrop_tune.ray_workers import Parcel, Team, connected, pack
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult, read_records
-from recdrop_tune.search.first_trials import enqueue_first_trials, untried_lines
+from recdrop_tune.search.first_trials import untried_lines
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
@@ -73,7 +73,7 @@ def carry_out(plan: Plan) -> tuple[Tuner, SearchSession]:
         if config.overwrite:
             # If the new search cannot begin, the one in the folder is not deleted.
             with _tuner_elsewhere(plan) as tuner:
-                _enqueue(plan, tuner.oracle)
+                _read_warm_start(plan, tuner.oracle)
         seed = stack.enter_context(claim(plan.folder, plan.identity, config.seed, config.overwrite))
         plan = replace(plan, config=replace(config, seed=seed))
         if not isinstance(getattr(plan.model, "space", None), SearchSpace):
@@ -81,7 +81,7 @@ def carry_out(plan: Plan) -> tuple[Tuner, SearchSession]:
         tuner = plan.new_tuner()
         # All that this process knows of the search: the journal so far, then each new event.
         records = read_records(plan.folder, tuner.oracle)
-        hints = [*_enqueue(plan, tuner.oracle)]
+        hints = _read_warm_start(plan, tuner.oracle)
         if plan.proposes:
             hints += untried_lines(tuner.oracle)
         rows = read_space(tuner.oracle.get_space().space)
@@ -116,10 +116,8 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
     return result_of(plan, *carry_out(plan))
 
 
-def _enqueue(plan: Plan, oracle: OptunaOracle) -> list[str]:
-    """Enqueues the first trials, and reads other searches; returns a line for each of their folders."""
-    if plan.proposes:
-        enqueue_first_trials(oracle, plan.config.optuna.try_first)
+def _read_warm_start(plan: Plan, oracle: OptunaOracle) -> list[str]:
+    """Reads the trials of other searches; returns a line for each of their folders."""
     now = plain_values(plan.identity)
     # An accuracy is the same measure with any loss.
     compared = ["epochs", "loss"] if "loss" in str(now["objective"]) else ["epochs"]

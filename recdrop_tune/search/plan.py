@@ -120,23 +120,24 @@ class Plan:
         }
 
     def new_tuner(self, directory: Path | None = None) -> Tuner:
-        """Makes the tuner, which builds the model under every condition of its space.
+        """Makes the tuner, with its first trials. It builds the model under every condition of its space.
 
         A `directory` replaces the project folder.
         """
-        plan, trials = self, ObservedTrials(self.model, self.goal)
-        if directory is not None:
-            plan = replace(self, config=replace(self.config, directory=directory))
+        folder, trials = directory or self.folder, ObservedTrials(self.model, self.goal)
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):
-                return _make_tuner(plan, extended(self.model, trials))
+                tuner = _make_tuner(self, extended(self.model, trials), folder)
+            if self.proposes:
+                enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
+            return tuner
         except RecdropError:
             raise
         except Exception as error:
             if is_disk_failure(error):
                 raise
-            what = f"The search cannot be set up in `{plan.folder}`"
+            what = f"The search cannot be set up in `{folder}`"
             if trials.building is not None:
                 active = readable(trials.building).items()
                 values = ", ".join(f"{n}={value!r}" for n, value in active if value is not None)
@@ -146,9 +147,7 @@ class Plan:
     def track(
         self, tuner: Tuner, records: Records | None = None, listeners: Iterable[Listener] = ()
     ) -> SearchSession:
-        """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
-        if self.proposes:
-            enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
+        """Tracks the tuner; `records` are read if not given."""
         return track_in(
             self.tracking,
             tuner,
@@ -234,10 +233,10 @@ class Plan:
         return info
 
 
-def _make_tuner(plan: Plan, hypermodel: Any) -> Tuner:
-    """Makes the tuner of a search. If the project folder holds a search, it resumes that search."""
-    folder, config, training = Path(os.path.abspath(plan.folder)), plan.config, plan.training
-    settings = config.optuna
+def _make_tuner(plan: Plan, hypermodel: kt.HyperModel, folder: Path) -> Tuner:
+    """Makes the tuner of a search. If the folder holds a search, it resumes that search."""
+    folder, config, settings = Path(os.path.abspath(folder)), plan.config, plan.config.optuna
+    training = plan.training
     sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
     if isinstance(pruner, str):
