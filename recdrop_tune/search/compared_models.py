@@ -137,10 +137,7 @@ def compare_models(
 
 
 class ComparedModels(kt.HyperModel):
-    """Models by name: compiled ones, which are copied, or functions that build one.
-
-    Its only hyperparameter is which of them. The `baseline`, by default the first, comes first in `builders`.
-    """
+    """Builds one of several models by its name; the `baseline`, by default the first, comes first."""
 
     def __init__(self, models: Mapping[str, Any], baseline: str | None) -> None:
         super().__init__()
@@ -177,11 +174,7 @@ class ComparedModels(kt.HyperModel):
     def check(
         self, metric: str, is_logged: bool, parts: Mapping[str, Any], batch_size: int, fit: Any
     ) -> dict[str, str]:
-        """Checks before the first training that each model can be trained on the data and scored.
-
-        If `is_logged`, a callback can report the metric, so it is not checked. Returns descriptions that
-        tell the models from others of the same names.
-        """
+        """Checks and describes each model; `is_logged` is whether a callback can report the metric."""
         losses, descriptions = {}, {}
         for name in self.builders:
             model, other = self.build_one(name), self.build_one(name)

@@ -54,14 +54,10 @@ class Retrainings:
     test: Any
 
     def tasks(self, tuner: Tuner, tracking: SearchSession) -> list[dict[str, Any]]:
-        """Lists the trainings of the next round, and reports it; none if the answer is known.
-
-        All configurations have the same seeds. Later rounds train only what is
-        `PairedTrainings.in_question`. What failed in an earlier session is trained again, because its cause
-        can have been mended.
-        """
+        """Lists the trainings of the next round, and reports it; none if the answer is known."""
         records = tracking.records
         for seeds, wanted in self._rounds(tracking):
+            # The cause of what failed in an earlier session can have been mended.
             done = {each.key for each in records.confirmations} - records.failed_before
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
@@ -153,15 +149,12 @@ def _keep_best(
 
 
 def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:
-    """Returns what the first round trains: the `contenders`, and the twins of those with dropout.
-
-    Configurations can share a twin, which is trained once; and a twin can be one of the contenders. A twin
-    that an earlier confirmation has trained keeps the name that it had then.
-    """
+    """Returns what the first round trains: the `contenders`, and once each twin of those with dropout."""
     chosen = {
         Configuration(each.trial_id): each.active for each in contenders(records, settings.top)
     }
     trained = sorted({each.configuration for each in records.confirmations if each.twin})
+    # Twins that were trained before keep their names.
     earlier = {twin: standing.values_of(records, twin) for twin in trained}
     for configuration, values in list(chosen.items()):
         if drops(values) and not any(is_twin(other, values) for other in chosen.values()):

@@ -36,11 +36,7 @@ def context_of(
     goal: kt.Objective,
     padding: float | None = None,
 ) -> Context | None:
-    """Returns the data of a search in one line, and what a constant predictor scores on them.
-
-    Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
-    scored on the training targets. `model` is compiled; None if it is scored in another way than Keras's.
-    """
+    """Returns the data of a search in one line, and what a constant predictor scores on arrays."""
     if padding is None:
         padding = getattr(hypermodel, "mask_value", None)
     if getattr(hypermodel, "mask_zero", False):
@@ -120,11 +116,7 @@ def _takes_probabilities(loss: Any) -> bool:
 
 
 def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str, dict[str, float]]:
-    """Scores a constant predictor on the validation data, or without these on the training data.
-
-    Returns the constant in words, and its scores: `val_loss`, `val_accuracy` and so on. The metrics of the
-    model, which has one output, are reset.
-    """
+    """Returns a constant in words, and its scores on the validation data, or else on the training data."""
     training = _Targets(model, train)
     name, constant = training.constant()
     targets = training if validation is None else _Targets(model, validation)

@@ -30,12 +30,7 @@ _SEVERAL = "Several inputs or outputs are a tuple or a dict."
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a search as the user gives them; each process loads them once.
-
-    A part is `(x, y)` or `(x, y, sample_weight)`, a dataset, or a function that makes one of these. Arrays
-    may be data frames, tensors or lists of numbers. A list of arrays holds sequences; they may have unequal
-    lengths and are padded at their end. A dict or a tuple holds several inputs or outputs.
-    """
+    """The data of a search as the user gives them to `tune`; each process loads them once."""
 
     train: Any
     validation: Any = None

@@ -52,13 +52,7 @@ _REPEATS_TARGETS = {
 def check_data(
     parts: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
 ) -> None:
-    """Raises if data, by `"training"`, `"validation"` and `"test"`, do not suit a compiled model.
-
-    The model predicts a few samples of each part, and its loss and metrics score them, so Keras says what
-    does not fit. A model with its own training step may do anything with the data and is not run. Checked
-    here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that are
-    repeated until they have the shape of the output, and datasets without an end.
-    """
+    """Raises if Keras refuses a few samples of the data, or would train on them silently in a wrong way."""
     shapes = [getattr(tensor, "shape", (None,)) for tensor in getattr(model, "inputs", None) or ()]
     # A stateful model has to get batches of its size.
     size = batch_size if any(shape and shape[0] is not None for shape in shapes) else None
@@ -68,7 +62,7 @@ def check_data(
         name = "train" if key == "training" else key
         check_end(name, part, fit)
         if any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS):
-            continue
+            continue  # Its own step may do anything with the data.
         x, y, weight = _telling_batch(part, size)
         try:
             # Keras does not mix arrays with tensors.

@@ -134,11 +134,7 @@ class Distributed:
 
 @dataclass(frozen=True)
 class TunerSearch:
-    """A search by a tuner, as its processes need it; see `Job`.
-
-    `positional` are the positional arguments of its `search`, by their names in `Model.fit`, and `named` the
-    others.
-    """
+    """A search by a tuner, as its processes need it; `positional` has names of `Model.fit` as keys."""
 
     make_tuner: Callable[[], Tuner]
     positional: Mapping[str, Any]

@@ -47,11 +47,7 @@ from recdrop_tune.terminal import format_ending, print_search
 from recdrop_tune.tuner import Tuner, differences, space_of
 
 Runner = Callable[..., SearchSession]
-"""Runs the trials of a job, and returns the tracking of the search that has ended.
-
-It takes the tuner, which has all results afterwards; the records, which it keeps up to date; listeners for
-the events; and, by name, attributes of the job that were unknown when it was sent to the workers.
-"""
+"""Runs the trials of a job with a tuner, records and listeners, and attributes of the job by name."""
 
 
 def result_of(plan: Plan, tuner: Tuner, tracking: SearchSession) -> TuneResult:

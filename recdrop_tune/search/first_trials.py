@@ -34,16 +34,13 @@ _LOWEST = {"units": 1 / 2, "learning_rate": 1 / 3}
 
 
 def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
-
-    Configurations that an earlier session tried are left out. Those of `known` (`try_first`) come next.
-    """
+    """Makes an oracle try no dropout, Keras's own, each other wrapper of the space once, and then `known`."""
     trials = [oracle.configuration_of(trial) for trial in oracle.trials.values()]
     tried = {
         row.key: {values.get(row.key) for values in trials}
         for row in searched_wrappers(oracle.space)
     }
-    missing = [
+    missing = [  # Without those that an earlier session tried.
         point
         for point in first_points(oracle.space, oracle.seed)
         # A point without a layer has no wrapper for it.

@@ -81,13 +81,9 @@ def check_hypermodel_data(
     fit: Mapping[str, Any],
     padding: float | None = None,
 ) -> keras.Model | None:
-    """Raises if data do not suit the models of a hypermodel; see `check_data`. Returns one of the models.
-
-    Warns if sequences were padded with a value `padding` that the models do not mask. A hypermodel with its
-    own `fit` may do anything with the data: then it returns None.
-    """
+    """Checks data with one of the models of a hypermodel, and returns that; see `check_data`."""
     if has_own_fit(hypermodel):
-        return None
+        return None  # It may do anything with the data.
     model: Any = None
     with suppress(Exception):  # The search itself explains why a model cannot be built.
         build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
@@ -159,10 +155,7 @@ def _not_reported(objective: str, reported: Iterable[str]) -> ObjectiveNotReport
 
 
 class ObservedTrials(Extension):
-    """Checks that trials report the objective, and remembers what is being built.
-
-    `building` has the hyperparameters of the model that is being built, or could not be.
-    """
+    """Checks that trials report the objective; `building` is the model that is built, or could not be."""
 
     def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
         self._own_fit = has_own_fit(hypermodel)

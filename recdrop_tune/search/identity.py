@@ -43,9 +43,6 @@ def claim(
 
     A new or empty folder gets a new search. A folder that holds the same search keeps its id and its seed. If
     the block raises before the search has written an event, a new folder is removed again.
-
-    Raises:
-        ProjectError: The folder holds something else, or a running search, or cannot be written to.
     """
     new_folders = _make_folder(folder)
     now = json.loads(json.dumps(plain_values(identity)))
@@ -92,10 +89,7 @@ def claim(
 
 
 def plain_values(value: Any, depth: int = 5) -> Any:
-    """Describes a value by what JSON can hold, the same in every process.
-
-    Arrays become digests, functions their names, other objects their classes and attributes.
-    """
+    """Describes a value by what JSON can hold, the same in every process; arrays become digests."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):

@@ -46,10 +46,7 @@ from recdrop_tune.tuner import ReportsEpochs, TrackedOracle, TrialReporter, desc
 def with_active(
     tracking: MLflow | None, default: str = EXPERIMENT, folder: str | Path | None = None
 ) -> MLflow | None:
-    """Completes settings of MLflow by its active run and experiment, as they are in this process.
-
-    A search in the `folder` keeps its experiment. `default` is the experiment if none is active.
-    """
+    """Completes settings by MLflow's active run, and the experiment of the search in the folder."""
     if tracking is None:
         return None
     from recdrop_tune.mlflow_store import in_context  # Here, because it imports MLflow.
@@ -149,11 +146,7 @@ def open_session(
     process: Process | None = None,
     resume_hint: str | None = None,
 ) -> SearchSession:
-    """Tracks a tuner; see `track`, which also saves the result at the end.
-
-    `records` are those of the search so far; by default they are read from its journal. `models` are the
-    models that are compared, without trials. `process` is the one in which the search was begun.
-    """
+    """Tracks a tuner as `track` does, but saves no result; `models` are compared, without trials."""
     oracle, folder = tuner.oracle, Path(tuner.project_dir)
     if isinstance(oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
