@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,12 +109,11 @@ class Retrainings:
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         reporter: TrainingReporter,
         offer: Callable[..., None],
-        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Trains a configuration once within a `guard`, and reports the result."""
+        """Trains a configuration once and reports the result."""
         trial, (_, fit) = task["trial"], arguments
         about = task["configuration"], task["repeat"], task["seed"]
-        with reporter.apart(*about) as report, guard():
+        with reporter.apart(*about) as report:
             outcome = retrain(tuner, trial, task["seed"], fit, self.test)
             offer(trial, outcome.score, outcome.weights)
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}

@@ -164,7 +164,7 @@ def runner(
 ) -> Iterator[Runner]:
     """Yields a function that runs the trials of a job. With workers, it connects to Ray and sends the job."""
     if workers is None:
-        yield partial(_run_here, job, interrupts)
+        yield partial(_run_here, job)
         return
     with connected(workers, verbose) as ray:
         interrupts.listen()  # Ray has replaced the signal handlers.
@@ -173,7 +173,6 @@ def runner(
 
 def _run_here(
     job: Any,
-    interrupts: Interrupts,
     tuner: Tuner,
     records: Records,
     listeners: Iterable[Listener],
@@ -187,8 +186,7 @@ def _run_here(
     args, fit = job.arguments()
     with tracking:
         try:
-            with interrupts.reraise_lost():
-                tuner.search(*args, **fit)
+            tuner.search(*args, **fit)
         except Exception as error:
             if not is_disk_failure(error):  # Otherwise the running trials will run again.
                 _fail_running_trials(tuner.oracle, f"{type(error).__name__}: {error}")
@@ -201,8 +199,7 @@ def _run_here(
         while tracking.can_begin() and (tasks := follow_up.tasks(tuner, tracking)):
             for task in tasks:
                 if tracking.can_begin():
-                    reporter, guard = tracking.reporter, interrupts.reraise_lost
-                    follow_up.run(tuner, task, (args, fit), reporter, keep, guard)
+                    follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
     return tracking
 
 

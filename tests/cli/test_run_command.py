@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.config import RunFile, read_config
-from recdrop_tune.errors import RecdropError, invalid_argument
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import SearchEnded, SearchStarted
 from recdrop_tune.files import is_asked_to_stop
 from recdrop_tune.search import names_of
@@ -265,10 +265,6 @@ def test_a_file_has_the_settings_of_python(place):
 
 
 def test_what_is_not_wrong_with_the_file_is_not_blamed_on_it(place):
-    (place / "search.yaml").write_text("data: a:b\nepochs: 3\n")
-    # The user's code can have an argument with the same name.
-    error = invalid_argument("epochs", expected="at least 1", received=0)
-    assert read_config(place / "search.yaml", {}).explained(error) == str(error)
     output = problem(place, "data: my_data:load\nmax_trials: 3\n", "--max-trials", "0")
     assert output.startswith("Error: Invalid value received for argument `max_trials`.")
     assert called(place, "data: my_data:load\n", "--max-trials", "few").exit_code == 2
