@@ -113,9 +113,6 @@ def compare_models(
     given = dict(locals())
     compared = ComparedModels(models, baseline)
     confirm = Confirm(1, seeds=seeds, max_seeds=max_seeds, margin=margin, test=test)
-    if confirm.seeds > confirm.max_seeds:
-        expected = f"at least `seeds`, which is {seeds}"
-        raise invalid_argument("max_seeds", expected=expected, received=max_seeds)
     arguments = {each.name: given[each.name] for each in fields(SearchConfig) if each.name in given}
     arguments |= {"model": compared, "objective": metric, "confirm": confirm}
     try:
@@ -158,7 +155,7 @@ class ComparedModels(kt.HyperModel):
         names = dict.fromkeys([baseline, *models])
         self.builders = {name: _builder(name, model_named(models[name])) for name in names}
 
-    def build(self, hp: Any) -> keras.Model:
+    def build(self, hp: kt.HyperParameters) -> keras.Model:
         """Builds the model that `hp` names."""
         return self.build_one(hp.Choice(MODEL, list(self.builders)))
 
@@ -242,7 +239,7 @@ def _describe(*models: keras.Model) -> str:
     return f"{type(models[0]).__qualname__} of {kinds}"
 
 
-def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
+def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Trial:
     """Returns a trial that builds a model."""
     hyperparameters = oracle.get_space().copy()
     models = hyperparameters.space[0].values

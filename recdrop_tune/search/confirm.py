@@ -26,15 +26,13 @@ from recdrop_tune.tuner import TrainingReporter, Tuner, retrain, save_weights, t
 
 @dataclass(frozen=True)
 class Question:
-    """What trainings with fresh seeds are to answer: which configurations they train, and how they end.
+    """What trainings with fresh seeds are to answer, as functions that can be sent to workers.
 
-    `first` returns what the first round trains, `trial` a configuration as a trial of Keras Tuner, to build
-    its model, and `keep` takes a trial, its score, and the weights of a training. They are sent to workers,
-    so they are functions of a module. `searches` is whether trials come before.
+    `first` returns what the first round trains. `searches` is whether trials come before.
     """
 
     first: Callable[[Records, Confirm], list[Configuration]]
-    trial: Callable[[kt.Oracle, Configuration], Any]
+    trial: Callable[[kt.Oracle, Configuration], Trial]
     keep: Callable[..., None] | None
     searches: bool
 

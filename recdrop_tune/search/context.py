@@ -48,7 +48,9 @@ def context_of(
     with suppress(Exception):
         is_read = isinstance(train, tuple) and isinstance(validation, tuple | None)
         is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
-        if is_read and is_scored_by_keras and _takes_probabilities(model.loss):
+        # A user-defined loss may take anything.
+        takes_outputs = is_of_keras(model.loss) and not getattr(model.loss, "from_logits", False)
+        if is_read and is_scored_by_keras and takes_outputs:
             predicts, scores = score_constant(model, train, validation)
             constant = scores.get(goal.name, math.nan)
     if predicts == _FREQUENCIES and goal.direction == "max":
@@ -108,11 +110,6 @@ def _describe_targets(y: Any, outputs: int | None) -> str:
 
 def _number(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
-
-
-def _takes_probabilities(loss: Any) -> bool:
-    """Returns whether a loss is one of Keras's and not of logits."""
-    return is_of_keras(loss) and not getattr(loss, "from_logits", False)
 
 
 def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str, dict[str, float]]:

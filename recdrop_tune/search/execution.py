@@ -172,18 +172,18 @@ def runner(
 
 
 def _run_here(
-    job: Any,
+    plan: Plan,
     tuner: Tuner,
     records: Records,
     listeners: Iterable[Listener],
     **later: Any,
 ) -> SearchSession:
     """Runs the trials, and then the confirmation, one after the other. Always closes the tracking."""
-    job = replace(job, **later)
-    tracking: SearchSession = job.track(tuner, records, listeners)
-    follow_up = job.follow_up()
+    plan = replace(plan, **later)
+    tracking = plan.track(tuner, records, listeners)
+    follow_up: Any = plan.follow_up()  # A session does not know all of its reporter.
     tracking.stays_open = follow_up is not None
-    args, fit = job.arguments()
+    args, fit = plan.arguments()
     with tracking:
         try:
             tuner.search(*args, **fit)

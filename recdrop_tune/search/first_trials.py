@@ -52,13 +52,7 @@ def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]
 
 
 def first_points(space: Space, seed: int) -> list[Values]:
-    """Lists the configurations that a search tries first, in their order.
-
-    The one without dropout has the middle value of everything. Each wrapper gets a rate from the lower half
-    of its range, and the placements take turns. `units` are spread over the upper half of their range,
-    `learning_rate` over the upper two thirds, and all other values over their whole ranges, so that the
-    sampler learns about them too.
-    """
+    """Lists what a search tries first: no dropout with middle values, then each wrapper with other values."""
     offered = {row.key: list(row.choices or ()) for row in searched_wrappers(space)}
     if not offered:
         return []

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import (
     InvalidArgumentError,
     RecdropError,
@@ -137,18 +136,14 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     argument = "objective"  # The line of a file is found by it.
 
 
-def check_reported(objective: str, reported: set[str]) -> None:
-    """Raises before the search if the models do not report the objective."""
-    if objective.removeprefix("val_") not in reported:
-        validated = reported - {MILLISECONDS} if objective.startswith("val_") else ()
-        raise _not_reported(objective, {*reported, *(f"val_{name}" for name in validated)})
-
-
-def _not_reported(objective: str, reported: Iterable[str]) -> ObjectiveNotReportedError:
+def check_reported(objective: str, reported: Iterable[str]) -> None:
+    """Raises if the objective is not among the metrics that models report."""
     known = sorted(reported)
+    if objective in known:
+        return
     others = "Another metric has to be in the `metrics` of the model or of `rdt.Task`."
     fix = " ".join(filter(None, [suggestion(objective, known), others]))
-    return ObjectiveNotReportedError(
+    raise ObjectiveNotReportedError(
         f"The model reports no metric named `{objective}`, which is the objective. It reports: "
         f"{', '.join(known)}. {fix}"
     )
@@ -157,7 +152,7 @@ def _not_reported(objective: str, reported: Iterable[str]) -> ObjectiveNotReport
 class ObservedTrials(Extension):
     """Checks that trials report the objective; `building` is the model that is built, or could not be."""
 
-    def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
+    def __init__(self, hypermodel: Any, objective: str) -> None:
         self._own_fit = has_own_fit(hypermodel)
         self._objective = objective
         self.building: kt.HyperParameters | None = None
@@ -176,19 +171,17 @@ class ObservedTrials(Extension):
         validated = kwargs.get("validation_freq", 1) == 1
         if not self._own_fit and validated and not any(map(may_report, callbacks)):
             # A user-defined `fit` or callback can report the objective later.
-            check = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: self._check(logs))
+            check = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda _, logs: check_reported(self._objective, logs)
+            )
             callbacks.append(check)
         result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
-                self._check(result.history)
+                check_reported(self._objective, result.history)
             # From here on, a trial that ends before it reports the objective fails alone.
             self._reported = True
         return result
-
-    def _check(self, metrics: Mapping[str, Any]) -> None:
-        if not self._objective.has_value(metrics):
-            raise _not_reported(self._objective.name, metrics)
 
 
 def may_report(callback: Any) -> bool:

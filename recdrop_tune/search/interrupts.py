@@ -31,8 +31,6 @@ class Interrupts:
     signal, as it would without a search. Further signals change nothing: batch systems send several.
     After Ctrl-C, a second one interrupts the closing.
 
-    The traceback starts in the code that started the search, and leaves out where the training was.
-
     Handles no signals outside the main thread, in a forked process, or for a signal that is handled by others
     or ignored (`nohup`).
     """

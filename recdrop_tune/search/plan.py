@@ -49,10 +49,9 @@ def warm_up(epochs: int) -> int:
 class Plan:
     """A search by `tune`, with checked arguments.
 
-    `config` has the arguments of `tune`, complete: functions that were named are imported, the folder and the
-    store are known. `space` is the search space as YAML, or the name of the hypermodel that defines it.
-    `resume_hint` is how to resume it, in words or as a command. `question` is what trainings with fresh seeds
-    are to answer, and `models` describes the models to compare by their names, the baseline first.
+    `config` is complete: functions that were named are imported, the folder and the store are known. `space`
+    is in YAML, or the name of the hypermodel that defines it. `models` describes those to compare by their
+    names, the baseline first.
     """
 
     config: SearchConfig
@@ -124,7 +123,7 @@ class Plan:
 
         A `directory` replaces the project folder.
         """
-        folder, trials = directory or self.folder, ObservedTrials(self.model, self.goal)
+        folder, trials = directory or self.folder, ObservedTrials(self.model, self.goal.name)
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):

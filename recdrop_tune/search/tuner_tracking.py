@@ -116,7 +116,7 @@ def track(
     return track_in(mlflow, tuner, records=records, listeners=listeners, **about)
 
 
-def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> SearchSession:
+def track_in(mlflow: MLflow | None, tuner: kt.Tuner, **about: Any) -> SearchSession:
     """Tracks a tuner, in MLflow unless it is `None`, and saves the result when the search ends."""
     session = open_session(tuner, mlflow, **about)
 
@@ -133,7 +133,7 @@ def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> SearchSession:
 
 
 def open_session(
-    tuner: Any,
+    tuner: kt.Tuner,
     mlflow: MLflow | None = None,
     *,
     records: Records | None = None,

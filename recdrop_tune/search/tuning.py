@@ -175,7 +175,9 @@ def prepare(
         )
         reported = None if checked is None else reported_metrics(checked)
         if reported and not is_logged and question.searches:
-            check_reported(config.objective.name, reported)
+            validated = reported - {MILLISECONDS} if is_validated else ()
+            names = {*reported, *(f"val_{name}" for name in validated)}
+            check_reported(config.objective.name, names)
         goal = as_objective(vars(config.objective), reported or ())
         context = context_of(
             parts["training"], parts["validation"], hypermodel, checked, goal, data.padding
