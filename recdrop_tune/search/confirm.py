@@ -16,7 +16,7 @@ from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationSt
 from recdrop_tune.files import trial_folder
 from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
 from recdrop_tune.oracle import trial_of
-from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.records import Records
 from recdrop_tune.results import CONFIRMED, PairedTrainings, rounds
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
@@ -145,10 +145,14 @@ def _keep_best(
 
 
 def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:
-    """Returns what the first round trains: the `contenders`, and once each twin of those with dropout."""
-    chosen = {
-        Configuration(each.trial_id): each.active for each in contenders(records, settings.top)
-    }
+    """Returns what the first round trains: the best trials, and once each twin of those with dropout."""
+    complete = standing.ranked(records)
+    best = [*complete[: settings.top]]
+    # The best with dropout, without, and with Keras's own.
+    best += [each for each in complete if drops(each.active)][:1]
+    for wrapper in (NONE, KERAS):
+        best += [each for each in complete if has_wrapper(each.active, wrapper)][:1]
+    chosen = {Configuration(each.trial_id): each.active for each in best}
     trained = sorted({each.configuration for each in records.confirmations if each.twin})
     # Twins that were trained before keep their names.
     earlier = {twin: standing.values_of(records, twin) for twin in trained}
@@ -160,18 +164,6 @@ def chosen_configurations(records: Records, settings: Confirm) -> list[Configura
             )
             chosen[twin] = standing.values_of(records, twin)
     return list(chosen)
-
-
-def contenders(records: Records, top: int) -> list[TrialRecord]:
-    """Returns the best trials, and the best with dropout, without, and with Keras's own."""
-    complete = standing.ranked(records)
-    best = [
-        next((trial for trial in complete if drops(trial.active)), None),
-        next((trial for trial in complete if has_wrapper(trial.active, NONE)), None),
-        next((trial for trial in complete if has_wrapper(trial.active, KERAS)), None),
-    ]
-    chosen = [*complete[:top], *(trial for trial in best if trial is not None)]
-    return list({trial.trial_id: trial for trial in chosen}.values())
 
 
 def confirmation_seed(seed: int | None, repeat: int) -> int:
