@@ -91,7 +91,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
 
 
 @contextlib.contextmanager
-def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list[str]]]:
+def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list]]:
     """Runs a proxy that refuses some requests to a server, like an overloaded one.
 
     Args:
@@ -100,16 +100,16 @@ def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[
             `"after"` to do so after the server has handled it, and `""` to pass it on.
 
     Yields:
-        The address, and the list of requested paths, which grows.
+        The address, and a list that grows by the path and the headers of each request.
     """
-    asked: list[str] = []
+    asked = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked.append(self.path)
+            asked.append((self.path, self.headers))
             refused = refuses(self.command, self.path)
             if refused == "before":
                 self.reply(503, b"overloaded", "text/plain")

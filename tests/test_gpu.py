@@ -90,7 +90,6 @@ def make(wrapper, cell, bidirectional=False, **options):
     layer = KINDS[cell](UNITS, return_sequences=True, **options)
     layer = keras.layers.Bidirectional(layer) if bidirectional else layer
     layer.build((BATCH, TIME, FEATURES))
-    layer.built = True
     generator = np.random.default_rng(1)
     for weight in layer.trainable_weights:
         weight.assign(generator.normal(0.0, UNITS**-0.5, weight.shape))

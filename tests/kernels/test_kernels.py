@@ -2,10 +2,8 @@
 
 import re
 import sys
-from dataclasses import replace
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
-from unittest import mock
 
 import keras
 import numpy as np
@@ -101,48 +99,6 @@ def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
         np.testing.assert_allclose(
             one.astype("float64"), other.astype("float64"), rtol=tolerance, atol=tolerance
         )
-
-
-def run_fused(call, layer):
-    """Runs a call, and fails where it does not run in TensorFlow's fused op."""
-    from tensorflow import raw_ops
-
-    with mock.patch.object(raw_ops, "BlockLSTM", wraps=raw_ops.BlockLSTM) as op:
-        result = run(call, layer)
-    assert op.called
-    return result
-
-
-def run_loop(call, layer):
-    layer.use_cudnn = False
-    return run(call, layer)
-
-
-@on_tensorflow
-@pytest.mark.parametrize(
-    ("forced", "go_backwards", "use_bias"),
-    [(False, False, True), (True, True, True), (True, False, False), (False, True, False)],
-)
-def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
-    """Outputs, states and gradients."""
-    import tensorflow as tf
-
-    options = {"return_sequences": True, "go_backwards": go_backwards, "use_bias": use_bias}
-    layer = make_layer("lstm", dtype="float32", **options)
-    call = replace(make_call("lstm", layer, "float32"), go_backwards=go_backwards)
-    if forced:
-        bits = ops.cast(np.random.default_rng(0).random((3, 5, 4)) < 0.5, "float32")
-        call = replace(call, forcings=(GateForcing(bits, (("output", 0),)),))
-    watched = [call.sequences, *call.initial_state, call.kernel, call.recurrent_kernel]
-    found = []
-    for kernel in (run_fused, run_loop):
-        with tf.GradientTape() as tape:
-            tape.watch(watched)
-            result = kernel(call, layer)
-            loss = sum(ops.sum(ops.sin(part)) for part in result)
-        found.append([*arrays(result), *arrays(tape.gradient(loss, watched))])
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @on_tensorflow

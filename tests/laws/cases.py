@@ -140,7 +140,6 @@ def make_layer(cell, seed=1, **options):
     kind, defaults = CELLS[cell]
     layer = kind(UNITS, **{"dtype": PRECISE, **defaults, **options})
     layer.build((BATCH, TIME, FEATURES))
-    layer.built = True
     generator = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
         weight.assign(generator.normal(0.0, 0.5, weight.shape))

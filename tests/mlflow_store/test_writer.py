@@ -1,5 +1,6 @@
 """The requests that the writer sends to MLflow."""
 
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -43,6 +44,7 @@ def searching(folder, uri, name):
     sender = Sender(folder, uri)
     sender.send(started(search_id=name, experiment=name, space=None))
     yield sender
+    sender.background.flush(60)
     sender.close()
     assert sender.background.failure is None
 
@@ -82,6 +84,26 @@ def test_what_comes_up_meanwhile_is_one_request(tmp_path, uri, sent):
         sender.send(end, ended())
     points = image(uri, "meanwhile")["trial", "0", int(begin.time * 1000)]["curves"]["loss"]
     assert [step for step, *_ in points] == [*range(9)]
+
+
+def test_a_writer_that_hangs_is_a_failure_until_it_is_through(tmp_path, uri):
+    with searching(tmp_path, uri, "hangs") as sender, writing_alone(tmp_path, 10.0):
+        sender.send(*trial(0), flush=False)
+        assert sender.background.failure is None
+        with pytest.warns(
+            TrackingWarning, match=r"did not take.*every event is in .*events\.jsonl"
+        ):
+            assert not sender.background.flush(0.01)
+        assert sender.background.failure == "it did not take the last events within 0 s"
+
+
+def test_a_writer_that_fails_for_a_moment_is_not_reported(tmp_path, uri, monkeypatch):
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 0.1)
+    with searching(tmp_path, uri, "moment") as sender, monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", refuse)
+        threading.Timer(0.2, broken.undo).start()
+        sender.send(*trial(0))  # Warnings are errors here.
+        assert MlflowClient.log_batch is not refuse
 
 
 def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):

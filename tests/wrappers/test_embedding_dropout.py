@@ -73,14 +73,6 @@ def make_model(wrapped=True, **options):
     )
 
 
-def test_masks_go_on():
-    model = make_model()
-    padded = np.concatenate([TOKENS, np.zeros((6, 3), int)], axis=1)
-    np.testing.assert_allclose(array(model(TOKENS)), array(model(padded)), rtol=1e-5, atol=1e-6)
-    assert array(model.layers[0].compute_mask(padded)).sum() == (padded != 0).sum()
-    assert built().compute_mask(TOKENS) is None
-
-
 def test_saving_cloning_and_weights_of_the_plain_embedding(tmp_path):
     model = make_model()
     model.layers[0].rate = 0.2
