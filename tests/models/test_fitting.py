@@ -162,6 +162,13 @@ def test_callbacks_in_a_callback_list_count():
     assert follows.ends == list(range(18))
 
 
+def test_a_model_compiled_for_several_steps_keeps_them():
+    made, follows = model(steps_per_execution=3), Batches()
+    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=[follows])
+    assert follows.ends == [2, 5, 8, 11, 14, 17]
+    assert made.steps_per_execution == 3
+
+
 def test_a_model_with_its_own_fit_gets_arrays():
     class Own(keras.Sequential):
         def fit(self, x, y, **kwargs):

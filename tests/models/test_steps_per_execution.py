@@ -99,10 +99,9 @@ def compiled_anew(hp):
         (dropped, SEVERAL),
         pytest.param(existing(steps_per_execution=THREE).build, THREE, marks=pytest.mark.heavy),
         (lambda hp: compiled(keras.Model.compile), 1),
-        (lambda hp: compiled(steps_per_execution=THREE), THREE),
         pytest.param(compiled_anew, 1, marks=pytest.mark.heavy),
     ],
-    ids=["own", "existing", "dropped", "existing has it", "user", "steps given", "compiled anew"],
+    ids=["own", "existing", "dropped", "existing has it", "user", "compiled anew"],
 )
 def test_only_models_that_this_package_compiles_run_several_steps(build, steps):
     model = build(kt.HyperParameters())

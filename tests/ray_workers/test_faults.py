@@ -11,7 +11,6 @@ from pathlib import Path
 
 import keras
 import pytest
-import ray
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
@@ -33,7 +32,7 @@ from tests.ray_searches import (
 )
 from tests.small_search import build
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("local_ray")]
 
 
 DRIVER = """
@@ -43,14 +42,6 @@ from pathlib import Path
 from tests.ray_searches import Faulty, search
 search(Path({folder!r}), Faulty(seconds=0.3), max_trials=8, workers=1)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """One Ray for all tests: `tune` uses the one that the process is connected to."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 class Mishaps(keras.callbacks.Callback):

@@ -34,13 +34,6 @@ from tests.mlflow_server import free_port, overloaded
 from tests.small_search import Batches, build, data
 
 
-@pytest.fixture(scope="module")
-def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield ray
-    ray.shutdown()
-
-
 @pytest.fixture
 def search(tmp_path, local_ray, new_store):
     """Searches with two workers, unless told otherwise: each process more takes ten seconds to start."""
@@ -251,17 +244,17 @@ def test_a_search_that_runs_already(search, tmp_path, local_ray):
         """Its name is taken as soon as it begins."""
 
     name = actor_name(tmp_path / "project")
-    other = local_ray.remote(Host).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
+    other = ray.remote(Host).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
     handle = other.remote()
     with pytest.raises(ProjectError, match="Another process is running the search"):
         search()
-    local_ray.kill(handle)
+    ray.kill(handle)
 
 
 @pytest.mark.heavy
 def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     host = OracleHost(tmp_path, None)
-    job = local_ray.put(None)
+    job = ray.put(None)
     with pytest.raises(ProjectError, match="a file system that this machine and the head"):
         host.open([job])
     assert list(tmp_path.iterdir()) == []

@@ -282,18 +282,3 @@ def test_without_dropout_and_without_decays_it_is_the_layer_itself():
     assert wrap(LSTM(4), "none", activity_decay=1, name="mine").name == "mine"
     with pytest.raises(InvalidArgumentError, match=r"Remove .*'rate': 0\.2"):
         wrap(layer, "none", rate=0.2, activity_decay=1.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("activity_decay", -0.1), ("temporal_decay", float("nan"))]
-)
-def test_other_factors_are_refused(name, value):
-    with pytest.raises(InvalidArgumentError, match=rf"`{name}`\. Expected a number >= 0"):
-        wrap(LSTM(4, return_sequences=True), "recurrent", rate=0.2, **{name: value})
-
-
-@pytest.mark.parametrize("layer", [LSTM(4), Bidirectional(GRU(4))])
-def test_a_last_step_has_no_temporal_decay(layer):
-    with pytest.raises(InvalidArgumentError, match=r"pass `return_sequences=True` to the layer"):
-        wrap(layer, "none", temporal_decay=1.0)
-    assert wrap(layer, "weight_drop", rate=0.1, activity_decay=1.0).activity_decay == 1.0

@@ -107,16 +107,6 @@ def test_a_new_rate_needs_no_new_trace(wrapper):
     assert noisy[0] != pytest.approx(noisy[1], rel=1e-4)
 
 
-def test_one_rate_for_each_site():
-    layer = RecurrentDropoutWrapper(
-        keras.layers.LSTM(4), rate={"input": 0.1, "output": 0.5}, placement="output+input"
-    )
-    assert layer.placement == "input+output"
-    assert layer.rate == {"input": 0.1, "output": 0.5}
-    layer.rate = 0.2
-    assert layer.rate == 0.2
-
-
 def test_native_has_the_equations_of_keras():
     """The same masks, given to Keras's own layer and to the wrapper, give the same result."""
     for kind, gates in ((keras.layers.LSTM, 4), (keras.layers.GRU, 3)):
@@ -209,6 +199,13 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (GRU(4), "update", {}, r"one that a GRU has\. Received: wrapper='update'.*`zoneout`"),
         (Bidirectional(GRU(4)), "update", {"placement": "input"}, "`zoneout`"),
         (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
+        (LSTM(4), "concrete", {"rate": 0.0}, r"`rate`\. Expected 0 < rate < 1"),
+        (LSTM(4), "concrete", {"samples": 0}, r"`samples`\. Expected an integer of at least 1"),
+        (LSTM(4), "concrete", {"tau": -1}, r"`tau`\. Expected a number from 1e-12 to 1e\+12"),
+        (LSTM(4), "recurrent", {"activity_decay": -0.1}, "`activity_decay`.*a number >= 0"),
+        (LSTM(4), "recurrent", {"temporal_decay": np.nan}, "`temporal_decay`.*a number >= 0"),
+        (LSTM(4), "recurrent", {"temporal_decay": 1.0}, "`return_sequences=True` to the layer"),
+        (Bidirectional(GRU(4)), "recurrent", {"temporal_decay": 1.0}, "`return_sequences=True`"),
         (LSTM(4), "lambda", {"function": "poisson"}, "one of bernoulli, gaussian, or a function"),
     ],
 )
