@@ -116,6 +116,15 @@ class Sender:
         self.journal.close()
 
 
+def written(folder: Path, uri: str, *events) -> Sender:
+    """Sends events to MLflow and to the journal in a folder."""
+    sender = Sender(folder, uri)
+    sender.send(*events)
+    sender.close()
+    assert sender.background.failure is None
+    return sender
+
+
 def image(uri, experiment="speech", artifacts=True):
     """Returns all that MLflow has of an experiment, but the ids that it has given."""
     client, found = MlflowClient(uri), runs_of(uri, experiment)

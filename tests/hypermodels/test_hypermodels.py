@@ -187,16 +187,6 @@ def test_dropout_rnn_wraps_as_the_hyperparameters_say():
     assert dropout_rnn(kt.HyperParameters(), plain, space={"wrapper": "none"}) is plain
 
 
-def test_each_name_has_its_own_setting():
-    space = {"wrapper": "recurrent", "placement": "input", "rate": [0.1, 0.2]}
-    hp = kt.HyperParameters()
-    hp.values.update({"a/rate": 0.2, "rate": 0.2})
-    rates = [
-        dropout_rnn(hp, keras.layers.LSTM(4), name, space).rate for name in ("a", "b", None, None)
-    ]
-    assert rates == [0.2, 0.1, 0.2, 0.2]
-
-
 @pytest.mark.parametrize("wrapper", ["none", "recurrent"])
 def test_dropout_rnn_refuses_a_layer_with_dropout(wrapper):
     """Also under `none`, or the trials without dropout would have some."""
