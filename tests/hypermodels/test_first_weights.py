@@ -21,10 +21,6 @@ def classifier(**dropout):
     return SequenceClassifier(3, (4, 2), {**SIZE, **dropout})
 
 
-def bidirectional(**dropout):
-    return classifier(bidirectional=True, **dropout)
-
-
 def weights(hypermodel, seed=5):
     keras.utils.set_random_seed(seed)
     model = hypermodel.build(kt.HyperParameters())
@@ -51,13 +47,12 @@ def existing(start, dropout):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("model", [bidirectional, unbuilt, built])
+@pytest.mark.parametrize("model", [unbuilt, built])
 def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
     for wrapper, technique in TECHNIQUES.items():
-        fits = model is bidirectional or technique.cell is None  # The others have a GRU.
-        if technique.class_name is not None and fits:
+        if technique.class_name is not None and technique.cell is None:  # They have a GRU.
             rate = {} if technique.learns_rate else {"rate": 0.3}
             np.testing.assert_equal(weights(model(wrapper=wrapper, **rate)), plain)
 

@@ -79,19 +79,31 @@ GATES = [
 ]
 
 
+LARGE = 40
+"""Weights with which pre-activations saturate; a forced gate overrules them too."""
+
+
 @pytest.mark.parametrize(
-    ("cell", "gates", "dtype"),
-    [*((*gate, PRECISE) for gate in GATES), (*GATES[0], "float16"), (*GATES[2], "bfloat16")],
+    ("cell", "gates", "dtype", "scale"),
+    [
+        *((*gate, PRECISE, 1) for gate in GATES),
+        (*GATES[0], "float16", 1),
+        (*GATES[2], "bfloat16", 1),
+        (*GATES[0], "float32", LARGE),
+        (*GATES[2], "float32", LARGE),
+    ],
     ids=str,
 )
-def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
+def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype, scale):
     """What cuDNN is given (features and constant rows) computes what the loop does to the gate."""
     layer = make_layer(cell, dtype="float32", return_sequences=True)
+    for weight in layer.trainable_weights:
+        weight.assign(scale * weight)
     call = make_call(cell, layer, dtype)
     bits = np.random.default_rng(0).random((3, 5, 4)) < 0.5
     forcings = (GateForcing(ops.cast(bits, dtype), gates),)
     forced = KernelCall(**{**vars(call), "forcings": forcings})
-    tolerance = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-6, "float64": 1e-12}[dtype]
+    tolerance = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}[dtype]
     absorbed = absorb_forcings(forced)
     assert absorbed.sequences.shape == (3, 5, 2 + 4)
     assert absorbed.forcings == ()
@@ -121,22 +133,6 @@ def test_gradients_of_gradients_need_the_loop():
     with pytest.raises(LookupError, match="BlockLSTMGrad"):
         gradients_of_penalty("auto")
     assert all(gradient.any() for gradient in gradients_of_penalty(use_cudnn=False))
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_saturated_gate_overrules_large_pre_activations(cell):
-    layer = make_layer(cell, dtype="float32")
-    for weight in layer.trainable_weights:
-        weight.assign(np.array(weight) * 40)
-    call = make_call(cell, layer, "float32")
-    gate = "output" if cell == "lstm" else "reset"
-    forced = KernelCall(
-        **{**vars(call), "forcings": (GateForcing(ops.ones((3, 5, 4)), ((gate, 0),)),)}
-    )
-    for one, other in zip(
-        arrays(run(forced, layer)), arrays(run(absorb_forcings(forced), layer)), strict=True
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_a_keras_whose_kernels_are_elsewhere_is_named(monkeypatch):

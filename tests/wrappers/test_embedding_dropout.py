@@ -65,8 +65,8 @@ def test_the_gradient_of_a_dropped_word_is_zero():
     np.testing.assert_allclose(gradient[kept, 0], counts[kept] / 0.6, rtol=1e-5)
 
 
-def make_model(wrapped=True, **options):
-    embedding = keras.layers.Embedding(WORDS, UNITS, mask_zero=True, **options)
+def make_model(wrapped=True):
+    embedding = keras.layers.Embedding(WORDS, UNITS, mask_zero=True)
     first = EmbeddingDropout(embedding, 0.4) if wrapped else embedding
     return keras.Sequential(
         [keras.Input((None,), dtype="int32"), first, keras.layers.LSTM(4), keras.layers.Dense(1)]
