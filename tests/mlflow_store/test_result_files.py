@@ -202,6 +202,7 @@ def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
 def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
     for trials in (1, 2):
         searched(tmp_path, uri, build, trials)
+        assert names(tmp_path / "p") == ALWAYS | MODELS
         (tmp_path / "p" / "result" / "left.txt").touch()
         fresh_path(tmp_path / "p" / "result").mkdir()  # As a crash leaves it.
         assert len(pd.read_csv(tmp_path / "p" / "result" / "trials.csv")) == trials

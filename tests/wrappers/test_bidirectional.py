@@ -13,8 +13,7 @@ KINDS = [keras.layers.LSTM, keras.layers.GRU]
 SPARE = [w for w in WIDEST if w[0] in ("recurrent", "variational")]
 
 
-def bidirectional(kind=keras.layers.LSTM, **options):
-    merge_mode = options.pop("merge_mode", "concat")
+def bidirectional(kind, merge_mode="concat", **options):
     layer = keras.layers.Bidirectional(kind(4, **options), merge_mode=merge_mode)
     layer.build((3, 5, 2))
     return layer
