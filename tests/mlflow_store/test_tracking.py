@@ -194,7 +194,6 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
 
 START = """
 import sys
-import sysconfig
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from tests.tracked_events import started

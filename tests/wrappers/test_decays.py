@@ -152,7 +152,8 @@ def test_locked_dropout_after_a_stack_has_the_activity_decay():
     assert only(layer) == pytest.approx(expected(X, dropped, HOLED, temporal=0.0), rel=1e-5)
     layer(X)
     assert layer.losses == []
-    assert LockedDropout.from_config(layer.get_config()).activity_decay == 2.0
+    again = LockedDropout.from_config(layer.get_config())
+    assert (again.rate, again.activity_decay) == (0.5, 2.0)
 
 
 # Not techniques whose cell, and so their states, are not those of the plain layer.
