@@ -94,7 +94,7 @@ def test_a_training_step_follows_their_gradient():
     # The task's loss is 0.
     made.compile(keras.optimizers.SGD(1.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
     before = made.get_weights()
-    moved = made.get_weights()
+    moved = [np.array(weight) for weight in before]
 
     def loss():
         made.set_weights(moved)
