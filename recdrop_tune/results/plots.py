@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from html import escape
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -45,10 +45,10 @@ or on black (yellow and black).
 
 GREY, BEST, WORST = (_LOOKS[each][0] for each in ("none", "recurrent", "native"))
 
-_PLACEMENTS = ["+".join(sites) for size in (1, 2, 3) for sites in combinations(SITES, size)]
+_PLACEMENTS = TECHNIQUES["recurrent"].placements
 """Every placement, single sites first."""
 
-_LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
+LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
 _SPAN = 30.0
 """Numbers that span this factor need a logarithmic axis: on a linear one, most would lie on one line."""
@@ -467,7 +467,7 @@ def _dropout_points(view: SearchView) -> pd.DataFrame:
         frame["panel"] = layer + frame["panel"]
         frame["rate"] = scored[rates].mean(axis=1).astype("Float64")
         at_best = scored[learned].mean(axis=1).astype("Float64")
-        frame["rate"] = frame["rate"].mask(frame["wrapper"].isin(_LEARNING), at_best)
+        frame["rate"] = frame["rate"].mask(frame["wrapper"].isin(LEARNING), at_best)
         layers.append(frame[frame["wrapper"].ne("none") & frame["rate"].notna()])
     return pd.concat(layers) if layers else pd.DataFrame()
 
