@@ -26,6 +26,18 @@ on_tensorflow = pytest.mark.skipif(
 )
 
 
+class Traced(keras.layers.Layer):
+    """Passes its inputs on, and counts how often it is called or traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = 0
+
+    def call(self, inputs):
+        self.times += 1
+        return inputs
+
+
 def array(tensor):
     """A copy of a tensor in NumPy: torch's may require gradients, and would share its memory."""
     return np.array(keras.ops.convert_to_numpy(tensor))

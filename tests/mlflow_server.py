@@ -9,13 +9,12 @@ import os
 import signal
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.forks import Forks, runs, serve
+from tests.forks import Forks, runs, serve, wait_for
 
 
 def free_port() -> int:
@@ -42,19 +41,19 @@ def answers(port: int) -> bool:
 class MLflowServer:
     """A server with its database and artifacts in a folder; it can be killed and started again."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.port = port or free_port()
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.database = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.log = self.folder / "server.log"
         self.pid = 0
 
-    def start(self, seconds: float = 120) -> None:
+    def start(self) -> None:
         """Starts the server, on the same port and store as before, and waits until it answers."""
         order = {"port": self.port, "database": self.database, "folder": str(self.folder)}
         self.pid = _servers().start({**order, "log": str(self.log)})
-        self._wait(seconds)
+        wait_for(self._is_ready)
 
     def kill(self) -> None:
         """Kills the server with SIGKILL, as a crash of the machine would."""
@@ -63,26 +62,21 @@ class MLflowServer:
             _servers().wait(self.pid)
             self.pid = 0
 
-    def _wait(self, seconds: float) -> None:
+    def _is_ready(self) -> bool:
+        assert runs(self.pid), self.log.read_text()
         # Not `urlopen`: a proxy of the environment has no business with loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                opener.open(f"{self.uri}/health", timeout=5).close()
-                return
-            except (urllib.error.URLError, OSError) as error:
-                ended = not runs(self.pid)
-                if ended or time.monotonic() > deadline:
-                    what = "ended" if ended else f"did not answer within {seconds:.0f} s"
-                    raise RuntimeError(f"mlflow server {what}:\n{self.log.read_text()}") from error
-                time.sleep(0.05)
+        try:
+            opener.open(f"{self.uri}/health", timeout=5).close()
+        except OSError:
+            return False
+        return True
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServer]:
+def mlflow_server(folder: Path) -> Iterator[MLflowServer]:
     """Runs a server; it is stopped at the end in any case."""
-    server = MLflowServer(folder, port)
+    server = MLflowServer(folder)
     try:
         server.start()
         yield server
@@ -91,7 +85,7 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
 
 
 @contextlib.contextmanager
-def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list[str]]]:
+def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list]]:
     """Runs a proxy that refuses some requests to a server, like an overloaded one.
 
     Args:
@@ -100,36 +94,31 @@ def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[
             `"after"` to do so after the server has handled it, and `""` to pass it on.
 
     Yields:
-        The address, and the list of requested paths, which grows.
+        The address, and a list that grows by the path and the headers of each request.
     """
-    asked: list[str] = []
+    asked = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked.append(self.path)
+            asked.append((self.path, self.headers))
             refused = refuses(self.command, self.path)
-            if refused == "before":
-                self.reply(503, b"overloaded", "text/plain")
-                return
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request(self.command, self.path, body, dict(self.headers))
-            found = connection.getresponse()
-            said, kind = found.read(), found.getheader("Content-Type") or "text/plain"
-            connection.close()
-            if refused:
-                self.reply(503, b"overloaded", "text/plain")
-            else:
-                self.reply(found.status, said, kind)
-
-        def reply(self, status: int, body: bytes, kind: str) -> None:
+            status, said, kind = 503, b"overloaded", "text/plain"
+            if refused != "before":
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                connection.request(self.command, self.path, body, dict(self.headers))
+                found = connection.getresponse()
+                handled = found.read()
+                connection.close()
+                if not refused:
+                    status, said, kind = found.status, handled, found.getheader("Content-Type")
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Type", kind or "text/plain")
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 

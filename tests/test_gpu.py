@@ -17,6 +17,7 @@ from recdrop_tune.models import explain
 from recdrop_tune.wrappers import wrap
 from tests.cudnn import BACKEND, cudnn_operations, exact_float32, stand_in
 from tests.expected import Draws, expect, slope
+from tests.laws.cases import wrapper_id
 
 BATCH, TIME, FEATURES, UNITS = 4, 6, 3, 16
 RATE, SEED = 0.4, 7
@@ -45,10 +46,6 @@ HERE = [(ALL[0], "lstm"), (ALL[3], "gru"), (ALL[5], "lstm"), (ALL[10], "gru")]
 """What runs without a GPU on JAX and PyTorch."""
 
 
-def name_of(wrapper):
-    return "-".join([wrapper[0], *(f"{name}={value}" for name, value in wrapper[2].items())])
-
-
 def on_each(here=HERE, everywhere=ALL):
     """Parametrizes over wrappers and cells: all of them on a GPU, and those of `here` without one."""
     gpu = [
@@ -60,7 +57,7 @@ def on_each(here=HERE, everywhere=ALL):
     cpu = [(wrapper, cell, "cpu") for wrapper, cell in here if BACKEND != "tensorflow"]
     if not gpu_in_sight():
         gpu = gpu[:1]  # It says why the others are not there.
-    ids = ["-".join([name_of(wrapper), cell, device]) for wrapper, cell, device in cpu + gpu]
+    ids = ["-".join([wrapper_id(wrapper), cell, device]) for wrapper, cell, device in cpu + gpu]
     cpu = [pytest.param(*row, marks=pytest.mark.backends) for row in cpu]
     gpu = [pytest.param(*row, marks=pytest.mark.gpu) for row in gpu]
     arguments = ("wrapper", "cell", "device")
@@ -90,7 +87,6 @@ def make(wrapper, cell, bidirectional=False, **options):
     layer = KINDS[cell](UNITS, return_sequences=True, **options)
     layer = keras.layers.Bidirectional(layer) if bidirectional else layer
     layer.build((BATCH, TIME, FEATURES))
-    layer.built = True
     generator = np.random.default_rng(1)
     for weight in layer.trainable_weights:
         weight.assign(generator.normal(0.0, UNITS**-0.5, weight.shape))

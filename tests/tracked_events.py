@@ -25,35 +25,28 @@ _BEGIN = 1_790_000_000.0
 
 def started(search_id="s", when=_BEGIN, **more):
     """The beginning of a search."""
-    named = {"name": "speech", "experiment": "speech", "tuner": "OptunaOracle", "max_trials": 9}
-    named["space"] = "wrapper: none"
-    return SearchStarted(
-        search_id=search_id,
-        objective="val_loss",
-        direction="min",
-        time=when,
-        **{**named, **more},
-    )
+    given = {"name": "speech", "experiment": "speech", "tuner": "OptunaOracle", "max_trials": 9}
+    given |= {"space": "wrapper: none", "objective": "val_loss", "direction": "min", **more}
+    return SearchStarted(search_id=search_id, time=when, **given)
 
 
 def trial(number, epochs=3, status="COMPLETE", when=None):
     """A trial from its beginning to its end; without one if the status is `None`."""
+
+    def metrics(epoch):
+        return {"loss": 1.0 / (epoch + 1), "val_loss": 2.0 / (epoch + 1) + 0.01 * number}
+
     id, time = str(number), when or _BEGIN + 10 * number + 1
     hyperparameters = {"wrapper": WRAPPERS[number % 4], "placement": None, "rate": 0.1 * number}
     found = [TrialStarted(trial_id=id, number=number, hyperparameters=hyperparameters, time=time)]
     found.append(ModelBuilt(trial_id=id, parameters=100 + number, time=time + 0.1))
     for epoch in range(epochs):
-        metrics = {"loss": 1.0 / (epoch + 1), "val_loss": 2.0 / (epoch + 1) + 0.01 * number}
-        found.append(
-            EpochEnded(
-                trial_id=id, epoch=epoch, metrics=metrics, seconds=0.5, time=time + 1 + epoch
-            )
-        )
+        ended = {"epoch": epoch, "metrics": metrics(epoch), "time": time + 1 + epoch}
+        found.append(EpochEnded(trial_id=id, seconds=0.5, **ended))
     if status is not None:
         # The best of one that was pruned was an epoch before its last.
         best = epochs - 1 if status == "COMPLETE" else max(epochs - 2, 0)
-        metrics = {"loss": 1.0 / (best + 1), "val_loss": 2.0 / (best + 1) + 0.01 * number}
-        done = {"score": metrics["val_loss"], "best_step": best, "metrics": metrics}
+        done = {"score": metrics(best)["val_loss"], "best_step": best, "metrics": metrics(best)}
         done = done if status in ("COMPLETE", "PRUNED") else {"message": "ValueError: to the moon"}
         found.append(TrialEnded(trial_id=id, status=status, time=time + 5, **done))
     return found
@@ -114,6 +107,15 @@ class Sender:
 
     def close(self):
         self.journal.close()
+
+
+def written(folder: Path, uri: str, *events) -> Sender:
+    """Sends events to MLflow and to the journal in a folder."""
+    sender = Sender(folder, uri)
+    sender.send(*events)
+    sender.close()
+    assert sender.background.failure is None
+    return sender
 
 
 def image(uri, experiment="speech", artifacts=True):

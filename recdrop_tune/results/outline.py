@@ -19,13 +19,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from recdrop_tune import standing
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import STOPPED, Configuration, SearchStarted
 from recdrop_tune.hyperparameters import NONE, drops
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.results.frames import format_cell, learned_rate_columns, spread_column
-from recdrop_tune.results.plots import figures
+from recdrop_tune.results.plots import LEARNING, figures
 from recdrop_tune.results.questions import format_configuration
 from recdrop_tune.results.verdict import format_advice, format_count
 from recdrop_tune.results.view import SearchView
@@ -305,6 +304,5 @@ def best_trials(view: SearchView, top: int) -> pd.DataFrame:
     columns = ["number", "state", *view.varying, name, *spread, "best_epoch", "seconds"]
     table = _rounded(view, view.trials[columns].head(top))
     if "wrapper" in view.wrappers and {"wrapper", "rate"} <= {*table}:
-        learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
-        table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
+        table.loc[table["wrapper"].isin(LEARNING), "rate"] = "learned"
     return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from html import escape
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -45,10 +45,10 @@ or on black (yellow and black).
 
 GREY, BEST, WORST = (_LOOKS[each][0] for each in ("none", "recurrent", "native"))
 
-_PLACEMENTS = ["+".join(sites) for size in (1, 2, 3) for sites in combinations(SITES, size)]
+_PLACEMENTS = TECHNIQUES["recurrent"].placements
 """Every placement, single sites first."""
 
-_LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
+LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
 _SPAN = 30.0
 """Numbers that span this factor need a logarithmic axis: on a linear one, most would lie on one line."""
@@ -344,13 +344,13 @@ def _curves(view: SearchView) -> go.Figure | None:
     points = means.rename("value").reset_index().merge(about, on="trial_id")
     drawing = _figure(f"{format_label(name)} over the epochs")
     colours = {kind: colour for kind, (colour, _) in looks(view.kinds).items()}
-    groups = dict(iter(points.groupby(["kind", "complete"])))
     for kind, complete in product(_ordered(points["kind"]), (True, False)):
-        if (kind, complete) not in groups:
+        group = points[(points["kind"] == kind) & (points["complete"] == complete)]
+        if group.empty:
             continue
         # One trace for many trials, with gaps between them.
         x, y, texts = list[Any](), list[Any](), list[Any]()
-        for _, curve in groups[kind, complete].groupby("trial_id", sort=False):
+        for _, curve in group.groupby("trial_id", sort=False):
             x += [*curve["epoch"], None]
             y += [*(None if pd.isna(value) else value for value in curve["value"]), None]
             texts += [*curve["text"], None]
@@ -369,18 +369,18 @@ def _curves(view: SearchView) -> go.Figure | None:
             hovertext=texts,
             hoverinfo="text",
         )
-    best = None if view.complete.empty else view.complete.iloc[0]
-    curve = points[points["trial_id"] == ("" if best is None else best["trial_id"])]
-    if best is not None and len(curve):
+    best = view.complete.head(1)
+    curve = points[points["trial_id"].isin(best["trial_id"])]
+    if len(curve):
         # Unknown if the journal lacks the end of the trial, as after a crash.
-        star = None if pd.isna(best["best_epoch"]) else best["best_epoch"]
+        stars = best["best_epoch"].dropna().to_list()
         drawing.add_scatter(
             x=curve["epoch"],
             y=curve["value"],
             mode="lines+markers",
-            name=f"best: trial {best['number']}",
+            name=f"best: trial {best['number'].iloc[0]}",
             line={"color": colours[curve["kind"].iloc[0]], "width": 4},
-            marker={"symbol": "star", "size": [16 if e == star else 0 for e in curve["epoch"]]},
+            marker={"symbol": "star", "size": [16 if e in stars else 0 for e in curve["epoch"]]},
             hovertext=curve["text"],
             hoverinfo="text",
         )
@@ -467,7 +467,7 @@ def _dropout_points(view: SearchView) -> pd.DataFrame:
         frame["panel"] = layer + frame["panel"]
         frame["rate"] = scored[rates].mean(axis=1).astype("Float64")
         at_best = scored[learned].mean(axis=1).astype("Float64")
-        frame["rate"] = frame["rate"].mask(frame["wrapper"].isin(_LEARNING), at_best)
+        frame["rate"] = frame["rate"].mask(frame["wrapper"].isin(LEARNING), at_best)
         layers.append(frame[frame["wrapper"].ne("none") & frame["rate"].notna()])
     return pd.concat(layers) if layers else pd.DataFrame()
 

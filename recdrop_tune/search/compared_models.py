@@ -77,7 +77,7 @@ def compare_models(
         epochs: Epochs of each training.
         batch_size: Batch size for arrays.
         seeds: How many times each model is trained at first.
-        max_seeds: How many times at most.
+        max_seeds: How many times at most; never fewer than `seeds`.
         margin: The largest difference that does not matter, in units of the metric. By default a hundredth of
             the baseline's mean.
         test: Data like `validation` that are evaluated once after each training, with the weights of its best

@@ -328,7 +328,7 @@ class Confirm:
     Attributes:
         top: How many of the best configurations.
         seeds: How many times to train each in the first round.
-        max_seeds: How many times at most.
+        max_seeds: How many times at most; never fewer than `seeds`.
         margin: The largest difference that does not matter, in units of the objective. By default a
             hundredth of the mean score without dropout.
         test: Data like `validation` that only the confirmation sees, and judges by.

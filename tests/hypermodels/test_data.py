@@ -112,11 +112,7 @@ def test_more_classes_than_given_are_refused(y):
 @pytest.mark.parametrize(
     ("train", "text"),
     [
-        (
-            (X[..., 0], np.arange(3)),
-            "`x`. Expected one array of shape (batch, time, features). Received: x='shape (3, 4)'. "
-            "Add the missing axis with `x[..., None]`.",
-        ),
+        ((X[..., 0], np.arange(3)), "x='shape (3, 4)'. Add the missing axis with `x[..., None]`."),
         (({"a": X}, np.arange(3)), "Received: x='dict'"),
         ((np.arange(3), X), "Received: x='shape (3,)'. Swap x and y: y has that shape."),
         (X, "Expected (x, y) arrays, a batched tf.data.Dataset"),

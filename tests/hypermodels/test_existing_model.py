@@ -206,10 +206,7 @@ def test_frozen_layers_and_adapted_layers_keep_their_state():
         kinds = {type(layer): layer for layer in copy.layers}
         assert np.array_equal(kinds[layers.Embedding].get_weights()[0], embedding.get_weights()[0])
         assert abs(np.mean(kinds[layers.Normalization](100 + 7 * X))) < 0.01
-        data = [
-            keras.ops.convert_to_tensor(["good bad", "day"]),
-            keras.ops.convert_to_tensor(X[:2]),
-        ]
+        data = [keras.ops.convert_to_tensor(each) for each in (["good bad", "day"], X[:2])]
         np.testing.assert_allclose(copy(data)[:, 3:], model(data)[:, 3:], rtol=1e-5)
     kept = build(model, keep_weights=True)
     np.testing.assert_allclose(kept(data), model(data), rtol=1e-5)
@@ -358,10 +355,7 @@ def excludes_variables():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: compiled(Trains([keras.Input((5, 3)), layers.LSTM(3)])),
-            "Trains is a subclassed model",
-        ),
+        (lambda: compiled(Trains([keras.Input((5, 3)), layers.LSTM(3)])), "is a subclassed model"),
         (lambda: sequential(Hides()), "hides a recurrent layer"),
         (lambda: sequential(layers.SimpleRNN(3)), "at least one LSTM or GRU layer"),
         (lambda: keras.Sequential([layers.LSTM(3)]), "not compiled"),

@@ -38,10 +38,3 @@ def test_another_loss(loss):
     expected = keras.losses.get(loss)(y, model(X))
     assert found["loss"] == pytest.approx(float(keras.ops.mean(expected)), rel=1e-5)
     assert set(found) == {"loss", "mean_squared_error"}
-
-
-def test_padded_steps_do_not_matter():
-    y = RNG.normal(size=(8, 2)).astype("float32")
-    model = build((X, y), mask_value=0.0)
-    padded = np.concatenate([X, np.zeros_like(X)], axis=1)
-    np.testing.assert_allclose(model(padded), model(X), atol=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from tests.cudnn import ops_of, see_a_gpu
+from tests.cudnn import see_a_gpu
 from tests.expected import Draws, expect
 from tests.laws.cases import ONE_EACH, WIDEST, arrays, is_exact_at_inference, make_wrapper, over
 
@@ -38,7 +38,6 @@ LAYERS = {
 def make_layer(kind, **options):
     layer = LAYERS[kind](3, return_sequences=True, return_state=True, **options)
     layer.build(X.shape)
-    layer.built = True
     return layer
 
 
@@ -73,14 +72,3 @@ def test_cudnn_may_decline(monkeypatch, kind):
     wrapped = make_wrapper(make_layer(kind, use_cudnn=True), wrapper)
     with pytest.raises(InvalidArgumentError, match="argument `use_cudnn`"):
         wrapped(X, training=True)
-
-
-def test_mask_groups_are_for_training_alone(monkeypatch):
-    tf = pytest.importorskip("tensorflow")
-    see_a_gpu(monkeypatch)
-    wrapped = make_wrapper(make_layer("gru"), ("variational", "recurrent", {"mask_groups": 2}))
-    mask = tf.TensorSpec(X.shape[:2], "bool")
-    for training, calls in ((True, 2), (False, 1)):
-        function = tf.function(lambda x, mask, t=training: wrapped(x, mask=mask, training=t))
-        traced = function.get_concrete_function(tf.constant(X), mask)
-        assert ops_of(traced).count("CudnnRNNV3") == calls

@@ -140,7 +140,6 @@ def make_layer(cell, seed=1, **options):
     kind, defaults = CELLS[cell]
     layer = kind(UNITS, **{"dtype": PRECISE, **defaults, **options})
     layer.build((BATCH, TIME, FEATURES))
-    layer.built = True
     generator = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
         weight.assign(generator.normal(0.0, 0.5, weight.shape))
@@ -186,15 +185,13 @@ def wrapper_id(wrapper):
     return "-".join([technique_id, placement, *(f"{k}={v}" for k, v in options.items())])
 
 
-def in_matrix(test=None, *, among=lambda *row: True):
+def in_matrix(among=lambda *row: True):
     """Parametrizes a test over `MATRIX`; by default the rows selected by `among` run, see `over`."""
-    if test is None:
-        return lambda function: in_matrix(function, among=among)
 
     def taken(wrapper, cell, scenario):
         return scenario not in RETURNED_ELSEWHERE and among(wrapper, cell, scenario)
 
-    return over(("wrapper", "cell", "scenario"), MATRIX, backends=_few, among=taken)(test)
+    return over(("wrapper", "cell", "scenario"), MATRIX, backends=_few, among=taken)
 
 
 def _few(wrapper, cell, scenario):

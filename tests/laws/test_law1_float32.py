@@ -61,7 +61,6 @@ def make_layer(cell, units, scenario):
     if scenario == "bidirectional":
         layer = keras.layers.Bidirectional(layer)
     layer.build((BATCH, TIME, FEATURES))
-    layer.built = True
     generator = np.random.default_rng(1)
     for weight in layer.trainable_weights:
         # The products of units numbers with weights of this size are about 1: see `tolerance`.
@@ -73,24 +72,25 @@ def make_inputs(layer, units):
     generator = np.random.default_rng(2)
     sequences = generator.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
     if not layer.return_state:
-        return sequences, None
+        return sequences, []
     count = len(directions_of(layer)) * (2 if cell_of(layer) == "lstm" else 1)
     states = generator.uniform(-1.0, 1.0, (count, BATCH, units)).astype("float32")
     return sequences, list(states)
 
 
 def trace(wrapped, states, mask):
-    """Traces a training step: outputs, and gradients with respect to the inputs and the weights."""
+    """Traces a training step: outputs, and gradients by the inputs, the weights and the states."""
     weights = [weight.value for weight in wrapped.layer.trainable_weights]
+    states = [tf.constant(state) for state in states]
 
     @tf.function
     def step(sequences):
         with tf.GradientTape() as tape:
-            tape.watch(sequences)
-            result = wrapped(sequences, initial_state=states, mask=mask, training=True)
+            tape.watch([sequences, *states])
+            result = wrapped(sequences, initial_state=states or None, mask=mask, training=True)
             parts = tf.nest.flatten(result)
             loss = sum(ops.sum(ops.sin(part)) for part in parts)
-        return parts, tape.gradient(loss, [sequences, *weights])
+        return parts, tape.gradient(loss, [sequences, *weights, *states])
 
     return step.get_concrete_function(tf.TensorSpec((BATCH, TIME, FEATURES), "float32"))
 
@@ -134,11 +134,13 @@ def test_outputs_states_and_gradients(wrapper, cell, units, scenario):
     results, gradients = step(tf.constant(sequences))
 
     draws = Draws(wrapper, layer, sequences.shape, RATE, SEED)
-    exact = [np.array(array, "float64") for array in (sequences, *layer.get_weights())]
-    states = None if states is None else [state.astype("float64") for state in states]
+    weights = layer.get_weights()
+    exact = [np.array(array, "float64") for array in (sequences, *weights, *states)]
 
     def compute():
-        return expect(draws, exact[1:], exact[0], states, mask)
+        first_state = 1 + len(weights)
+        given = exact[first_state:] or None
+        return expect(draws, exact[1:first_state], exact[0], given, mask)
 
     for got, wanted in zip(arrays(results), compute(), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance(units))

@@ -40,7 +40,7 @@ def expected_results(wrapper, layer, sequences, states, mask, weights, rate=RATE
     return expect(draws, weights, sequences, states, mask)
 
 
-@in_matrix
+@in_matrix()
 def test_outputs_and_states(wrapper, cell, scenario):
     case = SCENARIOS[scenario]
     layer = make_layer(cell, **case.layer)

@@ -17,7 +17,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.markdown import NOTE_LENGTH
 from recdrop_tune.mlflow_store.runs import EXPERIMENT, NOTE
-from tests.tracked_events import Sender, ended, image, journaled, runs_of, started, trial
+from tests.tracked_events import Sender, ended, image, journaled, runs_of, started, trial, written
 
 HINT = 'run again with directory="speech"'
 SAVED = ResultSaved(
@@ -75,9 +75,7 @@ def test_a_search_that_is_over_shows_its_summary(sender, uri, tmp_path):
     sender.close()
     rdt.sync(tmp_path, uri)
     assert note_of(uri) == note
-    sender = Sender(tmp_path, uri)
-    sender.send(started(when=1_790_002_000.0))  # It goes on.
-    sender.close()
+    written(tmp_path, uri, started(when=1_790_002_000.0))  # It goes on.
     assert "**Running**" in note_of(uri)
     assert "**Best val_loss" not in note_of(uri)
 

@@ -11,7 +11,7 @@ from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
 from recdrop_tune.mlflow_store.runs import LONGEST_NAME, clean_names, parameter, tag
 from tests.mlflow_server import mlflow_server
 from tests.small_search import tuned
-from tests.tracked_events import Sender, ended, events_of, runs_of, started, trial
+from tests.tracked_events import ended, events_of, runs_of, started, trial, written
 
 NAMES = ["top 5% (val)[x]", "a%", "a[", "a_", "/etc/passwd", "../../x", "a//b", "a/./b", "a/"]
 NAMES += [".", "..", "", "tune/../rate", "naïve Größe", "损失", "line\nbreak", "enc:rate"]
@@ -24,11 +24,9 @@ def sent(tmp_path, new_store):
 
     def send(*events):
         uri = new_store(tmp_path)
-        sender = Sender(tmp_path, uri)
-        sender.send(*events)
-        assert sender.background.failure is None
+        ids = written(tmp_path, uri, *events).writer.ids
         client = MlflowClient(uri)
-        return client, client.get_run(sender.writer.ids.run_ids["0"])
+        return client, client.get_run(ids.run_ids["0"])
 
     return send
 

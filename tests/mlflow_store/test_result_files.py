@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrackingWarning, from_json, to_json
-from recdrop_tune.files import MODEL, fresh_path, is_leftover
+from recdrop_tune.files import fresh_path, is_leftover
 from recdrop_tune.markdown import NOTE_LENGTH
 from recdrop_tune.mlflow_store.artifacts import upload_result
 from recdrop_tune.oracle import OptunaOracle
@@ -146,21 +146,6 @@ def test_mlflow_shows_the_files_and_the_table_as_one_of_its_own(planted_files, u
     assert ours == json.loads(mlflow.artifacts.load_text(artifact))
 
 
-@pytest.mark.heavy
-def test_another_tuner_leaves_a_result_and_a_model(tmp_path, uri):
-    tuner = kt.RandomSearch(build, "val_loss", 2, directory=tmp_path, project_name="p")
-    tracking = rdt.track(tuner, rdt.MLflow("result random", uri=uri))
-    search(tuner)
-    assert names(tmp_path / "p") == ALWAYS | MODELS
-    best = TuneResult(tuner, tracking).best_model()
-    loaded = keras.models.load_model(tmp_path / "p" / "result" / MODEL)
-    x, _ = data()
-    np.testing.assert_allclose(loaded.predict(x, verbose=0), best.predict(x, verbose=0), atol=1e-6)
-    card = json.loads((tmp_path / "p" / "result" / "best_model.json").read_text())
-    assert card["trial_id"] == events_of(tmp_path / "p", ResultSaved)[0].best_trial_id
-    assert card["plain"]
-
-
 def test_a_tuner_without_weights_leaves_a_result(tmp_path, uri):
     class Own(kt.Tuner):
         def run_trial(self, trial, *args, **kwargs):
@@ -217,6 +202,7 @@ def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
 def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
     for trials in (1, 2):
         searched(tmp_path, uri, build, trials)
+        assert names(tmp_path / "p") == ALWAYS | MODELS
         (tmp_path / "p" / "result" / "left.txt").touch()
         fresh_path(tmp_path / "p" / "result").mkdir()  # As a crash leaves it.
         assert len(pd.read_csv(tmp_path / "p" / "result" / "trials.csv")) == trials

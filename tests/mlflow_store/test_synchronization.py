@@ -27,6 +27,7 @@ from tests.tracked_events import (
     runs_of,
     started,
     trial,
+    written,
 )
 
 
@@ -34,14 +35,6 @@ from tests.tracked_events import (
 def stores(tmp_path, new_store):
     """The addresses of two empty stores."""
     return [new_store(tmp_path, f"{name}.db") for name in ("one", "other")]
-
-
-def written(folder, uri, *events):
-    """Sends events to MLflow and to the journal in a folder."""
-    sender = Sender(folder, uri)
-    sender.send(*events)
-    sender.close()
-    assert sender.background.failure is None
 
 
 def test_an_empty_store_becomes_what_the_other_was(tmp_path, stores):
@@ -63,9 +56,7 @@ def test_whatever_is_missing_at_the_end_is_written(tmp_path, stores, lost):
     """As if MLflow had taken the first events only: those of the journal, less some."""
     events = [started(), *trial(0), *trial(1), confirmation(0), ended()]
     written(tmp_path / "whole", stores[0], *events)
-    half = Sender(tmp_path / "half", stores[1])
-    half.send(*events[:-lost])
-    half.close()
+    written(tmp_path / "half", stores[1], *events[:-lost])
     journaled(tmp_path / "half", *events[-lost:])
     rdt.sync(tmp_path / "half", stores[1])
     assert image(stores[1]) == image(stores[0])

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 from pathlib import Path
 
@@ -20,12 +19,9 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, hide
 from recdrop_tune.events import (
-    EpochEnded,
     TrackingWarning,
-    TrialStarted,
 )
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store.background import MLflowStore
 from recdrop_tune.mlflow_store.contents import trial_params
 from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, ui_command, view
 from recdrop_tune.mlflow_store.stores import prepare
@@ -198,7 +194,6 @@ def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
 
 START = """
 import sys
-import sysconfig
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from tests.tracked_events import started
@@ -218,7 +213,7 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
             time.sleep(0.01)
     assert process.returncode == -signal.SIGKILL
     writer = MLflowWriter(uri, Journal(tmp_path / "events.jsonl"))
-    writer.write_all(EVENTS[:1])
+    writer.write_all([started()])
     assert writer.ids.parent_run_id is not None
     names = {path.name for path in (tmp_path / "new").iterdir() if path.is_file()}
     assert names == {"mlflow.db"}
@@ -250,67 +245,6 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     assert "table jobs already exists; give another `uri`, or move the file" in message
     assert "\n" not in message
     assert tracking.mlflow.experiment_id is None
-
-
-class Writer:
-    """Copies the journal; can be made to wait and to fail."""
-
-    def __init__(self, journal):
-        self.journal, self.read, self.taken = journal, 0, []
-        self.uri, self.ids = "here", None
-        self.go_on, self.fails = threading.Event(), False
-        self.go_on.set()
-
-    def write(self):
-        self.go_on.wait()
-        if self.fails:
-            raise OSError("no paper")
-        new, self.read = self.journal.read_from(self.read)
-        self.taken += new
-
-
-@pytest.fixture
-def followed(tmp_path):
-    """A writer, its thread, and a function that sends an event."""
-    journal = Journal(tmp_path / "events.jsonl")
-    writer = Writer(journal)
-    background = MLflowStore(writer)
-
-    def send(event):
-        journal.on_event(event)
-        background.on_event(event)
-
-    return writer, background, send
-
-
-def test_a_writer_that_hangs_is_a_failure_until_it_is_through(followed):
-    writer, background, send = followed
-    writer.go_on.clear()
-    send(EVENTS[0])
-    assert background.failure is None
-    with pytest.warns(TrackingWarning, match=r"did not take.*every event is in .*events\.jsonl"):
-        assert not background.flush(0.01)
-    assert background.failure == "it did not take the last events within 0 s"
-    writer.go_on.set()
-    assert background.flush(10)
-    assert background.failure is None
-
-
-def test_a_writer_that_fails_for_a_moment_is_not_reported(followed, monkeypatch):
-    monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 0.1)
-    writer, background, send = followed
-    writer.fails = True
-    send(EVENTS[0])
-    threading.Timer(0.2, setattr, (writer, "fails", False)).start()
-    assert background.flush(10)  # Warnings are errors here.
-    assert writer.taken == EVENTS[:1]
-
-
-EVENTS = [
-    started(),
-    TrialStarted(trial_id="0", number=0, hyperparameters={"rate": 0.3, "placement": None}),
-    EpochEnded(trial_id="0", epoch=0, metrics={"loss": float("inf")}, seconds=1.0),
-]
 
 
 def test_the_command_is_short_and_of_this_environment(tmp_path, monkeypatch):

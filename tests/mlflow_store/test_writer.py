@@ -1,5 +1,6 @@
 """The requests that the writer sends to MLflow."""
 
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +11,7 @@ import recdrop_tune as rdt
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.mlflow_store.writer import TrackingError, writing_alone
-from tests.tracked_events import Sender, ended, image, journaled, started, trial
+from tests.tracked_events import Sender, ended, image, journaled, started, trial, written
 
 REQUESTS = ["create_run", "delete_tag", "get_run", "log_batch", "log_inputs", "log_text"]
 REQUESTS += ["search_runs", "set_tag", "set_terminated", "update_run"]
@@ -43,6 +44,7 @@ def searching(folder, uri, name):
     sender = Sender(folder, uri)
     sender.send(started(search_id=name, experiment=name, space=None))
     yield sender
+    sender.background.flush(60)
     sender.close()
     assert sender.background.failure is None
 
@@ -84,6 +86,26 @@ def test_what_comes_up_meanwhile_is_one_request(tmp_path, uri, sent):
     assert [step for step, *_ in points] == [*range(9)]
 
 
+def test_a_writer_that_hangs_is_a_failure_until_it_is_through(tmp_path, uri):
+    with searching(tmp_path, uri, "hangs") as sender, writing_alone(tmp_path, 10.0):
+        sender.send(*trial(0), flush=False)
+        assert sender.background.failure is None
+        with pytest.warns(
+            TrackingWarning, match=r"did not take.*every event is in .*events\.jsonl"
+        ):
+            assert not sender.background.flush(0.01)
+        assert sender.background.failure == "it did not take the last events within 0 s"
+
+
+def test_a_writer_that_fails_for_a_moment_is_not_reported(tmp_path, uri, monkeypatch):
+    monkeypatch.setattr("recdrop_tune.mlflow_store.background._FIRST_DELAY", 0.1)
+    with searching(tmp_path, uri, "moment") as sender, monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", refuse)
+        threading.Timer(0.2, broken.undo).start()
+        sender.send(*trial(0))  # Warnings are errors here.
+        assert MlflowClient.log_batch is not refuse
+
+
 def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
     with searching(tmp_path, uri, "many") as sender:
         counts = []
@@ -116,8 +138,7 @@ def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(
         lacking = ["get_run", "log_batch", "log_batch", "log_text", "search_runs", "set_terminated"]
         assert sorted(sent) == lacking
         sender.send(ended())
-    (tmp_path / "other").mkdir()
-    other = new_store(tmp_path / "other")
+    other = new_store(tmp_path, "other.db")
     assert rdt.sync(tmp_path / "failed", other).written == 2
     assert image(other, "failed") == image(uri, "failed")
 
@@ -151,8 +172,7 @@ def test_artifacts_that_are_lacking_are_written_after_another_outage(
         with pytest.raises(TrackingError, match="no paper"):
             rdt.sync(tmp_path / "first", uri)
     assert rdt.sync(tmp_path / "first", uri).written == 2
-    (tmp_path / "other").mkdir()
-    other = new_store(tmp_path / "other")
+    other = new_store(tmp_path, "other.db")
     rdt.sync(tmp_path / "first", other)
     assert image(uri, "artifacts") == image(other, "artifacts")
 
@@ -164,11 +184,8 @@ def test_a_run_whose_trial_the_journal_has_lost_is_superseded(tmp_path, uri):
         path = sender.journal.path
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"trial_id": "1"' not in line))
-    sender = Sender(tmp_path, uri)
     when = 1_790_000_500.0
-    sender.send(started(search_id="lost", experiment="lost", when=when - 1, space=None))
-    sender.send(*trial(1, when=when))
-    sender.send(ended())
-    sender.close()
+    again = started(search_id="lost", experiment="lost", when=when - 1, space=None)
+    written(tmp_path, uri, again, *trial(1, when=when), ended())
     kinds = [kind for kind, id, _ in image(uri, "lost") if id == "1"]
     assert sorted(kinds) == ["superseded", "trial"]

@@ -212,14 +212,9 @@ def test_the_fused_cpu_op_is_named_exactly_where_it_runs(monkeypatch):
     owner, name = (module, "lstm") if BACKEND == "torch" else (module.raw_ops, "BlockLSTM")
     original = getattr(owner, name)
     monkeypatch.setattr(owner, name, lambda *a, **kw: ran.append(1) or original(*a, **kw))
-    dropouts = [("recurrent", "input"), ("recurrent", "recurrent"), ("weight_drop", "input")]
-    dropouts += [("zoneout", "recurrent"), ("native", "recurrent")]
-    layers = [
-        wrap(kind(units), wrapper, placement=placement, rate=0.2)
-        for kind in (LSTM, GRU)
-        for units in (32, 64, 128)
-        for wrapper, placement in dropouts
-    ]
+    layers = [wrap(GRU(32), "recurrent", rate=0.2), wrap(LSTM(8), "native", rate=0.2)]
+    layers += [wrap(LSTM(units), "recurrent", rate=0.2) for units in (32, 64)]  # Forces gates.
+    layers += [wrap(LSTM(units), "weight_drop", rate=0.2) for units in (64, 128)]
     unfused = ({"unroll": True}, {"dtype": "float64"}, {"activation": "relu"}, {"use_cudnn": False})
     layers += [wrap(LSTM(32, **each), "recurrent", rate=0.2) for each in ({}, *unfused)]
     layers.append(ZoneoutWrapper(LSTM(8), 0.1, hidden_rate=0.1))

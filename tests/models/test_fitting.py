@@ -11,18 +11,9 @@ from recdrop_tune import models
 from recdrop_tune.models.training_batches import with_training_batches
 from recdrop_tune.tuner.reports import StepTimer
 from recdrop_tune.wrappers import LockedDropout
+from tests.models.test_steps_per_execution import Calls
 
 SAMPLES = 70  # 18 batches of 4; the last one has 2.
-
-
-class Calls(Callback):
-    """Records how many batches the first call runs."""
-
-    counts_steps = True
-    steps = None
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps = self.steps or batch + 1
 
 
 def model(inputs=1, **compiled):
@@ -100,9 +91,8 @@ def test_the_numbers_are_those_of_keras(form, monkeypatch):
     keras.utils.set_random_seed(5)
     calls = Calls()
     assert models.fit(found, **given, callbacks=[calls]).history == history
-    assert calls.steps == (1 if form == "tensors" else 3 if form == "a split" else 4)
-    for ours, theirs in zip(found.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert calls.of_first_call == (1 if form == "tensors" else 3 if form == "a split" else 4)
+    np.testing.assert_equal(found.get_weights(), expected.get_weights())
 
 
 @pytest.mark.heavy
@@ -115,7 +105,7 @@ def test_datasets_are_not_changed():
     calls = Calls()
     given |= {"validation_data": batches(), "callbacks": [calls]}
     assert models.fit(model(), batches(), **given).history == by_keras
-    assert calls.steps == 4
+    assert calls.of_first_call == 4
 
 
 @pytest.mark.heavy
@@ -136,13 +126,8 @@ def test_without_a_seed_the_order_is_left_to_keras(monkeypatch):
     assert with_training_batches(given) is given
 
 
-class Batches(Callback):
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.seen.append(batch)
+class Batches(Calls):
+    counts_steps = False
 
 
 class Evaluated(Callback):
@@ -165,22 +150,22 @@ def test_a_callback_that_follows_batches_sees_each(callbacks, steps):
     calls = Calls()
     every = [*keras.tree.flatten(callbacks), calls]
     models.fit(model(), X, Y, batch_size=4, verbose=0, callbacks=every)
-    assert calls.steps == steps
+    assert calls.of_first_call == steps
     if isinstance(callbacks, Batches):
-        assert callbacks.seen == list(range(18))
+        assert callbacks.ends == list(range(18))
 
 
 def test_callbacks_in_a_callback_list_count():
     made, follows = model(), Batches()
     callbacks = keras.callbacks.CallbackList([follows], add_history=True, model=made)
     models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=callbacks)
-    assert follows.seen == list(range(18))
+    assert follows.ends == list(range(18))
 
 
 def test_a_model_compiled_for_several_steps_keeps_them():
     made, follows = model(steps_per_execution=3), Batches()
     models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=[follows])
-    assert follows.seen == [2, 5, 8, 11, 14, 17]
+    assert follows.ends == [2, 5, 8, 11, 14, 17]
     assert made.steps_per_execution == 3
 
 

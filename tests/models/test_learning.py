@@ -80,20 +80,6 @@ def test_a_dataset_is_not_counted():
     fit(classifier(samples=24), data, verbose=0, shuffle=False)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rate": 0.0}, r"`rate`\. Expected 0 < rate < 1"),
-        ({"samples": 0}, r"`samples`\. Expected an integer of at least 1"),
-        ({"tau": -1}, r"`tau`\. Expected a number from 1e-12 to 1e\+12"),
-    ],
-    ids=str,
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        ConcreteDropoutWrapper(LSTM(4), **options)
-
-
 # The loss.
 
 

@@ -22,8 +22,8 @@ def dropping(layer, rate=0.3, **options):
 
 def assert_same(model, plain, x=X):
     assert not [part for part in walk(plain) if type(part).__module__.startswith("recdrop_tune")]
-    for one, other in zip(*(keras.tree.flatten(m(x)) for m in (model, plain)), strict=True):
-        np.testing.assert_array_equal(array(one), array(other))
+    expected, found = (keras.tree.map_structure(array, each(x)) for each in (model, plain))
+    np.testing.assert_equal(found, expected)
     mine = {id(variable) for variable in model.variables}
     assert not [variable for variable in plain.variables if id(variable) in mine]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import keras
 import pytest
-import ray
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import EpochEnded, SearchEnded
 from recdrop_tune.files import IN_USE, remove_abandoned
 from recdrop_tune.tuner import SNAPSHOT
+from tests.forks import wait_for
 from tests.ray_searches import (
     FAULTS,
     Faulty,
@@ -29,11 +29,10 @@ from tests.ray_searches import (
     processes,
     search,
     some_events,
-    wait_for,
 )
 from tests.small_search import build
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("local_ray")]
 
 
 DRIVER = """
@@ -43,14 +42,6 @@ from pathlib import Path
 from tests.ray_searches import Faulty, search
 search(Path({folder!r}), Faulty(seconds=0.3), max_trials=8, workers=1)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """One Ray for all tests: `tune` uses the one that the process is connected to."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 class Mishaps(keras.callbacks.Callback):

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import http.server
 import os
 import runpy
 import subprocess
@@ -31,14 +30,8 @@ from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.search.execution import actor_name
 from tests import ROOT
+from tests.mlflow_server import free_port, overloaded
 from tests.small_search import Batches, build, data
-
-
-@pytest.fixture(scope="module")
-def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture
@@ -251,17 +244,17 @@ def test_a_search_that_runs_already(search, tmp_path, local_ray):
         """Its name is taken as soon as it begins."""
 
     name = actor_name(tmp_path / "project")
-    other = local_ray.remote(Host).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
+    other = ray.remote(Host).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
     handle = other.remote()
     with pytest.raises(ProjectError, match="Another process is running the search"):
         search()
-    local_ray.kill(handle)
+    ray.kill(handle)
 
 
 @pytest.mark.heavy
 def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     host = OracleHost(tmp_path, None)
-    job = local_ray.put(None)
+    job = ray.put(None)
     with pytest.raises(ProjectError, match="a file system that this machine and the head"):
         host.open([job])
     assert list(tmp_path.iterdir()) == []
@@ -358,29 +351,6 @@ def test_kubernetes_manifest():
     assert all(f'"{option}"' in known for option in options)
 
 
-@contextlib.contextmanager
-def refusing_server():
-    """Answers every request with an error, and keeps what it was asked with."""
-    shown = []
-
-    class Refusing(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            shown.append(self.headers.get("Authorization"))
-            self.send_error(500, "no paper")
-
-        do_POST = do_GET
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_port}", shown
-        listening.shutdown()
-        thread.join()
-
-
 def lists_of_processes(secret, stop):
     """Returns whether a secret is ever in the command line of a process, until `stop` is set."""
     found = False
@@ -402,7 +372,8 @@ def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     stop = threading.Event()
-    with refusing_server() as (uri, shown), ThreadPoolExecutor() as pool:
+    refused = overloaded(free_port(), lambda *_: "before")
+    with refused as (uri, asked), ThreadPoolExecutor() as pool:
         looking = pool.submit(lists_of_processes, password.encode(), stop)
         try:
             with pytest.warns(TrackingWarning, match="failed") as warned:
@@ -413,7 +384,10 @@ def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
     assert any(f"MLflow at {uri} failed" in str(each.message) for each in warned)
     assert len(result.trials) == 2
     assert result.tracking.failure
-    assert shown[0] == f"Basic {base64.b64encode(f'ann:{password}'.encode()).decode()}"
+    assert (
+        asked[0][1]["Authorization"]
+        == f"Basic {base64.b64encode(f'ann:{password}'.encode()).decode()}"
+    )
     logs = Path(ray.nodes()[0]["ObjectStoreSocketName"]).parents[1]
     assert (logs / "logs" / "runtime_env_agent.log").exists()
     for path in filter(Path.is_file, logs.rglob("*")):

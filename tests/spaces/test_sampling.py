@@ -230,12 +230,6 @@ def test_an_option_of_two_groups_has_one_name_in_tables():
     assert plain_names(own) == own
 
 
-def test_only_an_lstm_has_a_hidden_rate():
-    space = SearchSpace(wrapper="zoneout", rate=0.1, hidden_rate=0.05)
-    assert drawn(space)[0].options == {"hidden_rate": 0.05}
-    assert space.sample_dropout(kt.HyperParameters(), cell="gru").options == {}
-
-
 def test_only_an_lstm_is_offered_update():
     space = SearchSpace(wrapper=["none", "update", "recurrent"], rate=0.1)
     for cell, offered in (("lstm", [*space.wrapper]), ("gru", ["none", "recurrent"])):

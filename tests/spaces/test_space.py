@@ -78,16 +78,8 @@ SPACES = {
         ({"units": Range(min=16, max=64, step=16)}, "units", Range(min=16, max=64, step=16)),
         ({"units": np.int64(8)}, "units", 8),
         ({"rate": [0, 0.2, np.float64(0.2)]}, "rate", (0.0, 0.2)),
-        (
-            {"wrapper": "recurrent", "rate": {"input": 0.1, "output": [0.1]}},
-            "rate",
-            {"input": 0.1, "output": 0.1},
-        ),
-        (
-            {"wrapper": "recurrent", "placement": ["output + recurrent+input", "input"]},
-            "placement",
-            ("input+recurrent+output", "input"),
-        ),
+        ({"wrapper": "lambda", "rate": {"input": [0.1]}}, "rate", {"input": 0.1}),
+        ({"wrapper": "lambda", "placement": "output + input"}, "placement", "input+output"),
         ({"wrapper": "none", "placement": "recurrent", "rate": 0.3}, "rate", 0.3),
     ],
     ids=repr,
@@ -121,18 +113,12 @@ def test_accepted(raw, key, value):
         # Keys that contradict each other.
         (
             {"wrapper": ["none", "lambda"], "placement": "recurrent"},
-            "`placement`. Expected a placement that the wrapper `lambda` has: input, output, .*remove",
+            "`lambda` has: input, output, ",
         ),
         ({"wrapper": "lambda", "rate": {"recurrent": 0.1}}, "`rate`. Expected a placement"),
-        (
-            {"wrapper": "recurrent", "placement": ["input", "output"], "rate": {"input": 0.1}},
-            "`rate`. Expected a rate for each site of `placement`, also for output",
-        ),
+        ({"wrapper": "lambda", "placement": "input+output", "rate": {"input": 0.1}}, "for output"),
         ({"wrapper": ["none", "concrete"], "rate": 0.2}, "no rate, because the wrapper concrete"),
-        (
-            {"wrapper": ["recurrent", "zoneout"], "schedule": "linear"},
-            "`schedule`. Expected none, because of the wrapper `zoneout`",
-        ),
+        ({"wrapper": ["recurrent", "zoneout"], "schedule": "linear"}, "`schedule`.*`zoneout`"),
         ({"cell": ["lstm", "gru"], "hidden_rate": 0.1}, "`cell`. Expected only lstm"),
         ({"cell": ["lstm", "gru"], "wrapper": ["none", "update"]}, "a GRU has.*`zoneout`"),
         ({"locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),
@@ -222,10 +208,7 @@ def test_yaml_that_is_refused(tmp_path, monkeypatch, text, message):
     ("source", "message"),
     [
         ("no.yaml", r"no\.yaml cannot be read: \[Errno 2\]"),
-        (
-            "quik",
-            "`space`. Expected a dict.*awd_lstm.*Received: space='quik'. Did you mean `quick`?",
-        ),
+        ("quik", "Expected a dict.*awd_lstm.*Received: space='quik'. Did you mean `quick`?"),
     ],
 )
 def test_sources_that_are_refused(source, message, tmp_path, monkeypatch):

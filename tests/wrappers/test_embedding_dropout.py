@@ -65,20 +65,12 @@ def test_the_gradient_of_a_dropped_word_is_zero():
     np.testing.assert_allclose(gradient[kept, 0], counts[kept] / 0.6, rtol=1e-5)
 
 
-def make_model(wrapped=True, **options):
-    embedding = keras.layers.Embedding(WORDS, UNITS, mask_zero=True, **options)
+def make_model(wrapped=True):
+    embedding = keras.layers.Embedding(WORDS, UNITS, mask_zero=True)
     first = EmbeddingDropout(embedding, 0.4) if wrapped else embedding
     return keras.Sequential(
         [keras.Input((None,), dtype="int32"), first, keras.layers.LSTM(4), keras.layers.Dense(1)]
     )
-
-
-def test_masks_go_on():
-    model = make_model()
-    padded = np.concatenate([TOKENS, np.zeros((6, 3), int)], axis=1)
-    np.testing.assert_allclose(array(model(TOKENS)), array(model(padded)), rtol=1e-5, atol=1e-6)
-    assert array(model.layers[0].compute_mask(padded)).sum() == (padded != 0).sum()
-    assert built().compute_mask(TOKENS) is None
 
 
 def test_saving_cloning_and_weights_of_the_plain_embedding(tmp_path):

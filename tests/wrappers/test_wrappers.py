@@ -9,7 +9,6 @@ from keras import ops
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.kernels import call_layer
-from recdrop_tune.models import pass_masks
 from recdrop_tune.rewrites import drop_gate_inputs
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
@@ -18,12 +17,11 @@ from recdrop_tune.wrappers import (
     ZoneoutWrapper,
     wrap,
 )
-from tests.backends import TRACES_EACH_STEP, array
+from tests.backends import TRACES_EACH_STEP, Traced, array
 from tests.laws.cases import (
     ONE_EACH,
     SLOWLY,
     WIDEST,
-    gru_for,
     learns_rates,
     make_wrapper,
     over,
@@ -49,19 +47,6 @@ def test_xla_compiles_a_model_of_unknown_batch_and_length(wrapper):
     again = model.fit(**given, epochs=3, shuffle=False).history["loss"]
     assert len(set(again)) == 3  # New masks in each step.
     assert model(X[:, :3]).shape == (8, 1)
-
-
-@pytest.mark.parametrize("wrapper", ONE_EACH[::3], ids=wrapper_id)
-def test_masking_reaches_the_layer_and_goes_on(wrapper):
-    inputs = keras.Input((None, 2))
-    masked = keras.layers.Masking()(inputs)
-    layer = make_wrapper(gru_for(wrapper)(4, return_sequences=True), wrapper)
-    hidden = pass_masks(layer)(masked)
-    outputs = keras.layers.GlobalAveragePooling1D()(hidden)  # averages over valid steps alone
-    model = keras.Model(inputs, outputs)
-    padded = np.concatenate([X, np.zeros((8, 3, 2), "float32")], axis=1)
-    np.testing.assert_allclose(array(model(X)), array(model(padded)), rtol=1e-5, atol=1e-6)
-    assert np.isfinite(array(model(padded, training=True))).all()
 
 
 EACH_WIDEST = over(
@@ -106,37 +91,20 @@ def test_integers_are_dropped_and_scaled_as_floats_are(wrapper, kind):
 @pytest.mark.parametrize("wrapper", SLOWLY, ids=wrapper_id)
 def test_a_new_rate_needs_no_new_trace(wrapper):
     technique_id, placement, options = wrapper
-    traces = []
-
-    @keras.saving.register_keras_serializable(package="tests")
-    class Counting(keras.layers.Layer):
-        def call(self, inputs):
-            traces.append(1)
-            return inputs
-
     options = {name: value for name, value in options.items() if name != "hidden_rate"}  # quiet
     rate = 1e-9 if learns_rates(wrapper) else 0.0
     layer = wrap(keras.layers.LSTM(4), technique_id, placement=placement, rate=rate, **options)
-    model = keras.Sequential([keras.Input((5, 2)), layer, Counting(), keras.layers.Dense(1)])
+    traced = Traced()
+    model = keras.Sequential([keras.Input((5, 2)), layer, traced, keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.0), "mse")
     quiet = [model.train_on_batch(X, Y) for _ in range(2)]
-    before = len(traces)
+    traced.times = 0
     layer.rate = 0.6
     noisy = [model.train_on_batch(X, Y) for _ in range(2)]
-    assert len(traces) - before == (2 if TRACES_EACH_STEP else 0)
+    assert traced.times == (2 if TRACES_EACH_STEP else 0)
     assert quiet[0] == pytest.approx(quiet[1], rel=1e-6)
     assert noisy[0] != pytest.approx(quiet[0], rel=1e-4)
     assert noisy[0] != pytest.approx(noisy[1], rel=1e-4)
-
-
-def test_one_rate_for_each_site():
-    layer = RecurrentDropoutWrapper(
-        keras.layers.LSTM(4), rate={"input": 0.1, "output": 0.5}, placement="output+input"
-    )
-    assert layer.placement == "input+output"
-    assert layer.rate == {"input": 0.1, "output": 0.5}
-    layer.rate = 0.2
-    assert layer.rate == 0.2
 
 
 def test_native_has_the_equations_of_keras():
@@ -231,6 +199,13 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (GRU(4), "update", {}, r"one that a GRU has\. Received: wrapper='update'.*`zoneout`"),
         (Bidirectional(GRU(4)), "update", {"placement": "input"}, "`zoneout`"),
         (LSTM(4), "zoneout", {"hidden_rate": 1.0}, r"`hidden_rate`\. Expected 0 <= rate < 1"),
+        (LSTM(4), "concrete", {"rate": 0.0}, r"`rate`\. Expected 0 < rate < 1"),
+        (LSTM(4), "concrete", {"samples": 0}, r"`samples`\. Expected an integer of at least 1"),
+        (LSTM(4), "concrete", {"tau": -1}, r"`tau`\. Expected a number from 1e-12 to 1e\+12"),
+        (LSTM(4), "recurrent", {"activity_decay": -0.1}, "`activity_decay`.*a number >= 0"),
+        (LSTM(4), "recurrent", {"temporal_decay": np.nan}, "`temporal_decay`.*a number >= 0"),
+        (LSTM(4), "recurrent", {"temporal_decay": 1.0}, "`return_sequences=True` to the layer"),
+        (Bidirectional(GRU(4)), "recurrent", {"temporal_decay": 1.0}, "`return_sequences=True`"),
         (LSTM(4), "lambda", {"function": "poisson"}, "one of bernoulli, gaussian, or a function"),
     ],
 )
