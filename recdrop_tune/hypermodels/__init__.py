@@ -1,6 +1,6 @@
 """Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
-from recdrop_tune.hypermodels.data import batches, check_ends, is_one_hot
+from recdrop_tune.hypermodels.data import batches, check_ends, is_endless, is_one_hot
 from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
@@ -33,6 +33,7 @@ __all__ = [
     "has_own_fit",
     "has_steps",
     "infer_hypermodel",
+    "is_endless",
     "is_one_hot",
     "task_in_words",
     "unextended",

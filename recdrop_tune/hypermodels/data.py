@@ -36,13 +36,16 @@ def first_batch(train: Any) -> tuple[Any, Any]:
     raise unusable("at least one batch", train)
 
 
+def is_endless(data: Any) -> bool:
+    """Returns whether data are an infinite dataset."""
+    if hasattr(data, "cardinality"):
+        return int(data.cardinality()) == -1  # `tf.data.INFINITE_CARDINALITY`.
+    return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+
+
 def check_ends(train: Any, what: str, fix: str) -> None:
     """Raises for a dataset without an end: all of it is read for `what`, and `fix` is how to avoid that."""
-    endless = isinstance(train, keras.utils.PyDataset) and train.num_batches is None
-    if hasattr(train, "cardinality"):
-        # -1 is `tf.data.INFINITE_CARDINALITY`.
-        endless = int(train.cardinality()) == -1
-    if endless:
+    if is_endless(train):
         raise invalid_argument(
             "train",
             expected=f"a dataset that ends, for {what}",

@@ -16,7 +16,7 @@ import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.events import Context
-from recdrop_tune.kernels import mask_of
+from recdrop_tune.kernels import mask_of, set_mask
 from recdrop_tune.search.data_check import is_of_keras
 
 Array = Any
@@ -147,7 +147,7 @@ class _Targets:
         constants = np.broadcast_to(constant, (len(y), *self.shape)).astype(keras.config.floatx())
         predicted = keras.ops.convert_to_tensor(constants)
         if self.mask is not None:
-            predicted._keras_mask = keras.ops.convert_to_tensor(self.mask)
+            set_mask(predicted, keras.ops.convert_to_tensor(self.mask))
         model.reset_metrics()
         loss = model.compute_loss(None, y, predicted, weight, training=False)
         metrics = model.compute_metrics(None, y, predicted, weight)

@@ -18,8 +18,10 @@ from recdrop_tune.hypermodels import (
     SequenceRegressor,
     batches,
     check_ends,
+    is_endless,
     is_one_hot,
 )
+from recdrop_tune.kernels import mask_of
 from recdrop_tune.search.settings import Training
 from recdrop_tune.tuner import GroupedFolds, check_folds
 
@@ -99,10 +101,7 @@ def check_data(
 def check_end(name: str, part: Any, fit: Mapping[str, Any]) -> None:
     """Raises for an infinite dataset, because the first epoch would never end."""
     steps = "steps_per_epoch" if name == "train" else "validation_steps"
-    is_endless = isinstance(part, keras.utils.PyDataset) and part.num_batches is None
-    if hasattr(part, "cardinality"):
-        is_endless = int(part.cardinality()) == -1  # `tf.data.INFINITE_CARDINALITY`.
-    if is_endless and steps not in fit:
+    if is_endless(part) and steps not in fit:
         raise invalid_argument(
             name,
             expected=f"data with an end, or `training=rdt.Training(fit={{'{steps}': 100}})`",
@@ -140,7 +139,7 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
         is_weighted = weight is not None and weight.shape == y.shape
         counted = y[np.asarray(weight) != 0] if is_weighted else y
         counted = counted[counted != getattr(loss, "ignore_class", None)]
-        is_masked = getattr(predicted, "_keras_mask", None) is not None and len(shape) > 2
+        is_masked = mask_of(predicted) is not None and len(shape) > 2
         most = size - 1 if "sparse" in kind else 1
         if not is_masked and counted.size and (counted.min() < 0 or counted.max() > most):
             raise invalid_argument(
