@@ -93,15 +93,6 @@ def processes(name: str, driver: int | None = None) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition, seconds: float = 120.0):
-    """Waits until a condition has a true value, and returns that."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return value
-
-
 def check_agreement(result, trials: int, failed: int = 0) -> None:
     """Checks the number of trials, and that frame, journal, study and MLflow agree on them."""
     frame = result.trials

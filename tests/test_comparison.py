@@ -1,8 +1,6 @@
 """`compare` and `recdrop-tune list`: what journals say of searches is what their results say."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,14 +147,3 @@ def test_the_command_shows_texts_of_a_folder_as_text(tmp_path):
     done = CliRunner().invoke(main, ["list", str(tmp_path)])
     assert len(done.output.splitlines()) == 2
     assert r"a\x1b[2J b" in done.output
-
-
-def test_neither_loads_keras(runs):
-    code = (
-        "import sys, recdrop_tune; from recdrop_tune.cli import main\n"
-        f"recdrop_tune.compare({str(runs)!r})\n"
-        f"main(['list', {str(runs)!r}], standalone_mode=False)\n"
-        "print([m for m in ('keras', 'tensorflow', 'optuna', 'mlflow') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"

@@ -9,7 +9,6 @@ import sys
 from contextlib import contextmanager
 from urllib.request import urlopen
 
-import keras_tuner as kt
 import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
@@ -17,17 +16,14 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.tracking import page_of
-from recdrop_tune.search.tuner_tracking import open_session
+from tests.forks import hearing_ctrl_c
 from tests.mlflow_server import answers, free_port, mlflow_server
-from tests.small_search import build, data
+from tests.small_search import tuned
 from tests.tracked_events import Sender, started, trial
 
 
 def search(folder, uri, name="speech"):
-    tuner = kt.RandomSearch(build, "val_loss", 1, seed=5, directory=folder, project_name=name)
-    tracking = open_session(tuner, rdt.MLflow("tracked", uri=uri))
-    tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
-    return tracking
+    return tuned(folder / name, rdt.MLflow("tracked", uri=uri), max_trials=1).tracking
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +83,11 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, tmp_path):
         view = tags[f"mlflow.sharedViewState.{key}"]
         assert f"tags.`recdrop.search_id` = '{tracking.search_id}'" in view
         run_id = tracking.mlflow.parent_run_id
-        table = urlopen(f"http://127.0.0.1:{port}/get-artifact?path=trials.csv&run_uuid={run_id}")
+        table = urlopen(
+            f"http://127.0.0.1:{port}/get-artifact?path=result/trials.csv&run_uuid={run_id}"
+        )
         with table:
-            assert table.read().startswith(b"trial_id,number,state,objective")
+            assert table.read().startswith(b"trial_id,number")
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
         assert not answers(port)
@@ -97,21 +95,7 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, tmp_path):
     assert not (tmp_path / "__pycache__").exists()
 
 
-@pytest.fixture
-def unchanged_signals():
-    """Puts the handlers of signals back."""
-    before = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def test_ctrl_c_ends_the_server_of_the_newest_search(
-    place, tracking, tmp_path, monkeypatch, unchanged_signals
-):
+def test_ctrl_c_ends_the_server_of_the_newest_search(place, tracking, tmp_path, monkeypatch):
     """A server that answers only whether it is healthy."""
     server, port = tmp_path / "python", free_port()
     (tmp_path / "health").touch()
@@ -129,7 +113,8 @@ def test_ctrl_c_ends_the_server_of_the_newest_search(
     monkeypatch.setattr("recdrop_tune.cli.tracking.page_of", page_of)
     monkeypatch.setattr("webbrowser.open", lambda page: signal.raise_signal(signal.SIGINT))
     address = f"http://127.0.0.1:{port}"
-    done = CliRunner().invoke(main, ["ui", "--port", str(port)])
+    with hearing_ctrl_c():
+        done = CliRunner().invoke(main, ["ui", "--port", str(port)])
     assert (done.exit_code, done.output) == (0, f"{address}\n")
     assert asked == [(address, tracking.search_id, True)]
     assert not answers(port)

@@ -95,6 +95,13 @@ def test_the_model_is_logged_once(result, uri):
     # MLflow's global state stays as it was.
     assert mlflow.get_tracking_uri() == before != uri
     assert mlflow.active_run() is None
+    info = mlflow.models.Model.load(model.artifact_location.removeprefix("file://"))
+    assert (info.run_id, info.model_id) == (run, id)
+    assert info.signature.inputs.inputs[0].shape == (-1, 5, 3)
+    assert info.signature.outputs.inputs[0].shape == (-1, 2)
+    card = json.loads((result.directory / "result" / "best_model.json").read_text())
+    assert card["requirements"][0] == f"keras=={keras.__version__}"
+    assert not any("recdrop" in line for line in card["requirements"])
 
 
 @pytest.mark.heavy
@@ -164,16 +171,3 @@ def test_others_load_it_without_this_package_except_for_zoneout(result, uri, tmp
     for name in ("keras", "alias", "pyfunc"):
         np.testing.assert_allclose(predicted[name], expected, atol=1e-6)
     np.testing.assert_allclose(predicted["zoneout"], of_zoneout, atol=1e-6)
-
-
-def test_what_mlflow_is_told_of_the_model(result, uri):
-    id, run = logged(result, uri)
-    client = MlflowClient(uri)
-    folder = client.get_logged_model(id).artifact_location.removeprefix("file://")
-    info = mlflow.models.Model.load(folder)
-    assert (info.run_id, info.model_id) == (run, id)
-    assert info.signature.inputs.inputs[0].shape == (-1, 5, 3)
-    assert info.signature.outputs.inputs[0].shape == (-1, 2)
-    card = json.loads((result.directory / "result" / "best_model.json").read_text())
-    assert card["requirements"][0] == f"keras=={keras.__version__}"
-    assert not any("recdrop" in line for line in card["requirements"])

@@ -19,6 +19,7 @@ from recdrop_tune.errors import hide
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.stores import _REQUESTS
 from recdrop_tune.mlflow_store.writer import TrackingError
+from tests.forks import wait_for
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing, data, tuned
 from tests.tracked_events import Sender, ended, events_of, image, journaled, started, trial
@@ -71,10 +72,7 @@ def is_whole(server, tmp_path, new_store):
 
 def patiently(sender, seconds=60):
     """Waits until the tracking has written everything by itself."""
-    deadline = time.monotonic() + seconds
-    while sender.background.failure is not None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert sender.background.failure is None
+    wait_for(lambda: sender.background.failure is None, seconds)
 
 
 def search(name):
@@ -131,26 +129,9 @@ def test_a_request_that_comes_through_late_leaves_nothing_twice(server, sender, 
 
 @contextlib.contextmanager
 def silent_server():
-    """Accepts connections, and never answers."""
+    """The system takes connections, and nobody answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listening:
-        held = []
-        stop = threading.Event()
-
-        def accept():
-            listening.settimeout(0.1)
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    held.append(listening.accept()[0])
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            stop.set()
-            thread.join()
-            for connection in held:
-                connection.close()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 @contextlib.contextmanager
@@ -272,7 +253,7 @@ def test_a_request_that_was_refused_and_came_through_leaves_nothing_twice(server
     """The first creation of each run, and of the experiment, as where a proxy gives up too early."""
     seen = set()
 
-    def refuses(method, path):
+    def refuses(method, path, headers):
         fresh = (method, path) not in seen and "create" in path
         seen.add((method, path))
         return "after" if fresh else ""
@@ -305,7 +286,7 @@ def test_a_second_sync_continues_where_a_server_went_away(server, tmp_path, is_w
     parts, creations = search("while"), []
     journaled(tmp_path, *(event for part in parts for event in part))
 
-    def refuses(method, path):
+    def refuses(method, path, headers):
         creations.extend([path] * path.endswith("runs/create"))
         return "after" * (len(creations) > 2)
 

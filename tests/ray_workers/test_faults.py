@@ -18,6 +18,7 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import EpochEnded, SearchEnded
 from recdrop_tune.files import IN_USE, remove_abandoned
 from recdrop_tune.tuner import SNAPSHOT
+from tests.forks import wait_for
 from tests.ray_searches import (
     FAULTS,
     Faulty,
@@ -29,7 +30,6 @@ from tests.ray_searches import (
     processes,
     search,
     some_events,
-    wait_for,
 )
 from tests.small_search import build
 

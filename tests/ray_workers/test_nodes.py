@@ -13,6 +13,7 @@ from ray.cluster_utils import Cluster
 import recdrop_tune as rdt
 from recdrop_tune.events import EpochEnded
 from tests import ROOT
+from tests.forks import wait_for
 from tests.mlflow_server import answers, free_port
 from tests.ray_searches import (
     Faulty,
@@ -21,7 +22,6 @@ from tests.ray_searches import (
     losses,
     search,
     some_events,
-    wait_for,
 )
 
 pytestmark = pytest.mark.heavy

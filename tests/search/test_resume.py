@@ -17,7 +17,7 @@ from recdrop_tune.files import SEARCH as FILE
 from recdrop_tune.files import is_leftover
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
-from tests.forks import Forks, runs
+from tests.forks import Forks, runs, wait_for
 from tests.tracked_events import events_of, runs_of
 
 
@@ -184,18 +184,11 @@ def kill_after_a_sign_of_life(ledger: Ledger, delay: float, **options) -> bool:
     events = ledger.folder / "events.jsonl"
     before = events.stat().st_size if events.exists() else 0
     pid = ledger.searches.start(ledger.name, **options)
-    wait_until(lambda: grows(events, before) or not runs(pid))
+    wait_for(lambda: grows(events, before) or not runs(pid))
     time.sleep(delay)
     if runs(pid):
         os.kill(pid, signal.SIGKILL)
     return ledger.searches.is_done(pid)
-
-
-def wait_until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **options) -> None:
@@ -259,7 +252,7 @@ def test_a_kill_in_the_confirmation(searches):
     ledger = Ledger(searches, "confirmed")
     events = ledger.folder / "events.jsonl"
     pid = searches.start("confirmed", **options)
-    wait_until(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
+    wait_for(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
     searches.kill(pid)
     ledger.note()
     before = events_of(ledger.folder, ConfirmationEnded)
@@ -305,7 +298,7 @@ def test_a_slow_trial_is_killed_many_times(searches, kills, epochs):
     starts, killed = [0], []
     while len(killed) < kills:
         pid = searches.start(name, slow=0.05, save_every=SAVE_EVERY, **options)
-        wait_until(lambda: len(epochs_of(folder)) > starts[-1])
+        wait_for(lambda: len(epochs_of(folder)) > starts[-1])
         time.sleep(moments.uniform(0.0, 2.5 * SAVE_EVERY))
         assert runs(pid)
         killed.append(time.time())
@@ -315,9 +308,6 @@ def test_a_slow_trial_is_killed_many_times(searches, kills, epochs):
     sessions = [[*part] for part in np.split(np.array(epochs_of(folder)), starts[1:])]
     longest = max(np.diff([end for _, end in each]).max(initial=0.0) for each in sessions)
     lost = [lost_seconds(*each) for each in zip(sessions, sessions[1:], killed, strict=False)]
-    print(
-        f"lost at most {max(lost):.2f} s, on average {np.mean(lost):.2f} s; epochs of {longest:.2f} s"
-    )
     assert max(lost) <= SAVE_EVERY + longest
     assert sum(map(len, sessions)) < epochs + sum(lost) / 0.05 + kills
     assert searches.run("not killed", slow=0.0, save_every=None, **options)
