@@ -64,34 +64,27 @@ def test_units_and_learning_rates_come_from_the_upper_part_of_their_ranges(tmp_p
     assert 8e-2 < max(rates) <= 1e-1
 
 
-def test_each_layer_gets_all_its_wrappers(tmp_path):
+@pytest.mark.parametrize(
+    ("one", "other", "points"),
+    [
+        (
+            ["none", "recurrent", "zoneout"],
+            ["none", "lambda"],
+            [("none", "none"), ("recurrent", "lambda"), ("zoneout", "lambda")],
+        ),
+        # The trial without dropout keeps the only wrapper of a layer.
+        (["none", "recurrent"], "native", [("none", "native"), ("recurrent", "native")]),
+    ],
+)
+def test_each_layer_gets_all_its_wrappers(tmp_path, one, other, points):
     def build(hp):
-        for layer, wrappers in (("a", ["none", "recurrent", "zoneout"]), ("b", ["none", "lambda"])):
-            SearchSpace(wrapper=wrappers, rate=[0.1, 0.2]).sample_dropout(hp, layer)
-
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
-    kt.Tuner(oracle, build, directory=tmp_path)
-    points = first_points(oracle.space, 0)
-    assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
-        ("none", "none"),
-        ("recurrent", "lambda"),
-        ("zoneout", "lambda"),
-    ]
-
-
-def test_a_layer_with_one_wrapper_keeps_it_in_the_trial_without_dropout(tmp_path):
-    def build(hp):
-        SearchSpace(wrapper=["none", "recurrent"], rate=0.2).sample_dropout(hp, "a")
-        SearchSpace(wrapper="native", rate=0.2).sample_dropout(hp, "b")
+        SearchSpace(wrapper=one, rate=0.2).sample_dropout(hp, "a")
+        SearchSpace(wrapper=other, rate=0.2).sample_dropout(hp, "b")
 
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
     kt.Tuner(oracle, build, directory=tmp_path)
     enqueue_first_trials(oracle)
-    points = oracle.points_to_try()
-    assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
-        ("none", "native"),
-        ("recurrent", "native"),
-    ]
+    assert [(p["a/wrapper"], p["b/wrapper"]) for p in oracle.points_to_try()] == points
 
 
 def test_a_rate_comes_from_the_lower_half_of_a_list_in_any_order():

@@ -231,14 +231,8 @@ def test_settings_that_do_not_fit_the_data(training, train, said):
         )
 
 
-@pytest.mark.heavy
-def test_no_group_is_on_both_sides_of_a_fold(search):
-    groups, seen = np.arange(24) % 4, []
-
-    class Shapes(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            seen.append(self.params["steps"])
-
+def test_no_group_is_on_both_sides_of_a_fold():
+    groups = np.arange(24) % 4
     x = np.repeat(groups, 10).reshape(24, 5, 2).astype("float32")
     for y, cv in itertools.product((LABELS, groups / 4 + 0.1), (2, GroupKFold(2))):
         training = complete_training(Training(cv=cv, groups=list(groups)), (x, y), None)
@@ -248,9 +242,6 @@ def test_no_group_is_on_both_sides_of_a_fold(search):
             held_out = np.unique(part["validation_data"][0])
             assert held_out.size
             assert not np.isin(held_out, part["x"]).any()
-    training = Training(cv=2, groups=groups, callbacks=Shapes)
-    assert search((x, LABELS), None, training=training).trials["state"].tolist() == ["COMPLETE"]
-    assert len(seen) == 2
 
 
 @pytest.mark.heavy

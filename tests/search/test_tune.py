@@ -1,6 +1,5 @@
 """Whole searches by `tune`. `test_tune_arguments` has the errors before one."""
 
-import gc
 import json
 import math
 
@@ -13,7 +12,6 @@ import tensorflow as tf
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.records import Records
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.tuner import trial_seed
 from tests.small_search import Failing, build, data
@@ -50,17 +48,8 @@ def proposals(result):
     return frame.drop(columns=["seconds", "ms_per_step", "mlflow_run_id"]).reset_index(drop=True)
 
 
-@pytest.mark.heavy
-def test_the_same_seed_gives_the_same_search(tmp_path, options):
-    frames = []
-    for name in "ab":
-        # The random state of Keras before the search must not matter.
-        keras.utils.set_random_seed(ord(name))
-        options["directory"] = tmp_path / name
-        frames.append(proposals(rdt.tune(data(), data(), **options)))
-    assert frames[0].equals(frames[1])
-    seeds = {trial_seed(0, {}), trial_seed(1, {}), trial_seed(0, {"rate": 0.3})}
-    assert len(seeds) == 3
+def test_the_seed_of_a_trial_depends_on_the_search_and_on_values_in_any_order():
+    assert len({trial_seed(0, {}), trial_seed(1, {}), trial_seed(0, {"rate": 0.3})}) == 3
     assert trial_seed(0, {"a": 1, "b": 2}) == trial_seed(0, {"b": 2, "a": 1})
 
 
@@ -90,20 +79,6 @@ def test_a_search_resumes_in_its_folder(options, uri, capsys):
     assert first.trials.dtypes.equals(second.trials.dtypes)
     assert str(first.trials["placement"].dtype) == "string"
     assert len(runs_of(uri, "resumes")) == 3
-
-
-@pytest.mark.heavy
-def test_one_object_has_the_records_of_a_search(options):
-    """The terminal and the tracking read it, so a search folds each event once."""
-    numbers = []
-
-    def count(epoch, logs):
-        folded = [each for each in gc.get_objects() if isinstance(each, Records)]
-        numbers.append(sum(bool(each.running) for each in folded))
-
-    training = rdt.Training(callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=count)])
-    rdt.tune(data(), data(), **{**options, "training": training, "verbose": 2})
-    assert numbers == [1, 1]
 
 
 @pytest.mark.heavy
