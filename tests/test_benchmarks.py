@@ -108,14 +108,9 @@ def test_search_efficiency(part, run):
 @pytest.mark.heavy
 def test_what_searches_have_found_at_their_end(run):
     _, held = run("search_efficiency.py", "ends --seeds 1 --trials 20")
-    own, *_ = held["digits"]["ends"]
-    assert own["max_trials"] is None
-    assert 8 <= own["trials"] < 60
     for row in held["digits"]["ends"]:
         assert 5 <= row["complete"] <= row["trials"] <= (row["max_trials"] or 200)
-        assert 5 * 40 <= row["epochs"] < row["trials"] * 40
         assert 0 <= row["place"] < 0.2
-        assert 0 <= row["worse"] < 0.3
     small, *_ = held["digits"]["promises"]
     assert 0 <= small["promised"] < small["up to"] == 0.005
     page, _ = run("search_efficiency.py", "page")
