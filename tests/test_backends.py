@@ -6,14 +6,13 @@ import sys
 
 import keras
 import pytest
-from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.backends import BackendWarning, choose, chosen
-from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
 from recdrop_tune.journal import Journal
+from tests.commands import refusal_of
 from tests.small_search import data, tuned
 
 HERE = keras.backend.backend()
@@ -85,8 +84,7 @@ def test_a_backend_that_comes_too_late(monkeypatch):
 def test_the_command_line(tmp_path, monkeypatch, line, options, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search.yaml").write_text(f"data: nowhere:load\n{line}")
-    done = CliRunner().invoke(main, ["run", "search.yaml", *options])
-    assert (done.exit_code, said in done.output) == (1, True), done.output
+    assert said in refusal_of("run", "search.yaml", *options)
 
 
 @pytest.mark.heavy

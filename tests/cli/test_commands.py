@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
-from recdrop_tune.cli import main
+from tests import ROOT
+from tests.commands import refusal_of
 from tests.test_package import HEAVY
 from tests.tracked_events import ended, journaled, started, trial
 
@@ -20,8 +20,7 @@ def test_where_there_is_no_search(tmp_path, monkeypatch, command):
         (["nowhere"], "There is no folder nowhere"),
         (["."], "holds no search of recdrop-tune: it has no events.jsonl"),
     ):
-        done = CliRunner().invoke(main, [command, *folder])
-        assert (done.exit_code, words in done.output) == (1, True), done.output
+        assert words in refusal_of(command, *folder)
 
 
 @pytest.mark.parametrize("command", ["confirm", "report", "status", "stop", "ui"])
@@ -29,8 +28,7 @@ def test_a_journal_without_a_search(tmp_path, command):
     empty = "holds no search" if command == "report" else "No search has been started"
     for journal, words in (("", empty), ("{}\n", "is damaged")):
         (tmp_path / "events.jsonl").write_text(journal)
-        done = CliRunner().invoke(main, [command, str(tmp_path)])
-        assert (done.exit_code, words in done.output) == (1, True), done.output
+        assert words in refusal_of(command, tmp_path)
 
 
 def test_what_needs_no_keras_does_not_load_it(tmp_path):
@@ -44,12 +42,13 @@ def test_what_needs_no_keras_does_not_load_it(tmp_path):
         "speech": ["list", str(tmp_path)],
     }
     code = (
-        "import json, sys\nfrom click.testing import CliRunner\nfrom recdrop_tune.cli import main\n"
+        "import json, sys\nfrom tests.commands import called\n"
         f"loaded = lambda: [m for m in {HEAVY} if m in sys.modules]\n"
-        "said = lambda words: CliRunner().invoke(main, words).output\n"
-        f"print(json.dumps([(said(words), loaded()) for words in {[*commands.values()]}]))"
+        f"print(json.dumps([(called(*w).output, loaded()) for w in {[*commands.values()]}]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stderr == ""
     for words, (output, loaded) in zip(commands, json.loads(done.stdout), strict=True):
         assert words in output
