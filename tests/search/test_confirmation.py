@@ -269,9 +269,6 @@ def test_it_is_in_mlflow(result):
 LEVELS = {0.001: 1.0, 0.01: 0.7, 0.03: 0.65, 0.1: 0.4}
 
 
-"""A seed whose best configuration with dropout has another learning rate than the one without."""
-
-
 class LearningRateAlone(kt.HyperModel):
     """Trainings whose planted score depends on learning rate and seed, and not on dropout."""
 
