@@ -18,6 +18,7 @@ from recdrop_tune.events import SearchEnded, SearchStarted
 from recdrop_tune.files import is_asked_to_stop
 from recdrop_tune.search import names_of
 from tests.commands import called, output_of, refusal_of
+from tests.small_search import tuned
 from tests.tracked_events import ended, events_of, journaled, runs_of, started, trial
 
 CODE = """
@@ -133,12 +134,7 @@ def test_a_search_is_that_of_tune_and_goes_on(place):
     assert f" ui {Path('mine').resolve()}" in output
     result = rdt.TuneResult.load("mine")
     assert result.search.experiment == "filed"
-    sys.path.insert(0, str(place))
-    from my_data import load
-
-    space = yaml.safe_load(SPACE)["space"]
-    options = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0, "tracking": None}
-    own = rdt.tune(*load(), space=space, directory="own", **options)
+    own = tuned("own", None, None, space=yaml.safe_load(SPACE)["space"])
     columns = ["wrapper", "rate", "val_loss", "loss"]
     assert result.trials[columns].equals(own.trials[columns])
     assert "another search" in problem(place, text, "--epochs", "2", "--seed", "3")

@@ -16,6 +16,7 @@ from recdrop_tune.search.data_check import complete_training
 from recdrop_tune.search.hypermodel_of import as_hypermodel, check_hypermodel_data
 from recdrop_tune.search.settings import Task, Training
 from recdrop_tune.tuner.trainings import folds
+from tests.small_search import tuned
 from tests.tracked_events import journaled, started
 
 RNG = np.random.default_rng(0)
@@ -40,9 +41,9 @@ def search(tmp_path):
     """A search of one trial."""
 
     def run(train, validation, model=None, **given):
-        options = {"space": SPACE, "max_trials": 1, "epochs": 2, "seed": 0, "verbose": 0}
-        options |= {"directory": tmp_path / "search", "tracking": None}
-        return rdt.tune(train, validation, model, **options | given)
+        options = {"space": SPACE, "max_trials": 1, "epochs": 2, **given}
+        data = {"train": train, "validation": validation}
+        return tuned(tmp_path / "search", None, model, **data, **options)
 
     return run
 
