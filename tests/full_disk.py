@@ -21,9 +21,9 @@ from click.testing import CliRunner
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
 from recdrop_tune.events import TrackingWarning, TrialEnded
-from recdrop_tune.journal import Journal
 from recdrop_tune.states import TrialState
 from tests.small_search import data, tuned
+from tests.tracked_events import events_of
 
 PAGE = 4096
 
@@ -86,11 +86,8 @@ def main(folder: Path, spots: list[int]) -> None:
         first = search(project, 3)
         (disk / "ballast").unlink()
         again = search(project, 3)
-        ends = [
-            each
-            for each in Journal(project / "events.jsonl").read()
-            if isinstance(each, TrialEnded) and each.status != TrialState.INTERRUPTED
-        ]
+        ended = events_of(project, TrialEnded)
+        ends = [each for each in ended if each.status != TrialState.INTERRUPTED]
         shutil.rmtree(project)
         outcome = {"pages": pages, "first": first, "again": again}
         print(json.dumps({**outcome, "ends": [each.trial_id for each in ends]}), flush=True)

@@ -11,9 +11,9 @@ import recdrop_tune as rdt
 from recdrop_tune.backends import BackendWarning, choose, chosen
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
-from recdrop_tune.journal import Journal
 from tests.commands import refusal_of
 from tests.small_search import data, tuned
+from tests.tracked_events import events_of
 
 HERE = keras.backend.backend()
 OTHER = "torch" if HERE == "jax" else "jax"
@@ -101,6 +101,6 @@ def test_a_search_goes_on_with_another_backend(tmp_path):
     assert f"ran on Keras's {OTHER} backend and continues on {HERE}" in text
     assert f"or set KERAS_BACKEND={OTHER}." in text
     assert len(result.trials) == 2
-    begun = [each for each in Journal(journal).read() if isinstance(each, SearchStarted)]
+    begun = events_of(tmp_path, SearchStarted)
     assert [each.info["backend"] for each in begun] == [OTHER, HERE]
     assert f"Run on several backends: {OTHER}, then {HERE}." in result.summary()

@@ -31,6 +31,7 @@ from recdrop_tune.tuner import load_weights
 from tests.commands import output_of, refusal_of
 from tests.planted_search import description
 from tests.small_search import build, contents, data, tuned
+from tests.tracked_events import journaled
 
 SOURCE = Path(recdrop_tune.__file__).parent
 
@@ -55,12 +56,6 @@ def project(whole, tmp_path):
     return tmp_path / "project"
 
 
-def add_event(project, event):
-    journal = Journal(project / "events.jsonl")
-    journal.on_event(event)
-    journal.close()
-
-
 def change_json(path, *keys, value):
     whole = json.loads(path.read_text())
     inner = whole
@@ -80,7 +75,7 @@ def change_events(project, kind, **values):
 
 def with_files(*names):
     saved = ResultSaved(files=["result/trials.csv", *names], summary="", best_trial_id="0")
-    return lambda project: add_event(project, saved)
+    return lambda project: journaled(project, saved)
 
 
 def with_description(key, value):

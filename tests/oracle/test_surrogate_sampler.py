@@ -147,6 +147,18 @@ def test_parameters_that_the_space_lacks_are_drawn_at_random():
     assert len({trial.params["more"] for trial in study.trials}) == 8
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_ranges_without_a_step(log):
+    given = Hyperparameter("p", low=1e-4, high=1.0, log=log)
+    assert given.at(0.0) == pytest.approx(1e-4)
+    assert given.at(0.5) == pytest.approx(1e-2 if log else 0.5, rel=0.01)
+    assert given.at(1 - 1e-12) <= 1.0
+    whole = Hyperparameter("p", low=1, high=100, log=True)
+    places = [whole.at(place) for place in np.linspace(0, 1, 1000, endpoint=False)]
+    assert (min(places), max(places)) == (1, 100)
+    assert np.median(places) == pytest.approx(10, abs=3)
+
+
 def test_outliers_and_failures_do_not_matter():
     calm = normal_scores([1.0, 2.0, 3.0, 4.0])
     wild = normal_scores([1.0, 2.0, 1e9, np.inf])
