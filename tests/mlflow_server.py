@@ -91,12 +91,12 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
 
 
 @contextlib.contextmanager
-def overloaded(port: int, refuses: Callable[..., str]) -> Iterator[tuple[str, list[str]]]:
+def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list[str]]]:
     """Runs a proxy that refuses some requests to a server, like an overloaded one.
 
     Args:
         port: The server's port.
-        refuses: Gets method, path and headers of each request. Returns `"before"` to answer it with 503,
+        refuses: Gets the method and the path of each request. Returns `"before"` to answer it with 503,
             `"after"` to do so after the server has handled it, and `""` to pass it on.
 
     Yields:
@@ -110,7 +110,7 @@ def overloaded(port: int, refuses: Callable[..., str]) -> Iterator[tuple[str, li
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append(self.path)
-            refused = refuses(self.command, self.path, self.headers)
+            refused = refuses(self.command, self.path)
             if refused == "before":
                 self.reply(503, b"overloaded", "text/plain")
                 return

@@ -129,9 +129,26 @@ def test_a_request_that_comes_through_late_leaves_nothing_twice(server, sender, 
 
 @contextlib.contextmanager
 def silent_server():
-    """The system takes connections, and nobody answers."""
+    """Accepts connections, and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listening:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        held = []
+        stop = threading.Event()
+
+        def accept():
+            listening.settimeout(0.1)
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    held.append(listening.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            stop.set()
+            thread.join()
+            for connection in held:
+                connection.close()
 
 
 @contextlib.contextmanager
@@ -253,7 +270,7 @@ def test_a_request_that_was_refused_and_came_through_leaves_nothing_twice(server
     """The first creation of each run, and of the experiment, as where a proxy gives up too early."""
     seen = set()
 
-    def refuses(method, path, headers):
+    def refuses(method, path):
         fresh = (method, path) not in seen and "create" in path
         seen.add((method, path))
         return "after" if fresh else ""
@@ -286,7 +303,7 @@ def test_a_second_sync_continues_where_a_server_went_away(server, tmp_path, is_w
     parts, creations = search("while"), []
     journaled(tmp_path, *(event for part in parts for event in part))
 
-    def refuses(method, path, headers):
+    def refuses(method, path):
         creations.extend([path] * path.endswith("runs/create"))
         return "after" * (len(creations) > 2)
 

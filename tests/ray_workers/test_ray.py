@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import http.server
 import os
 import runpy
 import subprocess
@@ -30,7 +31,6 @@ from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.search.runners import actor_name
 from tests import ROOT
-from tests.mlflow_server import overloaded
 from tests.small_search import Batches, build, data
 
 
@@ -282,7 +282,7 @@ def test_a_tuner(tmp_path, local_ray, new_store):
     uri = new_store(tmp_path)
     mlflow.set_tracking_uri(uri)
     try:
-        with mlflow.start_run(experiment_id="0") as active:
+        with mlflow.start_run() as active:
             tuner = rdt.distribute(
                 tuner_in(tmp_path), workers=1, tracking=rdt.MLflow(uri=uri), verbose=0
             )
@@ -303,21 +303,21 @@ def test_a_tuner(tmp_path, local_ray, new_store):
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
 
 
+def other_oracle(folder):
+    return rdt.Tuner(kt.oracles.GridSearchOracle("val_loss"), build, directory=folder)
+
+
+def other_tuner(folder):
+    return kt.Tuner(rdt.OptunaOracle("val_loss", 1), build, directory=folder)
+
+
 def tracked(folder):
     tuner = rdt.Tuner(rdt.OptunaOracle("val_loss", 1), build, directory=folder)
     rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{folder}/mlflow.db"))
     return tuner
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda folder: rdt.Tuner(kt.oracles.GridSearchOracle("val_loss"), build, directory=folder),
-        lambda folder: kt.Tuner(rdt.OptunaOracle("val_loss", 1), build, directory=folder),
-        tracked,
-    ],
-    ids=["oracle", "tuner", "tracked"],
-)
+@pytest.mark.parametrize("make", [other_oracle, other_tuner, tracked])
 def test_what_is_not_distributed(make, tmp_path):
     expected = (
         r"`make_tuner`.*makes a recdrop_tune\.Tuner with an OptunaOracle and does not track it"
@@ -340,6 +340,11 @@ def test_example(tmp_path, monkeypatch, capfd, local_ray, new_store):
     monkeypatch.setattr(sys, "argv", [str(script), *few])
     runpy.run_path(str(script), run_name="__main__")
     printed = capfd.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith("Task: classification")
+    assert lines[1].startswith("Folder: ray_cluster_run")
+    trials = [line.split()[:2] for line in lines if line.startswith("trial ")]
+    assert trials == [["trial", "0"], ["trial", "1"]]
     assert "2 trials, 2 complete." in printed.out
     assert "ERROR" not in printed.err
 
@@ -353,6 +358,29 @@ def test_kubernetes_manifest():
     options = [word for word in job["spec"]["entrypoint"].split() if word.startswith("--")]
     known = (EXAMPLES / "ray_cluster.py").read_text()
     assert all(f'"{option}"' in known for option in options)
+
+
+@contextlib.contextmanager
+def refusing_server():
+    """Answers every request with an error, and keeps what it was asked with."""
+    shown = []
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            shown.append(self.headers.get("Authorization"))
+            self.send_error(500, "no paper")
+
+        do_POST = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}", shown
+        listening.shutdown()
+        thread.join()
 
 
 def lists_of_processes(secret, stop):
@@ -375,13 +403,8 @@ def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
     password = uuid.uuid4().hex
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-    stop, shown = threading.Event(), []
-
-    def refuses(method, path, headers):
-        shown.append(headers.get("Authorization"))
-        return "before"
-
-    with overloaded(0, refuses) as (uri, _), ThreadPoolExecutor() as pool:
+    stop = threading.Event()
+    with refusing_server() as (uri, shown), ThreadPoolExecutor() as pool:
         looking = pool.submit(lists_of_processes, password.encode(), stop)
         try:
             with pytest.warns(TrackingWarning, match="failed") as warned:
