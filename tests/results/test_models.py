@@ -45,7 +45,7 @@ def test_the_best_models_are_those_of_the_first_rows(result):
     assert losses == pytest.approx([*result.trials["val_loss"][:2]], rel=1e-4)
     assert loss_of(result.best_model()) == losses[0]
     third = result.trials["trial_id"][2]
-    for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
+    for ask in (lambda: result.model_of(third), lambda: result.best_models()):
         with pytest.raises(RecdropError, match=f"trial_{third}`.*`keep_checkpoints`"):
             ask()
     for number in ("a", -1):

@@ -318,6 +318,7 @@ def test_the_report_is_written_where_it_is_asked_for(planted, tmp_path, monkeypa
     assert planted.report(str(path)) == path
     assert [each.name for each in path.parent.iterdir()] == ["report.html"]
     monkeypatch.chdir(tmp_path)
+    assert planted.report() == Path("report.html")
     Path("file").touch()
     for wrong in (".", "file/report.html"):
         with pytest.raises(InvalidArgumentError, match=f"path='{wrong}'.*Give another"):
