@@ -154,16 +154,20 @@ class Dispatcher:
         """Sends one event."""
         with self._lock:  # Listeners see the events in the journal's order.
             self.journal.on_event(event)
-            for listener in list(self.listeners):
-                try:
-                    listener.on_event(event)
-                except TrackingWarning:
-                    raise  # The user turned warnings into errors.
-                except Exception as failure:
-                    self.listeners.remove(listener)
-                    warnings.warn(
-                        f"{type(listener).__name__} failed and gets no more events of this search: "
-                        f"{failure}. The search continues; all events are in {self.journal.path}.",
-                        TrackingWarning,
-                        stacklevel=2,
-                    )
+            self.notify(event)
+
+    def notify(self, event: Event) -> None:
+        """Sends an event that the journal has to every listener."""
+        for listener in list(self.listeners):
+            try:
+                listener.on_event(event)
+            except TrackingWarning:
+                raise  # The user turned warnings into errors.
+            except Exception as failure:
+                self.listeners.remove(listener)
+                warnings.warn(
+                    f"{type(listener).__name__} failed and gets no more events of this search: "
+                    f"{failure}. The search continues; all events are in {self.journal.path}.",
+                    TrackingWarning,
+                    stacklevel=3,
+                )

@@ -10,7 +10,6 @@ import alembic.command  # noqa: F401
 import mlflow.pyfunc
 import mlflow.store.tracking.sqlalchemy_workspace_store  # noqa: F401
 
-import recdrop_tune.search.runners
 import recdrop_tune.search.tuning  # noqa: F401
 from recdrop_tune.results import TuneResult
 from tests import small_search  # noqa: F401

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,21 +11,17 @@ from pydantic import ValidationError
 
 from recdrop_tune.documents import Keys, explain, read_yaml
 from recdrop_tune.errors import (
-    InvalidArgumentError,
     RecdropError,
     SearchSpaceError,
-    format_repr,
     invalid_argument,
-    suggestion,
 )
 from recdrop_tune.search import (
     CLASSES,
     Reference,
     SearchConfig,
-    checked_values,
-    is_reference,
     known_names,
     settings_class,
+    settings_of,
 )
 from recdrop_tune.spaces import SearchSpace
 
@@ -74,18 +67,12 @@ class ConfigFile:
         name = getattr(error, "argument", "")
         places = [(name,), *((group, name) for group in (*CLASSES, "data"))]
         keys = next((keys for keys in places if keys in self.lines), None)
-        if keys is None:
-            return str(error)
-        value: Any = reduce(getitem, keys, self.data)
-        # The user's code may have an argument with the same name.
-        received = getattr(error, "received", "")
-        is_another = isinstance(value, int | float) and received != format_repr(value)
-        return str(error) if is_another else f"{self.where(keys)}: {error}"
+        return str(error) if keys is None else f"{self.where(keys)}: {error}"
 
     def checked(self) -> tuple[RunFile, SearchSpace | None]:
         """Returns the contents and the search space; raises one error with a line for each problem."""
         checked: list[Any] = []
-        problems = [line for key in ("data", "model", "training") for line in self._misspelt(key)]
+        problems: list[str] = []
         for part in (self.config, self.space):
             try:
                 checked.append(part())
@@ -95,33 +82,13 @@ class ConfigFile:
             raise RecdropError("\n".join(problems))
         return checked[0], checked[1]
 
-    def _misspelt(self, key: str) -> Iterator[str]:
-        """Yields a line for each name that a module beside the file lacks. The module is not run."""
-        for keys, reference in _references((key,), self.data.get(key)):
-            module, _, name = reference.partition(":")
-            path = self.path.parent / f"{module.replace('.', '/')}.py"
-            try:
-                nodes = list(ast.walk(ast.parse(path.read_bytes())))
-            except (OSError, SyntaxError, ValueError):
-                continue  # It is elsewhere, or importing it tells what is wrong.
-            # Definitions, imports and variables.
-            named = (getattr(node, a, None) for node in nodes for a in ("name", "asname", "id"))
-            known = [each for each in named if isinstance(each, str)]
-            if {name.partition(".")[0], "*", "__getattr__"}.isdisjoint(known):
-                fix = suggestion(name, known)
-                yield f"{self.where(keys)}: `{path.name}` has no `{name}`. {fix}".rstrip().lstrip(
-                    ": "
-                )
-
     def config(self) -> RunFile:
         """Returns the checked contents."""
         try:
-            return RunFile(**checked_values(RunFile, self.data))
+            return settings_of(RunFile, self.data)
         except ValidationError as error:
             names = {**known_names(RunFile), ("data",): ["train", "validation", "test"]}
             raise explain(error, self.data, names, self.where) from None
-        except InvalidArgumentError as error:
-            raise RecdropError(self.explained(error)) from None
 
     def space(self) -> SearchSpace | None:
         """Reads the search space: a preset, a file relative to this one, or a mapping in this file."""
@@ -136,16 +103,6 @@ class ConfigFile:
             return SearchSpace.load(space)
         except SearchSpaceError as error:
             raise RecdropError(f"{self.where(('space',))}: {error}") from None
-
-
-def _references(keys: Keys, value: Any) -> Iterator[tuple[Keys, str]]:
-    """Yields the functions that a value names, and their places."""
-    if is_reference(value):
-        yield keys, value
-    elif isinstance(value, Mapping | list):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, part in items:
-            yield from _references((*keys, key), part)
 
 
 def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:

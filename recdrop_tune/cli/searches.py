@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import webbrowser
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,7 @@ import click
 from recdrop_tune.backends import check_importable
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError, plain
 from recdrop_tune.files import JOURNAL, RUNS, ask_to_stop
-from recdrop_tune.journal import Journal
 from recdrop_tune.lazy import load_quietly
-from recdrop_tune.records import Records
 from recdrop_tune.standing import format_number
 
 if TYPE_CHECKING:
@@ -146,16 +143,16 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     runs.
     """
     be_quick_and_quiet()
-    folder = project_folder(directory)
+    search = watched_search(directory)
     check_importable()
     load_quietly("recdrop_tune.results")
     from recdrop_tune.results import ModelComparison, TuneResult
 
     try:
-        models = Records(Journal(folder / JOURNAL).read(epochs=False)).models
-        result = (ModelComparison if models else TuneResult).load(folder)
+        kind = ModelComparison if search.records.models else TuneResult
+        result = kind.load(search.folder)
         try:
-            page = result.report(output or folder / "report.html")
+            page = result.report(output or search.folder / "report.html")
         except InvalidArgumentError as error:
             raise error.renamed("--output") from None
         summary = result.summary()
@@ -163,12 +160,11 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
         raise
     except Exception as error:  # A damaged file can fail in any way.
         raise ProjectError(
-            f"The search in {folder} cannot be read ({type(error).__name__}: {error}): its files are "
+            f"The search in {search.folder} cannot be read ({type(error).__name__}: {error}): its files are "
             "damaged, or another program's."
         ) from error
-    with suppress(OSError):  # A read-only folder.
-        if Journal(folder / JOURNAL).is_being_written():
-            click.echo("The search is still running.")
+    if search.is_running:
+        click.echo("The search is still running.")
     click.echo(plain(f"{summary}\nReport: {page}"))
     if opened:
         webbrowser.open(page.resolve().as_uri())

@@ -29,10 +29,7 @@ E = TypeVar("E", bound=Extension)
 
 
 class ExtendedHyperModel(keras_tuner.HyperModel):
-    """Delegates to a hypermodel or build function, and calls its extensions around `build` and `fit`.
-
-    Each extension is around those before it.
-    """
+    """Delegates to a hypermodel or build function, with each extension around those before it."""
 
     def __init__(self, hypermodel: Any, extensions: Iterable[Extension]) -> None:
         super().__init__()

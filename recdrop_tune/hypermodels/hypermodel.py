@@ -72,14 +72,13 @@ class AbstractHyperModel(ScheduledHyperModel, ABC):
                 sample.learning_rate, global_clipnorm=sample.global_clipnorm
             ),
             loss=self.loss,
-            metrics=[_fresh(metric) for metric in self.metrics],
+            # A metric holds the counts of one model.
+            metrics=[
+                Described.of(each).make() if isinstance(each, keras.metrics.Metric) else each
+                for each in self.metrics
+            ],
         )
         return model
-
-
-def _fresh(metric: Any) -> Any:
-    """Copies a metric, which holds the counts of one model."""
-    return Described.of(metric).make() if isinstance(metric, keras.metrics.Metric) else metric
 
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
@@ -102,8 +101,11 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
         if index:
             features = _locked(features, sample, "between")
         last = index == sample.layers - 1
+        layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences or not last)
+        if sample.bidirectional:
+            layer = keras.layers.Bidirectional(layer)
         decays = of_layer if last else {}
-        layer = _layer(sample, return_sequences or not last, decays)
+        layer = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays)
         features = layer(features) if mask is None else pass_masks(layer)(features, mask=mask)
     return _locked(features, sample, "output", of_locked)
 
@@ -114,13 +116,6 @@ def _decays(sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
         return sample.decays, {}
     after = {name: value for name, value in sample.decays.items() if name == "activity_decay"}
     return {name: value for name, value in sample.decays.items() if name not in after}, after
-
-
-def _layer(sample: Sample, return_sequences: bool, decays: dict[str, Any]) -> Any:
-    layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)
-    if sample.bidirectional:
-        layer = keras.layers.Bidirectional(layer)
-    return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays)
 
 
 def _locked(features: Any, sample: Sample, site: str, decays: dict[str, Any] | None = None) -> Any:
@@ -156,9 +151,7 @@ class AbstractSequenceModel(AbstractHyperModel):
         tunable: bool = True,
     ) -> None:
         self.input_shape = _check_input_shape(input_shape)
-        if mask_value is not None and (
-            isinstance(mask_value, bool) or not isinstance(mask_value, Real)
-        ):
+        if isinstance(mask_value, bool) or not isinstance(mask_value, Real | None):
             raise invalid_argument("mask_value", expected="a number or None", received=mask_value)
         self.mask_value = mask_value
         super().__init__(space, metrics, name, tunable)

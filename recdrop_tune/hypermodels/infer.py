@@ -20,13 +20,6 @@ def infer_hypermodel(
 ) -> AbstractHyperModel:
     """Makes the hypermodel that suits the training data, or that of a task.
 
-    | x | y | hypermodel |
-    |---|---|---|
-    | (batch, time, features) | integers (batch,), or one-hot rows | `SequenceClassifier` |
-    | (batch, time, features) | floats, not all of them whole | `SequenceRegressor` |
-    | (batch, time, features) | integers (batch, time), or one-hot rows for each step | `SequenceTagger` |
-    | integers (batch, time) | x, one step later | `LanguageModel` |
-
     With `task="regression"`, targets with as many steps as x are predicted step by step. A forecast is
     predicted from the last state.
     """
@@ -80,7 +73,10 @@ _CLASSES: dict[str, _Class] = {
 def _class_for(x: Any, y: Any) -> _Class:
     shape = tuple(getattr(x, "shape", ()))
     if len(shape) == 2 and shape == y.shape and y.dtype.kind in "iu":
-        return _class_for_tokens(np.asarray(x), y)
+        x = np.asarray(x)
+        if x.dtype.kind in "iu" and np.array_equal(x[:, 1:], y[:, :-1]):
+            return LanguageModel
+        raise _ambiguous(x.shape, y, "y to be x one step later, where x holds tokens")
     if len(shape) != 3 or y.dtype.kind not in "biuf":
         return SequenceClassifier  # Its errors name what is wrong with x or y.
     if y.dtype.kind == "f" and not (np.all(np.isfinite(y)) and np.all(y == np.floor(y))):
@@ -105,12 +101,6 @@ def _class_for_labels(shape: tuple[int, ...], y: Any) -> _Class:
     if len(suits) == 1:
         return suits[0]
     raise _ambiguous(shape, y, "targets of one task: these could be labels or numbers")
-
-
-def _class_for_tokens(x: Any, y: Any) -> _Class:
-    if x.dtype.kind in "iu" and np.array_equal(x[:, 1:], y[:, :-1]):
-        return LanguageModel
-    raise _ambiguous(x.shape, y, "y to be x one step later, where x holds tokens")
 
 
 def _ambiguous(shape: tuple[int, ...], y: Any, expected: str) -> InvalidArgumentError:

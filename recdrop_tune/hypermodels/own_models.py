@@ -147,9 +147,8 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         >>> hp.values
         {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
     """
-    check_wrappable(
-        layer
-    )  # Also for a trial without dropout, or that one would have the layer's own.
+    # Also for a trial without dropout, or that one would have the layer's own.
+    check_wrappable(layer)
     loaded = SearchSpace.load(space)
     _refuse_schedule(loaded)
     if loaded.temporal_decay:

@@ -88,9 +88,8 @@ class SequenceRegressor(AbstractSequenceModel):
         shape = _read_shape(np.asarray(y))
         if kwargs.get("each_step"):
             shape = _of_each_step(shape, x.shape[1], masked=kwargs.get("mask_value") is not None)
-        return cls(
-            space=space, **{"target_shape": shape, "input_shape": (None, features), **kwargs}
-        )
+        arguments = {"target_shape": shape, "input_shape": (None, features), **kwargs}
+        return cls(space=space, **arguments)
 
     @property
     def loss(self) -> Any:

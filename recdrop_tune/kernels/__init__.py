@@ -6,10 +6,10 @@ and TensorFlow.
 """
 
 from recdrop_tune.kernels.choice import (
-    CUDNN,
     Obstacle,
     Rewriting,
     cell_of,
+    directions_of,
     fused_layer,
     gpu_in_sight,
     kernel_of,
@@ -55,7 +55,6 @@ from recdrop_tune.kernels.process_state import (
 
 __all__ = [
     "CALLBACK_STATE",
-    "CUDNN",
     "KERAS_PASSES_MASKS",
     "FreshStart",
     "Obstacle",
@@ -70,6 +69,7 @@ __all__ = [
     "copy_input_shape",
     "default_seed",
     "derive_seed",
+    "directions_of",
     "dropped",
     "excluded_from_decay",
     "for_all_steps",

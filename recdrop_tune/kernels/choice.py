@@ -74,6 +74,13 @@ def fused_layer(layer: Layer) -> Any:
     return fused.get(type(layer.cell)) if type(layer) is keras.layers.RNN else None
 
 
+def directions_of(layer: Layer) -> list[Layer]:
+    """Returns the two layers in a `Bidirectional`, or the layer itself."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        return [layer.forward_layer, layer.backward_layer]
+    return [layer]
+
+
 def merges_as_keras(layer: Layer) -> bool:
     """Returns whether a layer is a `Bidirectional` with Keras's own `call`."""
     merging = keras.layers.Bidirectional
@@ -86,10 +93,7 @@ def merges_as_keras(layer: Layer) -> bool:
 def obstacles(
     layer: Layer, masked: bool = False, technique: Obstacle | None = None
 ) -> Iterator[Obstacle]:
-    """Yields the reasons why a layer cannot run on cuDNN on any machine.
-
-    `masked` is whether a mask reaches it, `technique` the part of the rewrite that no fused kernel computes.
-    """
+    """Yields why a layer cannot run on cuDNN on any machine; `technique` is the reason of its wrapper."""
     cell, backend = cell_of(layer), keras.backend.backend()
     if cell is None:
         yield Obstacle("cuDNN has no kernel for this cell in Keras", "use an LSTM or a GRU")
@@ -179,9 +183,6 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     """Runs a call on the fastest suitable kernel; returns `(output, *states)`.
 
     The output has shape `(batch, time, units)` or `(batch, units)`.
-
-    Raises:
-        InvalidArgumentError: The layer insists on cuDNN (`use_cudnn=True`), which cannot run the call.
     """
     masked = call.mask is not None
     if call.needs_loop or not _suits_cudnn(layer, masked):
@@ -226,7 +227,11 @@ def _off_fused_op(layer: Layer, dtype: Any, forced: bool, masked: bool) -> Itera
 
 def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     """Runs a call on cuDNN through the hook of Keras's own layers, with forcings as extra features."""
-    call = _forwards(absorb_forcings(call))
+    call = absorb_forcings(call)
+    # Keras's jax backend would return the outputs in the order of time, but a backward layer returns them in
+    # the order in which it computes them. With a mask, Keras reverses the sequences, per sample.
+    if call.go_backwards and call.mask is None:
+        call = replace(call, sequences=ops.flip(call.sequences, axis=1), go_backwards=False)
     lstm = call.cell == "lstm"
     hook = keras_internals.lstm if lstm else keras_internals.gru
     results = hook(
@@ -246,30 +251,17 @@ def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     return finish(call, layer, *results)
 
 
-def _forwards(call: KernelCall) -> KernelCall:
-    """Reverses the sequences of a backward call. With a mask, Keras does so, per sample."""
-    if not call.go_backwards or call.mask is not None:
-        return call
-    # Keras's jax backend would return the outputs in the order of time, but a backward layer returns them in
-    # the order in which it computes them.
-    return replace(call, sequences=ops.flip(call.sequences, axis=1), go_backwards=False)
-
-
 def _run_by_mask(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     """Chooses by the mask of each batch: cuDNN accepts only right-padded ones."""
+    valid = ops.cast(call.mask, "int32")
+    starts, has_no_gaps = ops.all(valid[:, 0] == 1), ops.all(valid[:, 1:] <= valid[:, :-1])
     return tuple(
         ops.cond(
-            _is_right_padded(call.mask),
+            ops.logical_and(starts, has_no_gaps),
             lambda: list(_run_cudnn(call, layer)),
             lambda: list(run_loop(call, layer)),
         )
     )
-
-
-def _is_right_padded(mask: Tensor) -> Tensor:
-    """Returns whether every row of a mask starts with valid steps and has none after a gap."""
-    valid = ops.cast(mask, "int32")
-    return ops.logical_and(ops.all(valid[:, 0] == 1), ops.all(valid[:, 1:] <= valid[:, :-1]))
 
 
 def _no_cudnn(call: KernelCall, layer: Layer) -> InvalidArgumentError:
@@ -303,16 +295,7 @@ class Rewriting:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """The kernel of a layer's training step.
-
-    Attributes:
-        kernel: `"cuDNN"`, `"fused CPU op"` (outside XLA), or `"step loop"`; `"error"` if the layer
-            has `use_cudnn=True` and cannot run there; `"unknown"` for a layer with its own `call` or cell.
-        obstacles: Why it does not run on cuDNN on this machine; empty if it does.
-        on_gpu: `"cuDNN"`, or why it would not run there on a machine with a GPU.
-        note: A condition on cuDNN that depends on each batch, or what keeps the layer from the fused CPU op;
-            can be empty.
-    """
+    """The kernel of a layer's training step here and `on_gpu`, and what keeps it off cuDNN here."""
 
     kernel: str
     obstacles: tuple[Obstacle, ...]
@@ -333,7 +316,10 @@ def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> Ke
     if not gpu_in_sight():
         found.append(_no_gpu())
     if not found:
-        return KernelChoice(CUDNN, (), on_gpu, _mask_note(rewriting.wrapped) if masked else "")
+        by_batch = "Keras stops with an error at a batch whose mask is not right-padded"
+        if rewriting.wrapped:
+            by_batch = "a batch whose mask is not right-padded takes the step loop"
+        return KernelChoice(CUDNN, (), on_gpu, by_batch if masked else "")
     if getattr(layer, "use_cudnn", "auto") is True:
         return KernelChoice(ERROR, (*found, _INSISTS), on_gpu)
     if not known or rewriting.obstacle is not None or not keras_internals.runs_on_cpu():
@@ -344,9 +330,3 @@ def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> Ke
         off = next(_off_fused_op(layer, *kinds), None)
     note = "" if off is None else f"the fused CPU op {off}"
     return KernelChoice(STEP_LOOP if note else FUSED_CPU, tuple(found), on_gpu, note)
-
-
-def _mask_note(wrapped: bool) -> str:
-    if wrapped:
-        return "a batch whose mask is not right-padded takes the step loop"
-    return "Keras stops with an error at a batch whose mask is not right-padded"

@@ -1,11 +1,5 @@
-"""The only file that touches internals of Keras and TensorFlow.
+"""The only file that touches internals of Keras and TensorFlow: what has no public name.
 
-These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the device that Keras uses on
-PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
-arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
-the arguments of the function of a loss, TensorFlow's custom gradients, the global seed, a seed that keeps
-TensorFlow's kernels, the call that runs, the `input_shape` of a layer, the mask of an output, the scopes that
-cast weights and collect losses, and the state of callbacks.
 `tests/kernels`, `tests/laws`, `tests/wrappers/test_wrappers.py`, `tests/models/test_learning.py` and
 `tests/tuner/test_recovery.py` fail if an upgrade moves one of them or changes its arguments.
 """
@@ -28,10 +22,10 @@ try:
     AutocastScope = importlib.import_module("keras.src.backend.common.variables").AutocastScope
     _masking = importlib.import_module("keras.src.backend.common.masking")
     _scopes = importlib.import_module("keras.src.backend.common.stateless_scope")
-    get_stateless_scope, in_stateless_scope = (
-        _scopes.get_stateless_scope,
-        _scopes.in_stateless_scope,
-    )
+    _global_state = importlib.import_module("keras.src.backend.common.global_state")
+    _seed_generator = importlib.import_module("keras.src.random.seed_generator")
+    _naming = importlib.import_module("keras.src.utils.naming")
+    _rng_utils = importlib.import_module("keras.src.utils.rng_utils")
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"recdrop-tune supports Keras 3.12 to 3.16, but this is {keras.__version__}, which has moved the "
@@ -98,14 +92,12 @@ def set_mask(tensor: Any, mask: Any) -> None:
 
 def stateless_scope() -> Any:
     """Returns the `keras.StatelessScope` in which layers are called, or `None`."""
-    return get_stateless_scope() if in_stateless_scope() else None
+    return _scopes.get_stateless_scope() if _scopes.in_stateless_scope() else None
 
 
 def forward_pass() -> dict[str, Any]:
     """Returns the attributes of the call of the outermost layer that runs; empty if none does."""
-    from keras.src.backend.common import global_state
-
-    context = global_state.get_global_attribute("current_call_ctx")
+    context = _global_state.get_global_attribute("current_call_ctx")
     return {} if context is None else vars(context)
 
 
@@ -132,9 +124,7 @@ def runs_on_cpu() -> bool:
         return False
     import tensorflow as tf
 
-    return not [
-        device for device in tf.config.list_logical_devices() if device.device_type != "CPU"
-    ]
+    return all(each.device_type == "CPU" for each in tf.config.list_logical_devices())
 
 
 def is_compiled() -> bool:
@@ -174,16 +164,12 @@ def graph_of_gradient(gradient: Any) -> Any:
 
 def reset_names() -> None:
     """Restarts Keras's numbering of layer names."""
-    from keras.src.utils import naming
-
-    naming.reset_uids()
+    _naming.reset_uids()
 
 
 def global_seed() -> int | None:
     """Returns the seed that `keras.utils.set_random_seed` has set in this thread, or `None`."""
-    from keras.src.utils import rng_utils
-
-    seed: int | None = rng_utils.get_random_seed()
+    seed: int | None = _rng_utils.get_random_seed()
     return seed
 
 
@@ -194,22 +180,19 @@ def seed_keeping_kernels(seed: int) -> bool:
     """
     if keras.backend.backend() != "tensorflow":
         return False
-    from keras.src.backend.common import global_state
-    from keras.src.random import seed_generator
-    from keras.src.utils import rng_utils
     from tensorflow.python.eager import context as tf_context
 
     context = tf_context.context()
     # It has no generator before the first seed.
     known = isinstance(getattr(context, "_rng", None), random.Random)
     names = [
-        getattr(rng_utils, "GLOBAL_RANDOM_SEED", None),
-        getattr(seed_generator, "GLOBAL_SEED_GENERATOR", None),  # Not in Keras 3.12.
+        getattr(_rng_utils, "GLOBAL_RANDOM_SEED", None),
+        getattr(_seed_generator, "GLOBAL_SEED_GENERATOR", None),  # Not in Keras 3.12.
     ]
     if not known or None in names:
         return False
     for name, value in zip(names, (seed, None), strict=True):
-        global_state.set_global_attribute(name, value)
+        _global_state.set_global_attribute(name, value)
     random.seed(seed)
     np.random.seed(seed)
     context._seed, context._rng = seed, random.Random(seed)

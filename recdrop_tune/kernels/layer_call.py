@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels.choice import Layer, cell_of, keras_goes_wrong, run
+from recdrop_tune.kernels.choice import Layer, cell_of, directions_of, keras_goes_wrong, run
 from recdrop_tune.kernels.keras_internals import AutocastScope
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain
 
@@ -30,12 +30,8 @@ def call_layer(
     booleans, `(batch, time)`. The layer does not change: its weights are read, and only the states of a
     stateful layer are written. The rewrite (`None` for the plain layer) is called for each direction and for
     each of the `groups` into which the batch is split, so each has its own noise.
-
-    Raises:
-        ValueError: The layer is stateful and was built for another batch size.
     """
-    both = isinstance(layer, keras.layers.Bidirectional)
-    directions = (layer.forward_layer, layer.backward_layer) if both else (layer,)
+    directions = directions_of(layer)
     if initial_state is not None:
         count = len(keras.tree.flatten(initial_state))
         expected = len(directions) * (2 if cell_of(layer) == "lstm" else 1)
@@ -49,7 +45,7 @@ def call_layer(
                 initial_state = _states_for_keras(layer)
             return layer(sequences, initial_state=initial_state, mask=mask)
         rewrite, groups = chain(), 1
-    if not both:
+    if len(directions) == 1:
         return _call_one(layer, sequences, rewrite, groups, initial_state, mask)
     states = list(initial_state) if initial_state is not None else []
     half = len(states) // 2
@@ -69,6 +65,8 @@ def _call_one(
     mask: Tensor | None,
 ) -> Any:
     _check_batch(layer, sequences)
+    if mask is not None:  # Keras's layers also accept `(batch, time, 1)`.
+        mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
     dtype = layer.cell.compute_dtype
     call = KernelCall(
         cell=cell_of(layer),  # type: ignore[arg-type]  # Wrappers refuse other layers.
@@ -77,7 +75,7 @@ def _call_one(
         kernel=_cast(layer.cell.kernel, dtype),
         recurrent_kernel=_cast(layer.cell.recurrent_kernel, dtype),
         bias=None if layer.cell.bias is None else _cast(layer.cell.bias, dtype),
-        mask=None if mask is None else _of_steps(mask),
+        mask=mask,
         go_backwards=layer.go_backwards,
         reset_after=getattr(layer, "reset_after", True),
     )
@@ -150,11 +148,6 @@ def _cast(value: Any, dtype: str) -> Tensor:
         return ops.cast(ops.convert_to_tensor(value), dtype)
 
 
-def _of_steps(mask: Tensor) -> Tensor:
-    """Returns a mask as booleans `(batch, time)`; Keras's layers also accept `(batch, time, 1)`."""
-    return ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
-
-
 def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:
     if states is None and layer.stateful and layer.states is not None:
         states = _kept_states(layer)
@@ -174,8 +167,7 @@ def _kept_states(layer: Layer) -> list[Any]:
 
 def _states_for_keras(layer: Layer) -> list[Any] | None:
     """Returns the states for a call of Keras's own layer; `None` if it reads them itself."""
-    bidirectional = isinstance(layer, keras.layers.Bidirectional)
-    parts = [layer.forward_layer, layer.backward_layer] if bidirectional else [layer]
+    parts = directions_of(layer)
     if keras.backend.backend() != "torch" or not all(p.stateful and p.states for p in parts):
         return None
     return [state for part in parts for state in _kept_states(part)]

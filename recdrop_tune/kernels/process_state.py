@@ -40,33 +40,19 @@ def gradients_tied_to_graphs() -> Iterator[None]:
         yield
     finally:
         for name in set(registered) - known:
-            if name.startswith(_PREFIX):
-                _tie(registered, name)
-
-
-def _tie(registered: dict[str, dict[str, Any]], name: str) -> None:
-    entry = registered[name]
-    gradient = entry["type"]
-    graph = graph_of_gradient(gradient)
-    if graph is None:
-        return
-    # Now the graph holds the gradient, and both can be freed together.
-    graph.add_to_collection(_COLLECTION, gradient)
-    registered[name] = {**entry, "type": _weak(gradient)}
-    weakref.finalize(graph, registered.pop, name, None).atexit = False
+            gradient = registered[name]["type"]
+            graph = graph_of_gradient(gradient) if name.startswith(_PREFIX) else None
+            if graph is not None:
+                # Now the graph holds the gradient, and both can be freed together.
+                graph.add_to_collection(_COLLECTION, gradient)
+                registered[name] = {**registered[name], "type": _weak(gradient)}
+                weakref.finalize(graph, registered.pop, name, None).atexit = False
 
 
 def _weak(gradient: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a function that calls another one through a weak reference."""
-    reference = weakref.ref(gradient)
-
-    def call(*args: Any) -> Any:
-        generator = reference()
-        if generator is None:
-            raise LookupError("The graph in which this custom gradient was traced was freed.")
-        return generator(*args)
-
-    return call
+    reference: Callable[[], Any] = weakref.ref(gradient)
+    return lambda *args: reference()(*args)
 
 
 class FreshStart:
@@ -85,23 +71,19 @@ class FreshStart:
 
     def begin(self, seed: int | None) -> None:
         """Starts a training; without a seed, the random state is kept."""
-        if not (self._keep and self._clean and self._renewed(seed)):
+        # TensorFlow's eager random ops have a state for each seed, which a second start would continue.
+        can_keep = self._keep and self._clean and seed not in self._seeds
+        if can_keep and (seed is None or seed_keeping_kernels(seed)):
+            reset_names()
+        else:
             policy = keras.config.dtype_policy()  # `clear_session` would reset it.
             keras.utils.clear_session(free_memory=False)
             keras.config.set_dtype_policy(policy)
             if seed is not None:
                 keras.utils.set_random_seed(seed)
-            self._clean = True
-            self._seeds = set()
+            self._clean, self._seeds = True, set()
         if seed is not None:
             self._seeds.add(seed)
-
-    def _renewed(self, seed: int | None) -> bool:
-        # TensorFlow's eager random ops have a state for each seed, which a second start would continue.
-        if seed in self._seeds or (seed is not None and not seed_keeping_kernels(seed)):
-            return False
-        reset_names()
-        return True
 
 
 @contextlib.contextmanager
@@ -192,9 +174,8 @@ class SeparateSeedGenerator(keras.random.SeedGenerator):
     def next(self, ordered: bool = True) -> Tensor:
         """Returns the next seed, of shape `(2,)`."""
         seed = super().next(ordered)
-        offset = (
-            keras.ops.cast(_replica(), seed.dtype) * _OF_REPLICA + self._number() * _OF_GENERATOR
-        )
+        replica = keras.ops.cast(_replica(), seed.dtype)
+        offset = replica * _OF_REPLICA + self._number() * _OF_GENERATOR
         return seed + keras.ops.stack([offset, keras.ops.zeros_like(offset)])
 
     def _number(self) -> int:

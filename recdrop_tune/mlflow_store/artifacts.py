@@ -158,9 +158,7 @@ def _upload(client: MlflowClient, model: LoggedModel, path: Path, about: Mapping
         )
         if not about["plain"]:
             # Keras needs this package's layers imported, which MLflow's pyfunc can do.
-            description.flavors["python_function"]["loader_module"] = (
-                "recdrop_tune.mlflow_store.artifacts"
-            )
+            description.flavors["python_function"]["loader_module"] = __name__
             description.save(str(local / "MLmodel"))
         client.log_model_artifacts(model.model_id, str(local))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

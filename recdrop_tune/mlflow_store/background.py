@@ -12,7 +12,6 @@ from recdrop_tune.events import Event, ResultSaved, TrackingWarning
 from recdrop_tune.files import MODEL_CARD
 from recdrop_tune.mlflow_store.artifacts import load_flavor
 from recdrop_tune.mlflow_store.pages import command
-from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
@@ -30,7 +29,6 @@ class MLflowStore:
     """
 
     def __init__(self, writer: MLflowWriter) -> None:
-        settle_requests(writer.uri)
         self._writer, self.runs = writer, writer.ids
         self._queue: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from recdrop_tune import events, standing
@@ -28,13 +29,7 @@ _DESCRIBED = (
 
 @dataclass
 class Contents:
-    """The content that a run in MLflow should have.
-
-    Attributes:
-        trial_id: The trial; empty for the run of the search.
-        texts: Artifacts by their paths.
-        end: MLflow's status and the time of its end, or `None`.
-    """
+    """The content that a run in MLflow should have; for the run of the search, `trial_id` is empty."""
 
     name: str
     began: float
@@ -63,33 +58,22 @@ class SearchContents:
 
     Each attempt at a trial has its own run: a retry is another attempt, and so is a trial that runs again
     after a crash. Parameters and curves in MLflow cannot be deleted, so the run of an earlier attempt
-    stays, with the kind `superseded`.
-
-    Attributes:
-        alive: Whether the search is running, so that a trial without an end is too.
-        attempts: The runs of all attempts, in the order of their beginnings.
-        latest: The run of the last attempt at each trial.
-        changed: The runs of attempts with something new; the writer clears it.
-        data: The data sets of the session, for the run of the search.
-        confirmations: Points for the runs of trials, which may have ended, in their order.
-        result: The last saved result; while the search is running, that of this session.
-        summary: The last saved summary, unless the search was resumed since.
-        is_description_new: Whether the description of the search changes; the writer clears it.
+    stays, with the kind `superseded`. The writer clears `changed` and `is_description_new`.
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
         self.search = first
         self.run = Contents(first.name, first.time)
         self.attempts: dict[tuple[str, int], Contents] = {}
-        self.latest: dict[str, Contents] = {}
+        self.latest: dict[str, Contents] = {}  # The run of the last attempt at each trial.
         self.changed: dict[tuple[str, int], Contents] = {}
         self.records = Records()  # Its own: MLflow can be far behind the search.
         self.data: Sequence[Mapping[str, Any]] = []
-        self.confirmations: list[tuple[str, list[Point]]] = []
+        self.confirmations: list[tuple[str, list[Point]]] = []  # For the runs of trials.
         self.result: events.ResultSaved | None = None
         self.summary: str | None = None
         self.is_description_new = False
-        self.alive = alive
+        self.alive = alive  # The search is running, and so is a trial without an end.
 
     def take(self, event: events.Event) -> None:
         """Adds the next event."""
@@ -100,11 +84,11 @@ class SearchContents:
         match event:
             case events.SearchStarted():
                 self._begin(event)
-            case events.TrialStarted(trial_id=id):
-                if id in self.latest:
-                    self.latest[id].tags["recdrop.kind"] = "superseded"
-                    self.changed[self.latest[id].key] = self.latest[id]
-                self._begin_trial(event)
+            case events.TrialStarted():
+                name = run_name(event.number, event.trial_id, event.hyperparameters)
+                run = Contents(name, event.time, event.trial_id)
+                run.params = trial_params(event.hyperparameters)
+                self._add_attempt(run, TrialState.RUNNING, event.tags)
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
                 if event.trial_id in self.latest:
                     self._update(self.latest[event.trial_id], event)
@@ -157,49 +141,40 @@ class SearchContents:
         if self.result is None and not self.search.models:
             self.run.texts["trials.csv"] = self.records.to_csv()
 
-    def _begin_trial(self, event: events.TrialStarted) -> None:
-        name = run_name(event.number, event.trial_id, event.hyperparameters)
-        run = Contents(name, event.time, event.trial_id)
-        run.params = trial_params(event.hyperparameters)
+    def _add_attempt(
+        self, run: Contents, state: TrialState, tags: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Adds the run of an attempt, which supersedes that of an earlier attempt at the same trial."""
+        if (earlier := self.latest.get(run.trial_id)) is not None:
+            earlier.tags["recdrop.kind"] = "superseded"
+            self.changed[earlier.key] = earlier
         run.tags = {
             **self._tags(self.search.tags),
             "recdrop.kind": "trial",
             "recdrop.search_id": self.search.search_id,
-            "recdrop.trial_id": event.trial_id,
-            "recdrop.state": TrialState.RUNNING,
-            **self._tags(event.tags),
+            "recdrop.trial_id": run.trial_id,
+            "recdrop.state": state,
+            **self._tags(tags),
         }
-        self.attempts[run.key] = self.changed[run.key] = run
-        self.latest[event.trial_id] = run
+        self.attempts[run.key] = self.changed[run.key] = self.latest[run.trial_id] = run
 
     def _add_training(self, event: events.ConfirmationEnded) -> None:
         """Adds the run of a training of a compared model, which has ended."""
         # Anybody may have written the journal.
         model = self.records.models.get(event.trial_id, "unknown")
         state = TrialState.FAILED if event.score is None else TrialState.COMPLETE
-        trial_id = f"{event.trial_id}-{event.repeat}"
-        if trial_id in self.latest:  # It had failed, and was trained again.
-            self.latest[trial_id].tags["recdrop.kind"] = "superseded"
-            self.changed[self.latest[trial_id].key] = self.latest[trial_id]
         numbers = {"objective": event.score, "best_epoch": event.best_epoch}
         numbers |= {"train_seconds": event.seconds, **event.metrics}
         run = Contents(
             f"{model} seed {event.repeat + 1}",
             event.time - event.seconds,
-            trial_id,
+            f"{event.trial_id}-{event.repeat}",
             params={"model": model, "repeat": event.repeat, "seed": event.seed},
-            tags={
-                **self._tags(self.search.tags),
-                "recdrop.kind": "trial",
-                "recdrop.search_id": self.search.search_id,
-                "recdrop.trial_id": trial_id,
-                "recdrop.state": state,
-            },
-            points=points({k: v for k, v in numbers.items() if v is not None}, 0, event.time),
+            points=points(numbers, 0, event.time),
             texts={"error.txt": failure_text(event.message)} if event.message else {},
             end=(run_status(state), event.time),
         )
-        self.attempts[run.key] = self.changed[run.key] = self.latest[trial_id] = run
+        self._add_attempt(run, state)
 
     def _tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Returns tags to write; `sync` leaves out a description, for a stranger's could load images."""
@@ -275,9 +250,10 @@ def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**hyperparameters, **zeros}
 
 
-def points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
-    """Returns the points of several metrics at one step and time."""
-    return [Point(name, float(value), step, when) for name, value in values.items()]
+def points(values: Mapping[str, float | None], step: int, when: float) -> list[Point]:
+    """Returns the points of several metrics, if known, at one step and time."""
+    known = {name: value for name, value in values.items() if value is not None}
+    return [Point(name, float(value), step, when) for name, value in known.items()]
 
 
 def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
@@ -293,7 +269,7 @@ def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
         MILLISECONDS: record.ms_per_step,
         "n_params": record.parameters,
     }
-    result = points({k: v for k, v in numbers.items() if v is not None}, 0, end.time)
+    result = points(numbers, 0, end.time)
     # MLflow's pages show the last value of a metric, which would not match the trial's score. So the best
     # epoch is repeated as a further step, as in MLflow's own Keras logging with `EarlyStopping`.
     last = record.epochs[-1] if record.epochs else None

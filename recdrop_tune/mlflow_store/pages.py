@@ -268,9 +268,6 @@ def _resuming(
     how = quoted(search.resume_hint)
     if folder is not None:
         how = f"run it again with the folder {quoted(str(folder.absolute()))}"
-    more = (
-        f", with a larger `{wording(records).limit}`"
-        if over and reason not in (STOPPED, TIMEOUT)
-        else ""
-    )
+    is_limited = over and reason not in (STOPPED, TIMEOUT)
+    more = f", with a larger `{wording(records).limit}`" if is_limited else ""
     return f"To resume{more}: {how}"

@@ -29,7 +29,11 @@ _REQUESTS = {
 
 
 def prepare(uri: str) -> None:
-    """Makes sure that MLflow can open a store at once and completely."""
+    """Makes sure that MLflow can open a store at once and completely, and does not wait long for a server."""
+    # By default, MLflow tries seven times for two minutes each, and could create a run twice.
+    if uri.startswith(("http://", "https://")):
+        for name, value in _REQUESTS.items():
+            os.environ.setdefault(name, value)
     # It logs each table that it creates, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)
@@ -39,14 +43,6 @@ def prepare(uri: str) -> None:
         remove_abandoned(prefix, path.parent)
         if not path.exists():
             _create_database(path, prefix)
-
-
-def settle_requests(uri: str) -> None:
-    """Limits how long requests to a server take in this process, unless the user has set that."""
-    # By default, MLflow tries seven times for two minutes each, and could create a run twice.
-    if uri.startswith(("http://", "https://")):
-        for name, value in _REQUESTS.items():
-            os.environ.setdefault(name, value)
 
 
 def reason(failure: Exception, uri: str) -> str:
@@ -73,7 +69,6 @@ def in_context(uri: str, experiment: str | None) -> tuple[str | None, dict[str, 
     active = run.info.experiment_id if run else os.environ.get("MLFLOW_EXPERIMENT_ID")
     if experiment or not active:
         return name, tags
-    settle_requests(uri)
     try:
         prepare(uri)
         return MlflowClient(tracking_uri=uri).get_experiment(active).name, tags
@@ -122,12 +117,9 @@ def _check_reachable(uri: str) -> None:
 
 def is_without_answer(failure: BaseException) -> bool:
     """Returns whether MLflow itself was away or busy, rather than one of its artifact stores."""
-    each: BaseException | None = failure
-    while each is not None:
-        cause = each.__cause__ or each.__context__
-        if isinstance(each, MlflowException) and isinstance(
-            cause, requests.exceptions.RequestException
-        ):
+    failed_request, each = requests.exceptions.RequestException, failure
+    while (cause := each.__cause__ or each.__context__) is not None:
+        if isinstance(each, MlflowException) and isinstance(cause, failed_request):
             return cause.response is None
         each = cause
     return False

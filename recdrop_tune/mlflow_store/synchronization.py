@@ -14,7 +14,6 @@ from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import files_of, read_card
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
-from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, writing_alone
 
 _PATIENCE = 10.0
@@ -85,7 +84,6 @@ def sync(
             raise _no_search(directory)
         _check_history(directory, history, last)
         uri = _uri(tracking_uri, last)
-        settle_requests(uri)
         writer = MLflowWriter(uri, journal, progress)
         written, there = writer.write_all(history)
         # Another process might have created the same runs; one of each two is deleted.

@@ -70,14 +70,9 @@ class _Written:
 class MLflowWriter:
     """Writes what the journal of a search has and MLflow lacks, with explicit run ids.
 
-    `SearchContents` computes what each run should contain. The writer compares that with what each run has,
-    and writes the rest, all new epochs in one request. It asks MLflow what the runs have at first, when a
-    search is resumed, and after a failure; then it remembers what it writes.
-
-    The end of a run is written last, so a run with its end is complete. The curves of other runs are written
-    again, which is harmless: MLflow keeps one of two equal points.
-
-    `ids` are those of what it has written.
+    It asks MLflow what the runs have at first, when a search is resumed, and after a failure; then it
+    remembers what it writes. The end of a run is written last, so a run with its end is complete. The curves
+    of other runs are written again, which is harmless: MLflow keeps one of two equal points.
     """
 
     def __init__(

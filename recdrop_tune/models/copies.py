@@ -84,11 +84,8 @@ def copy_layer(layer: Any) -> Any:
 
 def copy_bidirectional(layer: Any, copy_side: Callable[[Any], Any]) -> Any:
     """Copies a `Bidirectional`, with changed layers in it."""
-    config = {
-        key: value
-        for key, value in layer.get_config().items()
-        if key not in ("layer", "backward_layer")
-    }
+    config = layer.get_config()
+    del config["layer"], config["backward_layer"]
     forward, backward = map(copy_side, (layer.forward_layer, layer.backward_layer))
     with keras.saving.custom_object_scope(custom_objects(layer)):
         fresh = type(layer)(forward, backward_layer=backward, **config)
@@ -216,10 +213,9 @@ def compiled_parts(model: Any) -> dict[str, Any] | None:
 
     def described(part: Any) -> Any:
         # A loss has no state, but Keras pickles Huber without its `delta`, on the way to a Ray worker.
-        keras_loss = isinstance(part, keras.losses.Loss) and type(part).__module__.startswith(
-            "keras."
-        )
-        return Described.of(part) if keras_loss or isinstance(part, _STATEFUL) else part
+        is_of_keras = type(part).__module__.startswith("keras.")
+        is_loss = isinstance(part, keras.losses.Loss) and is_of_keras
+        return Described.of(part) if is_loss or isinstance(part, _STATEFUL) else part
 
     return dict(keras.tree.map_structure(described, compile_arguments(model)))
 
@@ -245,25 +241,18 @@ def _with_cells(part: Any) -> list[Any]:
 
 def _parts(part: Any) -> list[Any]:
     """Returns an object and the configured objects in it: schedules, inner optimizers, initializers."""
-    held = [
-        value
-        for value in vars(part).values()
-        if hasattr(value, "get_config") and not isinstance(value, type)
-    ]
-    deeper = [
-        inner
-        for one in held
-        if isinstance(one, keras.optimizers.Optimizer)
-        for inner in _parts(one)[1:]
-    ]
-    return [part, *held, *deeper]
+    parts = [part]
+    for held in vars(part).values():
+        if hasattr(held, "get_config") and not isinstance(held, type):
+            parts += _parts(held) if isinstance(held, keras.optimizers.Optimizer) else [held]
+    return parts
 
 
 def custom_objects(whole: Any) -> dict[str, Any]:
     """Returns the classes and functions in a layer, metric or optimizer, by the names that Keras saves."""
     objects: dict[str, Any] = {}
     for part in _with_cells(whole):
-        for held in [part, *_parts(part)]:
+        for held in _parts(part):
             objects[type(held).__name__] = type(held)
             objects |= {each.__name__: each for each in _functions(held).values()}
     return {

@@ -153,9 +153,8 @@ def explain(model: Any) -> Explanation:
     placed = list(_found(model, root, set()))
     rows = tuple(_row(layer, at) for layer, at in placed if isinstance(layer, keras.layers.RNN))
     locked = ((layer, at) for layer, at in placed if isinstance(layer, LockedDropout))
-    return Explanation(
-        rows, {"/".join(at.names): w for layer, at in locked if (w := _decay_words(layer))}
-    )
+    decays = {"/".join(at.names): w for layer, at in locked if (w := _decay_words(layer))}
+    return Explanation(rows, decays)
 
 
 @dataclass(frozen=True)

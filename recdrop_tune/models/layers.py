@@ -67,7 +67,7 @@ def kept_states(root: Any) -> list[Any]:
 
 def is_of_layers(model: Any) -> bool:
     """Returns whether the model is Sequential or functional. Subclassed models can compute anything."""
-    return type(model) in (keras.Sequential, _functional())
+    return type(model) in (keras.Sequential, type(smallest_model(sequential=False)))
 
 
 def is_known(part: Any) -> bool:
@@ -80,11 +80,13 @@ def is_known(part: Any) -> bool:
 
 
 @functools.cache
-def _functional() -> type:
-    """Returns the class of functional models, which has no public name in Keras."""
+def smallest_model(sequential: bool) -> Any:
+    """Makes a `Sequential` or functional model, whose class has no public name in Keras."""
     # Given names keep the default names of later layers unchanged.
     inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
-    return type(keras.Model(inputs, layer(inputs), name="model"))
+    if sequential:
+        return keras.Sequential([inputs, layer], name="model")
+    return keras.Model(inputs, layer(inputs), name="model")
 
 
 def check_layer(model: object) -> None:

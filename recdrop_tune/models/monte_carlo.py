@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -135,13 +135,14 @@ def mc_predict(
     moments, kept = [], []
     with _only_dropout_on(model):
         _seed(model, seed)
-        draw = _drawing(noisy, seed if same_masks else None)
+        states = _values(kept_states(model))
         for batch in batches:
-            drawn: Iterable[Any] = (draw(batch, number) for number in range(passes))
+            drawn = _drawn(noisy, batch, passes, states, seed if same_masks else None)
             if keep:
-                drawn = list(drawn)
-                kept.append(_joined(np.stack, drawn))
-            moments.append(_moments(iter(drawn), passes))
+                predictions = list(drawn)
+                kept.append(_joined(np.stack, predictions))
+                drawn = iter(predictions)
+            moments.append(_moments(drawn, passes))
     mean, std = (_joined(np.concatenate, parts) for parts in zip(*moments, strict=True))
     if passes > 1 and _is_nothing(mean, std):
         warnings.warn(_NO_NOISE, NoNoiseWarning, stacklevel=2)
@@ -206,9 +207,8 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 @contextmanager
 def _only_dropout_on(model: Any) -> Iterator[None]:
     """Sets batch normalization to its moving statistics and masks to hard ones; restores everything."""
-    normalizers = [
-        layer for layer in walk(model) if isinstance(layer, keras.layers.BatchNormalization)
-    ]
+    kind = keras.layers.BatchNormalization
+    normalizers = [layer for layer in walk(model) if isinstance(layer, kind)]
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]
     values = [*_values(model.non_trainable_variables), *_values(kept_states(model))]
@@ -232,21 +232,14 @@ def _values(variables: list[Any]) -> list[tuple[Any, Any]]:
     return [(variable, keras.ops.convert_to_numpy(variable).copy()) for variable in variables]
 
 
-def _drawing(noisy: Any, seed: int | None) -> Callable[[Any, int], Any]:
-    """Returns a function that predicts once. Stateful layers start from the same states each time.
-
-    With a seed, the noise depends only on the number of the pass.
-    """
-    before = _values(kept_states(noisy.model))
-
-    def draw(batch: Any, number: int) -> Any:
+def _drawn(noisy: Any, batch: Any, passes: int, states: Any, seed: int | None) -> Iterator[Any]:
+    """Yields a prediction for each pass; with a seed, its noise depends only on the number of the pass."""
+    for number in range(passes):
         if seed is not None:
             _seed(noisy.model, (seed, number))
-        for state, value in before:
+        for state, value in states:
             state.assign(value)
-        return keras.tree.map_structure(np.asarray, noisy.predict_on_batch(batch))
-
-    return draw
+        yield keras.tree.map_structure(np.asarray, noisy.predict_on_batch(batch))
 
 
 def _seed(model: Any, seed: int | tuple[int, int]) -> None:
@@ -274,9 +267,8 @@ def _moments(drawn: Iterator[Any], passes: int) -> tuple[Any, Any]:
             mean += change / count
             square += change * (part - mean)
     stds = [np.sqrt(square / passes) for square in squares]
-    return tuple(
-        keras.tree.pack_sequence_as(
-            first, [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
-        )
+    mean, std = (
+        keras.tree.pack_sequence_as(first, list(map(np.ndarray.astype, parts, dtypes)))
         for parts in (means, stds)
     )
+    return mean, std

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import gc
 import json
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
@@ -27,6 +26,7 @@ from recdrop_tune.models.layers import (
     is_of_layers,
     kept_states,
     learning_layers,
+    smallest_model,
     walk,
 )
 from recdrop_tune.models.rates import spare_rates
@@ -52,10 +52,15 @@ def structure(model: Any) -> str | None:
         return None
     if not all(map(is_known, [*walk(model), *parts])):
         return None
+    # They can be set after a layer is built.
+    restraints = [
+        [getattr(variable, name, None) for name in ("regularizer", "constraint")]
+        for variable in model.variables
+    ]
     try:
         with lambdas_allowed():
             described = keras.saving.serialize_keras_object(
-                [model.get_config(), arguments, [_restraints(v) for v in model.variables]]
+                [model.get_config(), arguments, restraints]
             )
         described = _structure(described)
     except (_ForeignError, NotImplementedError):
@@ -93,7 +98,7 @@ class ModelCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._models: OrderedDict[str, Any] = OrderedDict()
+        self._models: dict[str, Any] = {}  # The least recently used is the first.
         self.reused = 0  # Trainings with a model that was compiled for an earlier one.
 
     @contextmanager
@@ -103,10 +108,8 @@ class ModelCache:
         if key is None:
             yield fresh
             return
-        model = self._models.pop(key, None)
-        if model is None:
-            model = fresh
-        else:
+        model = self._models.pop(key, fresh)
+        if model is not fresh:
             renew(model, fresh)
             self.reused += 1
         yield model
@@ -114,7 +117,7 @@ class ModelCache:
         if structure(model) == key:  # A callback may have changed the model.
             self._models[key] = model
             if len(self._models) > self._size:
-                self._models.popitem(last=False)
+                del self._models[next(iter(self._models))]
                 gc.collect()  # A model and its traced functions refer to each other.
 
     def clear(self) -> None:
@@ -130,18 +133,9 @@ def _public(model: Any) -> set[str]:
 @functools.cache
 def _attributes(sequential: bool) -> frozenset[str]:
     """Returns the public attributes that Keras itself sets on a compiled model."""
-    inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
-    if sequential:
-        model = keras.Sequential([inputs, layer], name="model")
-    else:
-        model = keras.Model(inputs, layer(inputs), name="model")
+    model = smallest_model(sequential)
     model.compile(keras.optimizers.SGD(name="optimizer"), "mse")
     return frozenset({"history", "stop_evaluating", "stop_predicting"} | _public(model))
-
-
-def _restraints(variable: Any) -> list[Any]:
-    """Returns the regularizer and constraint of a variable, which can be set after its layer is built."""
-    return [getattr(variable, name, None) for name in ("regularizer", "constraint")]
 
 
 def _structure(config: Any) -> Any:

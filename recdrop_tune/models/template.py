@@ -37,11 +37,13 @@ from recdrop_tune.wrappers import is_default_name
 class ModelCopies:
     """Builds copies of a model, each with new first weights. Frozen layers keep theirs."""
 
-    def __init__(self, model: Any) -> None:
-        self.keep_weights = False
-        self._take(model, copy_layer)
-
-    def _take(self, model: Any, copy_one: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        copy_one: Callable[[Any], Any] = copy_layer,
+        keep_weights: bool = False,
+    ) -> None:
+        self.keep_weights = keep_weights
         self.plain = copy_model(model, copy_one)
         copy_weights(model, self.plain)
         self.compiled = compiled_parts(model)
@@ -68,10 +70,8 @@ class ModelCopies:
     def __getstate__(self) -> dict[str, Any]:
         """Includes the classes and functions that nobody registered, on the way to a Ray worker."""
         _check_shared(self.plain)
-        custom = {
-            name: each for layer in walk(self.plain) for name, each in custom_objects(layer).items()
-        }
-        return {**vars(self), "plain": (self.plain.__reduce__(), custom, functions_of(self.plain))}
+        held = (self.plain.__reduce__(), custom_objects(self.plain), functions_of(self.plain))
+        return {**vars(self), "plain": held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         (load, arguments), custom, functions = state["plain"]
@@ -117,8 +117,8 @@ class Template(ModelCopies):
                 received=True,
                 fix="Build it first: give it a `keras.Input`, or call it on a batch.",
             )
-        self.keep_weights, names = keep_weights, plain_names(model)
-        self._take(model, lambda layer: _undropped(layer, names))
+        names = plain_names(model)
+        super().__init__(model, lambda layer: _undropped(layer, names), keep_weights)
         layers = recurrent_layers(self.plain)
         if not layers:
             kinds = dict.fromkeys(
@@ -163,18 +163,9 @@ def _check_shared(model: Any) -> None:
 def recurrent_layers(model: Any) -> list[Any]:
     """Returns the LSTM and GRU layers in a model; a `Bidirectional` counts as one."""
     layers = list(walk(model))
-    inner = {
-        id(side)
-        for each in layers
-        if isinstance(each, keras.layers.Bidirectional)
-        for side in walk(each)
-    }
-    return [
-        each
-        for each in layers
-        if cell_of(each) is not None
-        and (id(each) not in inner or isinstance(each, keras.layers.Bidirectional))
-    ]
+    both = [each for each in layers if isinstance(each, keras.layers.Bidirectional)]
+    inner = {id(side) for each in both for side in [*walk(each)][1:]}
+    return [each for each in layers if cell_of(each) is not None and id(each) not in inner]
 
 
 def _undropped(layer: Any, names: dict[int, str]) -> Any:

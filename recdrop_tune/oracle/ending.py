@@ -9,6 +9,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.scores import as_error_rates
+from recdrop_tune.oracle.searching import Searching
 
 MOST = 200
 """The most trials of a search with `max_trials=None`."""
@@ -44,7 +45,7 @@ class Promises:
         if gain is not None:
             self.made[trial_id] = gain
 
-    def kept(self, oracle: Any) -> float:
+    def kept(self, oracle: Searching) -> float:
         """Returns the part of their promises that the proposals have kept.
 
         The Gaussian process promises too much, by a factor that depends on the task. Both sums start at 1, so
@@ -59,7 +60,7 @@ class Promises:
                 gained += 1 - best / before
         return gained / promised
 
-    def are_small(self, oracle: Any) -> bool:
+    def are_small(self, oracle: Searching) -> bool:
         """Returns whether the last proposals, and the next one, promise less than the `min_gain`."""
         if self.at_end is not None:
             return bool(self.at_end < oracle.min_gain)
@@ -68,7 +69,7 @@ class Promises:
             self._looked, self._are_small = now, self._look(oracle)
         return self._are_small
 
-    def _look(self, oracle: Any) -> bool:
+    def _look(self, oracle: Searching) -> bool:
         if min(costs_of(oracle).values(), default=0.0) < 0:
             what = "a number, unless the objective is a loss above 0 or a metric from 0 to 1"
             raise invalid_argument(
@@ -87,7 +88,7 @@ class Promises:
         return True
 
 
-def costs_of(oracle: Any) -> dict[str, float]:
+def costs_of(oracle: Searching) -> dict[str, float]:
     """Returns the losses or error rates of the complete trials, by their ids."""
     sign = -1.0 if oracle.objective.direction == "max" else 1.0
     ended = {

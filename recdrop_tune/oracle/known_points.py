@@ -18,6 +18,7 @@ from recdrop_tune.files import JOURNAL, check_folder
 from recdrop_tune.hyperparameters import Hyperparameter, Space, Values, active_rows, walk
 from recdrop_tune.journal import Journal
 from recdrop_tune.optuna_forms import to_optuna
+from recdrop_tune.oracle.searching import Searching
 from recdrop_tune.oracle.surrogate import WARM
 from recdrop_tune.records import Records
 from recdrop_tune.states import TrialState
@@ -74,7 +75,7 @@ def complete(space: Space, point: Mapping[str, Any]) -> Values:
 
 
 def read_warm_trials(
-    folders: Sequence[str], oracle: Any, own: str | Path | None = None
+    folders: Sequence[str], oracle: Searching, own: str | Path | None = None
 ) -> tuple[list[FrozenTrial], list[str]]:
     """Reads the complete trials of other searches that lie in the space of the oracle's search.
 

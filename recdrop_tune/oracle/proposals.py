@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
+import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.encoding import Encoding
@@ -20,6 +21,7 @@ from recdrop_tune.hyperparameters import (
 )
 from recdrop_tune.oracle.candidates import Candidates, listed_configurations
 from recdrop_tune.oracle.samplers import EXHAUSTIVE
+from recdrop_tune.oracle.searching import Searching
 from recdrop_tune.oracle.translation import read_space, read_values
 
 _MOST_LISTED = 20_000
@@ -41,7 +43,7 @@ class _Covered:
         )
 
 
-def keys_of_trials(oracle: Any) -> Container[Key]:
+def keys_of_trials(oracle: kt.Oracle) -> Container[Key]:
     """Returns the keys of the configurations that an oracle has tried; any oracle.
 
     A trial of a grid that lacks a hyperparameter never asked for it, so it has tried all of its values.
@@ -52,7 +54,7 @@ def keys_of_trials(oracle: Any) -> Container[Key]:
     return _Covered(keys) if getattr(oracle, "sampler", None) == "grid" else keys
 
 
-def limits(oracle: Any) -> Callable[[Values], bool]:
+def limits(oracle: Searching) -> Callable[[Values], bool]:
     """Returns a predicate for the configurations that the sampler should not propose.
 
     Trials without dropout are limited to a share, and no cell is tried a third time before another one's
@@ -82,7 +84,7 @@ def limits(oracle: Any) -> Callable[[Values], bool]:
 
 
 def nearest_untried(
-    oracle: Any, wanted: Values, refuses: Callable[[Values], bool]
+    oracle: Searching, wanted: Values, refuses: Callable[[Values], bool]
 ) -> Values | None:
     """Returns the untried configuration that is most like a given one; None if all have been tried.
 
@@ -104,7 +106,7 @@ def nearest_untried(
     return next((values for values in ordered if key_of(values) not in tried), None)
 
 
-def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | None:
+def tried_of_all(oracle: kt.Oracle, most: int = _MOST_LISTED) -> tuple[int, int] | None:
     """Counts the configurations of a search space that were tried, and all of them.
 
     None if the space has more than `most`, or hyperparameters that cannot be listed.
@@ -120,7 +122,7 @@ def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | Non
     return sum(key in tried for key in every), len(every)
 
 
-def fewer_than_trials(oracle: Any) -> int | None:
+def fewer_than_trials(oracle: kt.Oracle) -> int | None:
     """Returns the number of configurations in a search space if it is less than `max_trials`, else None.
 
     Keras Tuner's Hyperband is never short of them, as it trains a configuration several times.
@@ -132,7 +134,7 @@ def fewer_than_trials(oracle: Any) -> int | None:
     return None if counts is None else counts[1]
 
 
-def exhausted(oracle: Any) -> tuple[int, int] | None:
+def exhausted(oracle: kt.Oracle) -> tuple[int, int] | None:
     """Returns what `tried_of_all` does if a search ended before `max_trials` because all has been tried."""
     if oracle.max_trials and len(oracle.trials) >= oracle.max_trials:
         return None

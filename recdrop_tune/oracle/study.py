@@ -19,6 +19,7 @@ from recdrop_tune.hyperparameters import Space
 from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.scores import first_epochs
+from recdrop_tune.oracle.searching import Searching
 from recdrop_tune.oracle.surrogate import DISCARDED
 from recdrop_tune.oracle.translation import read_values
 from recdrop_tune.oracle.trial_files import END_STATUSES
@@ -27,7 +28,7 @@ ID = "keras_tuner_id"
 """User attribute of Optuna's trials: Keras Tuner's id."""
 
 
-def open_study(oracle: Any, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
+def open_study(oracle: Searching, warm: Iterable[FrozenTrial] = ()) -> optuna.Study:
     """Makes the study of an `OptunaOracle`, with the trials of other searches first."""
     maximize = oracle.objective.direction == "max"
     under_way = {trial.trial_id for trial in oracle.ongoing_trials.values()}

@@ -50,7 +50,7 @@ def state_of(trial: Trial, epochs: int | None = None) -> TrialState:
     return TrialState.PRUNED if state == TrialState.COMPLETE and is_cut_short else state
 
 
-def with_end(oracle: Any, trial: Trial, status: str = TrialStatus.COMPLETED) -> Any:
+def with_end(oracle: kt.Oracle, trial: Trial, status: str = TrialStatus.COMPLETED) -> Trial:
     """Returns a copy of the oracle's trial, with the end that `end_trial` was called with.
 
     Tuners for Keras Tuner 1.1 pass a trial's id and status, where `COMPLETE` stands for `COMPLETED`.
@@ -65,7 +65,7 @@ def with_end(oracle: Any, trial: Trial, status: str = TrialStatus.COMPLETED) -> 
     return end
 
 
-def read_trial(path: Path) -> Any | None:
+def read_trial(path: Path) -> Trial | None:
     """Reads the file `trial.json` of a Keras Tuner trial; returns None if there is no such file."""
     state = read_object(path)
     if state is None:
@@ -74,9 +74,9 @@ def read_trial(path: Path) -> Any | None:
         return trial_from_state(state, path)
 
 
-def trial_from_state(state: dict[str, Any], path: Path) -> Any:
+def trial_from_state(state: dict[str, Any], path: Path) -> Trial:
     """Makes a trial of the content of its file; raises for values that no search writes."""
-    trial = kt.engine.trial.Trial.from_state(state)
+    trial = Trial.from_state(state)
     if path.parent.name != f"trial_{trial.trial_id}":
         raise ValueError(f"it is the file of trial {trial.trial_id!r}")
     if trial.status not in (*END_STATUSES, TrialStatus.RUNNING, TrialStatus.INVALID):
@@ -91,13 +91,13 @@ def trial_from_state(state: dict[str, Any], path: Path) -> Any:
     return trial
 
 
-def read_trials(folder: Path) -> dict[str, Any]:
+def read_trials(folder: Path) -> dict[str, Trial]:
     """Reads the trials of a project folder, by their ids; see `read_trial`."""
     trials = (read_trial(path) for path in sorted(folder.glob("trial_*/trial.json")))
     return {trial.trial_id: trial for trial in trials if trial is not None}
 
 
-def never_started(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
+def never_started(state: dict[str, Any], trials: dict[str, Trial]) -> list[str]:
     """Lists the trials that were killed before they were handed out.
 
     Keras Tuner saves a new trial, then the oracle's state, and only then hands the trial out. So a trial that
@@ -109,7 +109,7 @@ def never_started(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
     ]
 
 
-def reconciled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
+def reconciled(state: dict[str, Any], trials: dict[str, Trial]) -> dict[str, Any]:
     """Brings an oracle's state, which was saved last, into line with its trials by id.
 
     Each trial that has not ended is then under way, or waits to run again. A state that lists a trial twice
@@ -136,13 +136,13 @@ def reconciled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
 # which has no public hooks for how its files are written and what runs again. A test fails if they go.
 
 
-def save_state(oracle: Any) -> None:
+def save_state(oracle: kt.Oracle) -> None:
     """Writes the state of an oracle, all of it or nothing."""
     text = json.dumps(oracle.get_state())
     write_atomically(oracle._get_oracle_fname(), text, durable=True)
 
 
-def save_trial(oracle: Any, trial: Trial) -> None:
+def save_trial(oracle: kt.Oracle, trial: Trial) -> None:
     """Writes the file of a trial, all of it or nothing.
 
     A trial that begins or ends survives a power cut. Epochs are not worth the wait for the disk: after a
@@ -153,7 +153,7 @@ def save_trial(oracle: Any, trial: Trial) -> None:
     write_atomically(path, json.dumps(trial.get_state()), durable=durable)
 
 
-def restore(oracle: Any) -> None:
+def restore(oracle: kt.Oracle) -> None:
     """Restores an oracle from its files; changes nothing if one is damaged or missing."""
     path = Path(oracle._get_oracle_fname())
     # Read before the trials, as trials are written first: the search may be running elsewhere.

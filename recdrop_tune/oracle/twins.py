@@ -6,19 +6,18 @@ the difference would include that of a learning rate or a number of units.
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras_tuner as kt
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recdrop_tune.events import Configuration
 from recdrop_tune.hyperparameters import Values, drops, offers_none, without_dropout
+from recdrop_tune.oracle.searching import Searching
 from recdrop_tune.oracle.translation import configuration, read_space, with_values
 from recdrop_tune.standing import derived_values
 
 
-def twin_of(hyperparameters: kt.HyperParameters) -> Any | None:
-    """Returns the `keras_tuner.HyperParameters` of the twin of a trial; None if it has no wrapper."""
+def twin_of(hyperparameters: kt.HyperParameters) -> kt.HyperParameters | None:
+    """Returns the hyperparameters of the twin of a trial; None if it has no wrapper."""
     twin = without_dropout(read_space(hyperparameters.space), configuration(hyperparameters))
     return None if twin is None else with_values(hyperparameters, twin)
 
@@ -26,7 +25,7 @@ def twin_of(hyperparameters: kt.HyperParameters) -> Any | None:
 # The configurations of a confirmation.
 
 
-def trial_of(oracle: Any, wanted: Configuration) -> Any:
+def trial_of(oracle: kt.Oracle, wanted: Configuration) -> Trial:
     """Returns a configuration as a `keras_tuner` trial; the oracle knows it only if it is a trial's own."""
     trial = oracle.trials[wanted.trial_id]
     if not wanted.suffix:
@@ -41,13 +40,13 @@ def trial_of(oracle: Any, wanted: Configuration) -> Any:
     hyperparameters = known.copy()
     hyperparameters.values = trial.hyperparameters.values
     hyperparameters = with_values(hyperparameters, values)
-    return kt.engine.trial.Trial(hyperparameters, wanted.name, status=TrialStatus.COMPLETED)
+    return Trial(hyperparameters, wanted.name, status=TrialStatus.COMPLETED)
 
 
 # The twin that a search tries last.
 
 
-def twin_of_best(oracle: Any) -> Values | None:
+def twin_of_best(oracle: Searching) -> Values | None:
     """Returns the twin of the best configuration with dropout of an `OptunaOracle`.
 
     None if no trial with dropout is complete, or the space has no twins.
@@ -62,11 +61,11 @@ def twin_of_best(oracle: Any) -> Values | None:
     return None if best is None else without_dropout(oracle.space, best)
 
 
-def due_twin(oracle: Any) -> Values | None:
+def due_twin(oracle: Searching) -> Values | None:
     """Returns the twin of the best configuration with dropout, if it has not been tried.
 
     A twin that was pruned is tried again, as its final score is not known.
     """
     twin = twin_of_best(oracle)
     known = [trial for trial in oracle.trials.values() if trial.status != TrialStatus.STOPPED]
-    return None if twin in map(oracle.configuration_of, known) else twin
+    return None if twin in [oracle.configuration_of(trial) for trial in known] else twin

@@ -93,9 +93,3 @@ def original(error: BaseException) -> BaseException:
         return error
     cause.add_note(f"Raised in a process of the search:\n{error}")
     return cause
-
-
-def on_node(node: str) -> Any:
-    """Returns the scheduling strategy of an actor that runs on one node only."""
-    strategies = import_module("ray.util.scheduling_strategies")
-    return strategies.NodeAffinitySchedulingStrategy(node, soft=False)

@@ -29,14 +29,7 @@ _LOSSES = 3
 
 
 class State(NamedTuple):
-    """The news of a search, for the process that began it.
-
-    Attributes:
-        events: The events that it has not seen.
-        overdue: The workers whose trial takes too long.
-        over: Whether nothing is left to do.
-        warnings: All warnings of the tracking.
-    """
+    """The news of a search; `overdue` are the workers whose trial takes too long."""
 
     events: list[Event]
     overdue: list[str]
@@ -45,13 +38,7 @@ class State(NamedTuple):
 
 
 class End(NamedTuple):
-    """The facts about the end of a search that its journal lacks, for the process that began it.
-
-    Attributes:
-        mlflow: What MLflow has of it.
-        failure: Why MLflow does not have everything.
-        unsaved: Why the result could not be saved.
-    """
+    """What MLflow has of a search at its end, why not more, and why the result could not be saved."""
 
     mlflow: MLflowRuns
     failure: str | None
@@ -59,13 +46,7 @@ class End(NamedTuple):
 
 
 class OracleHost:
-    """Serves the oracle of a search to its workers, and its state to the process that began it.
-
-    Args:
-        folder: The project folder, which contains the file `MARK`.
-        trial_timeout: Seconds that a trial can take, or `None`.
-        environment: Environment variables, which can be secret.
-    """
+    """Serves the oracle of a search to its workers, and its state to the process that began it."""
 
     def __init__(
         self,
@@ -82,15 +63,7 @@ class OracleHost:
         self._warnings: list[str] = []
 
     def open(self, references: Sequence[Any]) -> None:
-        """Opens the search.
-
-        Args:
-            references: A reference to the `Parcel`, in a list so that Ray does not resolve it.
-
-        Raises:
-            ProjectError: The tuner's folder is another one here.
-            InvalidArgumentError: The tuner deletes its folder.
-        """
+        """Opens the search of a `Parcel`, whose reference is in a list so that Ray does not resolve it."""
         mark, ray = self._folder / MARK, import_ray()
         if not mark.exists():
             raise ProjectError(
@@ -133,21 +106,9 @@ class OracleHost:
         overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
         return State(self._events[seen:], overdue, self._tasks.over, self._warnings)
 
-    def get_space(self) -> Any:
-        """Returns the search space."""
-        return self._tuner.oracle.get_space()
-
-    def update_space(self, hyperparameters: Any) -> None:
-        """Adds to the search space."""
-        self._tuner.oracle.update_space(hyperparameters)
-
-    def get_trial(self, trial_id: str) -> Any:
-        """Returns a trial."""
-        return self._tuner.oracle.get_trial(trial_id)
-
-    def get_best_trials(self, num_trials: int) -> list[Any]:
-        """Returns the best trials."""
-        return list(self._tuner.oracle.get_best_trials(num_trials))
+    def ask_oracle(self, method: str, *args: Any) -> Any:
+        """Calls a method of the oracle that does not depend on the worker."""
+        return getattr(self._tuner.oracle, method)(*args)
 
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
@@ -207,16 +168,7 @@ class OracleHost:
             self._follow_up.keep(self._tuner, self._tracking, *result)
 
     def give_up(self, tuner_id: str, reason: str, host: str | None) -> bool:
-        """Reassigns the trial or task of a dead worker, or fails it if it has cost several workers.
-
-        Args:
-            tuner_id: The worker.
-            reason: Why it died.
-            host: Where it ran.
-
-        Returns:
-            Whether it had a trial or a task.
-        """
+        """Reassigns the trial or task of a dead worker, or fails it; returns whether it had one."""
         self._since.pop(tuner_id, None)
         trial = self._oracle.ongoing_trials.get(tuner_id)
         trial_id = None if trial is None else trial.trial_id
@@ -243,11 +195,7 @@ class OracleHost:
             self._end(trial)
 
     def close(self, status: SearchOutcome) -> End:
-        """Ends the search, and saves its result.
-
-        Args:
-            status: How it ends.
-        """
+        """Ends the search, and saves its result."""
         self._tracking.close(SearchOutcome.FAILED if self._has_failed else status)
         self._tuner.save()
         return End(self._tracking.mlflow, self._tracking.failure, self._tracking.unsaved)

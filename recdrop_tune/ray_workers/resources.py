@@ -48,12 +48,8 @@ def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
 def format_resources(cluster: Mapping[str, float]) -> str:
     """Writes the CPUs, GPUs and other resources of a cluster, without Ray's internal ones."""
     own = ("node:", "object_store_memory", "accelerator_type:", "memory")
-    return (
-        ", ".join(
-            f"{n:g} {name}" for name, n in sorted(cluster.items()) if not name.startswith(own)
-        )
-        or "none"
-    )
+    shown = {name: n for name, n in sorted(cluster.items()) if not name.startswith(own)}
+    return ", ".join(f"{n:g} {name}" for name, n in shown.items()) or "none"
 
 
 def worker_environment(backend: str, gpus: float) -> dict[str, str]:
@@ -78,11 +74,6 @@ def host_environment(backend: str) -> dict[str, str]:
     """
     variables = {name: os.environ[name] for name in _AT_IMPORT if name in os.environ}
     return {**variables, **worker_environment(backend, gpus=0)}
-
-
-def mlflow_environment() -> dict[str, str]:
-    """Returns the environment variables that the oracle's process needs to write to MLflow."""
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 
 def limit_threads(cpus: float) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import keras
 
 from recdrop_tune.errors import ProjectError, RecdropError, is_disk_failure
 from recdrop_tune.events import Event, TrackingWarning
-from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
+from recdrop_tune.ray_workers.cluster import NAMESPACE, original
 from recdrop_tune.ray_workers.host import End, OracleHost, State
 from recdrop_tune.ray_workers.job import MARK, Parcel
 from recdrop_tune.ray_workers.resources import (
@@ -22,7 +24,6 @@ from recdrop_tune.ray_workers.resources import (
     format_resources,
     gpus_of_each,
     host_environment,
-    mlflow_environment,
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
@@ -105,8 +106,8 @@ class Team:
         actors = [self._start_worker() for _ in range(self._resources.number)]
         self._mark.touch()
         self._marked = True
-        self._get(self._host.collect_warnings.remote())
-        self._get(self._host.open.remote([self._parcel]))
+        self._ask("collect_warnings")
+        self._ask("open", [self._parcel])
         for name, actor in actors:
             self._add(name, actor)
         while self._members:
@@ -125,17 +126,19 @@ class Team:
 
     def _start_host(self, name: str) -> Any:
         """Starts the oracle's process on this machine, which has the project folder."""
+        strategies = import_module("ray.util.scheduling_strategies")
         node = self._ray.get_runtime_context().get_node_id()
         options = self._ray.remote(OracleHost).options(
             name=f"oracle-{name}",
             namespace=NAMESPACE,
             num_cpus=0,
             max_restarts=0,
-            scheduling_strategy=on_node(node),
+            scheduling_strategy=strategies.NodeAffinitySchedulingStrategy(node, soft=False),
             runtime_env={"env_vars": host_environment(self._backend)},
         )
+        secrets = {name: each for name, each in os.environ.items() if name.startswith("MLFLOW_")}
         try:
-            return options.remote(self._folder, self._resources.trial_timeout, mlflow_environment())
+            return options.remote(self._folder, self._resources.trial_timeout, secrets)
         except ValueError as error:
             raise ProjectError(
                 f"Another process is running the search in `{self._folder}` on this cluster. Wait for it, or "
@@ -183,11 +186,8 @@ class Team:
 
     def _ask(self, method: str, *args: Any) -> Any:
         """Calls a method of the host."""
-        return self._get(getattr(self._host, method).remote(*args))
-
-    def _get(self, reference: Any) -> Any:
         try:
-            return self._ray.get(reference)
+            return self._ray.get(getattr(self._host, method).remote(*args))
         except self._ray.exceptions.RayTaskError as error:
             raise original(error) from None
         except self._ray.exceptions.RayActorError as error:

@@ -24,6 +24,7 @@ from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.tuner import SNAPSHOT, ReportsEpochs, TrainingReporter, Tuner
 
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
+_ASKED = ("get_space", "update_space", "get_trial", "get_best_trials")
 
 
 class RemoteOracle:
@@ -54,17 +55,11 @@ class RemoteOracle:
     def __getattr__(self, name: str) -> Any:
         if name in _READ_HERE:
             return getattr(self._oracle, name)
+        if name in _ASKED:
+            return partial(self._ask, "ask_oracle", name)
         raise AttributeError(
             f"the oracle is in another process, and its `{name}` is not available here"
         )
-
-    def get_space(self) -> Any:
-        """Returns the oracle's search space."""
-        return self._ask("get_space")
-
-    def update_space(self, hyperparameters: Any) -> None:
-        """Adds hyperparameters to the space."""
-        self._ask("update_space", hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
         """Asks for the next trial, and for what a lost worker has left of it."""
@@ -94,14 +89,6 @@ class RemoteOracle:
         self._ask("end_trial", self.tuner_id, trial, read_all(folder, "trial.json"))
         self._reporter.ends(trial.trial_id)
         shutil.rmtree(folder, ignore_errors=True)
-
-    def get_trial(self, trial_id: str) -> Any:
-        """Returns a copy of a trial."""
-        return self._ask("get_trial", trial_id)
-
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Returns copies of the best trials."""
-        return list(self._ask("get_best_trials", num_trials))
 
     def save(self) -> None:
         """Does nothing: the oracle saves itself."""

@@ -10,13 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from recdrop_tune.records import Records
 from recdrop_tune.results.intervals import (
     HELPED,
     HURT,
     NO_DIFFERENCE,
     NOT_KNOWN,
-    PairedGain,
     shrunk,
 )
 from recdrop_tune.results.paired_trainings import PairedTrainings
@@ -132,12 +130,6 @@ class Confirmation(PairedTrainings):
         return self.table.iloc[0]
 
 
-def confirmation_of(records: Records) -> Confirmation | None:
-    """Returns the confirmation of a search; `None` if no confirmed training succeeded."""
-    confirmation = Confirmation(records) if records.confirmations else None
-    return confirmation if confirmation and confirmation.order else None
-
-
 def _sentences(confirmation: Confirmation) -> Iterator[str]:
     """Yields what a confirmation has shown."""
     names, lead = confirmation.names, confirmation.dropping_id
@@ -180,15 +172,14 @@ def _answer(confirmation: Confirmation) -> str:
         f"{format_number(confirmation.margin(confirmation.metric))}",
         NOT_KNOWN: _UNKNOWN,
     }
-    proven = not math.isnan(gain.low)
-    about = "about " * (proven and confirmation.gain != 0)
-    difference = f"{about}{format_difference(confirmation.gain)} in {confirmation.metric}"
-    return f"{outcomes[gain.outcome]}; {name} is {difference} than the same without dropout ({_proof(gain)})"
-
-
-def _proof(gain: PairedGain) -> str:
-    if math.isnan(gain.low):
-        return f"{format_count(gain.trainings, 'training')} each, which proves nothing"
     level, low, high = deciding_interval(gain)
-    seeds = format_count(gain.trainings, "fresh seed")
-    return f"{level} interval of the gain {format_number(low)} to {format_number(high)}, {seeds}"
+    ends = f"{level} interval of the gain {format_number(low)} to {format_number(high)}"
+    proof, about = f"{ends}, {format_count(gain.trainings, 'fresh seed')}", "about "
+    if math.isnan(low):
+        proof = f"{format_count(gain.trainings, 'training')} each, which proves nothing"
+    if math.isnan(low) or not confirmation.gain:
+        about = ""
+    difference = f"{about}{format_difference(confirmation.gain)} in {confirmation.metric}"
+    return (
+        f"{outcomes[gain.outcome]}; {name} is {difference} than the same without dropout ({proof})"
+    )

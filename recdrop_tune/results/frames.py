@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from recdrop_tune.hyperparameters import Hyperparameter, Space
+from recdrop_tune.hyperparameters import Space
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.standing import format_value, ordered
 from recdrop_tune.states import TrialState
@@ -81,17 +79,13 @@ def _row(trial: TrialRecord, objective: str, own: Mapping[str, str]) -> dict[str
 
 def _types(space: Space) -> dict[str, str]:
     """Returns the pandas type of each hyperparameter by its key."""
-    types = {row.key: _type(row) for row in space}
+    kinds = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
+    firsts = {row.key: row.choices[0] if row.choices else row.low for row in space}
+    types = {key: kinds[type(value).__name__] for key, value in firsts.items()}
     if any(row.key == "wrapper" and row.is_wrapper for row in space):
         # These are columns in every table, even if the space does not search them.
         types = {"wrapper": "string", "placement": "string", "rate": "Float64", **types}
     return types
-
-
-def _type(row: Hyperparameter) -> str:
-    value = row.low if row.choices is None else row.choices[0]
-    types = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
-    return types[type(value).__name__]
 
 
 _FIRST = {"trial_id": "string", "number": "Int64", "execution": "Int64", "epoch": "Int64"}
@@ -135,19 +129,10 @@ def pareto_front(trials: pd.DataFrame, directions: Mapping[str, str]) -> pd.Data
 
     Trials that lack a value are left out. The best in the first column comes first.
     """
-    names = list(directions)
-    signs = [1.0 if direction == "min" else -1.0 for direction in directions.values()]
-    valued = trials[(trials["state"] == TrialState.COMPLETE) & trials[names].notna().all(axis=1)]
-    costs = valued[names].to_numpy(dtype=float) * signs
-    front = non_dominated(costs)
-    order = np.argsort(costs[front, 0], kind="stable")
-    return valued[front].iloc[order].reset_index(drop=True)
-
-
-def non_dominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Returns which points, of shape `(points, columns)`, no other point dominates; smaller is better."""
+    names, is_lower = list(directions), [direction == "min" for direction in directions.values()]
+    valued = trials[trials["state"] == TrialState.COMPLETE].dropna(subset=names)
+    valued = valued.sort_values(names[0], ascending=is_lower[0], kind="stable", ignore_index=True)
+    costs = valued[names].to_numpy(dtype=float) * [1.0 if lower else -1.0 for lower in is_lower]
     # A point at a time: all pairs at once would take `points` squared of memory.
-    dominated = [
-        ((costs <= point).all(axis=1) & (costs < point).any(axis=1)).any() for point in costs
-    ]
-    return ~np.array(dominated, dtype=bool)
+    beaten = (((costs <= point).all(1) & (costs < point).any(1)).any() for point in costs)
+    return valued.loc[[not each for each in beaten]].reset_index(drop=True)

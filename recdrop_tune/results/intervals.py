@@ -38,11 +38,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
-Array = npt.NDArray[np.float64]
 Pair = tuple[str, str]
 
 HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN = "helped", "hurt", "no difference", "not known"

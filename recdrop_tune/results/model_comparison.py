@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from dataclasses import dataclass
@@ -13,13 +14,20 @@ from typing import Any, Self
 import pandas as pd
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.results.intervals import NOT_KNOWN
+from recdrop_tune.results.intervals import HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN
 from recdrop_tune.results.outline import Section, format_backends, format_data
 from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.results.plots import comparison_figure
 from recdrop_tune.results.render import as_html, as_text, write_page
 from recdrop_tune.results.stored import read_search
-from recdrop_tune.results.verdict import format_comparison
+from recdrop_tune.results.verdict import (
+    deciding_interval,
+    format_advice,
+    format_count,
+    format_failures,
+    format_more_seeds,
+)
+from recdrop_tune.standing import format_number
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +95,16 @@ class ModelComparison(PairedTrainings):
     @cached_property
     def verdict(self) -> str:
         """The answer in words: first of the best of the compared models, then of the others."""
-        return format_comparison(self)
+        lead = self.lead
+        if lead is None:
+            names = ", ".join(self.names[name] for name in self.order)
+            scored = f"scores exist only for {names}" if names else "none has a score"
+            sentences = [f"Which model is better is not known: {scored}."]
+        else:
+            others = [name for name in self.order if name in self.judged and name != lead]
+            sentences = [_compared(self, name) for name in [lead, *others]]
+        failures = format_failures(self, f"of {self.asked.base}")
+        return " ".join([*sentences, *failures, *format_advice(self.records)])
 
     def plot(self) -> Any:
         """Draws the score of each training, and the gains over the baseline with their intervals.
@@ -127,6 +144,33 @@ class ModelComparison(PairedTrainings):
         return str(text).replace("±", r"$\pm$")
 
 
+def _compared(comparison: ModelComparison, name: str) -> str:
+    gain, records = comparison.judged[name], comparison.records
+    model, baseline = comparison.names[name], comparison.asked.base
+    outcomes = {
+        HELPED: f"{model} is better than {baseline}",
+        HURT: f"{model} is worse than {baseline}",
+        NO_DIFFERENCE: f"Between {model} and {baseline} there is no difference of more than "
+        f"{format_number(comparison.margin(comparison.metric))}",
+        NOT_KNOWN: f"Whether {model} is better than {baseline} is not known",
+    }
+    if math.isnan(gain.gain):
+        return f"{outcomes[NOT_KNOWN]}: no seed has trained both."
+    if not any(gain.differences.values()):
+        return f"{model} and {baseline} have the same scores with each seed."
+    sign = -1 if gain.gain < 0 else 1
+    level, *ends = deciding_interval(gain)
+    low, high = sorted(sign * end for end in ends)
+    way = "lower" if records.cost(sign) > 0 else "higher"
+    seeds = format_count(gain.trainings, "seed")
+    difference = f"{comparison.metric} {way} by {format_number(abs(gain.gain))}"
+    proof = f"{level} interval {format_number(low)} to {format_number(high)}, {seeds}"
+    if math.isnan(low):
+        proof = f"{seeds}, which prove{'s' * (gain.trainings == 1)} nothing"
+    answer = f"{outcomes[gain.outcome]}: {difference} ({proof})."
+    return " ".join([answer, *format_more_seeds(comparison, name, gain.gain)])
+
+
 def comparison_outline(comparison: ModelComparison) -> list[Section]:
     """Lists the sections of the report about compared models; the first two are its summary."""
     records = comparison.records
@@ -142,9 +186,8 @@ def comparison_outline(comparison: ModelComparison) -> list[Section]:
         sections.append(Section("Models", note=note, table=comparison.brief()))
         picture = comparison_figure(comparison)
         sections.append(Section(unescape(picture.layout.title.text), figure=picture))
-        sections.append(
-            Section("Trainings", table=comparison.runs.dropna(axis="columns", how="all"))
-        )
+        trainings = comparison.runs.dropna(axis="columns", how="all")
+        sections.append(Section("Trainings", table=trainings))
     settings = {
         "metric": f"{records.objective}, {records.direction}",
         "experiment": search.experiment,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
@@ -58,13 +59,13 @@ class Section:
     note: str = ""
     table: pd.DataFrame | None = None
     text: str = ""
-    figure: Any = None
+    figure: go.Figure | None = None
 
 
 def outline(view: SearchView, top: int = 20) -> list[Section]:
     """Lists the sections of the summary, of the description in MLflow and of the page in a notebook."""
     opening = Section("", _outcome(view))
-    if view.best is None:
+    if not view.ranking:
         return [opening]
     trials = Section("Best trials", table=best_trials(view, top))
     return [opening, *_dropout(view), trials, Section("", view.where)]
@@ -73,7 +74,7 @@ def outline(view: SearchView, top: int = 20) -> list[Section]:
 def full_outline(view: SearchView) -> list[Section]:
     """Lists the sections of the report."""
     search, frame = view.search, view.trials
-    constant = [name for name in view.hyperparameters if name not in view.varying]
+    constant = [name for name in view.columns.values() if name not in view.varying]
     hidden = ["trial_id", "mlflow_run_id", *constant]
     drawn = {
         name: Section(unescape(each.layout.title.text), note=_CAPTIONS[name], figure=each)
@@ -87,16 +88,16 @@ def full_outline(view: SearchView) -> list[Section]:
     note = "Best first. Click a column to sort by it. Values that all trials share are among the settings."
     trials = _rounded(view, frame.drop(columns=hidden))
     sections.append(Section("Trials", note=note, table=trials))
-    # Pruned trials may have messages too.
-    fine = set(frame["number"][frame["state"].isin([TrialState.COMPLETE, TrialState.PRUNED])])
-    failures = [
-        (each.number, each.message)
+    failed = [
+        each
         for each in sorted(view.records.trials.values(), key=lambda each: each.number)
-        if each.message and each.number not in fine
+        # Pruned trials may have messages too.
+        if each.message and each.state not in (TrialState.COMPLETE, TrialState.PRUNED)
     ]
-    if failures:
-        lines = [f"trial {number}: `{exception_line(message)}`" for number, message in failures]
-        errors = (f"trial {n}: {failure_text(text)[:_LONGEST_ERROR]}" for n, text in failures)
+    if failed:
+        lines = [f"trial {each.number}: `{exception_line(each.message)}`" for each in failed]
+        texts = [failure_text(each.message)[:_LONGEST_ERROR] for each in failed]
+        errors = [f"trial {e.number}: {text}" for e, text in zip(failed, texts, strict=True)]
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
     if search.space:
         sections.append(Section("Search space", text=search.space))
@@ -119,22 +120,37 @@ def full_outline(view: SearchView) -> list[Section]:
 def _outcome(view: SearchView) -> list[str]:
     """Lists the sentences about a search: the answer first, then what it is based on."""
     records, best = view.records, standing.best(view.records)
+    trainings, is_confirmed = records.confirmations, view.confirmation is not None
     counts = view.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
         nothing = f"No trial is complete: {states}." if states else "No trial has started."
         return [*filter(None, [_verdict(view), nothing])]
+    failed = weights = None
+    if trainings and not is_confirmed:
+        why = f"the last one with: {exception_line(trainings[-1].message or '')}"
+        failed = f"All {len(trainings)} trainings of the confirmation failed; {why}"
+    where, word = " in the search" * is_confirmed, view.training_word
+    score = f"{view.objective}{where}: {format_number(best.score or 0.0)}"
+    if not math.isnan(best.spread):
+        score += f" ± {format_number(best.spread)} over {format_count(best.trainings, word)}"
+        if not is_confirmed:
+            part = ", which was not trained on all data" * (word == "fold")
+            weights = f"The best model has the weights of its best {word}{part}."
+    ending = format_ending(records)
+    if ending and records.no_more and records.no_more.reason == STOPPED:
+        ending += " To resume, run it again with the same folder."
     sentences = [
         _nothing_learned(view, best),
         _verdict(view),
-        _failed_confirmation(view),
+        failed,
         None if view.offered else _NO_DROPOUT,
-        f"{len(view.trials)} trials, {states}. {_best_score(view, best)}",
+        f"{len(view.trials)} trials, {states}. Best {score}",
         _choice(view),
         f"Best configuration: {_format_values(view.values_of(view.ranking[0]))}",
         _learned_rates(view),
-        _end(records),
-        _weights(view, best),
+        ending,
+        weights,
         standing.never_tried(view.by_wrapper),
         format_backends(records),
         *format_data(view.search),
@@ -187,18 +203,14 @@ def _search_answer(view: SearchView) -> str:
     name = format_configuration(records, Configuration(trial.trial_id))
     best = f"{begin}: {name}, {records.objective} {format_number(trial.score or 0.0)}"
     if view.gain is None:
-        return f"{best}. {_no_twin(view)}"
+        why = "its twin, the same settings without dropout, was not completed"
+        if not all(NONE in wrappers for wrappers in view.offered.values()):
+            why = "the space does not offer `none`"
+        how = " `confirm=1` trains and compares both." * view.by_tune
+        return f"{best}. What its dropout is worth is not known: {why}.{how}"
     score, number = format_number(view.gain.twin_score), view.gain.twin.number
     twin = f"the same without dropout has {score} (trial {number})"
     return f"{best}; {twin}. {_worth(view, view.gain)}"
-
-
-def _no_twin(view: SearchView) -> str:
-    why = "its twin, the same settings without dropout, was not completed"
-    if not all(NONE in wrappers for wrappers in view.offered.values()):
-        why = "the space does not offer `none`"
-    how = " `confirm=1` trains and compares both." * view.by_tune
-    return f"What its dropout is worth is not known: {why}.{how}"
 
 
 def _worth(view: SearchView, gain: Gain) -> str:
@@ -216,23 +228,6 @@ def _worth(view: SearchView, gain: Gain) -> str:
         again = f"about {format_number(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
     return f"{luck}.{' `confirm=3` checks this.' * view.by_tune}"
-
-
-def _failed_confirmation(view: SearchView) -> str | None:
-    trainings = view.records.confirmations
-    if view.confirmation is not None or not trainings:
-        return None
-    why = exception_line(trainings[-1].message or "")
-    return f"All {len(trainings)} trainings of the confirmation failed; the last one with: {why}"
-
-
-def _best_score(view: SearchView, best: TrialRecord) -> str:
-    where = "" if view.confirmation is None else " in the search"
-    score = f"Best {view.objective}{where}: {format_number(best.score or 0.0)}"
-    if math.isnan(best.spread):
-        return score
-    trainings = format_count(best.trainings, view.training_word)
-    return f"{score} ± {format_number(best.spread)} over {trainings}"
 
 
 def _choice(view: SearchView) -> str | None:
@@ -255,22 +250,6 @@ def _learned_rates(view: SearchView) -> str | None:
 
 def _format_values(values: Mapping[Any, Any]) -> str:
     return ", ".join(f"{name}={format_cell(value, name)}" for name, value in values.items())
-
-
-def _end(records: Records) -> str | None:
-    """Writes why the search starts no more trials."""
-    words = format_ending(records)
-    if words is None or records.no_more is None or records.no_more.reason != STOPPED:
-        return words
-    return f"{words} To resume, run it again with the same folder."
-
-
-def _weights(view: SearchView, best: TrialRecord) -> str | None:
-    """Writes whose weights the best model has, after several trainings of each trial."""
-    if math.isnan(best.spread) or view.confirmation is not None:
-        return None
-    part = ", which was not trained on all data" if view.training_word == "fold" else ""
-    return f"The best model has the weights of its best {view.training_word}{part}."
 
 
 def format_backends(records: Records) -> str | None:
@@ -302,25 +281,21 @@ def _dropout(view: SearchView) -> Iterator[Section]:
             "stopped."
         )
         yield Section("Confirmation", [], note, view.confirmation.brief())
-    table = view.by_wrapper
-    table = table.assign(best=_written(table["best"]), gain=_written(table["gain"], format_gain))
+    table = view.by_wrapper.astype(object)
+    table["best"] = table["best"].map(format_number, na_action="ignore")
+    table["gain"] = table["gain"].map(format_gain, na_action="ignore")
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
     note = "`gain` is over the same settings without dropout, if both were trained to the end."
     yield Section("Best of each wrapper in the search", [], note, table)
 
 
-def _written(
-    scores: pd.Series[Any], write: Callable[[float], str] = format_number
-) -> pd.Series[Any]:
-    """Writes scores as the sentences do."""
-    return scores.astype(object).map(write, na_action="ignore")
-
-
 def _rounded(view: SearchView, trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns a frame of trials with the objective and its spread as text."""
-    names = [view.objective, spread_column(view.objective)]
-    return trials.astype(object).assign(**{n: _written(trials[n]) for n in names if n in trials})
+    """Returns a frame of trials with the objective and its spread as the sentences write them."""
+    frame = trials.astype(object)
+    for name in {view.objective, spread_column(view.objective)} & {*frame}:
+        frame[name] = frame[name].map(format_number, na_action="ignore")
+    return frame
 
 
 def best_trials(view: SearchView, top: int) -> pd.DataFrame:

@@ -32,17 +32,17 @@ from recdrop_tune.results.questions import (
 )
 from recdrop_tune.standing import format_gain, format_number
 
-_TYPES = {"trial_id": "string", "number": "Int64"}
-_TYPES |= {"twin": "bool", "dropout_of": "string", "model": "string"}
-"""The types of the columns that tell configurations apart."""
+_TYPES = {
+    **dict.fromkeys(("trial_id", "dropout_of", "model", "message"), "string"),
+    **dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64"),
+    "twin": "bool",
+}
+"""The types of columns that are not numbers of a metric."""
 
 
 @dataclass(frozen=True)
 class PairedTrainings:
-    """Named configurations, each trained with the same fresh seeds, and what each gains over another one.
-
-    All of it follows from the records and what they ask.
-    """
+    """Named configurations, each trained with the same fresh seeds, and what each gains over another one."""
 
     records: Records
 
@@ -56,7 +56,7 @@ class PairedTrainings:
     @property
     def names(self) -> dict[str, str]:
         """The configurations or models in words, by the ids that the records have for them."""
-        return dict(self.asked.names)
+        return self.asked.names
 
     @property
     def ids(self) -> list[str]:
@@ -72,7 +72,7 @@ class PairedTrainings:
     def _trainings(self) -> list[ConfirmationEnded]:
         """The trainings, seed by seed. A training that a dead worker had reported too counts once."""
         places = {name: place for place, name in enumerate(self.asked.names)}
-        last = {(each.configuration.name, each.repeat): each for each in self.records.confirmations}
+        last = {each.key: each for each in self.records.confirmations}
         return [last[key] for key in sorted(last, key=lambda key: (key[1], places[key[0]]))]
 
     # Scores.
@@ -80,9 +80,10 @@ class PairedTrainings:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row for each training."""
+        asked = self.asked
         rows = [
             {
-                **self.asked.about[each.configuration.name],
+                **{key: asked.settings[each.configuration.name][key] for key in asked.about},
                 "repeat": each.repeat,
                 "seed": each.seed,
                 "best_epoch": each.best_epoch,
@@ -93,14 +94,11 @@ class PairedTrainings:
             }
             for each in self._trainings
         ]
-        about = next(iter(self.asked.about.values()), {})
-        columns = [*about, "repeat", "seed", "best_epoch", "seconds", self.records.objective]
-        frame = pd.DataFrame(rows, columns=None if rows else [*columns, "message"])
-        frame["message"] = frame.pop("message")  # The last column.
-        types = dict.fromkeys(map(str, frame), "Float64")
-        types |= dict.fromkeys(("repeat", "seed", "best_epoch"), "Int64") | _TYPES
-        types["message"] = "string"
-        return frame.astype({name: kind for name, kind in types.items() if name in frame})
+        first = [*asked.about, "repeat", "seed", "best_epoch", "seconds", self.records.objective]
+        names = dict.fromkeys([*first, *(name for row in rows for name in row)])
+        columns = [*(name for name in names if name != "message"), "message"]
+        types = {name: _TYPES.get(name, "Float64") for name in columns}
+        return pd.DataFrame(rows, columns=columns).astype(types)
 
     def trainings(self, name: str) -> pd.DataFrame:
         """Returns the rows of `runs` of a configuration.
@@ -173,9 +171,17 @@ class PairedTrainings:
     @cached_property
     def gains(self) -> dict[str, dict[str, PairedGain]]:
         """The gains in the objective, on validation and test data; the intervals of each hold together."""
-        metrics = dict.fromkeys([self.records.objective, self.metric])
-        how = {name: (self.margin(name), self.asked.number) for name in metrics}
-        return {name: self._gains(name, self.asked.pairs, *how[name]) for name in metrics}
+        asked, metrics = self.asked, dict.fromkeys([self.records.objective, self.metric])
+        return {
+            each: self._gains(each, asked.pairs, self.margin(each), asked.number)
+            for each in metrics
+        }
+
+    @property
+    def looks(self) -> Looks:
+        """After which seeds the outcomes were looked at."""
+        rounds = self.records.rounds
+        return Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
 
     @property
     def judged(self) -> dict[str, PairedGain]:
@@ -191,10 +197,12 @@ class PairedTrainings:
         bases = bases[np.isfinite(bases)]
         return abs(float(bases.mean())) / 100 if len(bases) else 0.0
 
-    def _gains(self, metric: str, pairs: Sequence[Pair], *how: Any) -> dict[str, PairedGain]:
+    def _gains(
+        self, metric: str, pairs: Sequence[Pair], margin: float = 0.0, number: int | None = None
+    ) -> dict[str, PairedGain]:
         """Returns how much better the first of each pair is; see `paired_gains`."""
         costs = self.by_seed(metric).map(self.records.cost)
-        gains = paired_gains(costs, pairs, looks_of(self.records), *how)
+        gains = paired_gains(costs, pairs, self.looks, margin, number)
         return {own: gain for (own, _), gain in zip(pairs, gains, strict=True)}
 
     @cached_property
@@ -274,34 +282,26 @@ class PairedTrainings:
 
         All cells are text. Empty columns are left out.
         """
-        table = self.table
-        words = {"outcome": [*map(format_cell, table["outcome"])]}
-        for name in map(str, self._settings.columns.drop("trial_id", errors="ignore")):
-            if name in self.asked.shown or table[name].nunique(dropna=False) > 1:
-                write = self.asked.shown.get(name, partial(format_cell, name=name))
-                words[name] = [*map(write, table[name])]
-        words["n"] = [*map(format_cell, table["n"])]
-        if table["failed"].any():
-            words["failed"] = [*map(format_cell, table["failed"])]
-        words["epochs"] = [*map(format_cell, table["epochs"])]
+        table, shown = self.table, self.asked.shown
+        settings = [str(name) for name in self._settings if name != "trial_id"]
+        names = [n for n in settings if n in shown or table[n].nunique(dropna=False) > 1]
+        counts = ["n", "failed", "epochs"] if table["failed"].any() else ["n", "epochs"]
+        words = {
+            name: [*map(shown.get(name, partial(format_cell, name=name)), table[name])]
+            for name in ["outcome", *names, *counts]
+        }
         for columns in self._columns.values():
-            means = table[columns["mean"]]
+            mean = columns["mean"]
             if "std" not in columns:
-                words[columns["mean"]] = [*map(format_cell, means)]
+                words[mean] = [*map(format_cell, table[mean])]
                 continue
-            words[columns["mean"]] = [*map(_format_mean, means, table[columns["std"]])]
+            words[mean] = [*map(_format_mean, table[mean], table[columns["std"]])]
             ends = (table[columns[name]] for name in GAIN)
             words[columns["gain"]] = [*map(_format_gain, *ends)]
         words["worst"] = [*map(format_if_known, table["worst"])]
         words["better"] = [*map(format_cell, table["better"])]
         frame = pd.DataFrame(words)
         return frame.loc[:, ~frame.isin(["-", ""]).all()]
-
-
-def looks_of(records: Records) -> Looks:
-    """Returns after which seeds the outcomes were looked at."""
-    rounds = records.rounds
-    return Looks(sorted({each.seeds for each in rounds}), rounds[0].max_seeds if rounds else 1)
 
 
 def _format_mean(mean: float, std: float) -> str:
@@ -311,6 +311,5 @@ def _format_mean(mean: float, std: float) -> str:
 def _format_gain(gain: float, low: float, high: float) -> str:
     if pd.isna(gain):
         return "-"
-    return format_gain(gain) + (
-        "" if pd.isna(low) else f" ({format_number(low)} to {format_number(high)})"
-    )
+    interval = "" if pd.isna(low) else f" ({format_number(low)} to {format_number(high)})"
+    return format_gain(gain) + interval

@@ -6,7 +6,7 @@ Plotly reads texts as HTML, so all of them go through `format_label`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import combinations, product
 from typing import Any
@@ -19,6 +19,7 @@ from plotly.subplots import make_subplots
 from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.records import Records
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
+from recdrop_tune.results.intervals import HELPED, HURT, PairedGain
 from recdrop_tune.results.paired_trainings import PairedTrainings
 from recdrop_tune.results.view import NOT_APPLICABLE, SearchView
 from recdrop_tune.standing import format_number, format_value
@@ -104,19 +105,20 @@ def format_label(value: object, name: str = "") -> str:
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…", quote=False)
 
 
-def _figure(title: str, **layout: Any) -> go.Figure:
+def _figure(title: str, height: int = 460) -> go.Figure:
     """Makes an empty figure in the look that all of them share."""
-    look = {
-        "template": pio.templates["plotly_white"],
-        "font": {"family": "system-ui, sans-serif", "size": 13},
-        "title": {"text": title},
-        "height": 460,
-        "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
-        "hoverlabel": {"align": "left"},
-        "hovermode": "closest",
-        "legend": {"tracegroupgap": 0},
-    }
-    return Figure(layout={**look, **layout})
+    return Figure(
+        layout={
+            "template": pio.templates["plotly_white"],
+            "font": {"family": "system-ui, sans-serif", "size": 13},
+            "title": {"text": title},
+            "height": height,
+            "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
+            "hoverlabel": {"align": "left"},
+            "hovermode": "closest",
+            "legend": {"tracegroupgap": 0},
+        }
+    )
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -142,11 +144,9 @@ def _markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
 
 def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
     """Writes the text under the cursor: the trial, its scores, its configuration."""
-    name = view.objective
-    names = [name, spread_column(name), *view.hyperparameters, *learned_rate_columns(rows)]
-    names = [
-        each for each in dict.fromkeys([*names, "best_epoch", "epochs", "seconds"]) if each in rows
-    ]
+    names = [view.objective, spread_column(view.objective), *view.columns.values()]
+    names += [*learned_rate_columns(rows), "best_epoch", "epochs", "seconds"]
+    names = [each for each in dict.fromkeys(names) if each in rows]
     texts = []
     for number, state, *values in rows[["number", "state", *names]].itertuples(index=False):
         lines = [
@@ -159,10 +159,10 @@ def _hover_text(view: SearchView, rows: pd.DataFrame) -> list[str]:
 
 
 def _add_trials(
-    drawing: go.Figure, view: SearchView, rows: pd.DataFrame, x: Any, y: Any, **look: Any
+    drawing: go.Figure, view: SearchView, rows: pd.DataFrame, x: pd.Series[Any], **look: Any
 ) -> None:
     """Adds a point for each of some trials."""
-    texts = _hover_text(view, rows)
+    y, texts = rows[view.objective], _hover_text(view, rows)
     drawing.add_scatter(x=x, y=y, mode="markers", hovertext=texts, hoverinfo="text", **look)
 
 
@@ -173,19 +173,17 @@ def _axis(values: pd.Series[Any], name: str) -> dict[str, Any]:
     low, high = numbers.min(), numbers.max()
     if not 0 < low < high / _SPAN:
         return {"title": {"text": format_label(name)}}
-    marks = _log_ticks(low, high)
-    texts = [f"{mark:.4g}" for mark in marks]  # Plotly would write 2 for 0.2.
-    axis = {"title": {"text": f"{format_label(name)} (log scale)"}, "type": "log"}
-    return {**axis, "tickvals": marks, "ticktext": texts}
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Lists the round numbers between two for a logarithmic axis, or the two themselves."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1, 2, 5) if len(powers) <= 5 else (1,)
     marks = [float(f"{digit}e{power}") for power in powers for digit in digits]
-    inside = [mark for mark in marks if low <= mark <= high]
-    return inside if len(inside) > 1 else sorted({low, high})
+    marks = [mark for mark in marks if low <= mark <= high]
+    marks = marks if len(marks) > 1 else [low, high]
+    return {
+        "title": {"text": f"{format_label(name)} (log scale)"},
+        "type": "log",
+        "tickvals": marks,
+        "ticktext": [f"{mark:.4g}" for mark in marks],  # Plotly would write 2 for 0.2.
+    }
 
 
 def focus(scores: pd.Series[Any], records: Records) -> tuple[float, float] | None:
@@ -229,42 +227,43 @@ def _gains(view: SearchView) -> go.Figure | None:
     """Draws the confirmed gains with their intervals, in the order of the table; `None` without any."""
     if view.confirmation is None:
         return None
-    rows = _judged(view.confirmation)
-    if rows.empty:
+    gains = _proven(view.confirmation)
+    if not gains:
         return None
     title = f"Gain of dropout in {format_label(view.confirmation.metric)}, with 95 % intervals"
-    drawing = _figure(title, height=190 + 44 * len(rows))
-    _add_gains(drawing, view.confirmation, rows)
+    drawing = _figure(title, 190 + 44 * len(gains))
+    _add_gains(drawing, view.confirmation, gains)
     drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
     return drawing
 
 
-def _judged(trainings: PairedTrainings) -> pd.DataFrame:
-    """Returns the rows of the table whose gain in `metric` has an interval."""
-    gain = "gain" if trainings.metric == trainings.records.objective else "test_gain"
-    names = {f"{gain}{end}": f"gain{end}" for end in ("", "_low", "_high")}
-    return trainings.table[[*names, "outcome"]].rename(columns=names).dropna(subset="gain_low")
+def _proven(trainings: PairedTrainings) -> dict[str, PairedGain]:
+    """Returns the gains in `metric` that have an interval, in the order of the table."""
+    gains = {name: trainings.judged[name] for name in trainings.ids if name in trainings.judged}
+    return {name: gain for name, gain in gains.items() if not math.isnan(gain.low)}
 
 
 def _add_gains(
-    drawing: go.Figure, trainings: PairedTrainings, rows: pd.DataFrame, **place: Any
+    drawing: go.Figure, trainings: PairedTrainings, gains: Mapping[str, PairedGain], **place: int
 ) -> None:
-    """Adds the gains in rows of paired trainings with their intervals: blue is better, orange worse."""
-    colors = dict.fromkeys(("helped", "better"), BEST) | dict.fromkeys(("hurt", "worse"), WORST)
-    # Not `format_label`: two long names could be cut to one.
-    names = [escape(trainings.names[trainings.ids[each]], quote=False) for each in rows.index]
+    """Adds gains with their intervals: blue is better, orange worse."""
+    outcomes = [gain.outcome for gain in gains.values()]
     base = escape(trainings.asked.base, quote=False)
     drawing.add_scatter(
-        x=rows["gain"],
-        y=names,
+        x=[gain.gain for gain in gains.values()],
+        # Not `format_label`: two long names could be cut to one.
+        y=[escape(trainings.names[name], quote=False) for name in gains],
         mode="markers",
-        marker={"size": 11, "color": [colors.get(each, GREY) for each in rows["outcome"]]},
+        marker={
+            "size": 11,
+            "color": [{HELPED: BEST, HURT: WORST}.get(each, GREY) for each in outcomes],
+        },
         error_x={
-            "array": rows["gain_high"] - rows["gain"],
-            "arrayminus": rows["gain"] - rows["gain_low"],
+            "array": [gain.high - gain.gain for gain in gains.values()],
+            "arrayminus": [gain.gain - gain.low for gain in gains.values()],
             "color": GREY,
         },
-        hovertext=rows["outcome"],
+        hovertext=[trainings.asked.words.get(each, each) for each in outcomes],
         hoverinfo="x+text",
         showlegend=False,
         **place,
@@ -276,16 +275,17 @@ def _add_gains(
 def comparison_figure(comparison: PairedTrainings) -> go.Figure:
     """Draws the score of each training of each model, and below the gains over the baseline."""
     metric, models, runs = comparison.metric, comparison.table["model"], comparison.runs
-    rows = _judged(comparison)
+    gains = _proven(comparison)
     grid = make_subplots(
         rows=2,
         cols=1,
         vertical_spacing=0.3,
-        row_heights=[len(models) + 1, max(1, len(rows)) + 1],
-        figure=Figure(),
+        row_heights=[len(models) + 1, max(1, len(gains)) + 1],
+        figure=_figure(
+            f"{format_label(metric)} of each training, and the gains with 95 % intervals",
+            320 + 44 * (len(models) + len(gains)),
+        ),
     )
-    look = _figure(f"{format_label(metric)} of each training, and the gains with 95 % intervals")
-    grid.update_layout(look.layout, height=320 + 44 * (len(models) + len(rows)))
     for name in models:
         own = runs[runs["model"] == name]
         grid.add_scatter(
@@ -300,7 +300,7 @@ def comparison_figure(comparison: PairedTrainings) -> go.Figure:
             col=1,
         )
     grid.update_xaxes(**_axis(runs[metric], metric), row=1, col=1)
-    _add_gains(grid, comparison, rows, row=2, col=1)
+    _add_gains(grid, comparison, gains, row=2, col=1)
     grid.update_yaxes(autorange="reversed", automargin=True, title=None)
     return grid
 
@@ -324,17 +324,14 @@ def _history(view: SearchView) -> go.Figure | None:
     for kind in _ordered(kinds):
         rows = view.scored[kinds == kind]
         look = {"name": format_label(kind), "marker": _markers(looks(kinds)[kind], rows["state"])}
-        _add_trials(drawing, view, rows, rows["number"], rows[name], **look)
+        _add_trials(drawing, view, rows, rows["number"], **look)
     drawing.update_xaxes(title="trial, in the order of starts")
     show_scores(drawing, view.scored[name], view.records)
     return drawing
 
 
 def _curves(view: SearchView) -> go.Figure | None:
-    """Draws the curves, the best trial's thick; `None` if no epoch reported the objective.
-
-    The curve of a trial with several trainings is their mean. Curves of incomplete trials are dotted.
-    """
+    """Draws the curves, the best trial's thick; `None` if no epoch reported the objective."""
     name = view.objective
     if name not in view.history or view.history[name].isna().all():
         return None
@@ -409,12 +406,9 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
         x_title="rate: share dropped",
         vertical_spacing=0.28 / down,
         horizontal_spacing=0.03,
-        figure=Figure(),
+        figure=_figure(f"{format_label(name)} by wrapper, placement and rate", 220 + 250 * down),
     )
-    title = f"{format_label(name)} by wrapper, placement and rate"
-    look = _figure(title, height=220 + 250 * down).layout.to_plotly_json()
-    grid.layout.template = look.pop("template")  # Updating one part by part takes half a second.
-    grid.update_layout(look, margin={"t": 90})
+    grid.update_layout(margin_t=90)
     wrappers, without = _ordered(points["wrapper"]), view.without_dropout[name]
     for i, panel in enumerate(panels):
         place = {"row": i // across + 1, "col": i % across + 1}
@@ -440,7 +434,6 @@ def _score_by_dropout(view: SearchView) -> go.Figure | None:
                     view,
                     trials,
                     rates,
-                    trials[name],
                     name=format_label(wrapper),
                     legendgroup=format_label(wrapper),
                     legendrank=rank,
@@ -460,15 +453,11 @@ def _dropout_points(view: SearchView) -> pd.DataFrame:
     layers, scored = [], view.scored
     for name, wrapper in zip(view.offered, view.wrappers, strict=True):
         layer = name.removesuffix("wrapper")
-        learned = [
-            # Named after the layer only if several layers learn.
-            c
-            for c in learned_rate_columns(scored)
-            if c.startswith((layer, "learned_rate."))
-        ]
-        rates = [
-            view.columns.get(f"{layer}{each}") for each in ("rate", *(f"rate.{s}" for s in SITES))
-        ]
+        # Named after the layer only if several layers learn.
+        begins = layer, "learned_rate."
+        learned = [each for each in learned_rate_columns(scored) if each.startswith(begins)]
+        keys = ["rate", *(f"rate.{site}" for site in SITES)]
+        rates = [view.columns.get(f"{layer}{key}") for key in keys]
         # A user-defined `rate` can be a word.
         rates = [each for each in rates if each and scored[each].dtype.kind in "if"]
         placement = view.columns.get(f"{layer}placement")
@@ -488,7 +477,7 @@ def _importances(view: SearchView) -> go.Figure | None:
     if view.importances is None or view.importances.empty:
         return None
     shares = view.importances[::-1]
-    drawing = _figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
+    drawing = _figure("Importance of each hyperparameter", 140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
         y=[format_label(name) for name in shares.index],

@@ -34,8 +34,8 @@ _COLUMNS = (*_ABOUT, "search", "n", "failed", "epochs", "mean", "std", *GAIN, *J
 class Questions:
     """Which of the trained configurations are compared, and how they are told apart. All are by name.
 
-    `names` are all configurations in words, in the order of the trainings with one seed. `about` has what
-    tells them apart in `runs`, and `settings` their first columns in the table. `pairs` are configurations,
+    `names` are all configurations in words, in the order of the trainings with one seed. `settings` are
+    their first columns in the table; those in `about` tell them apart in `runs`. `pairs` are configurations,
     each with the one that it is compared with, which is `base` in words. The chance of an error is divided
     between `number` pairs. The best mean among `leads` ends the trainings once its outcome is known.
 
@@ -45,8 +45,8 @@ class Questions:
     outcomes in it.
     """
 
-    names: Mapping[str, str]
-    about: Mapping[str, Mapping[str, Any]]
+    names: dict[str, str]
+    about: Sequence[str]
     settings: Mapping[str, Mapping[str, Any]]
     pairs: Sequence[Pair]
     base: str
@@ -72,11 +72,10 @@ def _which_model(records: Records, trained: set[Configuration]) -> Questions:
     known = [name for name in names if Configuration(name) in trained]
     baseline, *compared = names
     pairs = [(name, baseline) for name in compared if {name, baseline} <= {*known}]
-    about = {name: {"model": model} for name, model in names.items()}
     return Questions(
         names,
-        about,
-        about,
+        ["model"],
+        {name: {"model": model} for name, model in names.items()},
         pairs,
         base=names[baseline],
         number=len(pairs),
@@ -98,18 +97,17 @@ def _what_dropout_is_worth(records: Records, trained: set[Configuration]) -> Que
         own: [name for name in values if is_twin(values[name], values[own])] for own in dropping
     }
     pairs = [(own, others[0]) for own, others in twins.items() if others]
-    about, settings, joins = {}, {}, {}
+    settings, joins = {}, {}
     for each in ordered:
         trial = trials[each.trial_id]
-        about[each.name] = {
+        settings[each.name] = {
             "trial_id": each.trial_id,
             "number": trial.number,
             "twin": each.twin,
             "dropout_of": each.dropout_of,
+            **{f"hp/{key}" if key in _COLUMNS else key: v for key, v in values[each.name].items()},
+            "search": math.nan if each.suffix or trial.score is None else trial.score,
         }
-        own = {f"hp/{key}" if key in _COLUMNS else key: v for key, v in values[each.name].items()}
-        score = math.nan if each.suffix or trial.score is None else trial.score
-        settings[each.name] = {**about[each.name], **own, "search": score}
     # One combination joins. It takes over the share of the dropout that is known to have helped elsewhere.
     combined = [each for each in ordered if each.dropout_of]
     for best in [] if combined else [each for each in ordered if each.name not in dropping]:
@@ -119,7 +117,7 @@ def _what_dropout_is_worth(records: Records, trained: set[Configuration]) -> Que
                 joins[best.name, donor] = other.name
     return Questions(
         {each.name: format_configuration(records, each) for each in ordered},
-        about,
+        _ABOUT,
         settings,
         pairs,
         base="the same without dropout",

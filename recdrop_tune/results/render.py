@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+import plotly.graph_objects as go
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
@@ -97,7 +98,7 @@ def _prose(text: str) -> Markup:
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(plain(text)))))
 
 
-def _figure(figure: Any) -> dict[str, Any]:
+def _figure(figure: go.Figure) -> dict[str, Any]:
     """Returns a figure as data. The page has its title already."""
     data: dict[str, Any] = json.loads(figure.to_json())
     layout = data["layout"]

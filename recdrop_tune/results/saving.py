@@ -38,6 +38,7 @@ from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.results.model_comparison import ModelComparison, comparison_outline
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.render import as_markdown, as_page
+from recdrop_tune.results.stored import saved_trial
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.states import FINAL
 
@@ -58,7 +59,7 @@ def save_result(
     `model` builds the best model, `None` if it is not safe to load, and `code` writes it as Python. A piece
     that cannot be written, such as a model with layers that Keras cannot save, is left out with a warning.
     """
-    if view.best is None:
+    if not view.ranking:
         return None
     best_id, best = view.ranking[0], view.values_of(view.ranking[0])
     trials = view.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
@@ -76,22 +77,9 @@ def save_result(
     if (confirmation := view.confirmation) is not None:
         pieces["confirmation.csv"] = lambda path: _as_csv(confirmation.table)
     if model is not None:
-        best_model = _BestModel(model)
-        pieces[MODEL] = best_model.save
-        pieces[MODEL_CARD] = lambda path: best_model.describe(best_id, best)
+        pieces[MODEL] = lambda path: _save_model(path, model, best_id, best)
         pieces[CODE] = lambda path: code()
-    with _replaced(directory / RESULT) as folder:
-        _write_pieces(folder, directory / RESULT, pieces)
-        if not (folder / MODEL).exists():
-            _keep_model(directory, folder, best_id)
-        files, summary = _written(folder)
-    return ResultSaved(
-        files=files,
-        summary=summary,
-        best_trial_id=best_id,
-        best=best,
-        metrics=_numbers(view),
-    )
+    return _save(directory, pieces, best_id, best, _numbers(view))
 
 
 def save_comparison(comparison: ModelComparison) -> ResultSaved | None:
@@ -99,99 +87,93 @@ def save_comparison(comparison: ModelComparison) -> ResultSaved | None:
     lead = comparison.lead
     if lead is None:
         return None
-    directory, sections = comparison.folder, comparison_outline(comparison)
+    sections, gain = comparison_outline(comparison), comparison.judged[lead]
     pieces: dict[str, Callable[[Path], object]] = {
         "summary.md": lambda path: as_markdown(sections[:2]),
         "models.csv": lambda path: _as_csv(comparison.table),
         "runs.csv": lambda path: _as_csv(comparison.runs),
-        "report.html": lambda path: as_page(directory.name, sections),
+        "report.html": lambda path: as_page(comparison.folder.name, sections),
     }
-    with _replaced(directory / RESULT) as folder:
-        _write_pieces(folder, directory / RESULT, pieces)
-        files, summary = _written(folder)
-    gain = comparison.judged[lead]
+    best = {"model": comparison.names[lead], "outcome": comparison.outcome}
     numbers = {"gain": gain.gain, "gain_low": gain.low, "gain_high": gain.high}
+    return _save(comparison.folder, pieces, lead, best, numbers)
+
+
+def _save(
+    directory: Path,
+    pieces: Mapping[str, Callable[[Path], object]],
+    best_id: str,
+    best: dict[str, Any],
+    numbers: Mapping[str, float],
+) -> ResultSaved:
+    """Writes the folder `result`; what cannot be written is left out."""
+    place = directory / RESULT
+    with _replaced(place) as folder:
+        for name, write in pieces.items():
+            if name == CODE and not (folder / MODEL).exists():
+                continue
+            try:
+                with name_file_in_errors(place / name):
+                    text = write(folder / name)
+                    if isinstance(text, str):
+                        (folder / name).write_bytes(text.encode())
+                continue
+            except _ABSENT:
+                pass
+            except Exception as error:  # A user's model can fail in any way.
+                if is_disk_failure(error):
+                    raise  # There is no room for the other pieces either.
+                what = f"`{place / name}` was not written: {type(error).__name__}: {error}"
+                warnings.warn(what, TrackingWarning, stacklevel=3)
+            (folder / name).unlink(missing_ok=True)
+        if not (folder / MODEL).exists():
+            _keep_model(directory, folder, best_id)
+        path = folder / "summary.md"
+        summary = path.read_text(encoding="utf-8") if path.exists() else ""
+        if len(summary) > NOTE_LENGTH:
+            summary = summary[: NOTE_LENGTH - len(_CUT)].rpartition("\n")[0] + _CUT
+        files = sorted(f"{RESULT}/{path.name}" for path in folder.iterdir())
     return ResultSaved(
         files=files,
         summary=summary,
-        best_trial_id=lead,
-        best={"model": comparison.names[lead], "outcome": comparison.outcome},
-        metrics={name: value for name, value in numbers.items() if math.isfinite(value)},
+        best_trial_id=best_id,
+        best=best,
+        metrics={name: float(each) for name, each in numbers.items() if math.isfinite(each)},
     )
 
 
-def _write_pieces(
-    folder: Path, place: Path, pieces: Mapping[str, Callable[[Path], object]]
+def _save_model(
+    path: Path, build: Callable[[], Any], trial_id: str, hyperparameters: dict[str, Any]
 ) -> None:
-    """Writes files into a folder that will be at a place. What cannot be written is left out."""
-    for name, write in pieces.items():
-        if name in (MODEL_CARD, CODE) and not (folder / MODEL).exists():
-            continue
-        try:
-            with name_file_in_errors(place / name):
-                text = write(folder / name)
-                if isinstance(text, str):
-                    (folder / name).write_bytes(text.encode())
-            continue
-        except _ABSENT:
-            pass
-        except Exception as error:  # A user's model can fail in any way.
-            if is_disk_failure(error):
-                raise  # There is no room for the other pieces either.
-            what = f"`{place / name}` was not written: {type(error).__name__}: {error}"
-            warnings.warn(what, TrackingWarning, stacklevel=3)
-        (folder / name).unlink(missing_ok=True)
-
-
-def _written(folder: Path) -> tuple[list[str], str]:
-    """Returns the files of a result, and its summary as the description of a run."""
-    path = folder / "summary.md"
-    summary = path.read_text(encoding="utf-8") if path.exists() else ""
-    if len(summary) > NOTE_LENGTH:
-        summary = summary[: NOTE_LENGTH - len(_CUT)].rpartition("\n")[0] + _CUT
-    return sorted(f"{RESULT}/{path.name}" for path in folder.iterdir()), summary
-
-
-class _BestModel:
-    """The best model as it is saved."""
-
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self.build = build
-
-    def save(self, path: Path) -> None:
-        """Writes the model for inference, in stock Keras layers if possible; see `to_plain`."""
-        with warnings.catch_warnings():
-            # The optimizer's state is not needed here.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            model = self.build()
-        if not isinstance(model, keras.Model):
-            raise RecdropError("The best model is not a keras.Model.")
-        try:
-            self.model: Any = to_plain(model)
-            self.plain = True
-        except Exception:  # A user's layers may refuse in any way, and can still be saved.
-            self.model, self.plain = model, not own_layers(model)
-        self.model.save(path)
-
-    def describe(self, trial_id: str, hyperparameters: dict[str, Any]) -> str:
-        """Returns what MLflow records of the model: its weights, inputs and outputs, and what loads it."""
-        digest = hashlib.sha256()  # Two files of one model are not the same to the byte.
-        for array in self.model.get_weights():
-            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-        backend = keras.backend.backend()
-        # By the module: the package may be called keras-nightly, or tensorflow-cpu.
-        versions = {"keras": keras.__version__, backend: sys.modules[backend].__version__}
-        versions |= {name: version(name) for name in ("numpy", *["recdrop-tune"][self.plain :])}
-        card = {
-            "trial_id": trial_id,
-            "hyperparameters": hyperparameters,
-            "plain": self.plain,
-            "fingerprint": digest.hexdigest(),
-            "signature": _signature(self.model),
-            # MLflow's own guess would take eight seconds.
-            "requirements": [f"{name}=={number}" for name, number in versions.items()],
-        }
-        return json.dumps(card, indent=2)
+    """Writes a model for inference, in stock Keras layers if possible, and its description for MLflow."""
+    with warnings.catch_warnings():
+        # The optimizer's state is not needed here.
+        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        model = build()
+    if not isinstance(model, keras.Model):
+        raise RecdropError("The best model is not a keras.Model.")
+    try:
+        model, plain = to_plain(model), True
+    except Exception:  # A user's layers may refuse in any way, and can still be saved.
+        plain = not own_layers(model)
+    model.save(path)
+    digest = hashlib.sha256()  # Two files of one model are not the same to the byte.
+    for array in model.get_weights():
+        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    backend = keras.backend.backend()
+    # By the module: the package may be called keras-nightly, or tensorflow-cpu.
+    versions = {"keras": keras.__version__, backend: sys.modules[backend].__version__}
+    versions |= {name: version(name) for name in ("numpy", *["recdrop-tune"][plain:])}
+    card = {
+        "trial_id": trial_id,
+        "hyperparameters": hyperparameters,
+        "plain": plain,
+        "fingerprint": digest.hexdigest(),
+        "signature": _signature(model),
+        # MLflow's own guess would take eight seconds.
+        "requirements": [f"{name}=={number}" for name, number in versions.items()],
+    }
+    path.with_name(MODEL_CARD).write_bytes(json.dumps(card, indent=2).encode())
 
 
 def _signature(model: keras.Model) -> dict[str, str | None] | None:
@@ -236,15 +218,11 @@ def _replaced(folder: Path) -> Iterator[Path]:
 
 def _keep_model(directory: Path, folder: Path, trial_id: str) -> None:
     """Copies the model of the result before, if it is of the same trial: its weights can be gone."""
-    earlier = [inside(directory, f"{RESULT}/{each}", RESULT) for each in (MODEL, MODEL_CARD, CODE)]
-    try:
-        saved = json.loads(earlier[1].read_bytes())["trial_id"]
-    except (OSError, ValueError, KeyError, TypeError):  # There is no card, or it is damaged.
-        return
-    if saved == trial_id and earlier[0].is_file():
-        for path in earlier:
+    if saved_trial(directory) == trial_id and (directory / RESULT / MODEL).is_file():
+        for name in (MODEL, MODEL_CARD, CODE):
+            path = inside(directory, f"{RESULT}/{name}", RESULT)
             if path.is_file():
-                shutil.copyfile(path, folder / path.name)
+                shutil.copyfile(path, folder / name)
 
 
 def _as_csv(table: pd.DataFrame) -> str:
@@ -260,7 +238,7 @@ def _as_csv(table: pd.DataFrame) -> str:
 def _numbers(view: SearchView) -> dict[str, float]:
     """Returns the numbers of the search as a whole, which MLflow shows next to its name."""
     counts = view.trials["state"].value_counts()
-    numbers: dict[str, Any] = {"n_trials": len(view.trials)}
+    numbers: dict[str, float] = {"n_trials": len(view.trials)}
     numbers |= {f"n_{each.lower()}": counts.get(each, 0) for each in FINAL}
     if view.confirmation is not None:
         numbers["confirmed"] = view.confirmation.best["mean"]
@@ -272,4 +250,4 @@ def _numbers(view: SearchView) -> dict[str, float]:
                     numbers[name] = view.confirmation.gain
     elif view.gain is not None:
         numbers["gain"] = view.gain.stated
-    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+    return numbers

@@ -6,12 +6,11 @@ import io
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import keras
+import keras_tuner as kt
 import pandas as pd
 
-from recdrop_tune.errors import ProjectError, RecdropError, format_repr, plain
+from recdrop_tune.errors import ProjectError, RecdropError, format_repr
 from recdrop_tune.events import Configuration
 from recdrop_tune.files import (
     CODE,
@@ -32,11 +31,7 @@ CONFIRMED = "confirmed"
 
 
 def read_search(directory: Path, reader: str = "TuneResult") -> Records:
-    """Reads the journal of a search that has ended, was interrupted or is running.
-
-    Raises:
-        ProjectError: The folder holds nothing that the `reader` reads, or a damaged journal.
-    """
+    """Reads the journal of a search that has ended, was interrupted or is running, for the class `reader`."""
     check_folder(directory)
     try:
         is_running = Journal(directory / JOURNAL).is_being_written()
@@ -53,13 +48,8 @@ def read_search(directory: Path, reader: str = "TuneResult") -> Records:
     return records
 
 
-def read_records(directory: Path, oracle: Any = None) -> Records:
-    """Reads the journal of a search, and compares it with the other files of the folder and the `oracle`.
-
-    Raises:
-        ProjectError: The journal has trainings that the search cannot have, or lacks some; or there is no
-            oracle, and no search.
-    """
+def read_records(directory: Path, oracle: kt.Oracle | None = None) -> Records:
+    """Reads the journal of a search, and compares it with the other files of the folder and the `oracle`."""
     path = directory / JOURNAL
     # Before the journal: a search that runs meanwhile would save more than the journal had.
     saved = _number_saved(directory)
@@ -78,15 +68,13 @@ def read_records(directory: Path, oracle: Any = None) -> Records:
         raise _damaged(
             path, f"it confirms the trial {format_repr(name)}, which the search does not have"
         )
-    known = set()
     for each in records.confirmations:
         is_asked = each.configuration in asked and each.repeat < seeds
         if not is_asked or (each.score is None) == (each.message is None):
             name = format_repr(each.configuration.name)
             about = f"{name} with repeat={each.repeat} and score={each.score}"
             raise _damaged(path, f"no round of the confirmation has the training of {about}")
-        if each.score is not None:
-            known.add((each.configuration.name, each.repeat))
+    known = {each.key for each in records.confirmations if each.score is not None}
     if saved > len(known):
         raise _damaged(path, "it lacks trainings of the confirmation")
     # Weights are written before their event, so after a kill each worker can have left some without one.
@@ -96,7 +84,7 @@ def read_records(directory: Path, oracle: Any = None) -> Records:
     return records
 
 
-def _compare(path: Path, records: Records, oracle: Any) -> None:
+def _compare(path: Path, records: Records, oracle: kt.Oracle) -> None:
     """Compares the trials of a journal with those of the oracle that resumes its search."""
     for trial_id in records.trials.keys() - oracle.trials.keys():
         # A `keras_tuner.Tuner` that was killed in its first trial begins anew, with another id.
@@ -137,25 +125,19 @@ def _number_saved(directory: Path) -> int:
     return 0
 
 
-def saved_model(directory: Path, trial_id: str) -> Any:
-    """Loads the model that was saved with the result; a `RecdropError` unless it is that of the trial."""
-    path = _saved_file(directory, trial_id, MODEL, "model")
-    return keras.models.load_model(path, safe_mode=True)
-
-
-def saved_code(directory: Path, trial_id: str) -> str:
-    """Reads the code that was saved with the best model; see `saved_model`."""
-    path = _saved_file(directory, trial_id, CODE, "source")
-    return plain(path.read_text(encoding="utf-8", errors="replace"))
-
-
-def _saved_file(directory: Path, trial_id: str, name: str, what: str) -> Path:
-    """Returns a saved file of the best model, if it belongs to the trial: the search can have resumed."""
-    path, card = (inside(directory, f"{RESULT}/{each}", RESULT) for each in (name, MODEL_CARD))
-    saved = None
-    # It does not exist, or is damaged.
+def saved_trial(directory: Path) -> str | None:
+    """Returns the trial of the model that was saved with the result, if its card exists and is whole."""
+    card = inside(directory, f"{RESULT}/{MODEL_CARD}", RESULT)
     with suppress(OSError, ValueError, KeyError, TypeError):
-        saved = str(json.loads(card.read_bytes())["trial_id"]) if path.exists() else None
+        return str(json.loads(card.read_bytes())["trial_id"])
+    return None
+
+
+def saved_file(directory: Path, trial_id: str, name: str) -> Path:
+    """Returns the saved model, or its code, if it belongs to the trial: the search can have resumed."""
+    what = {MODEL: "model", CODE: "source"}[name]
+    path = inside(directory, f"{RESULT}/{name}", RESULT)
+    saved = saved_trial(directory) if path.exists() else None
     if saved != trial_id:
         known = "no" if saved is None else f"that of trial {saved}, and no"
         raise RecdropError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune import states
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.hyperparameters import Space
 from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.records import Records, TrialRecord
 
@@ -28,6 +26,14 @@ ID = "keras_tuner_id"
 
 FEWEST = 10
 """The fewest complete trials: importances compare the best five with the others."""
+
+_STATES = {
+    states.TrialState.COMPLETE: TrialState.COMPLETE,
+    states.TrialState.PRUNED: TrialState.PRUNED,
+    states.TrialState.FAILED: TrialState.FAIL,
+    states.TrialState.INTERRUPTED: TrialState.RUNNING,
+    states.TrialState.RUNNING: TrialState.RUNNING,
+}
 
 # Optuna advises at least five trials among the best; in larger searches these are the best tenth.
 _BEST, _BEST_SHARE = 5, 0.1
@@ -45,34 +51,25 @@ def study_of(records: Records, name: str = "search") -> optuna.Study:
 
 def _frozen(records: Records, trial: TrialRecord) -> FrozenTrial:
     params, distributions = to_optuna(records.space, trial.active)
-    curve = trial.curve(records.objective)
+    curve, state, value = trial.curve(records.objective), _STATES[trial.state], None
+    if state == TrialState.PRUNED and curve:
+        value = curve[max(curve)]  # As Optuna does for a trial that is pruned.
+    if state == TrialState.COMPLETE and trial.ended:
+        value = trial.ended.score
+        if value is None or math.isnan(value):  # Optuna takes no NaN.
+            state, value = TrialState.FAIL, None
     made = optuna.trial.create_trial(
+        state=state,
+        value=value,
         params=params,
         distributions=distributions,
         intermediate_values=curve,
         user_attrs={ID: trial.trial_id},
-        **_outcome(trial, curve),
     )
     made.datetime_start = datetime.fromtimestamp(trial.started)
     if made.state.is_finished() and trial.ended_at is not None:
         made.datetime_complete = datetime.fromtimestamp(trial.ended_at)
     return made
-
-
-def _outcome(trial: TrialRecord, curve: dict[int, float]) -> dict[str, Any]:
-    """Returns the state of a trial in Optuna's terms, and its value if it has one."""
-    match trial.state:
-        case states.TrialState.COMPLETE:
-            score = trial.ended.score if trial.ended else None
-            if score is not None and not math.isnan(score):  # Optuna takes no NaN.
-                return {"state": TrialState.COMPLETE, "value": score}
-        case states.TrialState.PRUNED:
-            # As Optuna does for a trial that is pruned.
-            value = curve[max(curve)] if curve else None
-            return {"state": TrialState.PRUNED, "value": value}
-        case states.TrialState.RUNNING | states.TrialState.INTERRUPTED:
-            return {"state": TrialState.RUNNING}
-    return {"state": TrialState.FAIL}
 
 
 def importances(records: Records) -> pd.Series[float]:
@@ -95,7 +92,14 @@ def importances(records: Records) -> pd.Series[float]:
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return _by_key(shares, records.space)
+    # The shares of one key add up: PED-ANOVA sums over the conditions under which a hyperparameter has
+    # different ranges, and a `placement` for each group of wrappers is such a hyperparameter.
+    parts = [(row.key, shares[row.name]) for row in records.space if row.name in shares]
+    table = pd.DataFrame(parts, columns=["hyperparameter", "importance"]).astype(
+        {"importance": float}
+    )
+    sums = table.groupby("hyperparameter", sort=False)["importance"].sum()
+    return sums.sort_values(ascending=False, kind="stable")
 
 
 def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float:
@@ -111,15 +115,3 @@ def _target_quantile(records: Records, scores: npt.NDArray[np.float64]) -> float
     best = min(max(_BEST, math.ceil(_BEST_SHARE * len(scores))), better)
     # Optuna rounds the number of trials up.
     return (best - 0.5) / len(scores)
-
-
-def _by_key(shares_by_name: dict[str, float], space: Space) -> pd.Series[float]:
-    """Adds up the importances of hyperparameters that share one key."""
-    shares: dict[str, float] = {}
-    # The sum is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different ranges,
-    # and a `placement` for each group of wrappers is such a hyperparameter.
-    for row in space:
-        if row.name in shares_by_name:
-            shares[row.key] = shares.get(row.key, 0.0) + shares_by_name[row.name]
-    series = pd.Series(shares, name="importance", dtype="float64")
-    return series.rename_axis("hyperparameter").sort_values(ascending=False, kind="stable")

@@ -15,9 +15,9 @@ import optuna
 import pandas as pd
 
 from recdrop_tune import models, standing
-from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
+from recdrop_tune.errors import RecdropError, check_integer, invalid_argument, plain
 from recdrop_tune.events import FIT, PADDING, Configuration, Context, SearchStarted
-from recdrop_tune.files import JOURNAL, SEARCH, trial_folder
+from recdrop_tune.files import CODE, JOURNAL, MODEL, SEARCH, trial_folder
 from recdrop_tune.hyperparameters import drops
 from recdrop_tune.oracle import as_objective, trial_of
 from recdrop_tune.records import Records
@@ -26,7 +26,7 @@ from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.render import as_html, as_text, write_page
-from recdrop_tune.results.stored import CONFIRMED, read_search, saved_code, saved_model
+from recdrop_tune.results.stored import CONFIRMED, read_search, saved_file
 from recdrop_tune.results.study import importances, study_of
 from recdrop_tune.results.view import SearchView
 from recdrop_tune.session import SearchSession
@@ -237,7 +237,7 @@ class TuneResult:
         Example:
             >>> optuna.visualization.plot_param_importances(result.study())
         """
-        return study_of(self.records, self.directory.name)
+        return study_of(self.records, self.directory.absolute().name)
 
     @property
     def context(self) -> Context | None:
@@ -280,7 +280,7 @@ class TuneResult:
         Raises:
             InvalidArgumentError: The file cannot be written.
         """
-        return write_page(path, self.directory.name, full_outline(self.view))
+        return write_page(path, self.directory.absolute().name, full_outline(self.view))
 
     @property
     def best_id(self) -> str:
@@ -364,16 +364,14 @@ class TuneResult:
             expected = "the id or the number of a complete trial, or its row of `trials`"
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is None:
-            return saved_model(self.directory, trial_id)
-        trial, confirmed = self._trial(trial_id), self.confirmation
+            path = saved_file(self.directory, trial_id, MODEL)
+            return keras.models.load_model(path, safe_mode=True)
+        trial = trial_of(self.tuner.oracle, Configuration.named(trial_id))
+        confirmed = self.confirmation
         if confirmed is None or trial_id not in confirmed.ids:
             return self.tuner.load_model(trial)
         folder = trial_folder(self.directory / CONFIRMED, trial_id, JOURNAL)
         return load_weights(folder, self.tuner.hypermodel.build(trial.hyperparameters))
-
-    def _trial(self, trial_id: str) -> Any:
-        """Returns a configuration as a trial of Keras Tuner, to build its model."""
-        return trial_of(self.tuner.oracle, Configuration.named(trial_id))
 
     def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:
         """Trains the best configuration anew on all data, for as many epochs as were best.
@@ -410,7 +408,7 @@ class TuneResult:
         # A schedule moves the rate as in the search, where more epochs followed.
         total = self.search.info["epochs"] if self._schedule != "constant" else 1
         fit = {"epochs": self._best_epochs, **fit}
-        best = self._trial(self.best_id)
+        best = trial_of(self.tuner.oracle, Configuration.named(self.best_id))
         # The search's seed, which it may have drawn.
         seed = self.search.info["seed"]
         return self.train_again(best.hyperparameters, total, seed, x, y, **fit)
@@ -447,8 +445,10 @@ class TuneResult:
         """
         info = self.search.info
         if self.tuner is None:
-            return saved_code(self.directory, self.best_id)
-        model = self.tuner.hypermodel.build(self._trial(self.best_id).hyperparameters)
+            path = saved_file(self.directory, self.best_id, CODE)
+            return plain(path.read_text(encoding="utf-8", errors="replace"))
+        best = trial_of(self.tuner.oracle, Configuration.named(self.best_id))
+        model = self.tuner.hypermodel.build(best.hyperparameters)
         given = {name: info.get(name) for name in ("seed", *FIT)}
         if isinstance(weights := given["class_weight"], dict):  # Its labels are text in JSON.
             given["class_weight"] = {int(label): weight for label, weight in weights.items()}

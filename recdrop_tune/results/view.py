@@ -13,8 +13,8 @@ from recdrop_tune import standing
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Configuration, SearchStarted
 from recdrop_tune.hyperparameters import NONE, offered_wrappers
-from recdrop_tune.records import Records, TrialRecord
-from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.records import Records
+from recdrop_tune.results.confirmation import Confirmation
 from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.frames import history_frame, hyperparameter_columns, trials_frame
 from recdrop_tune.results.study import importances
@@ -39,9 +39,8 @@ class SearchView:
     @property
     def search(self) -> SearchStarted:
         """The search as it last started or resumed."""
-        assert (
-            self.records.search is not None
-        )  # `read_search` refuses others; tracking writes the start.
+        # `read_search` refuses others; tracking writes the start.
+        assert self.records.search is not None
         return self.records.search
 
     @property
@@ -64,7 +63,7 @@ class SearchView:
     @cached_property
     def complete(self) -> pd.DataFrame:
         """The complete trials with a score, best first."""
-        return self._rows(standing.ranked(self.records))
+        return self.trials.head(len(standing.ranked(self.records)))
 
     @cached_property
     def scored(self) -> pd.DataFrame:
@@ -78,14 +77,6 @@ class SearchView:
         confirmed = [] if self.confirmation is None else self.confirmation.ids
         return list(dict.fromkeys([*confirmed, *complete]))
 
-    @cached_property
-    def best(self) -> pd.Series[Any] | None:
-        """The row of the best or recommended trial (of a twin, its trial's); `None` if none is complete."""
-        if not self.ranking:
-            return None
-        trial_id = Configuration.named(self.ranking[0]).trial_id
-        return self._rows([self.records.trials[trial_id]]).iloc[0]
-
     def values_of(self, name: str) -> dict[str, Any]:
         """Returns the active hyperparameters of a configuration: which dropout, where and how much first."""
         values = standing.values_of(self.records, Configuration.named(name))
@@ -98,17 +89,13 @@ class SearchView:
         once = info.get("executions_per_trial", 1) == 1
         return "fold" if once and info.get("cv") is not None else "training"
 
-    def _rows(self, trials: Sequence[TrialRecord]) -> pd.DataFrame:
-        """Returns the rows of some trials in their order."""
-        places = pd.Series(self.trials.index, index=self.trials["trial_id"])
-        return self.trials.loc[places.loc[[trial.trial_id for trial in trials]]]
-
     # Dropout.
 
     @cached_property
     def confirmation(self) -> Confirmation | None:
-        """The confirmation, if there was one."""
-        return confirmation_of(self.records)
+        """The confirmation; `None` if no confirmed training succeeded."""
+        confirmation = Confirmation(self.records) if self.records.confirmations else None
+        return confirmation if confirmation and confirmation.order else None
 
     @cached_property
     def gain(self) -> standing.Gain | None:
@@ -145,17 +132,11 @@ class SearchView:
         except RecdropError:
             return None
 
-    @property
-    def hyperparameters(self) -> list[str]:
-        """The columns of all hyperparameters."""
-        return list(self.columns.values())
-
     @cached_property
     def varying(self) -> list[str]:
         """The columns of hyperparameters that differ between trials."""
-        return [
-            name for name in self.hyperparameters if self.trials[name].nunique(dropna=False) > 1
-        ]
+        names = self.columns.values()
+        return [name for name in names if self.trials[name].nunique(dropna=False) > 1]
 
     @property
     def wrappers(self) -> list[str]:

@@ -19,11 +19,10 @@ from recdrop_tune.search.settings import (
     Task,
     Training,
     Workers,
-    checked_values,
-    is_reference,
     known_names,
     names_of,
     settings_class,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -47,14 +46,13 @@ __all__ = [
     "UserCodeError",
     "Workers",
     "call",
-    "checked_values",
     "compare_models",
     "distribute",
-    "is_reference",
     "known_names",
     "names_of",
     "run_search",
     "settings_class",
+    "settings_of",
     "track",
     "tune",
 ]

@@ -113,9 +113,6 @@ def compare_models(
     given = dict(locals())
     compared = ComparedModels(models, baseline)
     confirm = Confirm(1, seeds=seeds, max_seeds=max_seeds, margin=margin, test=test)
-    if confirm.seeds > confirm.max_seeds:
-        expected = f"at least `seeds`, which is {seeds}"
-        raise invalid_argument("max_seeds", expected=expected, received=max_seeds)
     arguments = {each.name: given[each.name] for each in fields(SearchConfig) if each.name in given}
     arguments |= {"model": compared, "objective": metric, "confirm": confirm}
     try:
@@ -137,10 +134,7 @@ def compare_models(
 
 
 class ComparedModels(kt.HyperModel):
-    """Models by name: compiled ones, which are copied, or functions that build one.
-
-    Its only hyperparameter is which of them. The `baseline`, by default the first, comes first in `builders`.
-    """
+    """Builds one of several models by its name; the `baseline`, by default the first, comes first."""
 
     def __init__(self, models: Mapping[str, Any], baseline: str | None) -> None:
         super().__init__()
@@ -161,7 +155,7 @@ class ComparedModels(kt.HyperModel):
         names = dict.fromkeys([baseline, *models])
         self.builders = {name: _builder(name, model_named(models[name])) for name in names}
 
-    def build(self, hp: Any) -> keras.Model:
+    def build(self, hp: kt.HyperParameters) -> keras.Model:
         """Builds the model that `hp` names."""
         return self.build_one(hp.Choice(MODEL, list(self.builders)))
 
@@ -177,11 +171,7 @@ class ComparedModels(kt.HyperModel):
     def check(
         self, metric: str, is_logged: bool, parts: Mapping[str, Any], batch_size: int, fit: Any
     ) -> dict[str, str]:
-        """Checks before the first training that each model can be trained on the data and scored.
-
-        If `is_logged`, a callback can report the metric, so it is not checked. Returns descriptions that
-        tell the models from others of the same names.
-        """
+        """Checks and describes each model; `is_logged` is whether a callback can report the metric."""
         losses, descriptions = {}, {}
         for name in self.builders:
             model, other = self.build_one(name), self.build_one(name)
@@ -215,32 +205,27 @@ class ComparedModels(kt.HyperModel):
 
 
 def _builder(name: str, model: Any) -> Callable[[], Any]:
-    if isinstance(model, keras.Model):
-        try:
-            return ModelCopies(_check_compiled(name, model)).build
-        except InvalidArgumentError as error:
-            raise invalid_argument(
-                f"models[{name!r}]",
-                expected=error.expected,
-                received=error.received,
-                fix=error.fix if error.argument != "model" else "Give a function that builds it.",
-            ) from error
     if callable(model) and not isinstance(model, type | keras.layers.Layer):
         return model  # type: ignore[no-any-return]
-    expected = "a compiled Keras model, or a function that builds one"
-    raise invalid_argument(f"models[{name!r}]", expected=expected, received=model)
+    model = _check_compiled(name, model)
+    try:
+        return ModelCopies(model).build
+    except InvalidArgumentError as error:
+        what, fix = f"models[{name!r}]", "Give a function that builds it."
+        raise invalid_argument(
+            what, expected=error.expected, received=error.received, fix=fix
+        ) from error
 
 
-def _check_compiled(name: str, model: Any) -> Any:
+def _check_compiled(name: str, model: Any) -> keras.Model:
     if isinstance(model, keras.Model) and model.compiled:
         return model
-    what = f"`{model.name}`, which is not compiled" if isinstance(model, keras.Model) else model
-    raise invalid_argument(
-        f"models[{name!r}]",
-        expected="a compiled Keras model, or a function that builds one",
-        received=what,
-        fix="Compile it: `model.compile(optimizer, loss, metrics)`.",
-    )
+    what, fix = model, ""
+    if isinstance(model, keras.Model):
+        what = f"`{model.name}`, which is not compiled"
+        fix = "Compile it: `model.compile(optimizer, loss, metrics)`."
+    expected = "a compiled Keras model, or a function that builds one"
+    raise invalid_argument(f"models[{name!r}]", expected=expected, received=what, fix=fix)
 
 
 def _describe(*models: keras.Model) -> str:
@@ -254,7 +239,7 @@ def _describe(*models: keras.Model) -> str:
     return f"{type(models[0]).__qualname__} of {kinds}"
 
 
-def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Any:
+def _trial_of_model(oracle: kt.Oracle, configuration: Configuration) -> Trial:
     """Returns a trial that builds a model."""
     hyperparameters = oracle.get_space().copy()
     models = hyperparameters.space[0].values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from recdrop_tune.events import Configuration, ConfirmationEnded, ConfirmationSt
 from recdrop_tune.files import trial_folder
 from recdrop_tune.hyperparameters import NONE, drops, has_wrapper, is_twin
 from recdrop_tune.oracle import trial_of
-from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.records import Records
 from recdrop_tune.results import CONFIRMED, PairedTrainings, rounds
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.settings import Confirm
@@ -27,15 +26,13 @@ from recdrop_tune.tuner import TrainingReporter, Tuner, retrain, save_weights, t
 
 @dataclass(frozen=True)
 class Question:
-    """What trainings with fresh seeds are to answer: which configurations they train, and how they end.
+    """What trainings with fresh seeds are to answer, as functions that can be sent to workers.
 
-    `first` returns what the first round trains, `trial` a configuration as a trial of Keras Tuner, to build
-    its model, and `keep` takes a trial, its score, and the weights of a training. They are sent to workers,
-    so they are functions of a module. `searches` is whether trials come before.
+    `first` returns what the first round trains. `searches` is whether trials come before.
     """
 
     first: Callable[[Records, Confirm], list[Configuration]]
-    trial: Callable[[kt.Oracle, Configuration], Any]
+    trial: Callable[[kt.Oracle, Configuration], Trial]
     keep: Callable[..., None] | None
     searches: bool
 
@@ -54,14 +51,10 @@ class Retrainings:
     test: Any
 
     def tasks(self, tuner: Tuner, tracking: SearchSession) -> list[dict[str, Any]]:
-        """Lists the trainings of the next round, and reports it; none if the answer is known.
-
-        All configurations have the same seeds. Later rounds train only what is
-        `PairedTrainings.in_question`. What failed in an earlier session is trained again, because its cause
-        can have been mended.
-        """
+        """Lists the trainings of the next round, and reports it; none if the answer is known."""
         records = tracking.records
         for seeds, wanted in self._rounds(tracking):
+            # The cause of what failed in an earlier session can have been mended.
             done = {each.key for each in records.confirmations} - records.failed_before
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
@@ -114,12 +107,11 @@ class Retrainings:
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         reporter: TrainingReporter,
         offer: Callable[..., None],
-        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Trains a configuration once within a `guard`, and reports the result."""
+        """Trains a configuration once and reports the result."""
         trial, (_, fit) = task["trial"], arguments
         about = task["configuration"], task["repeat"], task["seed"]
-        with reporter.apart(*about) as report, guard():
+        with reporter.apart(*about) as report:
             outcome = retrain(tuner, trial, task["seed"], fit, self.test)
             offer(trial, outcome.score, outcome.weights)
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
@@ -153,15 +145,16 @@ def _keep_best(
 
 
 def chosen_configurations(records: Records, settings: Confirm) -> list[Configuration]:
-    """Returns what the first round trains: the `contenders`, and the twins of those with dropout.
-
-    Configurations can share a twin, which is trained once; and a twin can be one of the contenders. A twin
-    that an earlier confirmation has trained keeps the name that it had then.
-    """
-    chosen = {
-        Configuration(each.trial_id): each.active for each in contenders(records, settings.top)
-    }
+    """Returns what the first round trains: the best trials, and once each twin of those with dropout."""
+    complete = standing.ranked(records)
+    best = [*complete[: settings.top]]
+    # The best with dropout, without, and with Keras's own.
+    best += [each for each in complete if drops(each.active)][:1]
+    for wrapper in (NONE, KERAS):
+        best += [each for each in complete if has_wrapper(each.active, wrapper)][:1]
+    chosen = {Configuration(each.trial_id): each.active for each in best}
     trained = sorted({each.configuration for each in records.confirmations if each.twin})
+    # Twins that were trained before keep their names.
     earlier = {twin: standing.values_of(records, twin) for twin in trained}
     for configuration, values in list(chosen.items()):
         if drops(values) and not any(is_twin(other, values) for other in chosen.values()):
@@ -171,18 +164,6 @@ def chosen_configurations(records: Records, settings: Confirm) -> list[Configura
             )
             chosen[twin] = standing.values_of(records, twin)
     return list(chosen)
-
-
-def contenders(records: Records, top: int) -> list[TrialRecord]:
-    """Returns the best trials, and the best with dropout, without, and with Keras's own."""
-    complete = standing.ranked(records)
-    best = [
-        next((trial for trial in complete if drops(trial.active)), None),
-        next((trial for trial in complete if has_wrapper(trial.active, NONE)), None),
-        next((trial for trial in complete if has_wrapper(trial.active, KERAS)), None),
-    ]
-    chosen = [*complete[:top], *(trial for trial in best if trial is not None)]
-    return list({trial.trial_id: trial for trial in chosen}.values())
 
 
 def confirmation_seed(seed: int | None, repeat: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from recdrop_tune.events import Context
 from recdrop_tune.kernels import mask_of
+from recdrop_tune.search.data_check import is_of_keras
 
 Array = Any
 """A NumPy array."""
@@ -35,11 +36,7 @@ def context_of(
     goal: kt.Objective,
     padding: float | None = None,
 ) -> Context | None:
-    """Returns the data of a search in one line, and what a constant predictor scores on them.
-
-    Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
-    scored on the training targets. `model` is compiled; None if it is scored in another way than Keras's.
-    """
+    """Returns the data of a search in one line, and what a constant predictor scores on arrays."""
     if padding is None:
         padding = getattr(hypermodel, "mask_value", None)
     if getattr(hypermodel, "mask_zero", False):
@@ -50,7 +47,10 @@ def context_of(
         words = describe_data(train, padding, getattr(model, "output_shape", (None, None))[-1])
     with suppress(Exception):
         is_read = isinstance(train, tuple) and isinstance(validation, tuple | None)
-        if is_read and isinstance(model, keras.Model) and _takes_probabilities(model.loss):
+        is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
+        # A user-defined loss may take anything.
+        takes_outputs = is_of_keras(model.loss) and not getattr(model.loss, "from_logits", False)
+        if is_read and is_scored_by_keras and takes_outputs:
             predicts, scores = score_constant(model, train, validation)
             constant = scores.get(goal.name, math.nan)
     if predicts == _FREQUENCIES and goal.direction == "max":
@@ -112,18 +112,8 @@ def _number(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def _takes_probabilities(loss: Any) -> bool:
-    """Returns whether a loss is one of Keras's and not of logits. A user-defined one may take anything."""
-    is_known = isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras.")
-    return is_known and not getattr(loss, "from_logits", False)
-
-
 def score_constant(model: keras.Model, train: Any, validation: Any) -> tuple[str, dict[str, float]]:
-    """Scores a constant predictor on the validation data, or without these on the training data.
-
-    Returns the constant in words, and its scores: `val_loss`, `val_accuracy` and so on. The metrics of the
-    model, which has one output, are reset.
-    """
+    """Returns a constant in words, and its scores on the validation data, or else on the training data."""
     training = _Targets(model, train)
     name, constant = training.constant()
     targets = training if validation is None else _Targets(model, validation)

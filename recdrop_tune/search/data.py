@@ -15,7 +15,8 @@ import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels import has_steps
-from recdrop_tune.search.settings import Task
+from recdrop_tune.search.references import call
+from recdrop_tune.search.settings import Task, is_reference
 
 Array = Any
 """A NumPy array."""
@@ -29,12 +30,7 @@ _SEVERAL = "Several inputs or outputs are a tuple or a dict."
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a search as the user gives them; each process loads them once.
-
-    A part is `(x, y)` or `(x, y, sample_weight)`, a dataset, or a function that makes one of these. Arrays
-    may be data frames, tensors or lists of numbers. A list of arrays holds sequences; they may have unequal
-    lengths and are padded at their end. A dict or a tuple holds several inputs or outputs.
-    """
+    """The data of a search as the user gives them to `tune`; each process loads them once."""
 
     train: Any
     validation: Any = None
@@ -71,11 +67,15 @@ class Data:
                 value = 0.0 if tokens else _free_value([s for x in (*ragged, *dense) for s in x])
             train = parts["train"]
             has_step_targets = isinstance(train, tuple) and isinstance(train[1], _Ragged)
-            parts = {name: _pad_part(name, part, value) for name, part in parts.items()}
+            parts = {name: _pad_part(part, value) for name, part in parts.items()}
             if task is not None:
                 task = replace(task, mask_value=value)
                 if has_step_targets and parts["train"][1].dtype.kind == "f":
-                    task = _for_steps(task)
+                    # Numbers at each step are a regression.
+                    if task.name == "forecast":
+                        expected = "'regression', because there is a target for each step"
+                        raise invalid_argument("model", expected=expected, received=task.name)
+                    task = replace(task, name=task.name or "regression")
         if task is not None:
             parts = {name: _with_axes(part, task) for name, part in parts.items()}
         return {"training": parts.pop("train"), **parts}, task, value
@@ -100,14 +100,6 @@ class Data:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def _for_steps(task: Task) -> Task:
-    """Returns the task for numbers at each step, which are a regression."""
-    if task.name == "forecast":
-        expected = "'regression', because there is a target for each step"
-        raise invalid_argument("model", expected=expected, received=task.name)
-    return task if task.name else replace(task, name="regression")
-
-
 class _Ragged(UserList[Array]):
     """Sequences of unequal lengths, each of shape `(time, features)`, or `(time,)` for tokens and targets.
 
@@ -116,7 +108,10 @@ class _Ragged(UserList[Array]):
 
 
 def make(part: Any) -> Any:
-    """Returns data, calling the function that makes them if one was given. Models can be called too."""
+    """Returns data, calling the function that makes them if one is given or named as `module:function`."""
+    if is_reference(part):
+        return call(part)
+    # Models can be called too.
     return part() if inspect.isroutine(part) or isinstance(part, partial) else part
 
 
@@ -127,14 +122,11 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     _check_form(name, part)
     x, *others = (_as_sequences(name, value) for value in part if value is not None)
     x = _with_features(x, part[0], tokens)
-    if not isinstance(x, _Ragged) and any(isinstance(value, _Ragged) for value in others):
-        raise invalid_argument(
-            name,
-            expected="x with unequal lengths if y has them",
-            found=f"x of shape {np.shape(x)}" if isinstance(x, np.ndarray) else type(x).__name__,
-            fix="Swap x and y, or give x as a list of arrays too.",
-        )
-    lengths = [[_length(each) for each in keras.tree.flatten(part)] for part in (x, *others)]
+    lengths = [
+        # 0 for a single number.
+        [len(each) if getattr(each, "shape", True) else 0 for each in keras.tree.flatten(part)]
+        for part in (x, *others)
+    ]
     every = {length for part in lengths for length in part}
     if len(every) != 1 or 0 in every:
         expected = "as many targets (and weights) as samples, at least one"
@@ -142,6 +134,14 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
         numbers = (" and ".join(map(str, part)) for part in lengths)
         found = ", ".join(map(str.format, words, numbers))
         raise invalid_argument(name, expected=expected, found=found, fix=_SEVERAL)
+    steps = [[*map(len, each)] for each in (x, *others) if isinstance(each, _Ragged)]
+    if steps and (not isinstance(x, _Ragged) or any(each != steps[0] for each in steps)):
+        raise invalid_argument(
+            name,
+            expected="a target (and weight) for each step of x, if they come in lists of arrays",
+            found="other lengths",
+            fix="" if isinstance(x, _Ragged) else "Are x and y swapped?",
+        )
     return (x, *others)
 
 
@@ -155,12 +155,6 @@ def _check_form(name: str, part: Any) -> None:
         fix = "Every trial reads the data again, and a generator can be read only once."
     received = [type(value).__name__ for value in part] if is_pair else type(part).__name__
     raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
-
-
-def _length(part: Any) -> int:
-    """Returns the number of samples; 0 for a single number."""
-    is_number = not hasattr(part, "__len__") or getattr(part, "ndim", None) == 0
-    return 0 if is_number else len(part)
 
 
 def _is_dataset(part: Any) -> bool:
@@ -225,17 +219,14 @@ def _free_value(sequences: list[Array]) -> float:
     return float(np.floor(np.nextafter(least, np.float32(-np.inf))))
 
 
-def _pad_part(name: str, part: Any, value: float) -> Any:
+def _pad_part(part: Any, value: float) -> Any:
     """Pads sequences, and the targets and weights of their steps."""
     if not isinstance(part, tuple) or not isinstance(part[0], _Ragged):
         return part
     x, *others = part
-    lengths, padded = [len(sequence) for sequence in x], []
+    padded = []
     for target in others:
         if isinstance(target, _Ragged):
-            if [len(sequence) for sequence in target] != lengths:
-                expected = "a target (and weight) for each step of x"
-                raise invalid_argument(name, expected=expected, found="other lengths")
             # A label that exists does not add a class; the mask leaves it out.
             is_label = target[0].dtype.kind in "biu"
             least = min(sequence.min() for sequence in target) if is_label else 0
@@ -260,9 +251,5 @@ def _with_axes(part: Any, task: Task) -> Any:
 
 
 def _has_f1(task: Task) -> bool:
-    return any(
-        metric.replace("_", "").lower() in ("f1score", "fbetascore")
-        if isinstance(metric, str)
-        else isinstance(metric, keras.metrics.FBetaScore)
-        for metric in task.metrics
-    )
+    names = (each if isinstance(each, str) else type(each).__name__ for each in task.metrics)
+    return any(name.replace("_", "").lower() in ("f1score", "fbetascore") for name in names)

@@ -52,40 +52,36 @@ _REPEATS_TARGETS = {
 def check_data(
     parts: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
 ) -> None:
-    """Raises if data, by `"training"`, `"validation"` and `"test"`, do not suit a compiled model.
-
-    The model predicts a few samples of each part, and its loss and metrics score them, so Keras says what
-    does not fit. A model with its own training step may do anything with the data and is not run. Checked
-    here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that are
-    repeated until they have the shape of the output, and datasets without an end.
-    """
+    """Raises if Keras refuses a few samples of the data, or would train on them silently in a wrong way."""
+    shapes = [getattr(tensor, "shape", (None,)) for tensor in getattr(model, "inputs", None) or ()]
+    # A stateful model has to get batches of its size.
+    size = batch_size if any(shape and shape[0] is not None for shape in shapes) else None
     for key, part in parts.items():
         if part is None:
             continue
         name = "train" if key == "training" else key
         check_end(name, part, fit)
         if any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS):
-            continue
-        x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
-        predicted = None
+            continue  # Its own step may do anything with the data.
+        x, y, weight = _telling_batch(part, size)
         try:
             # Keras does not mix arrays with tensors.
             predicted = model(
                 keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False
             )
+            _check_targets(name, y, weight, predicted, model.loss)
             computed = model.compute_loss(x, y, predicted, weight, training=False)
             model.compute_metrics(x, y, predicted, weight)
             loss = float(keras.ops.convert_to_numpy(computed))
+        except InvalidArgumentError:
+            raise
         except Exception as error:  # From Keras, the backend or user-defined layers.
-            _explain(name, x, y, weight, predicted, model)
-            shapes = keras.tree.map_structure(lambda array: getattr(array, "shape", None), (x, y))
+            found = keras.tree.map_structure(lambda array: getattr(array, "shape", None), (x, y))
             raise InvalidArgumentError(
                 f"The model does not take the data of `{name}`: x and y of a batch have the shapes "
-                f"{shapes}, the input of the model {getattr(model, 'input_shape', 'unknown')}, its loss "
+                f"{found}, the input of the model {getattr(model, 'input_shape', 'unknown')}, its loss "
                 f"is {loss_name(model.loss)}. {type(error).__name__}: {plain(undecorated(str(error)))}"
             ) from error
-        if isinstance(y, np.ndarray) and not isinstance(model.loss, list | dict):
-            _check_targets(name, y, weight, predicted, model.loss)
         if not np.isfinite(loss):
             bad = [
                 argument
@@ -128,36 +124,15 @@ def loss_name(loss: Any) -> str:
     return ", ".join(map(str, names))
 
 
-def _explain(name: str, x: Any, y: Any, weight: Any, predicted: Any, model: keras.Model) -> None:
-    """Raises for what is certainly wrong with a batch; `predicted` is None if the model itself failed."""
-    shape = getattr(model, "input_shape", ())
-    are_arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-    # Other shapes might lack an axis: x of shape (samples, steps), y of shape (samples, steps, 1).
-    if are_arrays and (len(shape), x.ndim, y.ndim) == (3, 1, 3):
-        raise invalid_argument(
-            name,
-            expected=f"(x, y), with x of shape {shape}",
-            found=f"x of shape {x.shape}, y of shape {y.shape}",
-            fix="Swap them.",
-        ) from None
-    is_text = _kind(y) in "OSU" and y.size and isinstance(y.flat[0], str | bytes)
-    if is_text and _is_of_keras(model.loss):
-        found = f"text, such as {y.flat[0]!s}"
-        raise invalid_argument(
-            name, expected="targets that are numbers", found=found, fix=_NUMBER
-        ) from None
-    if predicted is not None and _kind(y) in "biuf" and not isinstance(model.loss, list | dict):
-        _check_targets(name, y, weight, predicted, model.loss)
-
-
-def _is_of_keras(loss: Any) -> bool:
-    return isinstance(loss, str) or type(loss).__module__.startswith("keras.")
+def is_of_keras(loss: Any) -> bool:
+    """Returns whether a loss is one of Keras's. A user-defined one may take anything."""
+    return isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras.")
 
 
 def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) -> None:
     """Raises for targets that a loss of Keras's accepts, but not as they are meant."""
-    if not _is_of_keras(loss):
-        return  # A user-defined loss may take anything.
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "biuf" or not is_of_keras(loss):
+        return
     shape, size = tuple(predicted.shape), predicted.shape[-1]
     loss = keras.losses.get(loss)  # A function for a name.
     kind = getattr(loss, "__name__", type(loss).__name__).replace("_", "").lower()
@@ -198,12 +173,6 @@ def _is_finite(part: Any) -> bool:
         for array in keras.tree.flatten(part)
         if array is not None and _kind(array) in "fiu"
     )
-
-
-def _batch_size(model: keras.Model, batch_size: int) -> int | None:
-    """Returns the size of the batches that a stateful model has to get; None for any other model."""
-    shapes = [getattr(tensor, "shape", (None,)) for tensor in getattr(model, "inputs", None) or ()]
-    return batch_size if any(shape and shape[0] is not None for shape in shapes) else None
 
 
 def _telling_batch(part: Any, size: int | None) -> Any:

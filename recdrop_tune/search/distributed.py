@@ -17,8 +17,8 @@ from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult, read_records
 from recdrop_tune.search.data import make
+from recdrop_tune.search.execution import check_completed, runner
 from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.runners import check_completed, runner
 from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track_in, with_active
 from recdrop_tune.session import SearchSession
@@ -27,7 +27,7 @@ from recdrop_tune.tuner import TrackedOracle, Tuner
 
 
 def distribute(
-    make_tuner: Callable[[], Any],
+    make_tuner: Callable[[], Tuner],
     *,
     workers: int | Workers = 2,
     tracking: str | MLflow | bool | None = True,
@@ -80,7 +80,11 @@ class Distributed:
     """
 
     def __init__(
-        self, make_tuner: Callable[[], Any], workers: Workers, tracking: MLflow | None, verbose: int
+        self,
+        make_tuner: Callable[[], Tuner],
+        workers: Workers,
+        tracking: MLflow | None,
+        verbose: int,
     ) -> None:
         self._make_tuner = make_tuner
         self._workers = workers
@@ -130,13 +134,9 @@ class Distributed:
 
 @dataclass(frozen=True)
 class TunerSearch:
-    """A search by a tuner, as its processes need it; see `Job`.
+    """A search by a tuner, as its processes need it; `positional` has names of `Model.fit` as keys."""
 
-    `positional` are the positional arguments of its `search`, by their names in `Model.fit`, and `named` the
-    others.
-    """
-
-    make_tuner: Callable[[], Any]
+    make_tuner: Callable[[], Tuner]
     positional: Mapping[str, Any]
     named: Mapping[str, Any]
     workers: Workers
@@ -144,7 +144,7 @@ class TunerSearch:
     compilation_cache: bool | Path = True
     process: Process = field(default_factory=Process)
 
-    def new_tuner(self, directory: Path | None = None) -> Any:
+    def new_tuner(self, directory: Path | None = None) -> Tuner:
         """Makes the tuner, in its own folder."""
         return self.make_tuner()
 
@@ -163,17 +163,14 @@ class TunerSearch:
         """Returns `None`: nothing follows the search."""
 
 
-def _new_tuner(make_tuner: Any) -> Any:
-    tuner: Any = None
-    if callable(make_tuner):
-        with contextlib.redirect_stdout(io.StringIO()):
-            tuner = make_tuner()
+def _new_tuner(make_tuner: Callable[[], Tuner]) -> Tuner:
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuner = make_tuner()
     if not isinstance(tuner, Tuner) or not isinstance(tuner.oracle, OptunaOracle):
-        received = tuner.oracle if isinstance(tuner, Tuner) else tuner
         raise invalid_argument(
             "make_tuner",
             expected="a function without arguments that makes a recdrop_tune.Tuner with an OptunaOracle and "
             "does not track it",
-            received=make_tuner if tuner is None else received,
+            received=tuner.oracle if isinstance(tuner, Tuner) else tuner,
         )
     return tuner

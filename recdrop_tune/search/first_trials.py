@@ -34,16 +34,13 @@ _LOWEST = {"units": 1 / 2, "learning_rate": 1 / 3}
 
 
 def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
-
-    Configurations that an earlier session tried are left out. Those of `known` (`try_first`) come next.
-    """
+    """Makes an oracle try no dropout, Keras's own, each other wrapper of the space once, and then `known`."""
     trials = [oracle.configuration_of(trial) for trial in oracle.trials.values()]
     tried = {
         row.key: {values.get(row.key) for values in trials}
         for row in searched_wrappers(oracle.space)
     }
-    missing = [
+    missing = [  # Without those that an earlier session tried.
         point
         for point in first_points(oracle.space, oracle.seed)
         # A point without a layer has no wrapper for it.
@@ -55,13 +52,7 @@ def enqueue_first_trials(oracle: OptunaOracle, known: Iterable[Mapping[str, Any]
 
 
 def first_points(space: Space, seed: int) -> list[Values]:
-    """Lists the configurations that a search tries first, in their order.
-
-    The one without dropout has the middle value of everything. Each wrapper gets a rate from the lower half
-    of its range, and the placements take turns. `units` are spread over the upper half of their range,
-    `learning_rate` over the upper two thirds, and all other values over their whole ranges, so that the
-    sampler learns about them too.
-    """
+    """Lists what a search tries first: no dropout with middle values, then each wrapper with other values."""
     offered = {row.key: list(row.choices or ()) for row in searched_wrappers(space)}
     if not offered:
         return []

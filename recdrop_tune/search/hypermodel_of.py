@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.errors import (
     InvalidArgumentError,
     RecdropError,
@@ -26,7 +25,7 @@ from recdrop_tune.hypermodels import (
     unextended,
 )
 from recdrop_tune.models import makes_masks
-from recdrop_tune.search.data_check import check_data, reported_metrics
+from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
 
@@ -80,14 +79,10 @@ def check_hypermodel_data(
     batch_size: int,
     fit: Mapping[str, Any],
     padding: float | None = None,
-) -> set[str] | None:
-    """Raises if data do not suit the models of a hypermodel; see `check_data`.
-
-    Warns if sequences were padded with a value `padding` that the models do not mask. Returns what they
-    report; None if only a training tells. A hypermodel with its own `fit` may do anything with the data.
-    """
+) -> keras.Model | None:
+    """Checks data with one of the models of a hypermodel, and returns that; see `check_data`."""
     if has_own_fit(hypermodel):
-        return None
+        return None  # It may do anything with the data.
     model: Any = None
     with suppress(Exception):  # The search itself explains why a model cannot be built.
         build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
@@ -100,7 +95,7 @@ def check_hypermodel_data(
             f"The sequences were padded with {padding:g} to one length, and no layer of the model makes "
             f"a mask, so it reads padding as data. Begin it with `keras.layers.Masking({padding:g})`."
         )
-    return reported_metrics(model)
+    return model
 
 
 def describe_model(hypermodel: Any) -> dict[str, Any] | None:
@@ -141,41 +136,26 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     argument = "objective"  # The line of a file is found by it.
 
 
-def check_reported(objective: str, reported: set[str]) -> None:
-    """Raises before the search if the models do not report the objective."""
-    if objective.removeprefix("val_") not in reported:
-        validated = reported - {MILLISECONDS} if objective.startswith("val_") else ()
-        raise _not_reported(objective, {*reported, *(f"val_{name}" for name in validated)})
-
-
-def _not_reported(objective: str, reported: Iterable[str]) -> ObjectiveNotReportedError:
-    known, kind = sorted(reported), objective.removeprefix("val_")
-    fix = next((f"Did you mean `{n}`?" for n in known if n.lower() == objective.lower()), "")
-    if not fix:
-        with suppress(ValueError):  # Keras knows no metric of that name.
-            keras.metrics.get(kind)
-            fix = f"Add {kind!r} to the `metrics` of the model or of `rdt.Task`."
-    fix = fix or suggestion(objective, known) or "Compile the model with the metric."
-    return ObjectiveNotReportedError(
+def check_reported(objective: str, reported: Iterable[str]) -> None:
+    """Raises if the objective is not among the metrics that models report."""
+    known = sorted(reported)
+    if objective in known:
+        return
+    others = "Another metric has to be in the `metrics` of the model or of `rdt.Task`."
+    fix = " ".join(filter(None, [suggestion(objective, known), others]))
+    raise ObjectiveNotReportedError(
         f"The model reports no metric named `{objective}`, which is the objective. It reports: "
         f"{', '.join(known)}. {fix}"
     )
 
 
 class ObservedTrials(Extension):
-    """Checks that trials report the objective, and remembers what is being built.
+    """Checks that trials report the objective; `building` is the model that is built, or could not be."""
 
-    `building` has the hyperparameters of the model that is being built, or could not be. `first_model` is for
-    the score of a constant predictor; None if there is none, or if the hypermodel or the model scores in its
-    own way.
-    """
-
-    def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
+    def __init__(self, hypermodel: Any, objective: str) -> None:
         self._own_fit = has_own_fit(hypermodel)
         self._objective = objective
-        self.building: Any = None
-        self.first_model: Any = None
-        self._is_first = True
+        self.building: kt.HyperParameters | None = None
         self._reported = False
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
@@ -183,32 +163,25 @@ class ObservedTrials(Extension):
         self.building = hp
         model = build(hp)
         self.building = None
-        is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
-        if self._is_first and is_scored_by_keras and not self._own_fit:
-            self.first_model = model
-        self._is_first = False
         return model
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model and checks what it reports."""
-        self.first_model = None  # Its memory is not needed any more.
         callbacks = list(kwargs.pop("callbacks", None) or [])
         validated = kwargs.get("validation_freq", 1) == 1
         if not self._own_fit and validated and not any(map(may_report, callbacks)):
             # A user-defined `fit` or callback can report the objective later.
-            check = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: self._check(logs))
+            check = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda _, logs: check_reported(self._objective, logs)
+            )
             callbacks.append(check)
         result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
-                self._check(result.history)
+                check_reported(self._objective, result.history)
             # From here on, a trial that ends before it reports the objective fails alone.
             self._reported = True
         return result
-
-    def _check(self, metrics: Mapping[str, Any]) -> None:
-        if not self._objective.has_value(metrics):
-            raise _not_reported(self._objective.name, metrics)
 
 
 def may_report(callback: Any) -> bool:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -35,24 +35,14 @@ PATIENCE = 10.0
 """Seconds to wait for another search in the folder: the workers of a killed one take some to end."""
 
 
-class SearchIdentity(NamedTuple):
-    """The id and the seed of the search that a folder holds."""
-
-    id: str
-    seed: int
-
-
 @contextmanager
 def claim(
     folder: Path, identity: Mapping[str, Any], seed: int | None = None, overwrite: bool = False
-) -> Iterator[SearchIdentity]:
-    """Reserves a folder, which may not exist yet, for a search while the block runs.
+) -> Iterator[int]:
+    """Reserves a folder, which may not exist yet, for a search while the block runs; yields its seed.
 
     A new or empty folder gets a new search. A folder that holds the same search keeps its id and its seed. If
     the block raises before the search has written an event, a new folder is removed again.
-
-    Raises:
-        ProjectError: The folder holds something else, or a running search, or cannot be written to.
     """
     new_folders = _make_folder(folder)
     now = json.loads(json.dumps(plain_values(identity)))
@@ -62,8 +52,10 @@ def claim(
         raise ProjectError(f"The folder `{folder}` holds {what}. Give another `directory`.")
     with _locked(folder):
         delete_leftovers(folder)
-        if overwrite:
-            _delete_search(folder)
+        if overwrite and os.path.lexists(folder / SEARCH):
+            # The file that makes it a search goes last: after a kill in between, overwriting works again.
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == SEARCH):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         saved = _read(folder)
         is_new = saved is None
         if saved is None:
@@ -84,7 +76,7 @@ def claim(
                 + f"\nGive another `directory`{how}."
             )
         try:
-            yield SearchIdentity(saved["id"], saved["seed"])
+            yield saved["seed"]
         except BaseException:
             # Workers write files before the first event; they stay part of a search.
             names = os.listdir(folder) if folder.is_dir() else []
@@ -97,10 +89,7 @@ def claim(
 
 
 def plain_values(value: Any, depth: int = 5) -> Any:
-    """Describes a value by what JSON can hold, the same in every process.
-
-    Arrays become digests, functions their names, other objects their classes and attributes.
-    """
+    """Describes a value by what JSON can hold, the same in every process; arrays become digests."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -135,6 +124,7 @@ def _make_folder(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         # Permissions do not tell whether the file system is read-only.
         tempfile.TemporaryFile(dir=folder).close()
+        Journal(folder / JOURNAL).is_being_written(to_write=True)
     except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
         raise ProjectError(
             f"The folder `{format_repr(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
@@ -146,11 +136,7 @@ def _make_folder(folder: Path) -> list[Path]:
 def _read(folder: Path) -> dict[str, Any] | None:
     if (saved := read_object(folder / SEARCH)) is not None:
         with damage_named(folder / SEARCH):
-            return {
-                "id": str(saved["id"]),
-                "seed": int(saved["seed"]),
-                "identity": {**saved["identity"]},
-            }
+            return {"seed": int(saved["seed"]), "identity": {**saved["identity"]}}
     if others := [path.name for path in folder.iterdir() if not is_leftover(path.name)]:
         raise ProjectError(
             f"The folder `{folder}` holds files but no search ({SEARCH}): {format_repr(others)}. Give an "
@@ -159,31 +145,14 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _delete_search(folder: Path) -> None:
-    if os.path.lexists(folder / SEARCH):
-        # The file that makes it a search goes last: after a kill in between, overwriting works again.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == SEARCH):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keeps other searches out of a folder: the driver locks the folder, a worker locks the journal."""
     journal, end = Journal(folder / JOURNAL), time.monotonic() + PATIENCE
     # Windows cannot open folders. Two searches in one folder are not kept apart there.
     handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
-
-    def is_busy() -> bool:
-        try:
-            is_locked = handle is not None and lock(handle) is False
-            return is_locked or journal.is_being_written(to_write=True)
-        except OSError as error:
-            raise ProjectError(
-                f"`{journal.path}` cannot be written to: {error}. Give another `directory`."
-            ) from error
-
     try:
-        while is_busy():
+        while (handle is not None and lock(handle) is False) or journal.is_being_written():
             if time.monotonic() > end:
                 raise ProjectError(
                     f"A search is running in the folder `{folder}`. Wait for its end, or give another "

@@ -6,20 +6,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from recdrop_tune.events import (
-    ConfirmationEnded,
-    EpochEnded,
-    Event,
-    ResultSaved,
-    TrialEnded,
-    TrialStarted,
-)
-from recdrop_tune.states import TrialState
+from recdrop_tune.events import ConfirmationEnded, EpochEnded, Event, TrialStarted
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Sent by batch systems, `docker stop`, `kill` and a closed terminal."""
@@ -38,9 +29,7 @@ class Interrupts:
 
     After SIGTERM or SIGHUP, all contexts entered after this one are closed. Then the process ends by that
     signal, as it would without a search. Further signals change nothing: batch systems send several.
-    After Ctrl-C, a second one interrupts the closing; if it is lost, it is raised when the result is saved.
-
-    The traceback starts in the code that started the search, and leaves out where the training was.
+    After Ctrl-C, a second one interrupts the closing.
 
     Handles no signals outside the main thread, in a forked process, or for a signal that is handled by others
     or ignored (`nohup`).
@@ -49,7 +38,6 @@ class Interrupts:
     def __init__(self) -> None:
         self._came: type[KeyboardInterrupt] | None = None
         self._signal: int | None = None
-        self._is_ending = self._came_again = False
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
@@ -89,34 +77,17 @@ class Interrupts:
                     stream.flush()
             signal.raise_signal(self._signal)
 
-    @contextmanager
-    def reraise_lost(self) -> Iterator[None]:
-        """Raises an interrupt that C++ has replaced by another error."""
-        try:
-            yield
-        # pybind11 does so if it comes while an exception of TensorFlow is created.
-        except Exception as error:
-            came, self._came = self._came, None
-            if came is None:
-                raise
-            raise came from error
-
     def on_event(self, event: Event) -> None:
-        """Raises a lost interrupt; once the search is ending, only a later Ctrl-C."""
+        """Raises a lost interrupt, unless the search is ending."""
         if self._came is not None and isinstance(
             event, EpochEnded | TrialStarted | ConfirmationEnded
         ):
             came, self._came = self._came, None
             raise came
-        if isinstance(event, TrialEnded) and event.status == TrialState.INTERRUPTED:
-            self._is_ending = True
-        if isinstance(event, ResultSaved) and self._came_again:
-            self._came_again = False
-            raise KeyboardInterrupt
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._signal is None or self._is_elsewhere():
-            self._came, self._came_again = KeyboardInterrupt, self._is_ending
+            self._came = KeyboardInterrupt
             signal.default_int_handler(number, frame)
 
     def _end(self, number: int, frame: FrameType | None) -> None:

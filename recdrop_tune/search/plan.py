@@ -15,12 +15,11 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError, check_callbacks, is_disk_failure
-from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Listener, Process
+from recdrop_tune.events import CONFIG_FILE, CONFIRMATION, FIT, PADDING, Context, Listener, Process
 from recdrop_tune.hypermodels import Extension, extended
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.records import Records
 from recdrop_tune.search.confirm import DROPOUT, Question, Retrainings
-from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
@@ -50,10 +49,9 @@ def warm_up(epochs: int) -> int:
 class Plan:
     """A search by `tune`, with checked arguments.
 
-    `config` has the arguments of `tune`, complete: functions that were named are imported, the folder and the
-    store are known. `space` is the search space as YAML, or the name of the hypermodel that defines it.
-    `resume_hint` is how to resume it, in words or as a command. `question` is what trainings with fresh seeds
-    are to answer, and `models` describes the models to compare by their names, the baseline first.
+    `config` is complete: functions that were named are imported, the folder and the store are known. `space`
+    is in YAML, or the name of the hypermodel that defines it. `models` describes those to compare by their
+    names, the baseline first.
     """
 
     config: SearchConfig
@@ -61,6 +59,7 @@ class Plan:
     model: Any
     space: str
     goal: kt.Objective
+    context: Context | None
     config_file: Path | None = None
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
@@ -119,24 +118,25 @@ class Plan:
             "loss": loss_of(self.model),
         }
 
-    def new_tuner(self, directory: Path | None = None) -> Any:
-        """Makes the tuner, which builds the model under every condition of its space.
+    def new_tuner(self, directory: Path | None = None) -> Tuner:
+        """Makes the tuner, with its first trials. It builds the model under every condition of its space.
 
         A `directory` replaces the project folder.
         """
-        plan, trials = self, ObservedTrials(self.model, self.goal)
-        if directory is not None:
-            plan = replace(self, config=replace(self.config, directory=directory))
+        folder, trials = directory or self.folder, ObservedTrials(self.model, self.goal.name)
         try:
             # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):
-                return _make_tuner(plan, extended(self.model, trials))
+                tuner = _make_tuner(self, extended(self.model, trials), folder)
+            if self.proposes:
+                enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
+            return tuner
         except RecdropError:
             raise
         except Exception as error:
             if is_disk_failure(error):
                 raise
-            what = f"The search cannot be set up in `{plan.folder}`"
+            what = f"The search cannot be set up in `{folder}`"
             if trials.building is not None:
                 active = readable(trials.building).items()
                 values = ", ".join(f"{n}={value!r}" for n, value in active if value is not None)
@@ -146,16 +146,7 @@ class Plan:
     def track(
         self, tuner: Tuner, records: Records | None = None, listeners: Iterable[Listener] = ()
     ) -> SearchSession:
-        """Tracks the tuner, and proposes its first configurations; `records` are read if not given."""
-        if self.proposes:
-            enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
-        data = self.data.parts
-        observed = tuner.hypermodel.extension(ObservedTrials)
-        if observed.first_model is None:
-            # A resumed search has not built a model yet. One that cannot be built fails in its trial.
-            with contextlib.suppress(Exception):
-                tuner.hypermodel.build(tuner.oracle.get_space())
-        model, train, validation = observed.first_model, data["training"], data["validation"]
+        """Tracks the tuner; `records` are read if not given."""
         return track_in(
             self.tracking,
             tuner,
@@ -163,8 +154,8 @@ class Plan:
             listeners=listeners,
             space=self.space,
             info=self._info(),
-            data=data,
-            context=context_of(train, validation, self.model, model, self.goal, self.data.padding),
+            data=self.data.parts,
+            context=self.context,
             models=[*self.models],
             process=self.process,
             resume_hint=self.resume_hint,
@@ -241,10 +232,10 @@ class Plan:
         return info
 
 
-def _make_tuner(plan: Plan, hypermodel: Any) -> Tuner:
-    """Makes the tuner of a search. If the project folder holds a search, it resumes that search."""
-    folder, config, training = Path(os.path.abspath(plan.folder)), plan.config, plan.training
-    settings = config.optuna
+def _make_tuner(plan: Plan, hypermodel: kt.HyperModel, folder: Path) -> Tuner:
+    """Makes the tuner of a search. If the folder holds a search, it resumes that search."""
+    folder, config, settings = Path(os.path.abspath(folder)), plan.config, plan.config.optuna
+    training = plan.training
     sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
     if isinstance(pruner, str):

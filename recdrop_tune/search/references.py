@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
@@ -28,11 +27,6 @@ def resolved(value: Any) -> Any:
         return resolve_name(value)
     except (Exception, SystemExit) as error:
         raise UserCodeError(f"`{value}` cannot be imported: {_described(error)}") from error
-
-
-def as_function(value: Any) -> Any:
-    """Returns a function that calls what `module:function` names, in each process; others as they are."""
-    return partial(call, value) if is_reference(value) else value
 
 
 def call(reference: str) -> Any:

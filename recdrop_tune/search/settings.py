@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, field, fields
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -23,16 +24,16 @@ from typing import (
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
     StrictBool,
     StrictStr,
+    TypeAdapter,
     ValidationError,
-    create_model,
 )
+from pydantic.dataclasses import dataclass
 
 from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.documents import explain
@@ -53,33 +54,17 @@ EXPERIMENT = "recdrop-tune"
 
 T = TypeVar("T")
 
-
-class _Checks(BaseModel):
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-
-_MODELS: dict[type, type[BaseModel]] = {}
-"""What checks the values of each settings class."""
+_CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def settings_class(kind: type[T]) -> type[T]:
     """Makes a frozen dataclass that checks its values by their types; `help` shows these plainly."""
-    # Given explicitly, for functions in an annotation would look up globals in the class by default.
-    module = vars(sys.modules[kind.__module__])
-    checks = get_type_hints(kind, module, include_extras=True)
-    plain, names = get_type_hints(kind, module), list(kind.__annotations__)
-    kind.__annotations__ = {name: plain[name] for name in names}
-    settings: Any = dataclass(frozen=True, repr=False)(kind)
-    values: dict[str, Any] = {
-        # Without a default, both are `MISSING`.
-        each.name: (checks[each.name], ... if each.default is each.default_factory else None)
-        for each in fields(settings)
-        if each.name in names
-    }
-    base = next((_MODELS[parent] for parent in kind.__mro__ if parent in _MODELS), _Checks)
-    _MODELS[kind] = create_model(kind.__name__, __base__=base, **values)
+    settings: Any = dataclass(frozen=True, repr=False, config=_CONFIG)(kind)
     fill_in, first = settings.__init__, fields(settings)[0].name
+    plain, shown = get_type_hints(settings), signature(settings)
+    shown_plainly = [p.replace(annotation=plain[p.name]) for p in shown.parameters.values()]
+    settings.__signature__ = shown.replace(parameters=shown_plainly)
 
     @wraps(fill_in)
     def __init__(self: Any, *args: Any, **values: Any) -> None:
@@ -87,23 +72,17 @@ def settings_class(kind: type[T]) -> type[T]:
             raise TypeError(f"{kind.__name__} takes one positional argument, `{first}`")
         values |= dict(zip([first], args, strict=False))
         try:
-            checked = checked_values(settings, values)
+            fill_in(self, **values)
         except ValidationError as error:
             raise explain(error, values, known_names(settings)) from None
-        fill_in(self, **checked)
 
     settings.__init__, settings.__repr__ = __init__, _repr
     return settings  # type: ignore[no-any-return]
 
 
-def checked_values(kind: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Returns the given values of a settings class as it keeps them.
-
-    Raises:
-        ValidationError: A value is invalid; see `explain`.
-    """
-    model = _MODELS[kind].model_validate(values)
-    return {name: getattr(model, name) for name in model.model_fields_set}
+def settings_of(kind: type[T], values: Mapping[Any, Any]) -> T:
+    """Makes an object of a settings class from a mapping; raises pydantic's `ValidationError`."""
+    return TypeAdapter(kind).validate_python(values)
 
 
 def names_of(kind: Any) -> list[str]:
@@ -167,10 +146,6 @@ def _as_tuple(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(value)
     return () if value is None else (value,)
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
 
 
 def _folders(value: Any) -> Any:
@@ -251,12 +226,8 @@ class Task:
 
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of the hypermodel."""
-        arguments = {
-            "metrics": self.metrics or None,
-            "mask_value": self.mask_value,
-            "loss": self.loss,
-        }
-        return {name: value for name, value in arguments.items() if value is not None}
+        given = {"metrics": self.metrics or None, "mask_value": self.mask_value, "loss": self.loss}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @settings_class
@@ -339,7 +310,9 @@ class Training:
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 16
     save_every: Seconds | None = 30.0
-    compilation_cache: Flag | Annotated[Path, AfterValidator(_absolute)] = True
+    compilation_cache: (
+        Flag | Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)]
+    ) = True
     fit: dict[str, Any] = field(default_factory=dict)
 
 
@@ -462,7 +435,7 @@ def _maker(kind: Any, expected: str, *short: type) -> Callable[[Any], Any]:
             value = {names_of(kind)[0]: value}
         if not isinstance(value, Mapping):
             raise ValueError(expected)
-        return kind(**checked_values(kind, value))
+        return settings_of(kind, value)
 
     return make
 

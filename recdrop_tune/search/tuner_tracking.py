@@ -46,10 +46,7 @@ from recdrop_tune.tuner import ReportsEpochs, TrackedOracle, TrialReporter, desc
 def with_active(
     tracking: MLflow | None, default: str = EXPERIMENT, folder: str | Path | None = None
 ) -> MLflow | None:
-    """Completes settings of MLflow by its active run and experiment, as they are in this process.
-
-    A search in the `folder` keeps its experiment. `default` is the experiment if none is active.
-    """
+    """Completes settings by MLflow's active run, and the experiment of the search in the folder."""
     if tracking is None:
         return None
     from recdrop_tune.mlflow_store import in_context  # Here, because it imports MLflow.
@@ -119,7 +116,7 @@ def track(
     return track_in(mlflow, tuner, records=records, listeners=listeners, **about)
 
 
-def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> SearchSession:
+def track_in(mlflow: MLflow | None, tuner: kt.Tuner, **about: Any) -> SearchSession:
     """Tracks a tuner, in MLflow unless it is `None`, and saves the result when the search ends."""
     session = open_session(tuner, mlflow, **about)
 
@@ -136,7 +133,7 @@ def track_in(mlflow: MLflow | None, tuner: Any, **about: Any) -> SearchSession:
 
 
 def open_session(
-    tuner: Any,
+    tuner: kt.Tuner,
     mlflow: MLflow | None = None,
     *,
     records: Records | None = None,
@@ -149,11 +146,7 @@ def open_session(
     process: Process | None = None,
     resume_hint: str | None = None,
 ) -> SearchSession:
-    """Tracks a tuner; see `track`, which also saves the result at the end.
-
-    `records` are those of the search so far; by default they are read from its journal. `models` are the
-    models that are compared, without trials. `process` is the one in which the search was begun.
-    """
+    """Tracks a tuner as `track` does, but saves no result; `models` are compared, without trials."""
     oracle, folder = tuner.oracle, Path(tuner.project_dir)
     if isinstance(oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
@@ -174,9 +167,10 @@ def open_session(
 
         store = MLflowStore(MLflowWriter(uri, journal))
         dispatcher.listeners.append(store)
+    known = (read_object(folder / SEARCH) or {}).get("id")  # From `tune`.
     kind = oracle if type(tuner).__name__ == "Tuner" else tuner  # Its oracle tells more.
     description = SearchDescription(
-        search_id=records.search.search_id if records.search else _search_id(folder),
+        search_id=records.search.search_id if records.search else str(known or uuid.uuid4().hex),
         name=tuner.project_name,
         tuner=type(kind).__name__,
         objective=oracle.objective.name,
@@ -199,12 +193,6 @@ def open_session(
     if tuner.hypermodel is not None:
         tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(reporter))
     return session
-
-
-def _search_id(folder: Path) -> str:
-    """Returns the identity of a search that begins; `tune` writes it into its folder before that."""
-    known = (read_object(folder / SEARCH) or {}).get("id")
-    return known if known and isinstance(known, str) else uuid.uuid4().hex
 
 
 class _Searched:

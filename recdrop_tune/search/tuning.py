@@ -19,8 +19,9 @@ from recdrop_tune.oracle import as_objective
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import DROPOUT, Question
+from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data, make
-from recdrop_tune.search.data_check import complete_training
+from recdrop_tune.search.data_check import complete_training, reported_metrics
 from recdrop_tune.search.execution import carry_out, result_of
 from recdrop_tune.search.hypermodel_of import (
     as_hypermodel,
@@ -30,7 +31,7 @@ from recdrop_tune.search.hypermodel_of import (
     may_report,
 )
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.references import as_function, call, model_named, resolved
+from recdrop_tune.search.references import model_named, resolved
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,
@@ -40,7 +41,6 @@ from recdrop_tune.search.settings import (
     Task,
     Training,
     Workers,
-    is_reference,
 )
 from recdrop_tune.search.tuner_tracking import with_active
 
@@ -152,11 +152,12 @@ def prepare(
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(callback) for callback in training.callbacks]
-    groups = call(training.groups) if is_reference(training.groups) else make(training.groups)
-    training = replace(training, callbacks=callbacks, groups=groups)
+    training = replace(training, callbacks=callbacks, groups=make(training.groups))
     mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit)
-    _check_validation(config.objective.name, validation, training)
+    is_split = training.cv is not None or bool(training.fit.get("validation_split"))
+    is_validated = validation is not None or is_split
+    _check_validation(config.objective.name, validation, training.cv, is_validated)
     if config.workers is not None:
         import_ray()
         share_gpus()
@@ -164,19 +165,29 @@ def prepare(
     if confirm:
         confirm, test = replace(confirm, test=None), confirm.test
     task = model if isinstance(model, Task) else None
-    data = Data(as_function(train), as_function(validation), as_function(test), task)
+    data = Data(train, validation, test, task)
     parts = data.parts
     hypermodel, space = as_hypermodel(data.prepared_task or model, parts["training"], config.space)
     is_logged = has_own_fit(hypermodel) or any(map(may_report, training.callbacks))
     with compilations_kept(training.compilation_cache):
-        reported = check_hypermodel_data(
+        checked = check_hypermodel_data(
             hypermodel, parts, config.batch_size, training.fit, data.padding
         )
-    if reported and not is_logged and question.searches:
-        check_reported(config.objective.name, reported)
-    goal = as_objective(vars(config.objective), reported or ())
-    if not is_logged:
-        _warn_of_training_metric(goal.name, validation, training)
+        reported = None if checked is None else reported_metrics(checked)
+        if reported and not is_logged and question.searches:
+            validated = reported - {MILLISECONDS} if is_validated else ()
+            names = {*reported, *(f"val_{name}" for name in validated)}
+            check_reported(config.objective.name, names)
+        goal = as_objective(vars(config.objective), reported or ())
+        context = context_of(
+            parts["training"], parts["validation"], hypermodel, checked, goal, data.padding
+        )
+    is_of_training = not goal.name.startswith("val_") and goal.name != MILLISECONDS
+    if is_validated and is_of_training and not is_logged:
+        warn_caller(
+            f"`{goal.name}` is measured on the training data, which handicaps dropout. For the validation "
+            f"data, use `val_{goal.name}`."
+        )
     if task is not None and config.verbose:
         x, y = parts["training"][:2] if isinstance(parts["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)
@@ -191,15 +202,15 @@ def prepare(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return Plan(config, data, hypermodel, space, goal, config_file, question=question)
+    return Plan(config, data, hypermodel, space, goal, context, config_file, question=question)
 
 
-def _check_validation(objective: str, validation: Any, training: Training) -> None:
+def _check_validation(objective: str, validation: Any, cv: Any, is_validated: bool) -> None:
     """Raises for two sources of validation data, and for an objective without any."""
-    if training.cv is not None and validation is not None:
+    if cv is not None and validation is not None:
         expected = "None with `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
-    if objective.startswith("val_") and not _is_validated(validation, training):
+    if objective.startswith("val_") and not is_validated:
         raise invalid_argument(
             "validation",
             expected=f"validation data, for the objective is {objective}",
@@ -207,22 +218,6 @@ def _check_validation(objective: str, validation: Any, training: Training) -> No
             fix="Pass them; or, with arrays, `training=rdt.Training(cv=5)` or "
             "`training=rdt.Training(fit={'validation_split': 0.2})`; or take another objective.",
         )
-
-
-def _warn_of_training_metric(objective: str, validation: Any, training: Training) -> None:
-    """Warns if there are validation data, and the objective is measured on the training data."""
-    if objective.startswith("val_") or objective == MILLISECONDS:
-        return
-    if _is_validated(validation, training):
-        warn_caller(
-            f"`{objective}` is measured on the training data, which handicaps dropout. For the validation "
-            f"data, use `val_{objective}`."
-        )
-
-
-def _is_validated(validation: Any, training: Training) -> bool:
-    is_split = training.cv is not None or training.fit.get("validation_split")
-    return validation is not None or bool(is_split)
 
 
 def _new_folder(tracking: MLflow | None) -> Path:

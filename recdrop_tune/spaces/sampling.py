@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -76,6 +76,8 @@ class Sample(DropoutSample):
 
 def register(hp: Any, name: str, value: Value) -> Any:
     """Registers one hyperparameter and returns its value, or `None` if it is inactive."""
+    if isinstance(hp, RowRecorder):
+        return hp.record(name, value)
     if isinstance(value, Range):
         method = hp.Int if isinstance(value.min, int) else hp.Float
         sampling = "log" if value.log else "linear"
@@ -138,11 +140,6 @@ class _Group:
     def with_site(self, site: str | None) -> list[str]:
         """Returns the placements that have a site; all of them for `None`."""
         return [each for each in self.placements if site is None or site in each.split("+")]
-
-
-def dropping(keys: Keys) -> list[str]:
-    """Returns the wrappers of a space that drop, group by group."""
-    return [wrapper for group in _groups(keys, keys.options()) for wrapper in group.wrappers]
 
 
 def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
@@ -221,12 +218,11 @@ def _sample_options(
         having = group.with_site(option.site)
         own = name + group.suffix * (len(offering) > 1)
         owners = [wrapper for wrapper in group.wrappers if wrapper in option.techniques]
-        with hp.conditional_scope("wrapper", owners):
-            if len(having) == len(group.placements):
-                active = register(hp, own, value)
-            else:
-                with hp.conditional_scope(f"placement{group.suffix}", having):
-                    active = register(hp, own, value)
+        at: Any = nullcontext()
+        if len(having) < len(group.placements):
+            at = hp.conditional_scope(f"placement{group.suffix}", having)
+        with hp.conditional_scope("wrapper", owners), at:
+            active = register(hp, own, value)
         if active is not None:
             drawn[name] = active
     return drawn
@@ -285,27 +281,12 @@ class RowRecorder:
         yield
         self._when = outer
 
-    def Fixed(self, name: str, value: Any) -> Any:
-        """Records a fixed value."""
-        return self._record(name, choices=[value])
-
-    def Boolean(self, name: str, default: bool) -> Any:
-        """Records a choice of true and false."""
-        return self._record(name, choices=[default, not default])
-
-    def Choice(self, name: str, values: Sequence[Any]) -> Any:
-        """Records a choice."""
-        return self._record(name, choices=list(values))
-
-    def Int(self, name: str, low: int, high: int, step: int | None, sampling: str) -> Any:
-        """Records a range of integers."""
-        return self._record(name, low=low, high=high, step=step or 1)
-
-    def Float(self, name: str, low: float, high: float, step: float | None, sampling: str) -> Any:
-        """Records a range of numbers."""
-        return self._record(name, low=float(low), high=float(high), step=step)
-
-    def _record(self, name: str, **values: Any) -> Any:
-        row = Hyperparameter(name, when=self._when, **values)
+    def record(self, name: str, value: Value) -> Any:
+        """Records a hyperparameter, and returns its first value."""
+        if isinstance(value, Range):
+            high = _reachable_max(value)
+            row = Hyperparameter(name, low=value.min, high=high, step=value.step, when=self._when)
+        else:
+            row = Hyperparameter(name, choices=list(as_words(value)), when=self._when)
         self.rows.append(row)
-        return row.choices[0] if row.choices is not None else row.low
+        return row.low if row.choices is None else row.choices[0]

@@ -25,22 +25,16 @@ from recdrop_tune.spaces.sampling import (
     DropoutSample,
     RowRecorder,
     Sample,
-    dropping,
     plain_names,
     register,
     sample_dropout,
     sample_locked,
     sample_under,
 )
-from recdrop_tune.spaces.values import Range, as_written
+from recdrop_tune.spaces.values import Range, as_words, as_written
 
-_CONSTANTS: dict[str, Any] = {
-    "cell": "lstm",
-    "units": 64,
-    "layers": 1,
-    "bidirectional": False,
-    "learning_rate": 1e-3,
-}
+_OF_MODEL = {"cell": "lstm", "units": 64, "layers": 1, "bidirectional": False}
+_OF_TRAINING = {"learning_rate": 1e-3, "global_clipnorm": None}
 """The values of keys that a space leaves out."""
 
 _OF_DROPOUT = ("wrapper", "placement", "rate", "schedule", *OPTIONS, *DECAYS)
@@ -170,19 +164,15 @@ class SearchSpace(Keys):
             `rate` also if it is learned.
         """
         with nullcontext() if name is None else hp.name_scope(name):
-            values = {
-                key: self._sample_key(hp, key) for key in _CONSTANTS if key != "learning_rate"
-            }
+            values = self._sample_keys(hp, _OF_MODEL)
             dropout = sample_dropout(self, hp)
-            wrappers = dropping(self)
+            wrappers = [each for each in as_words(self.wrapper) if each != "none"]
             values["locked_rate"] = sample_locked(hp, self.locked_rate, wrappers)
             if embedding:
                 values["embedding_rate"] = sample_under(
                     hp, wrappers, "embedding_rate", self.embedding_rate
                 )
-            values["learning_rate"] = self._sample_key(hp, "learning_rate")
-            if self.global_clipnorm is not None:
-                values["global_clipnorm"] = register(hp, "global_clipnorm", self.global_clipnorm)
+            values |= self._sample_keys(hp, _OF_TRAINING)
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:
@@ -197,12 +187,7 @@ class SearchSpace(Keys):
             return sample_dropout(self, hp, cell)
 
     def of_dropout(self) -> SearchSpace:
-        """Returns the part of the space about the dropout of one layer, which `sample_dropout` uses.
-
-        Example:
-            >>> SearchSpace(wrapper=["none", "recurrent"], rate=0.3, units=[16, 32]).of_dropout().to_dict()
-            {'wrapper': ['none', 'recurrent'], 'rate': 0.3}
-        """
+        """Returns the part of the space about the dropout of one layer, which `sample_dropout` uses."""
         values = {name: value for name, value in self.to_dict().items() if name in _OF_DROPOUT}
         return type(self).load(values)
 
@@ -212,12 +197,7 @@ class SearchSpace(Keys):
         return None if math.isinf(number) else int(number)
 
     def searched(self) -> list[str]:
-        """Returns the hyperparameters with more than one value, as tables name them.
-
-        Example:
-            >>> SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=0.3).searched()
-            ['wrapper']
-        """
+        """Returns the hyperparameters with more than one value, as tables name them."""
         searched = (row.name for row in self._rows() if not row.is_fixed)
         return list(plain_names(dict.fromkeys(searched)))
 
@@ -226,10 +206,11 @@ class SearchSpace(Keys):
         self.sample(recorder, embedding=True)
         return recorder.rows
 
-    def _sample_key(self, hp: Any, key: str) -> Any:
-        value = getattr(self, key)
-        drawn = None if value is None else register(hp, key, value)
-        return _CONSTANTS[key] if drawn is None else drawn
+    def _sample_keys(self, hp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Registers the keys that the space names, and returns the values of all."""
+        given = {key: getattr(self, key) for key in values}
+        drawn = {key: register(hp, key, value) for key, value in given.items() if value is not None}
+        return {**values, **{key: value for key, value in drawn.items() if value is not None}}
 
 
 def preset_folder() -> Path:

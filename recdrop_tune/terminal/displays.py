@@ -84,7 +84,8 @@ class Progress:
         match event:
             case events.EpochEnded(trial_id=id, kept=kept) if kept and id in trials:
                 if kept == 1:
-                    self._print(status.format_continuation(records, trials[id], event), "yellow")
+                    epoch = status.format_epoch(records, event).replace("/", " of ")
+                    self._print(f"Trial {trials[id].number} continues after {epoch}", "yellow")
             case events.EpochEnded() if self._epochs:
                 metrics = "  ".join(
                     f"{name} {format_number(each)}" for name, each in event.metrics.items()
@@ -108,9 +109,6 @@ class Progress:
 
     def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:
         records, epochs = self._records, f"after {record.total_epochs} epochs"
-        score = (
-            None if record.score is None else f"{records.objective} {format_number(record.score)}"
-        )
         parts, style = [], "yellow"
         match event.status:
             case TrialState.COMPLETE:
@@ -122,7 +120,9 @@ class Progress:
                     parts.append(f"best {format_number(best.score or 0.0)} (trial {best.number})")
                 style = "green" if best is record else ""
             case TrialState.PRUNED:
-                parts.append(" at ".join(filter(None, (f"pruned {epochs}", score))))
+                parts.append(f"pruned {epochs}")
+                if record.score is not None:
+                    parts[-1] += f" at {records.objective} {format_number(record.score)}"
             case TrialState.INTERRUPTED:
                 parts.append(f"interrupted {epochs}")
             case _:
@@ -250,10 +250,8 @@ def live_display(
 ) -> Iterator[events.Listener | None]:
     """Shows a live display while the block runs, if there is a terminal or a notebook.
 
-    On a terminal it stays below other output, and disappears after the block. It is not shown if the output
-    goes into a file, or if the environment variable `CI` is set. A terminal that closes ends the display,
-    not the block. In a notebook it is yielded, and draws at each event; otherwise this yields None. Another
-    listener folds `records`; `workers` is the number of trials that run at the same time.
+    On a terminal it stays below other output, and disappears after the block. A terminal that closes ends the
+    display, not the block. In a notebook it is yielded, and draws at each event; otherwise this yields None.
     """
     if os.environ.get("CI"):
         yield None
@@ -301,8 +299,12 @@ def print_search(
             return
         console = Terminal(highlight=False)
         with live_display(console, records, workers) as display:
-            for line in (f"Folder: {folder} (to resume: {how})", *_earlier(records), *hints):
-                print(line, flush=True)
+            print(f"Folder: {folder} (to resume: {how})", flush=True)
+            if earlier := status.counts(records):
+                states = ", ".join(f"{number} {state}" for state, number in earlier.items())
+                print(f"Resuming after {sum(earlier.values())} trials: {states}.", flush=True)
+            for hint in hints:
+                print(hint, flush=True)
             progress = Progress(console, verbose > 1, records, workers)
             yield [progress] if display is None else [progress, display]
     except KeyboardInterrupt as interrupt:
@@ -313,10 +315,3 @@ def print_search(
             interrupt.add_note(plain(f"Best so far: {best}"))
         interrupt.add_note(plain(f"To resume: {how}"))
         raise
-
-
-def _earlier(records: Records) -> Iterator[str]:
-    """Yields a line about the trials of earlier sessions, if there are any."""
-    if numbers := status.counts(records):
-        states = ", ".join(f"{number} {state}" for state, number in numbers.items())
-        yield f"Resuming after {sum(numbers.values())} trials: {states}."

@@ -58,24 +58,17 @@ def seconds_left(
     limit = search.info.get("timeout")
     if limit:
         left = min(left, max(0.0, search.time + float(limit) - now))
-    return left + float(search.info.get(CONFIRMATION, 0)) * _whole_trial(records, mean) / workers
-
-
-def _whole_trial(records: Records, otherwise: float) -> float:
-    """Returns the mean seconds of a trial that was not pruned: a confirmation prunes nothing."""
-    trials = records.trials.values()
-    took = [each.seconds for each in trials if each.state == TrialState.COMPLETE and each.seconds]
-    return sum(took) / len(took) if took else otherwise
+    # A confirmation prunes nothing.
+    whole = [each.seconds for each in trials if each.state == TrialState.COMPLETE and each.seconds]
+    mean = sum(whole) / len(whole) if whole else mean
+    return left + float(search.info.get(CONFIRMATION, 0)) * mean / workers
 
 
 def format_forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long the search takes; returns `None` at any other time."""
-    ended = [
-        each
-        for each in records.trials.values()
-        if each.ended and each.state != TrialState.INTERRUPTED
-    ]
-    left = seconds_left(records, now, workers) if len(ended) == 1 else None
+    trials = records.trials.values()
+    ended = sum(each.ended is not None and each.state != TrialState.INTERRUPTED for each in trials)
+    left = seconds_left(records, now, workers) if ended == 1 else None
     if records.search is None or not left:
         return None
     until = time.localtime(now + left)
@@ -155,18 +148,10 @@ def format_epoch(records: Records, event: EpochEnded) -> str:
     return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 
 
-def format_continuation(records: Records, record: TrialRecord, last: EpochEnded) -> str:
-    """Writes where a trial continues: `Trial 0 continues after epoch 24 of 60`."""
-    epoch = format_epoch(records, last).replace("/", " of ")
-    return f"Trial {record.number} continues after {epoch}"
-
-
 def format_running(records: Records, record: TrialRecord) -> str:
     """Writes what a running trial is doing."""
-    parts, epochs = (
-        [f"trial {record.number}", format_configuration(record)],
-        record.repeats or record.epochs,
-    )
+    parts = [f"trial {record.number}", format_configuration(record)]
+    epochs = record.repeats or record.epochs
     if not epochs:
         return "  ".join([*parts, "building"])
     last = epochs[-1]
@@ -182,10 +167,8 @@ def format_best(records: Records) -> str | None:
     best = standing.best(records)
     if best is None:
         return None
-    score = f"{records.objective} {format_number(best.score or 0.0)}"
-    return (
-        " with ".join(filter(None, (score, format_configuration(best)))) + f" (trial {best.number})"
-    )
+    parts = f"{records.objective} {format_number(best.score or 0.0)}", format_configuration(best)
+    return f"{' with '.join(filter(None, parts))} (trial {best.number})"
 
 
 def format_best_gain(records: Records) -> str | None:
@@ -213,9 +196,8 @@ def format_ending(records: Records) -> str | None:
         MAX_TRIALS: "",
     }
     if early.reason in reasons:
-        return (
-            " ".join(filter(None, [reasons[early.reason], _format_expected_gain(records)])) or None
-        )
+        parts = reasons[early.reason], _format_expected_gain(records)
+        return " ".join(filter(None, parts)) or None
     if early.tried != early.configurations:
         return (
             f"The tuner found no further configuration after {number}: it has tried {early.tried} of "

@@ -118,6 +118,7 @@ class WatchedSearch:
         most = records.search.max_trials if records.search else None
         trials = f"{len(records.trials)}" + ("" if most is None else f" of at most {most}")
         took = status.format_duration(self.seconds)
+        took += "" if left is None else f", about {status.format_duration(left)} left"
         rows = [
             ("search", f"{self.folder} {self.state_words}"),
             ("trials", ": ".join(filter(None, (trials, counts)))),
@@ -125,17 +126,11 @@ class WatchedSearch:
         ]
         if records.models:
             rows = [("comparison", rows[0][1]), ("models", ", ".join(records.models.values()))]
-        rows.append(
-            (
-                "time",
-                took + ("" if left is None else f", about {status.format_duration(left)} left"),
-            )
-        )
+        rows.append(("time", took))
         if records.confirming is not None:
             done, total = status.trainings(records)
-            rows.append(
-                ("confirming" if records.trials else "done", f"{done} of {total} trainings")
-            )
+            name = "confirming" if records.trials else "done"
+            rows.append((name, f"{done} of {total} trainings"))
         if early := status.format_ending(records):
             rows.append(("", early))
         rows += [("now", status.format_running(records, record)) for record in records.running]

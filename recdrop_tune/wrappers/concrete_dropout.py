@@ -10,10 +10,9 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
-from recdrop_tune.kernels import bernoulli, for_all_steps, relaxed_bernoulli
+from recdrop_tune.kernels import bernoulli, directions_of, for_all_steps, relaxed_bernoulli
 from recdrop_tune.rewrites import KernelCall, Tensor, drop_rows, drop_weights
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.recurrent_wrapper import directions_of
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, Shared, group_in_words
 
 
@@ -150,9 +149,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Drops rows, or elements, of the recurrent kernel."""
         if self.elements:
-            return drop_weights(
-                call, None, self._masks("recurrent", ops.shape(call.recurrent_kernel))
-            )
+            noise = self._masks("recurrent", ops.shape(call.recurrent_kernel))
+            return drop_weights(call, None, noise)
         return drop_rows(call, self._masks("recurrent", (call.units, 1)))
 
     def _masks(self, site: str, shape: tuple[Any, ...]) -> Tensor:

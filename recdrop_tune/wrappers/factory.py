@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from inspect import signature
 from typing import Any
 
 from recdrop_tune.catalog import DECAYS, technique
@@ -76,8 +75,7 @@ def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
 
 
 def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
-    own = list(signature(cls.__init__).parameters)[3:-1]
-    known = list(dict.fromkeys([*own, *Shared.__annotations__]))
+    known = ["placement", *cls.options, *Shared.__annotations__]
     for option in options:
         if option not in known:
             raise invalid_argument(

@@ -15,6 +15,7 @@ from recdrop_tune.kernels import (
     call_layer,
     cell_of,
     copy_input_shape,
+    directions_of,
     fused_layer,
     merges_as_keras,
 )
@@ -55,13 +56,6 @@ def check_emits_steps(layer: Any) -> None:
         )
 
 
-def directions_of(layer: Any) -> list[Any]:
-    """Returns the two layers in a `Bidirectional`, or the layer itself."""
-    if isinstance(layer, keras.layers.Bidirectional):
-        return [layer.forward_layer, layer.backward_layer]
-    return [layer]
-
-
 def _remedy(layer: Any) -> str:
     if isinstance(layer, type):
         return f"Pass an instance, such as {layer.__name__}(64)."
@@ -89,12 +83,7 @@ def given_name(layer: Any) -> str | None:
 
 
 def is_default_name(name: str, class_name: str) -> bool:
-    """Returns whether a name looks like Keras's default name for a layer of a class.
-
-    Example:
-        >>> is_default_name("recurrent_dropout_wrapper_1", "RecurrentDropoutWrapper")
-        True
-    """
+    """Returns whether a name looks like Keras's default name for a layer of a class."""
     return re.sub(r"_\d+$", "", name).replace("_", "") == class_name.lower()
 
 
@@ -186,14 +175,9 @@ class RecurrentWrapper(HasDecays, keras.layers.Wrapper):
         others: int = 0,
         noise: list[Tensor] | None = None,
     ) -> None:
-        """Adds the decays of one call.
+        """Adds the decays of one call; `dropped` is its result after dropout at the output.
 
-        Args:
-            result: The result of the layer.
-            dropped: The same after dropout at the output.
-            mask: The mask of the call.
-            others: The number of losses that the wrapper has added before its decays.
-            noise: The noise of recurrent dropout in the outputs, or `None`.
+        `others` is the number of losses that the wrapper has added before its decays.
         """
         if not (self.activity_decay or self.temporal_decay):
             return

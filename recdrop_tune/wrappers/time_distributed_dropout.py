@@ -41,6 +41,7 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "time_distributed"
+    shares_mask = "nobody: one per sample and step"
 
     def __init__(
         self, layer: Any, rate: Rate, *, placement: str = "input", **shared: Unpack[Shared]
@@ -50,8 +51,3 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample, step and feature."""
         return self._bernoulli(site, ops.shape(tensor))
-
-    @property
-    def shares_mask(self) -> str:
-        """Nobody."""
-        return "nobody: one per sample and step"

@@ -41,14 +41,10 @@ class WeightDropWrapper(AbstractDropoutWrapper):
 
     technique_id = "weight_drop"
     rewritten_sites = ("input", "recurrent")
+    shares_mask = "all samples and steps of a batch"
 
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Drops weights of the kernels."""
         weights = {"input": call.kernel, "recurrent": call.recurrent_kernel}
         noise = {site: self._bernoulli(site, ops.shape(weights[site])) for site in self.sites}
         return drop_weights(call, noise.get("input"), noise.get("recurrent"))
-
-    @property
-    def shares_mask(self) -> str:
-        """The whole batch."""
-        return "all samples and steps of a batch"

@@ -8,10 +8,17 @@ import keras
 from keras import ops
 
 from recdrop_tune.catalog import TECHNIQUES, check_cell, parse_placement
-from recdrop_tune.kernels import Obstacle, Rewriting, call_layer, cell_of, default_seed
+from recdrop_tune.kernels import (
+    Obstacle,
+    Rewriting,
+    call_layer,
+    cell_of,
+    default_seed,
+    directions_of,
+)
 from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain, output_noise
 from recdrop_tune.wrappers.rates import HasRates, Rate
-from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper, directions_of
+from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper
 
 
 def group_in_words(groups: int) -> str:

@@ -62,6 +62,7 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
 
     technique_id = "zoneout"
     options = ("hidden_rate",)
+    shares_mask = "nobody: one per sample and step"
     forces_gates = True
 
     def __init__(
@@ -110,11 +111,6 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         hidden = ops.convert_to_tensor(self.rates["hidden"]) if "hidden" in self.rates else None
         rate = ops.convert_to_tensor(self.rates["recurrent"])
         return lambda call: expect_zoneout(call, rate, hidden)
-
-    @property
-    def shares_mask(self) -> str:
-        """Nobody."""
-        return "nobody: one per sample and step"
 
     @property
     def obstacle(self) -> Obstacle | None:

@@ -25,8 +25,7 @@ def test_where_there_is_no_search(tmp_path, monkeypatch, command):
 
 @pytest.mark.parametrize("command", ["confirm", "report", "status", "stop", "ui"])
 def test_a_journal_without_a_search(tmp_path, command):
-    empty = "holds no search" if command == "report" else "No search has been started"
-    for journal, words in (("", empty), ("{}\n", "is damaged")):
+    for journal, words in (("", "No search has been started"), ("{}\n", "is damaged")):
         (tmp_path / "events.jsonl").write_text(journal)
         assert words in refusal_of(command, tmp_path)
 

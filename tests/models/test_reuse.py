@@ -9,7 +9,7 @@ from keras import layers, losses
 import recdrop_tune as rdt
 from recdrop_tune import models
 from recdrop_tune.models import ModelCache, dropout_layers, renew, structure
-from recdrop_tune.models.layers import _functional, is_of_layers, kept_states
+from recdrop_tune.models.layers import is_of_layers, kept_states, smallest_model
 from tests.backends import BACKEND, array
 
 SHAPE = (5, 3)
@@ -263,7 +263,7 @@ def test_states_begin_anew():
 
 
 def test_the_names_of_later_layers_count_on_as_before():
-    _functional.cache_clear()
+    smallest_model.cache_clear()
     is_of_layers(dense())
     inputs, layer = keras.Input((1,)), layers.Identity()
     names = [layer.name, keras.Model(inputs, layer(inputs)).name]

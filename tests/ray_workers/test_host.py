@@ -153,7 +153,7 @@ def test_a_worker_that_was_given_up_has_no_trial(opened):
     )  # But it lives: it is stopped, and its end does not count.
     assert process.update_trial(*report) == "STOPPED"
     process.end_trial("two", ended(second, "COMPLETED"), {})
-    assert process.get_trial(second.trial_id).status == "RUNNING"
+    assert process.ask_oracle("get_trial", second.trial_id).status == "RUNNING"
     assert not process.give_up("nobody", "killed", None)
     process.close("FINISHED")
 
@@ -164,7 +164,7 @@ def test_a_trial_that_ends_three_processes_fails(opened):
         trial = process.create_trial(name)
         assert trial.status == "RUNNING"
         assert process.give_up(name, f"{name} was killed", None)
-    failed = process.get_trial(trial.trial_id)
+    failed = process.ask_oracle("get_trial", trial.trial_id)
     message = "3 workers were lost over this trial; the last one: three was killed"
     assert (failed.status, failed.message) == ("FAILED", message)
     assert process.create_trial("four").trial_id != failed.trial_id

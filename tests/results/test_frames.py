@@ -10,7 +10,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import EpochEnded, TrialStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
-from recdrop_tune.results.frames import history_frame, non_dominated, pareto_front
+from recdrop_tune.results.frames import history_frame, pareto_front
 from tests.planted_search import planted_result
 
 
@@ -64,12 +64,14 @@ def by_definition(costs) -> list[bool]:
 
 
 @pytest.mark.parametrize(("objectives", "values"), [(1, 3), (2, 3), (3, 1000)])
-def test_non_dominated_points_are_those_of_the_definition(objectives, values):
+def test_the_front_is_that_of_the_definition(objectives, values):
     random = np.random.default_rng(objectives)
     for points in (0, 1, 60):
         # With three values per objective most points tie with others.
-        costs = random.integers(values, size=(points, objectives)).astype(float)
-        assert non_dominated(costs).tolist() == by_definition(costs.tolist())
+        costs = pd.DataFrame(random.integers(values, size=(points, objectives)).astype(float))
+        found = pareto_front(costs.assign(state="COMPLETE"), dict.fromkeys(costs, "min"))
+        expected = costs.loc[by_definition(costs.to_numpy().tolist())].sort_values(0, kind="stable")
+        assert found[[*costs]].to_numpy().tolist() == expected.to_numpy().tolist()
 
 
 def test_directions_states_and_missing_values():

@@ -67,16 +67,12 @@ def test_the_chance_of_an_error_is_spent_once():
 
 
 @pytest.mark.parametrize(
-    ("first", "most", "expected"),
-    [(5, 20, [5, 8, 13, 20]), (2, 2, [2]), (1, 4, [1, 2, 4]), (5, 6, [5, 6])],
-)
-def test_rounds(first, most, expected):
-    assert rounds(first, most) == expected
-
-
-@pytest.mark.parametrize(
     ("first", "most", "done", "expected"),
     [
+        (5, 20, (), [5, 8, 13, 20]),
+        (2, 2, (), [2]),
+        (1, 4, (), [1, 2, 4]),
+        (5, 6, (), [5, 6]),
         (5, 50, LOOKS, [*LOOKS, 32, 50]),
         (5, 20, [2], [2, 5, 8, 13, 20]),
         (5, 20, [5, 8], LOOKS),

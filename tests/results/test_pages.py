@@ -317,6 +317,10 @@ def test_the_report_is_written_where_it_is_asked_for(planted, tmp_path, monkeypa
     path = tmp_path / "new" / "folder" / "report.html"
     assert planted.report(str(path)) == path
     assert [each.name for each in path.parent.iterdir()] == ["report.html"]
+    monkeypatch.chdir(planted.directory)
+    here = rdt.TuneResult.load(".")
+    assert "<h1>planted</h1>" in here.report(path).read_text(encoding="utf-8")
+    assert here.study().study_name == "planted"
     monkeypatch.chdir(tmp_path)
     assert planted.report() == Path("report.html")
     Path("file").touch()

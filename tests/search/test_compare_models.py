@@ -331,7 +331,6 @@ def broken():
         ),
         ({"models": {1: dense, 2: dropped}}, "models", "names of at most"),
         ({"seeds": 0}, "seeds", "greater than or equal to 1"),
-        ({"seeds": 5}, "max_seeds", "at least `seeds`"),
         ({"margin": -1.0}, "margin", "greater than or equal to 0"),
         ({"models": {"plain": dense, "other": lambda: dense(units=1)}}, "other", "train"),
     ],

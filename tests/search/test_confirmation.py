@@ -134,7 +134,7 @@ def test_the_verdict_is_read_on_the_test_data_and_shown(result, tmp_path):
     (points,) = result.plots()["gains"].data
     paired = confirmation.table.dropna(subset="test_gain")
     assert list(points.x) == pytest.approx(list(paired["test_gain"]))
-    low = list(points.x - points.error_x.arrayminus)
+    low = list(np.subtract(points.x, points.error_x.arrayminus))
     assert low == pytest.approx(list(paired["test_gain_low"]))
 
 

@@ -7,11 +7,10 @@ import pytest
 import tensorflow as tf
 
 import recdrop_tune as rdt
-from recdrop_tune.oracle import as_objective
 from recdrop_tune.results.outline import is_clearly_better
 from recdrop_tune.search.context import context_of, describe_data, score_constant
-from recdrop_tune.search.hypermodel_of import ObservedTrials
-from tests.small_search import Failing, build, tuned
+from recdrop_tune.search.hypermodel_of import check_hypermodel_data
+from tests.small_search import Failing, build, data, tuned
 from tests.tracked_events import runs_of
 
 GOAL = kt.Objective("val_loss", "min")
@@ -240,7 +239,7 @@ def test_mlflow_and_the_folder_have_it(random_labels):
 
 
 def test_a_user_defined_fit_may_score_in_any_way():
-    trials = [ObservedTrials(each, as_objective("val_loss")) for each in (build, Failing())]
-    for each in trials:
-        each.build(build, kt.HyperParameters())
-    assert [each.first_model is None for each in trials] == [False, True]
+    checked = [
+        check_hypermodel_data(each, {"training": data()}, 8, {}) for each in (build, Failing())
+    ]
+    assert [each is None for each in checked] == [False, True]

@@ -24,22 +24,27 @@ FILE = "search.json"
 IDENTITY = {"objective": "val_loss", "epochs": 3, "cv": KFold(3), "loss": keras.losses.Huber(0.1)}
 
 
+def id_in(folder):
+    return json.loads((folder / FILE).read_text())["id"]
+
+
 def test_a_search_resumes_with_its_id_and_seed(tmp_path):
     random.seed(1)
     with claim(tmp_path / "a", IDENTITY) as first:
         (tmp_path / "a" / "trial_0").mkdir()
+    first_id = id_in(tmp_path / "a")
     with claim(tmp_path / "a", {**IDENTITY, "cv": KFold(3)}) as again:
         assert again == first
-    with claim(tmp_path / "a", IDENTITY, seed=first.seed) as again:
+    with claim(tmp_path / "a", IDENTITY, seed=first) as again:
         assert again == first
     random.seed(1)
     with claim(tmp_path / "b", IDENTITY) as other:
-        assert other.seed == first.seed
-        assert other.id != first.id
+        assert other == first
+        assert first_id == id_in(tmp_path / "a") != id_in(tmp_path / "b")
     (tmp_path / "c").mkdir()
     fresh_path(tmp_path / "c" / FILE).write_text("{")  # A kill left the file unfinished.
     with claim(tmp_path / "c", IDENTITY, seed=0) as given:
-        assert given.seed == 0
+        assert given == 0
 
 
 def test_another_search_is_refused(tmp_path):
@@ -73,11 +78,12 @@ def test_a_search_does_not_resume_a_comparison(tmp_path):
 
 
 def test_overwriting(tmp_path):
-    with claim(tmp_path, IDENTITY) as old:
+    with claim(tmp_path, IDENTITY):
+        old = id_in(tmp_path)
         (tmp_path / "trial_0").mkdir()
         (tmp_path / "trial_0" / "trial.json").touch()
-    with claim(tmp_path, {"epochs": 4}, overwrite=True) as new:
-        assert new.id != old.id
+    with claim(tmp_path, {"epochs": 4}, overwrite=True):
+        assert id_in(tmp_path) != old
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
@@ -99,6 +105,15 @@ def test_a_damaged_file(tmp_path, content):
         pass
     with claim(tmp_path, {}, overwrite=True):
         assert json.loads((tmp_path / FILE).read_text())["identity"] == {}
+
+
+def test_a_journal_that_cannot_be_written(tmp_path):
+    (tmp_path / "events.jsonl").mkdir()
+    with (
+        pytest.raises(ProjectError, match=r"cannot be written to: .*events\.jsonl"),
+        claim(tmp_path, {}),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(("busy", "overwrite"), [("folder", False), ("journal", True)])

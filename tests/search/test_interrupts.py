@@ -1,4 +1,4 @@
-"""Signals that come while a search ends, or to processes that it has forked; see `tests.interrupted`."""
+"""Signals that come while a search runs or ends, or to processes that it has forked."""
 
 import contextlib
 import json
@@ -10,8 +10,6 @@ import keras
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.events import ResultSaved, SearchEnded, TrialEnded, TrialStarted
-from recdrop_tune.search.interrupts import Interrupts
 from tests.forks import ROOT, hearing_ctrl_c
 from tests.small_search import tuned
 
@@ -26,39 +24,6 @@ def test_a_search_ends_by_a_signal():
     assert closed == "closed "  # Both times, despite the signals in between.
     expected = {"once": -15, "after_ctrl_c": -15, "without_a_terminal": -1, "fork_of_a_search": 0}
     assert json.loads(ends) == expected
-
-
-@pytest.mark.parametrize("pressed", [True, False])
-def test_a_ctrl_c_that_an_error_replaces(pressed):
-    """pybind11 does so if it comes while an exception of TensorFlow is being made."""
-    with hearing_ctrl_c(), Interrupts() as interrupts:
-        if pressed:
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-        expected = KeyboardInterrupt if pressed else RuntimeError
-        with pytest.raises(expected) as raised, interrupts.reraise_lost():
-            raise RuntimeError("REPLACED BY KeyboardInterrupt")
-        assert pressed == isinstance(raised.value.__cause__, RuntimeError)
-        interrupts.on_event(TrialStarted(trial_id="1", number=0, hyperparameters={}))  # Once.
-
-
-@pytest.mark.parametrize("presses", [1, 2])
-def test_a_second_ctrl_c_that_was_lost(presses):
-    """The first one ends the search. Pressed once, it does not interrupt the saving of the result."""
-    saved = ResultSaved(files=[], summary="", best_trial_id="0")
-    broken = TrialEnded(trial_id="1", status="INTERRUPTED")
-    with hearing_ctrl_c(), Interrupts() as interrupts:
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        interrupts.on_event(broken)
-        if presses == 1:
-            interrupts.on_event(saved)
-            return
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            interrupts.on_event(saved)
-        interrupts.on_event(SearchEnded(status="KILLED"))
 
 
 @pytest.mark.usefixtures("eagerly")
