@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests import ROOT
 
@@ -64,12 +65,13 @@ class Forks:
         self._server.stdout.close()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    """Waits until a condition has a true value."""
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Waits until a condition has a true value, and returns that."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.05)
+    return value
 
 
 @contextlib.contextmanager

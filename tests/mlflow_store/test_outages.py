@@ -19,7 +19,6 @@ from recdrop_tune.errors import hide
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.stores import _REQUESTS
 from recdrop_tune.mlflow_store.writer import TrackingError
-from tests.forks import wait_for
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing, data, tuned
 from tests.tracked_events import Sender, ended, events_of, image, journaled, started, trial
@@ -72,7 +71,10 @@ def is_whole(server, tmp_path, new_store):
 
 def patiently(sender, seconds=60):
     """Waits until the tracking has written everything by itself."""
-    wait_for(lambda: sender.background.failure is None, seconds)
+    deadline = time.monotonic() + seconds
+    while sender.background.failure is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sender.background.failure is None
 
 
 def search(name):
