@@ -78,10 +78,13 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
 def hearing_ctrl_c() -> Iterator[None]:
     """Has the processes that are started in the block hear Ctrl-C, and that a terminal was closed.
 
+    Afterwards this process handles these signals as before.
+
     A shell starts what is to run in the background with Ctrl-C ignored, `nohup` anything with SIGHUP
     ignored, and so are all below it.
     """
-    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    heard = {signal.SIGINT: signal.default_int_handler}
+    heard |= dict.fromkeys((signal.SIGHUP, signal.SIGTERM), signal.SIG_DFL)
     before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     try:
         yield

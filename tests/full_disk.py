@@ -21,9 +21,9 @@ from click.testing import CliRunner
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
 from recdrop_tune.events import TrackingWarning, TrialEnded
-from recdrop_tune.journal import Journal
 from recdrop_tune.states import TrialState
 from tests.small_search import data, tuned
+from tests.tracked_events import events_of
 
 PAGE = 4096
 
@@ -55,13 +55,6 @@ def search(folder: Path, max_trials: int) -> dict:
     return found
 
 
-def states(folder: Path) -> dict[str, str]:
-    """Reads the states of the trials from their files."""
-    files = [path.read_text() for path in folder.glob("trial_*/trial.json")]
-    whole = [json.loads(text) for text in files if text]
-    return {trial["trial_id"]: trial["status"] for trial in whole}
-
-
 def command(folder: Path, disk: Path) -> dict:
     """Runs `recdrop-tune run` where there is room for the trials and not for the result."""
     config = folder / "search.yaml"
@@ -91,16 +84,12 @@ def main(folder: Path, spots: list[int]) -> None:
         project = disk / f"project{pages}"
         fill(disk, pages)
         first = search(project, 3)
-        left = states(project)
         (disk / "ballast").unlink()
         again = search(project, 3)
-        ends = [
-            each
-            for each in Journal(project / "events.jsonl").read()
-            if isinstance(each, TrialEnded) and each.status != TrialState.INTERRUPTED
-        ]
+        ended = events_of(project, TrialEnded)
+        ends = [each for each in ended if each.status != TrialState.INTERRUPTED]
         shutil.rmtree(project)
-        outcome = {"pages": pages, "first": first, "states": left, "again": again}
+        outcome = {"pages": pages, "first": first, "again": again}
         print(json.dumps({**outcome, "ends": [each.trial_id for each in ends]}), flush=True)
     print(json.dumps(command(folder, disk)), flush=True)
 

@@ -1,6 +1,5 @@
 """Runs searches for `test_resume` to kill; see `tests.forks`. An order has:
 
-- `frame`: file for the table of trials, once the search is done
 - `kill_at`: before which operation on a file of its folder the search kills itself, or null; whoever has
   its process id may kill it at any other moment
 - `trains`: whether it trains its models, or makes their scores up to be quicker
@@ -9,7 +8,6 @@
 - `tune`: arguments of `tune`
 """
 
-import json
 import os
 import signal
 import sys
@@ -95,10 +93,7 @@ def search(order: dict) -> None:
     if order["slow"] is not None:
         model, slow = build_in_graph, Slow(order["slow"], Path(given["directory"], "epochs"))
         given["training"] = rdt.Training(callbacks=[slow], save_every=order["save_every"])
-    result = rdt.tune(data(), data(), model, **given)
-    frame = result.trials.astype(object)
-    rows = frame.where(frame.notna(), None).to_dict("records")
-    Path(order["frame"]).write_text(json.dumps(rows))
+    rdt.tune(data(), data(), model, **given)
 
 
 if __name__ == "__main__":

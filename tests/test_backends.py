@@ -6,15 +6,14 @@ import sys
 
 import keras
 import pytest
-from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.backends import BackendWarning, choose, chosen
-from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
-from recdrop_tune.journal import Journal
-from tests.small_search import build, data
+from tests.commands import refusal_of
+from tests.small_search import data, tuned
+from tests.tracked_events import events_of
 
 HERE = keras.backend.backend()
 OTHER = "torch" if HERE == "jax" else "jax"
@@ -85,26 +84,23 @@ def test_a_backend_that_comes_too_late(monkeypatch):
 def test_the_command_line(tmp_path, monkeypatch, line, options, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search.yaml").write_text(f"data: nowhere:load\n{line}")
-    done = CliRunner().invoke(main, ["run", "search.yaml", *options])
-    assert (done.exit_code, said in done.output) == (1, True), done.output
+    assert said in refusal_of("run", "search.yaml", *options)
 
 
 @pytest.mark.heavy
 def test_a_search_goes_on_with_another_backend(tmp_path):
     """It was begun here, and its journal is made to say that it was begun elsewhere."""
-    given = {"seed": 0, "epochs": 1, "verbose": 0, "directory": tmp_path / "search"}
-    given["tracking"] = None
-    rdt.tune(data(), data(), build, max_trials=1, **given)
-    journal = tmp_path / "search" / "events.jsonl"
+    tuned(tmp_path, None, max_trials=1)
+    journal = tmp_path / "events.jsonl"
     text = journal.read_text()
     journal.write_text(text.replace(f'"backend": "{HERE}"', f'"backend": "{OTHER}"'))
     assert journal.read_text() != text
     with pytest.warns(BackendWarning) as caught:
-        result = rdt.tune(data(), data(), build, max_trials=2, **given)
+        result = tuned(tmp_path, None)
     (text,) = [str(each.message) for each in caught if each.category is BackendWarning]
     assert f"ran on Keras's {OTHER} backend and continues on {HERE}" in text
     assert f"or set KERAS_BACKEND={OTHER}." in text
     assert len(result.trials) == 2
-    begun = [each for each in Journal(journal).read() if isinstance(each, SearchStarted)]
+    begun = events_of(tmp_path, SearchStarted)
     assert [each.info["backend"] for each in begun] == [OTHER, HERE]
     assert f"Run on several backends: {OTHER}, then {HERE}." in result.summary()

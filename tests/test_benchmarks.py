@@ -108,14 +108,9 @@ def test_search_efficiency(part, run):
 @pytest.mark.heavy
 def test_what_searches_have_found_at_their_end(run):
     _, held = run("search_efficiency.py", "ends --seeds 1 --trials 20")
-    own, *_ = held["digits"]["ends"]
-    assert own["max_trials"] is None
-    assert 8 <= own["trials"] < 60
     for row in held["digits"]["ends"]:
         assert 5 <= row["complete"] <= row["trials"] <= (row["max_trials"] or 200)
-        assert 5 * 40 <= row["epochs"] < row["trials"] * 40
         assert 0 <= row["place"] < 0.2
-        assert 0 <= row["worse"] < 0.3
     small, *_ = held["digits"]["promises"]
     assert 0 <= small["promised"] < small["up to"] == 0.005
     page, _ = run("search_efficiency.py", "page")
@@ -146,14 +141,6 @@ def test_search_efficiency_table(benchmarks, tmp_path, eagerly):
         assert {tuple(each[name]) for each in drawn} == {tuple(curve), tuple(other.curves[name])}
     # Trained for real: every curve falls.
     assert all(curve[-1] < curve[0] for curve in table.curves.values())
-    # A resumed run trains only the missing curves, and gets the same.
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-2]))
-    said = []
-    _table.train(problem, path, say=lambda *a, **k: said.append(a))
-    assert len(said) == 2
-    again = _table.load(path)
-    assert [each.curves for each in again] == [table.curves, other.curves]
 
 
 def test_committed_tables_hold_their_whole_spaces(benchmarks):
@@ -210,9 +197,7 @@ def test_which_dropout_answers(benchmarks):
 def test_noise_of_planted_searches(benchmarks):
     """Trainings with the same seed correlate as real ones do, and the gains are the planted ones."""
     import _planted
-    import keras
     import keras_tuner as kt
-    import numpy as np
 
     for about in _planted.measured().values():
         assert 0 < about["spread"] < 0.3

@@ -1,21 +1,17 @@
 """`compare` and `recdrop-tune list`: what journals say of searches is what their results say."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ResultSaved
-from recdrop_tune.search import tune
-from tests.small_search import data
+from tests.commands import output_of
+from tests.small_search import tuned
 from tests.tracked_events import ended, journaled, started, trial
 
 SPACE = {
@@ -32,12 +28,10 @@ def runs(tmp_path_factory, new_store, planted, running_eagerly):
     """A folder of searches: a confirmed one, a planted one, and one that was interrupted."""
     folder = tmp_path_factory.mktemp("runs")
     shutil.copytree(planted.directory, folder / "planted")
-    options = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0, "objective": "val_accuracy"}
+    tracking = rdt.MLflow("accuracy", uri=new_store(tmp_path_factory.mktemp("mlflow")))
+    options = {"objective": "val_accuracy", "confirm": rdt.Confirm(top=1, seeds=1, max_seeds=1)}
     with running_eagerly():
-        tracking = rdt.MLflow("accuracy", uri=new_store(tmp_path_factory.mktemp("mlflow")))
-        confirm = rdt.Confirm(top=1, seeds=1, max_seeds=1)
-        place = {"directory": folder / "confirmed", "tracking": tracking, "confirm": confirm}
-        tune(data(24), data(16), space=SPACE, **options, **place)
+        tuned(folder / "confirmed", tracking, None, space=SPACE, **options)
     cut = [*trial(0, status="FAILED"), *trial(1, status="PRUNED"), *trial(2, status=None)]
     again = (started(when=started().time + 5000), ended(when=started().time + 5005))
     journaled(folder / "interrupted", started(), *cut, *again)
@@ -131,9 +125,7 @@ def test_a_damaged_journal_is_an_error_that_names_it(runs, tmp_path):
 
 
 def test_the_command_lists_the_same(runs, frame):
-    done = CliRunner().invoke(main, ["list", str(runs)])
-    assert done.exit_code == 0
-    head, *lines = done.output.splitlines()
+    head, *lines = output_of("list", runs).splitlines()
     assert head.split() == [
         *("folder", "experiment", "objective", "best", "confirmed", "gain", "wrapper"),
         *("placement", "rate", "trials", "time", "began", "data"),
@@ -146,17 +138,5 @@ def test_the_command_lists_the_same(runs, frame):
 
 def test_the_command_shows_texts_of_a_folder_as_text(tmp_path):
     journaled(tmp_path, started(experiment="a\x1b[2J\nb"))
-    done = CliRunner().invoke(main, ["list", str(tmp_path)])
-    assert len(done.output.splitlines()) == 2
-    assert r"a\x1b[2J b" in done.output
-
-
-def test_neither_loads_keras(runs):
-    code = (
-        "import sys, recdrop_tune; from recdrop_tune.cli import main\n"
-        f"recdrop_tune.compare({str(runs)!r})\n"
-        f"main(['list', {str(runs)!r}], standalone_mode=False)\n"
-        "print([m for m in ('keras', 'tensorflow', 'optuna', 'mlflow') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    _, line = output_of("list", tmp_path).splitlines()
+    assert r"a\x1b[2J b" in line

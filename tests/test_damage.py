@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import keras_tuner as kt
 import pandas as pd
 import pytest
@@ -17,7 +16,7 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.tuner import TrackedOracle
-from tests.small_search import build, contents, data, tuned
+from tests.small_search import build, contents, data, pretend_to_train, tuned
 
 DONE, MOST = 3, 5
 """The trials before the damage, and those that the search is to have in the end."""
@@ -31,14 +30,8 @@ class Quick(kt.HyperModel):
 
     def fit(self, hp, model, *args, callbacks=(), epochs=1, **kwargs):
         rate = hp.get("rate") if "rate" in hp else 0.6
-        history = keras.callbacks.History()
-        told = keras.callbacks.CallbackList([history, *callbacks], model=model)
-        told.on_train_begin()
-        for epoch in range(epochs):
-            told.on_epoch_begin(epoch)
-            told.on_epoch_end(epoch, {"loss": 1.0, "val_loss": abs(rate - 0.3) + 0.1 * epoch})
-        told.on_train_end()
-        return history
+        losses = [abs(rate - 0.3) + 0.1 * epoch for epoch in range(epochs)]
+        return pretend_to_train(model, callbacks, losses)
 
 
 def search(folder: Path, max_trials: int):

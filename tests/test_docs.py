@@ -23,30 +23,12 @@ from recdrop_tune.cli import main
 from recdrop_tune.spaces import SearchSpace
 from tests.pages import PAGES, ROOT, blocks, have_fewer_digits, pages_with, run
 
-_SEARCHING = (
-    "api/results",
-    "api/search",
-    "api/tracking",
-    "api/tuner",
-    "choose-a-dropout",
-    "compare-models",
-    "confirm",
-    "deploy",
-    "existing-model",
-    "faq",
-    "hypermodels",
-    "index",
-    "keras-tuner",
-    "mlflow",
-    "optuna",
-    "prediction-intervals",
-    "results",
-    "resume-and-stop",
-    "search",
-    "start",
-    "your-data",
-)
-HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
+HEAVY = {"docs/deploy.md", "docs/faq.md", "docs/prediction-intervals.md"} | {
+    page
+    for page in PAGES
+    for block in blocks(page, "python")
+    if block.reason is None and re.search(r"(tune|\.search|compare_models)\(", block.code)
+}
 """Pages that search or train, and take some ten seconds or more."""
 
 MOST = 2

@@ -40,8 +40,6 @@ def test_no_trial_is_lost_and_the_search_resumes(tmp_path):
     assert [spot["pages"] for spot in spots] == SPOTS
     for spot in spots:
         first, again = spot["first"], spot["again"]
-        assert "FAILED" not in spot["states"].values(), spot
-        assert "INVALID" not in spot["states"].values(), spot
         if spot is spots[-1]:  # All but the result was written.
             assert first["error"] is None
             assert "No space left on device" in first["unsaved"]

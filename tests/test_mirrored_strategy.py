@@ -5,14 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import pytest
 
 
 @pytest.mark.heavy
 def test_on_two_replicas():
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("the strategies are TensorFlow's")
     cases = Path(__file__).with_name("mirrored_strategy.py")
     environment = {**os.environ, "PYTEST_ADDOPTS": ""}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(cases)]

@@ -13,14 +13,12 @@ import keras
 import keras_tuner as kt
 import mlflow
 import pytest
-from click.testing import CliRunner
 from markdown_it import MarkdownIt
 from rich.console import Console
 from sklearn.linear_model import RidgeClassifier
 
 import recdrop_tune
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import ResultSaved
 from recdrop_tune.journal import Journal
@@ -30,8 +28,10 @@ from recdrop_tune.results import TuneResult
 from recdrop_tune.terminal import Progress
 from recdrop_tune.terminal.displays import LiveDisplay
 from recdrop_tune.tuner import load_weights
+from tests.commands import output_of, refusal_of
 from tests.planted_search import description
 from tests.small_search import build, contents, data, tuned
+from tests.tracked_events import journaled
 
 SOURCE = Path(recdrop_tune.__file__).parent
 
@@ -56,12 +56,6 @@ def project(whole, tmp_path):
     return tmp_path / "project"
 
 
-def add_event(project, event):
-    journal = Journal(project / "events.jsonl")
-    journal.on_event(event)
-    journal.close()
-
-
 def change_json(path, *keys, value):
     whole = json.loads(path.read_text())
     inner = whole
@@ -81,7 +75,7 @@ def change_events(project, kind, **values):
 
 def with_files(*names):
     saved = ResultSaved(files=["result/trials.csv", *names], summary="", best_trial_id="0")
-    return lambda project: add_event(project, saved)
+    return lambda project: journaled(project, saved)
 
 
 def with_description(key, value):
@@ -237,14 +231,10 @@ def assert_harmless(text):
 def test_a_report_prints_no_control_sequences(project):
     change_wrappers(project, CONTROL)
     change_events(project, "SearchStarted", context={"words": CONTROL}, name=CONTROL)
-    done = CliRunner().invoke(main, ["report", str(project)])
-    assert done.exit_code == 0, done.output
-    assert_harmless(done.output)
+    assert_harmless(output_of("report", project))
     assert_harmless(TuneResult.load(project).summary())
     (project / "events.jsonl").write_text(f"{CONTROL}\n")
-    failed = CliRunner().invoke(main, ["report", str(project)])
-    assert failed.exit_code == 1
-    assert_harmless(failed.output)
+    assert_harmless(refusal_of("report", project))
 
 
 def test_the_progress_of_a_search_prints_no_control_sequences(project):

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
-from recdrop_tune.cli import main
+from tests import ROOT
+from tests.commands import refusal_of
 from tests.test_package import HEAVY
 from tests.tracked_events import ended, journaled, started, trial
 
@@ -20,16 +20,14 @@ def test_where_there_is_no_search(tmp_path, monkeypatch, command):
         (["nowhere"], "There is no folder nowhere"),
         (["."], "holds no search of recdrop-tune: it has no events.jsonl"),
     ):
-        done = CliRunner().invoke(main, [command, *folder])
-        assert (done.exit_code, words in done.output) == (1, True), done.output
+        assert words in refusal_of(command, *folder)
 
 
 @pytest.mark.parametrize("command", ["confirm", "report", "status", "stop", "ui"])
 def test_a_journal_without_a_search(tmp_path, command):
     for journal, words in (("", "No search has been started"), ("{}\n", "is damaged")):
         (tmp_path / "events.jsonl").write_text(journal)
-        done = CliRunner().invoke(main, [command, str(tmp_path)])
-        assert (done.exit_code, words in done.output) == (1, True), done.output
+        assert words in refusal_of(command, tmp_path)
 
 
 def test_what_needs_no_keras_does_not_load_it(tmp_path):
@@ -40,13 +38,17 @@ def test_what_needs_no_keras_does_not_load_it(tmp_path):
         "quick ": ["spaces", "list"],
         "1 complete": ["status", str(tmp_path)],
         "Did you mean `max_trials`?": ["run", str(tmp_path / "wrong.yaml")],
+        "speech": ["list", str(tmp_path)],
     }
     code = (
-        "import json, sys\nfrom click.testing import CliRunner\nfrom recdrop_tune.cli import main\n"
-        f"outputs = [CliRunner().invoke(main, words).output for words in {[*commands.values()]}]\n"
-        f"print(json.dumps([outputs, [m for m in {HEAVY} if m in sys.modules]]))"
+        "import json, sys\nfrom tests.commands import called\n"
+        f"loaded = lambda: [m for m in {HEAVY} if m in sys.modules]\n"
+        f"print(json.dumps([(called(*w).output, loaded()) for w in {[*commands.values()]}]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    outputs, loaded = json.loads(done.stdout)
-    assert (loaded, done.stderr) == ([], "")
-    assert [words in each for words, each in zip(commands, outputs, strict=True)] == [True] * 4
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stderr == ""
+    for words, (output, loaded) in zip(commands, json.loads(done.stdout), strict=True):
+        assert words in output
+        assert loaded == (["pandas"] if words == "speech" else [])

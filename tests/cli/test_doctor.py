@@ -4,9 +4,8 @@ import re
 from importlib.metadata import version
 
 import keras
-from click.testing import CliRunner
 
-from recdrop_tune.cli import main
+from tests.commands import output_of
 
 
 def test_it_prints_versions_devices_and_the_kernel(tmp_path, monkeypatch):
@@ -14,9 +13,8 @@ def test_it_prints_versions_devices_and_the_kernel(tmp_path, monkeypatch):
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    done = CliRunner().invoke(main, ["doctor"])
-    assert done.exit_code == 0, done.output
-    found = dict(re.split(" +", line, maxsplit=1) for line in done.output.splitlines())
+    lines = output_of("doctor").splitlines()
+    found = dict(re.split(" +", line, maxsplit=1) for line in lines)
     assert list(found) == ["system", "packages", "devices", "kernel"]
     assert f"optuna {version('optuna')}, " in found["packages"]
     assert found["devices"].startswith(f"{keras.backend.backend()} sees ")

@@ -5,17 +5,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.files import JOURNAL
 from tests.browser import running_browser
+from tests.commands import output_of, refusal_of
 from tests.small_search import Failing, data, tuned
-
-
-def called(*arguments):
-    return CliRunner().invoke(main, ["report", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +60,9 @@ def test_the_confirmation_and_the_best_model_are_there(confirmed):
 
 def test_the_command_writes_the_page_and_says_what_was_found(confirmed, tmp_path):
     page = tmp_path / "new" / "page.html"
-    done = called(confirmed.directory, "--output", page)
-    assert done.exit_code == 0, done.output
+    output = output_of("report", confirmed.directory, "--output", page)
     summary = rdt.TuneResult.load(confirmed.directory).summary()
-    assert done.output == f"{summary}\nReport: {page}\n"
+    assert output == f"{summary}\nReport: {page}\n"
     for words in ("Confirmation", "Search space", confirmed.confirmation.verdict.split("`")[0]):
         assert words in page.read_text()
 
@@ -78,13 +72,13 @@ def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch)
     shutil.copytree(confirmed.directory, "recdrop_runs/speech")
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    done = called("--open")
-    assert done.output.endswith("Report: recdrop_runs/speech/report.html\n")
+    output = output_of("report", "--open")
+    assert output.endswith("Report: recdrop_runs/speech/report.html\n")
     page = tmp_path / "recdrop_runs" / "speech" / "report.html"
     assert opened == [page.as_uri()]
     assert page.stat().st_size > 1_000_000
     # A folder with a report in it is still the folder of its search.
-    assert called().exit_code == 0
+    output_of("report")
 
 
 @pytest.mark.heavy
@@ -112,28 +106,27 @@ def test_a_search_that_is_under_way(tmp_path, planted_uri):
 
     class Looking(Failing):
         def fit(self, hp, model, *args, **kwargs):
-            seen.append(called(tmp_path / "p", "--output", tmp_path / f"{len(seen)}.html"))
+            page = tmp_path / f"{len(seen)}.html"
+            seen.append(output_of("report", tmp_path / "p", "--output", page))
             return super().fit(hp, model, *args, **kwargs)
 
     tuned(tmp_path / "p", rdt.MLflow("under way", uri=planted_uri), Looking(wrappers=()))
-    assert [each.exit_code for each in seen] == [0, 0]
-    first, second = (each.output for each in seen)
+    first, second = seen
     assert first.startswith("The search is still running.\nNo trial is complete: 1 running.\n")
     assert "2 trials, 1 complete, 1 running. Best val_loss: " in second
     assert "RUNNING" in (tmp_path / "1.html").read_text()
-    assert "2 trials, 2 complete." in called(tmp_path / "p").output
+    assert "2 trials, 2 complete." in output_of("report", tmp_path / "p")
 
 
 def test_damage_that_shows_late(confirmed, tmp_path):
     folder = shutil.copytree(confirmed.directory, tmp_path / "copy")
     journal = folder / JOURNAL
     journal.write_text(journal.read_text().replace('"rate": 0.', '"rate": "much", "was": 0.'))
-    done = called(folder)
-    assert done.exit_code == 1
-    assert done.output.startswith(f"Error: The search in {folder} cannot be read (")
+    assert refusal_of("report", folder).startswith(
+        f"Error: The search in {folder} cannot be read ("
+    )
 
 
 def test_a_page_that_cannot_be_written(confirmed, tmp_path):
-    done = called(confirmed.directory, "--output", tmp_path)
-    assert done.exit_code == 1
-    assert "`--output`. Expected a file that can be written." in done.output
+    refused = refusal_of("report", confirmed.directory, "--output", tmp_path)
+    assert "`--output`. Expected a file that can be written." in refused

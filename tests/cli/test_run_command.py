@@ -10,15 +10,15 @@ import keras_tuner as kt
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.cli.config import RunFile, read_config
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import SearchEnded, SearchStarted
 from recdrop_tune.files import is_asked_to_stop
 from recdrop_tune.search import names_of
+from tests.commands import called, output_of, refusal_of
+from tests.small_search import tuned
 from tests.tracked_events import ended, events_of, journaled, runs_of, started, trial
 
 CODE = """
@@ -64,10 +64,7 @@ def asker():
 
 
 def build(hp):
-    wrapper = hp.Choice("wrapper", ["none", "recurrent"])
-    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
+    return ready()
 
 
 def lists():
@@ -108,40 +105,35 @@ def place(tmp_path, monkeypatch, planted_uri):
             del sys.modules[name]
 
 
-def called(place, text, *options):
+def written(place, text):
     (place / "search.yaml").write_text(text)
-    # An exception that is no message of the command's is the test's failure.
-    return CliRunner().invoke(main, ["run", str(place / "search.yaml"), *options])
+    return place / "search.yaml"
+
+
+def run(place, text, *options):
+    return output_of("run", written(place, text), *options)
 
 
 def problem(place, text, *options):
-    done = called(place, text, *options)
-    assert done.exit_code == 1
-    assert "Traceback" not in done.output
-    assert done.exception.__class__ is SystemExit
-    return done.output.replace(f"{place}/", "")
+    output = refusal_of("run", written(place, text), *options)
+    assert "Traceback" not in output
+    return output.replace(f"{place}/", "")
 
 
 @pytest.mark.heavy
 def test_a_search_is_that_of_tune_and_goes_on(place):
     """Options go before the file. Folders are relative to the current one."""
     text = f"data: my_data:load\n{SMALL}tracking: filed\ndirectory: mine\n"
-    done = called(place, text, "--max-trials", "1", "--verbose", "1")
-    assert done.exit_code == 0, done.output
-    assert re.match(r"Task: classification.*\nFolder: mine ", done.output)
+    output = run(place, text, "--max-trials", 1, "--verbose", 1)
+    assert re.match(r"Task: classification.*\nFolder: mine ", output)
     assert len(rdt.TuneResult.load("mine").trials) == 1
-    done = called(place, text)
-    assert "2 trials, 2 complete. Best val_loss: " in done.output
-    assert f"Folder: {Path('mine').resolve()}" in done.output
-    assert f" ui {Path('mine').resolve()}" in done.output
+    output = run(place, text)
+    assert "2 trials, 2 complete. Best val_loss: " in output
+    assert f"Folder: {Path('mine').resolve()}" in output
+    assert f" ui {Path('mine').resolve()}" in output
     result = rdt.TuneResult.load("mine")
     assert result.search.experiment == "filed"
-    sys.path.insert(0, str(place))
-    from my_data import load
-
-    space = yaml.safe_load(SPACE)["space"]
-    options = {"max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0, "tracking": None}
-    own = rdt.tune(*load(), space=space, directory="own", **options)
+    own = tuned("own", None, None, space=yaml.safe_load(SPACE)["space"])
     columns = ["wrapper", "rate", "val_loss", "loss"]
     assert result.trials[columns].equals(own.trials[columns])
     assert "another search" in problem(place, text, "--epochs", "2", "--seed", "3")
@@ -150,23 +142,23 @@ def test_a_search_is_that_of_tune_and_goes_on(place):
 @pytest.mark.heavy
 def test_data_of_ones_own(place):
     """Lists of unequal lengths, groups of samples, and a task with its metrics."""
-    done = called(
+    output = run(
         place,
         "data: {train: my_data:lists}\nmodel: {metrics: [AUC]}\nobjective: {name: val_AUC, direction: max}\n"
         "training: {cv: 2, groups: my_data:groups, class_weight: balanced, early_stopping: 2}\n"
         "space: {wrapper: none, units: 2}\nmax_trials: 1\nepochs: 1\nverbose: 0\ndirectory: lists\n",
     )
-    assert "1 trials, 1 complete. Best val_AUC: " in done.output
+    assert "1 trials, 1 complete. Best val_AUC: " in output
 
 
 @pytest.mark.heavy
 def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(place):
-    done = called(
+    output = run(
         place,
         "data: my_data:load\nmodel: my_data:ready\nspace: {wrapper: recurrent, rate: 0.2}\n"
         "max_trials: 1\nepochs: 1\nverbose: 0\ndirectory: ready\n",
     )
-    assert "Best configuration: wrapper=recurrent, placement=" in done.output
+    assert "Best configuration: wrapper=recurrent, placement=" in output
     said = problem(place, "data: my_data:load\nmodel: my_data:build\nspace: quick\n")
     assert "search.yaml, line 3: Invalid value received for argument `space`" in said
 
@@ -239,16 +231,17 @@ def test_the_line_of_an_exception_is_the_users(place, monkeypatch):
 
 
 def test_a_file_has_the_settings_of_python(place):
-    (place / "search.yaml").write_text(
+    file = written(
+        place,
         "data: my_data:three\nmodel: {name: tagging, mask_value: 0}\n"
         "objective: {name: f1, direction: max}\ntimeout: 1e3\n"
         "tuner: {sampler: tpe, try_first: [{rate: 0.1}]}\n"
         "training: {executions: 2, callbacks: [my_data:stopper], fit: {class_weight: {0: 1.0}}}\n"
         "confirm: {seeds: 2, max_seeds: 2}\nworkers: {number: 2, gpus: 0.5}\n"
-        "tracking: {experiment: speech, tags: {team: 7}}\n"
+        "tracking: {experiment: speech, tags: {team: 7}}\n",
     )
     # An option for workers keeps their other settings.
-    assert read_config(place / "search.yaml", {"epochs": 3, "workers": 4}).config() == RunFile(
+    assert read_config(file, {"epochs": 3, "workers": 4}).config() == RunFile(
         data="my_data:three",
         model=rdt.Task("tagging", mask_value=0),
         objective=kt.Objective("f1", "max"),
@@ -260,20 +253,18 @@ def test_a_file_has_the_settings_of_python(place):
         tracking=rdt.MLflow("speech", tags={"team": "7"}),
         epochs=3,
     )
-    (place / "search.yaml").write_text("data: my_data:three\ntracking: false\n")
-    assert read_config(place / "search.yaml", {}).config().tracking is None
+    file = written(place, "data: my_data:three\ntracking: false\n")
+    assert read_config(file, {}).config().tracking is None
 
 
 def test_what_is_not_wrong_with_the_file_is_not_blamed_on_it(place):
     output = problem(place, "data: my_data:load\nmax_trials: 3\n", "--max-trials", "0")
     assert output.startswith("Error: Invalid value received for argument `max_trials`.")
-    assert called(place, "data: my_data:load\n", "--max-trials", "few").exit_code == 2
+    assert called("run", place / "search.yaml", "--max-trials", "few").exit_code == 2
 
 
 def test_no_file(place):
-    done = CliRunner().invoke(main, ["run", "missing.yaml"])
-    assert done.exit_code == 1
-    assert done.output.startswith("Error: missing.yaml cannot be read")
+    assert refusal_of("run", "missing.yaml").startswith("Error: missing.yaml cannot be read")
 
 
 PAGE = (Path(rdt.__file__).parents[1] / "docs" / "cli.md").read_text()
@@ -288,10 +279,8 @@ def test_the_example_of_the_documentation(place):
     )
     sys.modules.pop("my_data", None)
     (place / "my_data.py").write_text(code)
-    options = ["--max-trials", "1", "--epochs", "1", "--directory", "shown"]
-    done = called(place, config, *options)
-    assert done.exit_code == 0, done.output
-    assert "1 trials, 1 complete." in done.output
+    options = ["--max-trials", 1, "--epochs", 1, "--directory", "shown"]
+    assert "1 trials, 1 complete." in run(place, config, *options)
     assert rdt.TuneResult.load("shown").search.experiment == "digits"
 
 
@@ -317,9 +306,8 @@ main(["run", {file!r}])
 def test_a_signal_ends_it_with_what_it_has(place, forks, number, code):
     """By SIGTERM, as batch systems send it, as by Ctrl-C; shells see 143."""
     text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\nseed: 1\n"
-    (place / "search.yaml").write_text(f"{text}overwrite: true\n")
-    log = place / "log"
-    uri, file = os.environ["MLFLOW_TRACKING_URI"], str(place / "search.yaml")
+    file = str(written(place, f"{text}overwrite: true\n"))
+    log, uri = place / "log", os.environ["MLFLOW_TRACKING_URI"]
     call = COMMAND.format(folder=str(Path.cwd()), uri=uri, file=file)
     process = forks.start({"code": call, "log": str(log)})
     forks.wait_for_output(process, log, "epoch 3")
@@ -348,8 +336,7 @@ def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
         "epochs: 1\nseed: 0\nverbose: 0\ndirectory: sure\n"
         "confirm: {top: 1, seeds: 1, max_seeds: 1}\ntraining: {callbacks: [my_data:stopper]}\n"
     )
-    done = called(place, text, "--max-trials", "2")
-    assert done.exit_code == 0, done.output
+    run(place, text, "--max-trials", 2)
     before = rdt.TuneResult.load("sure")
     with pytest.raises(RecdropError, match="no data to train with"):
         before.confirm()
@@ -358,8 +345,7 @@ def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
     # The options of that command are in the folder, and the file is found from everywhere.
     monkeypatch.chdir(place.parent)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(place)])
-    done = CliRunner().invoke(main, ["confirm", "here/sure", "--seeds", "2", "--max-seeds", "2"])
-    assert done.exit_code == 0, done.output
+    output = output_of("confirm", "here/sure", "--seeds", 2, "--max-seeds", 2)
     result = rdt.TuneResult.load("here/sure")
     assert len(result.trials) == 2
     same = ["trial_id", "twin", "seed", "val_loss", "test_loss"]
@@ -371,26 +357,23 @@ def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
         before.search.experiment,
         before.search.tracking_uri,
     )
-    assert f"Chosen by confirmation: trial {result.confirmation.best['number']}" in done.output
+    assert f"Chosen by confirmation: trial {result.confirmation.best['number']}" in output
     (place / "search.yaml").unlink()
-    done = CliRunner().invoke(main, ["confirm", "here/sure"])
-    assert (done.exit_code, str(place / "search.yaml") in done.output) == (1, True)
+    assert str(place / "search.yaml") in refusal_of("confirm", "here/sure")
 
 
 def test_a_search_in_python_is_confirmed_there(tmp_path):
     journaled(tmp_path, started(), *trial(0), ended())
-    done = CliRunner().invoke(main, ["confirm", str(tmp_path)])
-    assert (done.exit_code, "`result.confirm(3)` confirms it" in done.output) == (1, True)
+    assert "`result.confirm(3)` confirms it" in refusal_of("confirm", tmp_path)
 
 
 @pytest.mark.heavy
 def test_a_worker_finds_the_code_and_a_request_to_stop_is_obeyed(place):
     """The oracle's process starts no more trials. The running one is finished."""
     text = "data: {train: my_data:train, validation: my_data:train}\nworkers: 1\ndirectory: many\n"
-    done = called(place, f"{SMALL}{text}training: {{callbacks: [my_data:asker]}}\n", "--verbose=1")
-    assert done.exit_code == 0, done.output
-    assert "Starting Ray, with workers: 1." in done.output
-    assert "Stopped by request after 1 of at most 2 trials." in done.output
+    output = run(place, f"{SMALL}{text}training: {{callbacks: [my_data:asker]}}\n", "--verbose=1")
+    assert "Starting Ray, with workers: 1." in output
+    assert "Stopped by request after 1 of at most 2 trials." in output
     result = rdt.TuneResult.load("many")
     assert list(result.trials["state"]) == ["COMPLETE"]
     assert [each.status for each in events_of("many", SearchEnded)] == ["FINISHED"]

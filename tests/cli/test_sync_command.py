@@ -1,16 +1,11 @@
 """`recdrop-tune sync`, in this process: what it writes is tested with `recdrop_tune.sync`."""
 
 import pytest
-from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.cli import main
+from tests.commands import output_of, refusal_of
 from tests.mlflow_server import free_port
 from tests.tracked_events import ended, journaled, started, trial
-
-
-def called(*arguments):
-    return CliRunner().invoke(main, ["sync", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -22,10 +17,9 @@ def folder(tmp_path):
 def test_it_says_what_it_wrote(folder, tmp_path, new_store):
     uri = new_store(tmp_path)
     for written, there in ((2, 0), (0, 2)):
-        done = called(folder, "--tracking-uri", uri)
-        assert done.exit_code == 0, done.output
+        output = output_of("sync", folder, "--tracking-uri", uri)
         counts = f"{written} runs of trials written, {there} were there."
-        first, command = done.output.splitlines()
+        first, command = output.splitlines()
         assert first == f"{folder}: {counts} Experiment speech at {uri}."
         assert command.endswith(f" ui {folder} --tracking-uri {uri}")
     client = MlflowClient(uri)
@@ -33,6 +27,7 @@ def test_it_says_what_it_wrote(folder, tmp_path, new_store):
 
 
 def test_a_server_that_is_away(folder):
-    done = called(folder, "--tracking-uri", f"http://ann:secret@127.0.0.1:{free_port()}")
-    assert (done.exit_code, "Connection refused" in done.output) == (1, True)
-    assert "secret" not in done.output
+    uri = f"http://ann:secret@127.0.0.1:{free_port()}"
+    refused = refusal_of("sync", folder, "--tracking-uri", uri)
+    assert "Connection refused" in refused
+    assert "secret" not in refused

@@ -9,25 +9,20 @@ import sys
 from contextlib import contextmanager
 from urllib.request import urlopen
 
-import keras_tuner as kt
 import pytest
-from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.cli.tracking import page_of
-from recdrop_tune.search.tuner_tracking import open_session
+from tests.commands import output_of, refusal_of
+from tests.forks import hearing_ctrl_c
 from tests.mlflow_server import answers, free_port, mlflow_server
-from tests.small_search import build, data
+from tests.small_search import tuned
 from tests.tracked_events import Sender, started, trial
 
 
 def search(folder, uri, name="speech"):
-    tuner = kt.RandomSearch(build, "val_loss", 1, seed=5, directory=folder, project_name=name)
-    tracking = open_session(tuner, rdt.MLflow("tracked", uri=uri))
-    tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
-    return tracking
+    return tuned(folder / name, rdt.MLflow("tracked", uri=uri), max_trials=1).tracking
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +59,6 @@ def running(place, *arguments):
         process.communicate(timeout=60)
 
 
-def run(*arguments):
-    done = CliRunner().invoke(main, ["ui", "--no-browser", *map(str, arguments)])
-    return done.exit_code, done.output
-
-
 @pytest.mark.heavy
 def test_a_database_is_served_until_it_is_ended(place, tracking, tmp_path):
     """From a folder of traps."""
@@ -87,9 +77,11 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, tmp_path):
         view = tags[f"mlflow.sharedViewState.{key}"]
         assert f"tags.`recdrop.search_id` = '{tracking.search_id}'" in view
         run_id = tracking.mlflow.parent_run_id
-        table = urlopen(f"http://127.0.0.1:{port}/get-artifact?path=trials.csv&run_uuid={run_id}")
+        table = urlopen(
+            f"http://127.0.0.1:{port}/get-artifact?path=result/trials.csv&run_uuid={run_id}"
+        )
         with table:
-            assert table.read().startswith(b"trial_id,number,state,objective")
+            assert table.read().startswith(b"trial_id,number")
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
         assert not answers(port)
@@ -97,21 +89,7 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, tmp_path):
     assert not (tmp_path / "__pycache__").exists()
 
 
-@pytest.fixture
-def unchanged_signals():
-    """Puts the handlers of signals back."""
-    before = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def test_ctrl_c_ends_the_server_of_the_newest_search(
-    place, tracking, tmp_path, monkeypatch, unchanged_signals
-):
+def test_ctrl_c_ends_the_server_of_the_newest_search(place, tracking, tmp_path, monkeypatch):
     """A server that answers only whether it is healthy."""
     server, port = tmp_path / "python", free_port()
     (tmp_path / "health").touch()
@@ -129,8 +107,8 @@ def test_ctrl_c_ends_the_server_of_the_newest_search(
     monkeypatch.setattr("recdrop_tune.cli.tracking.page_of", page_of)
     monkeypatch.setattr("webbrowser.open", lambda page: signal.raise_signal(signal.SIGINT))
     address = f"http://127.0.0.1:{port}"
-    done = CliRunner().invoke(main, ["ui", "--port", str(port)])
-    assert (done.exit_code, done.output) == (0, f"{address}\n")
+    with hearing_ctrl_c():
+        assert output_of("ui", "--port", port) == f"{address}\n"
     assert asked == [(address, tracking.search_id, True)]
     assert not answers(port)
 
@@ -138,12 +116,11 @@ def test_ctrl_c_ends_the_server_of_the_newest_search(
 @pytest.mark.heavy
 def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
     with mlflow_server(tmp_path) as server:
-        code, output = run(place / "recdrop_runs" / "speech", "--tracking-uri", server.uri)
-        assert code == 1
-        assert output.startswith(f"Error: {server.uri} has no run of this search: ")
+        speech = place / "recdrop_runs" / "speech"
+        refused = refusal_of("ui", "--no-browser", speech, "--tracking-uri", server.uri)
+        assert refused.startswith(f"Error: {server.uri} has no run of this search: ")
         newest = search(tmp_path, server.uri, "newer")
-        code, output = run(tmp_path / "newer")
-        assert code == 0
+        output = output_of("ui", "--no-browser", tmp_path / "newer")
         assert output.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
         assert output.endswith(f"viewStateShareKey=recdrop-{newest.search_id}\n")
         assert answers(server.port)
@@ -175,16 +152,16 @@ def test_a_running_search_has_the_columns_of_its_hyperparameters(tmp_path, new_s
 def test_stores_without_pages(place, tracking, tmp_path, monkeypatch, uri, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.db").write_text("nothing that sqlite knows")
-    code, output = run(place / "recdrop_runs" / "speech", "--tracking-uri", uri)
-    assert (code, output.startswith(message)) == (1, True), output
-    assert "secret" not in output
+    refused = refusal_of("ui", place / "recdrop_runs" / "speech", "--tracking-uri", uri)
+    assert refused.startswith(message)
+    assert "secret" not in refused
 
 
 def test_a_port_that_is_taken(place, tracking):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, output = run(place / "recdrop_runs" / "speech", "--port", port)
-        assert (code, output.startswith("Error: The port is taken.")) == (1, True)
+        refused = refusal_of("ui", place / "recdrop_runs" / "speech", "--port", port)
+        assert refused.startswith("Error: The port is taken.")
 
 
 def test_a_server_that_dies_is_an_error(place, tracking, monkeypatch):
@@ -194,5 +171,5 @@ def test_a_server_that_dies_is_an_error(place, tracking, monkeypatch):
 
     monkeypatch.setattr("recdrop_tune.cli.tracking._serve", dying)
     monkeypatch.setattr("recdrop_tune.cli.tracking.page_of", lambda uri, search_id: uri)
-    code, output = run(place / "recdrop_runs" / "speech")
-    assert (code, output.endswith("Error: MLflow's server has ended.\n")) == (1, True)
+    refused = refusal_of("ui", "--no-browser", place / "recdrop_runs" / "speech")
+    assert refused.endswith("Error: MLflow's server has ended.\n")

@@ -8,17 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from recdrop_tune.cli import main
 from recdrop_tune.files import forget_stop, is_asked_to_stop
 from tests import ROOT
+from tests.commands import output_of, refusal_of
 from tests.tracked_events import ended, journaled, started, trial
-
-
-def called(*arguments):
-    return CliRunner().invoke(main, [*map(str, arguments)])
-
 
 SEARCH = """
 import os, socket, sys, time
@@ -52,16 +46,14 @@ def search(tmp_path):
 
 
 def test_how_it_stands(search, tmp_path):
-    done = called("status", tmp_path)
-    assert done.exit_code == 0, done.output
     where = f"(process {search.pid} on {socket.gethostname()})"
-    assert done.output.startswith(f"search      {tmp_path} is running {where}\n")
-    found = json.loads(called("status", tmp_path, "--json").output)
+    assert output_of("status", tmp_path).startswith(f"search      {tmp_path} is running {where}\n")
+    found = json.loads(output_of("status", tmp_path, "--json"))
     assert (found["state"], found["pid"]) == ("running", search.pid)
     assert found["trials"] == {"RUNNING": 1}
     search.kill()
     search.wait()
-    assert json.loads(called("status", tmp_path, "--json").output)["state"] == "died"
+    assert json.loads(output_of("status", tmp_path, "--json"))["state"] == "died"
 
 
 def test_the_newest_search_is_meant_if_none_is_named(tmp_path, monkeypatch):
@@ -69,10 +61,9 @@ def test_the_newest_search_is_meant_if_none_is_named(tmp_path, monkeypatch):
     for number, name in enumerate(("old", "new")):
         journaled(Path("recdrop_runs", name), started(), *trial(0), ended())
         os.utime(Path("recdrop_runs", name, "events.jsonl"), (number, number))
-    assert called("status").output.startswith("search      recdrop_runs/new has ended")
-    done = called("stop")
+    assert output_of("status").startswith("search      recdrop_runs/new has ended")
     words = "Error: There is no search to stop in recdrop_runs/new: it has ended.\n"
-    assert (done.exit_code, done.output) == (1, words)
+    assert refusal_of("stop") == words
     assert not is_asked_to_stop("recdrop_runs/new")
 
 
@@ -81,26 +72,25 @@ def test_names_reach_the_terminal_as_plain_text(tmp_path):
     first.hyperparameters.update(wrapper="\x1b[2J", placement="x\nforged")
     journaled(tmp_path, started(pid=1, host="here\nforged"), first, *others)
     for command in ("status", "stop"):
-        output = called(command, tmp_path).output
+        output = output_of(command, tmp_path)
         assert "here forged" in output
         assert "\x1b" not in output
         assert "\nforged" not in output
-    assert r"with \x1b[2J" in called("status", tmp_path).output
+    assert r"with \x1b[2J" in output_of("status", tmp_path)
     # Whether it runs on that machine cannot be seen.
     assert is_asked_to_stop(tmp_path)
     forget_stop(tmp_path)
 
 
 def test_it_is_asked_to_end(search, tmp_path):
-    done = called("stop", tmp_path)
-    assert done.output == f"{tmp_path}: the search was asked to end after trial 0.\n"
+    output = output_of("stop", tmp_path)
+    assert output == f"{tmp_path}: the search was asked to end after trial 0.\n"
     assert is_asked_to_stop(tmp_path)
     assert search.poll() is None
-    assert "is running, and ends as requested after" in called("status", tmp_path).output
+    assert "is running, and ends as requested after" in output_of("status", tmp_path)
 
 
 def test_a_search_that_has_died_here_is_not_asked(tmp_path):
     journaled(tmp_path, started(pid=os.getpid(), host=socket.gethostname()), *trial(0, status=None))
-    done = called("stop", tmp_path)
-    assert (done.exit_code, "it has died" in done.output) == (1, True)
+    assert "it has died" in refusal_of("stop", tmp_path)
     assert not is_asked_to_stop(tmp_path)

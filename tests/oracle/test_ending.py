@@ -1,16 +1,17 @@
 """Tests for searches with `max_trials=None`, which end by themselves, and for the gain that they expect."""
 
 import math
+from functools import partial
 
-import keras_tuner as kt
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import CONVERGED, MAX_TRIALS
 from recdrop_tune.hyperparameters import drops
-from recdrop_tune.oracle import OptunaOracle, active_values, twin_of
+from recdrop_tune.oracle import active_values, twin_of
 from recdrop_tune.oracle.translation import configuration
 from recdrop_tune.spaces import SearchSpace
+from tests.oracle import finish, open_oracle
 
 SPACE = SearchSpace.load(
     {
@@ -22,15 +23,7 @@ SPACE = SearchSpace.load(
 )
 
 
-def opened(folder, max_trials=None, metric="val_loss", min_gain=0.03, **options):
-    objective = kt.Objective(metric, "max" if metric == "val_accuracy" else "min")
-    oracle = OptunaOracle(
-        objective, max_trials, seed=0, twin_last=True, min_gain=min_gain, **options
-    )
-    oracle.verbose = 0
-    tuner = kt.Tuner(oracle, lambda hp: SPACE.sample(hp), directory=folder, project_name="p")
-    tuner.save()  # Keras Tuner resumes a search that has this file.
-    return oracle
+opened = partial(open_oracle, space=SPACE, seed=0, twin_last=True, min_gain=0.03)
 
 
 def loss(hp):
@@ -40,20 +33,13 @@ def loss(hp):
     return 0.3 + 0.1 * away**2 + (values.get("rate", 0.0) - 0.3) ** 2
 
 
-def finish(oracle, trial, score=loss):
-    metric = oracle.objective.name
-    oracle.update_trial(trial.trial_id, {metric: score(trial.hyperparameters)}, step=0)
-    trial.status = "COMPLETED"
-    oracle.end_trial(trial)
-
-
 def run(oracle, most=300, score=loss):
     """Runs trials one after the other; returns the last one."""
     for _ in range(most):
         trial = oracle.create_trial("a")
         if trial.status != "RUNNING":
             break
-        finish(oracle, trial, score)
+        finish(oracle, trial, score(trial.hyperparameters))
     return oracle.trials[oracle.start_order[-1]]
 
 
@@ -102,7 +88,8 @@ def test_two_workers_wait_for_each_other_before_the_search_ends(tmp_path):
     for turn in range(100):
         worker = "ab"[turn % 2]
         if worker in running:
-            finish(oracle, running.pop(worker))
+            ended = running.pop(worker)
+            finish(oracle, ended, loss(ended.hyperparameters))
         trial = oracle.create_trial(worker)
         statuses.append(trial.status)
         if trial.status == "RUNNING":

@@ -2,22 +2,18 @@
 
 import tempfile
 import time
+from functools import partial
 
 import keras_tuner as kt
 
 from recdrop_tune.events import Configuration
 from recdrop_tune.hyperparameters import drops, offers_none
-from recdrop_tune.oracle import (
-    OptunaOracle,
-    active_values,
-    read_space,
-    trial_of,
-    twin_of,
-)
+from recdrop_tune.oracle import active_values, read_space, trial_of, twin_of
 from recdrop_tune.oracle.translation import configuration
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import readable, trial_seed
 from recdrop_tune.tuner.trainings import seed_values
+from tests.oracle import finish, open_oracle
 
 FULL = SearchSpace.load(
     {
@@ -121,12 +117,7 @@ def test_a_trial_and_its_twin_have_the_same_seed_and_others_have_not():
     assert seeds[0] == seeds[1] != seeds[2]
 
 
-def opened(folder, max_trials, **options):
-    """An oracle that knows the space, with a twin at its end."""
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), max_trials, twin_last=True, **options)
-    oracle.verbose = 0
-    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=folder, project_name="p")
-    return oracle
+opened = partial(open_oracle, space=FULL, twin_last=True)
 
 
 def test_a_configuration_takes_the_dropout_of_another_one(tmp_path):
@@ -184,9 +175,3 @@ def test_when_the_time_is_up_the_twin_is_tried_and_nothing_else(tmp_path):
     assert oracle.create_trial("a").status == "STOPPED"
     # The time is that of a session.
     assert opened(tmp_path, 100, timeout=100).create_trial("a").status == "RUNNING"
-
-
-def finish(oracle, trial, score):
-    oracle.update_trial(trial.trial_id, {"val_loss": score}, step=0)
-    trial.status = "COMPLETED"
-    oracle.end_trial(trial)

@@ -8,11 +8,10 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
-from recdrop_tune.search import tune
 from tests.models.test_best_code import check_layers
-from tests.small_search import data
+from tests.small_search import data, tuned
 
-X, Y = data(16)
+X, Y = data()
 SPACE = {
     "units": 4,
     "wrapper": "recurrent",
@@ -24,20 +23,10 @@ SPACE = {
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory, running_eagerly):
-    folder = tmp_path_factory.mktemp("trained")
+    folder = tmp_path_factory.mktemp("trained") / "p"
+    options = {"space": SPACE, "max_trials": 3, "epochs": 2}
     with running_eagerly():
-        return tune(
-            data(24),
-            (X, Y),
-            space=SPACE,
-            max_trials=3,
-            epochs=2,
-            seed=0,
-            verbose=0,
-            tracking=None,
-            directory=folder / "p",
-            training=rdt.Training(keep_checkpoints=2),
-        )
+        return tuned(folder, None, None, **options, training=rdt.Training(keep_checkpoints=2))
 
 
 @pytest.fixture
@@ -56,7 +45,7 @@ def test_the_best_models_are_those_of_the_first_rows(result):
     assert losses == pytest.approx([*result.trials["val_loss"][:2]], rel=1e-4)
     assert loss_of(result.best_model()) == losses[0]
     third = result.trials["trial_id"][2]
-    for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
+    for ask in (lambda: result.model_of(third), lambda: result.best_models()):
         with pytest.raises(RecdropError, match=f"trial_{third}`.*`keep_checkpoints`"):
             ask()
     for number in ("a", -1):

@@ -322,6 +322,7 @@ def test_the_report_is_written_where_it_is_asked_for(planted, tmp_path, monkeypa
     assert "<h1>planted</h1>" in here.report(path).read_text(encoding="utf-8")
     assert here.study().study_name == "planted"
     monkeypatch.chdir(tmp_path)
+    assert planted.report() == Path("report.html")
     Path("file").touch()
     for wrong in (".", "file/report.html"):
         with pytest.raises(InvalidArgumentError, match=f"path='{wrong}'.*Give another"):

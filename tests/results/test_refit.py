@@ -6,8 +6,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.search import tune
-from tests.small_search import Batches, data
+from tests.small_search import Batches, data, tuned
 
 X, Y = data(24)
 SPACE = {"units": 4, "wrapper": "recurrent", "placement": "input", "rate": [0.3, 0.5]}
@@ -42,10 +41,9 @@ def state(model):
 def search(tmp_path, running_eagerly):
 
     def run(train, **given):
-        options = {"space": SPACE, "max_trials": 1, "epochs": 2, "seed": 0, "verbose": 0} | given
-        places = {"directory": tmp_path / "p", "tracking": None}
+        options = {"space": SPACE, "max_trials": 1, "epochs": 2, **given}
         with running_eagerly():
-            return tune(train, data(16), **places, **options)
+            return tuned(tmp_path / "p", None, None, train=train, **options)
 
     return run
 

@@ -9,9 +9,8 @@ import pytest
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.hypermodels import dropout_rnn
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.search import tune
 from tests.planted_search import Planted, description, page, planted_result
-from tests.small_search import Failing, data
+from tests.small_search import Failing, tuned
 
 
 def test_one_typed_row_a_trial(planted):
@@ -50,10 +49,8 @@ def build_named(hp):
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory, running_eagerly):
-    options = {"max_trials": 5, "epochs": 1, "seed": 1, "verbose": 0, "tracking": None}
-    folder = tmp_path_factory.mktemp("named")
     with running_eagerly():
-        return tune(data(), data(), model=build_named, directory=folder, **options)
+        return tuned(tmp_path_factory.mktemp("named"), None, build_named, max_trials=5, seed=1)
 
 
 @pytest.mark.heavy
@@ -83,27 +80,15 @@ def test_hyperparameters_named_like_columns(named):
 
 @pytest.mark.heavy
 def test_failed_trials_are_rows_too(tmp_path):
-    def search(max_trials):
-        return tune(
-            data(),
-            data(),
-            model=Failing(("lambda", "recurrent")),
-            max_trials=max_trials,
-            epochs=1,
-            seed=3,
-            verbose=0,
-            directory=tmp_path / "p",
-            tracking=None,
-        )
-
-    result = search(3)
+    given = tmp_path / "p", None, Failing(("lambda", "recurrent"))
+    result = tuned(*given, max_trials=3, seed=3)
     frame = result.trials
     assert list(frame["state"]) == ["COMPLETE", "FAILED", "FAILED"]
     assert frame["val_loss"].isna().tolist() == [False, True, True]
     assert "no trial with dropout was completed" in result.summary()
     assert np.isfinite(frame["seconds"].astype(float)).all()
     with pytest.raises(RecdropError, match="its trials failed; 1 were completed before"):
-        search(9)
+        tuned(*given, max_trials=9, seed=3)
 
 
 class Exploded(Planted):

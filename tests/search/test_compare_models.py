@@ -9,23 +9,22 @@ import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.mlflow_store.runs import LACKING
 from recdrop_tune.models import ModelCopies
 from recdrop_tune.search.compared_models import ComparedModels
 from recdrop_tune.search.confirm import confirmation_seed
+from tests.commands import output_of, refusal_of
 from tests.small_search import data
 from tests.tracked_events import runs_of
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-def dense(rate=0.0, frozen=None, units=2):
+def dense(rate=0.0, units=2):
     layers = [
         keras.layers.Flatten(),
         keras.layers.Dropout(rate),
@@ -242,22 +241,15 @@ def test_mlflow_has_a_run_for_the_comparison_and_a_child_for_each_training(answe
         assert run.data.metrics["test_loss"] == pytest.approx(row["test_loss"])
 
 
-def called(*arguments):
-    done = CliRunner().invoke(main, [*map(str, arguments)])
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
 def test_the_commands_know_it(answer, options, tmp_path):
     folder, page = options["folder"], tmp_path / "page.html"
     words = rdt.ModelComparison.load(folder).verdict
-    assert words in called("report", folder, "--output", page)
+    assert words in output_of("report", folder, "--output", page)
     assert "<h2" in page.read_text()
-    assert "models" in called("status", folder)
-    assert "has ended" in called("status", folder)
-    assert json.loads(called("status", folder, "--json"))["trainings"]["done"] >= 6
-    done = CliRunner().invoke(main, ["list", str(folder)])
-    assert (done.exit_code, "There is no search" in done.output) == (1, True)
+    assert "models" in output_of("status", folder)
+    assert "has ended" in output_of("status", folder)
+    assert json.loads(output_of("status", folder, "--json"))["trainings"]["done"] >= 6
+    assert "There is no search" in refusal_of("list", folder)
 
 
 @pytest.mark.heavy

@@ -10,7 +10,7 @@ import recdrop_tune as rdt
 from recdrop_tune.results.outline import is_clearly_better
 from recdrop_tune.search.context import context_of, describe_data, score_constant
 from recdrop_tune.search.hypermodel_of import check_hypermodel_data
-from tests.small_search import Failing, build, data
+from tests.small_search import Failing, build, data, tuned
 from tests.tracked_events import runs_of
 
 GOAL = kt.Objective("val_loss", "min")
@@ -183,11 +183,10 @@ def searched(folder, uri, learnable, **more):
     y = (draw.random(200) < 0.3).astype("int64")
     x = draw.normal(size=(200, 6, 2)) + 3.0 * learnable * y[:, None, None]
     x[:100, 4:] = 0
-    options = {"space": SPACE, "epochs": 1, "batch_size": 100, "seed": 0, "verbose": 0} | more
     train = x.astype("float32"), y
-    tracking, folder = rdt.MLflow("context", uri=uri), folder / "p"
-    check = tuple(part[:80] for part in train)
-    return rdt.tune(train, check, tracking=tracking, directory=folder, **options)
+    options = {"train": train, "validation": tuple(part[:80] for part in train), **more}
+    options |= {"space": SPACE, "batch_size": 100}
+    return tuned(folder / "p", rdt.MLflow("context", uri=uri), None, **options)
 
 
 @pytest.fixture(scope="module")

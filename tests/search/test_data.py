@@ -124,6 +124,10 @@ def test_tokens():
     [
         (X, r"`train`.*\(x, y\).*ndarray.* Give x and y together"),
         (0.2, "`train`.*'float'"),
+        ((X, None), r"`train`.*\(x, y\)"),
+        ((X, Y, Y, Y), r"`train`.*\(x, y\)"),
+        ((np.array(1.0), np.array(1)), "as many targets.*at least one"),
+        ((X[:0], Y[:0]), "as many targets.*at least one"),
         ((pair for pair in [(X, Y)]), "`train`.*only once"),
         ((X, Y[:5]), "as many targets.*Received: x has 24 samples, y has 5\\."),
         (([X, X], Y), "x has 2 samples, y has 24.*Several inputs.*a tuple or a dict"),

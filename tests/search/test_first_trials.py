@@ -9,24 +9,20 @@ from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.search.first_trials import enqueue_first_trials, first_points, untried_lines
 from recdrop_tune.spaces import SearchSpace
+from tests.oracle import finish, open_oracle
 from tests.planted_search import SPACE
 from tests.small_search import tuned
 
 WRAPPERS = ["none", "recurrent", "variational", "zoneout", "lambda"]
 
 
-def oracle_of(folder, space, trials=20, seed=0, twin_last=False, name="p"):
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), trials, seed=seed, twin_last=twin_last)
-    oracle.verbose = 0
-    space = SearchSpace.load(space)
-    tuner = kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder, project_name=name)
-    tuner.save()  # Else the search cannot be resumed.
-    return oracle, space
+def oracle_of(folder, space, trials=20, seed=0, **options):
+    return open_oracle(folder, trials, space=SearchSpace.load(space), seed=seed, **options)
 
 
 @pytest.mark.parametrize("preset", SearchSpace.presets())
 def test_each_wrapper_of_a_preset_comes_once_with_a_rate_of_the_lower_half(tmp_path, preset):
-    oracle, space = oracle_of(tmp_path, preset)
+    oracle, space = oracle_of(tmp_path, preset), SearchSpace.load(preset)
     points = first_points(oracle.space, oracle.seed)
     wrappers = [point["wrapper"] for point in points]
     asked = [space.wrapper] if isinstance(space.wrapper, str) else list(space.wrapper)
@@ -43,8 +39,8 @@ def test_each_wrapper_of_a_preset_comes_once_with_a_rate_of_the_lower_half(tmp_p
 
 def test_the_spread_depends_on_the_seed_alone(tmp_path):
     seeds = {"a": 0, "b": 0, "c": 1}
-    spaces = [oracle_of(tmp_path, SPACE, seed=seed, name=name) for name, seed in seeds.items()]
-    points = [first_points(o.space, o.seed) for o, _ in spaces]
+    oracles = [oracle_of(tmp_path / name, SPACE, seed=seed) for name, seed in seeds.items()]
+    points = [first_points(each.space, each.seed) for each in oracles]
     assert points[0] == points[1] != points[2]
     rates = {point["learning_rate"] for point in points[0]}
     assert len(rates) == len(points[0])
@@ -56,7 +52,7 @@ def test_units_and_learning_rates_come_from_the_upper_part_of_their_ranges(tmp_p
     units, rates = [32, 4, 8, 16], set()
     for seed in range(10):
         space = {**SPACE, "units": units, "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True}}
-        oracle, _ = oracle_of(tmp_path, space, seed=seed, name=str(seed))
+        oracle = oracle_of(tmp_path / str(seed), space, seed=seed)
         _, *dropping = first_points(oracle.space, seed)
         assert {point["units"] for point in dropping} == {16, 32}
         rates |= {point["learning_rate"] for point in dropping}
@@ -64,34 +60,27 @@ def test_units_and_learning_rates_come_from_the_upper_part_of_their_ranges(tmp_p
     assert 8e-2 < max(rates) <= 1e-1
 
 
-def test_each_layer_gets_all_its_wrappers(tmp_path):
+@pytest.mark.parametrize(
+    ("one", "other", "points"),
+    [
+        (
+            ["none", "recurrent", "zoneout"],
+            ["none", "lambda"],
+            [("none", "none"), ("recurrent", "lambda"), ("zoneout", "lambda")],
+        ),
+        # The trial without dropout keeps the only wrapper of a layer.
+        (["none", "recurrent"], "native", [("none", "native"), ("recurrent", "native")]),
+    ],
+)
+def test_each_layer_gets_all_its_wrappers(tmp_path, one, other, points):
     def build(hp):
-        for layer, wrappers in (("a", ["none", "recurrent", "zoneout"]), ("b", ["none", "lambda"])):
-            SearchSpace(wrapper=wrappers, rate=[0.1, 0.2]).sample_dropout(hp, layer)
-
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
-    kt.Tuner(oracle, build, directory=tmp_path)
-    points = first_points(oracle.space, 0)
-    assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
-        ("none", "none"),
-        ("recurrent", "lambda"),
-        ("zoneout", "lambda"),
-    ]
-
-
-def test_a_layer_with_one_wrapper_keeps_it_in_the_trial_without_dropout(tmp_path):
-    def build(hp):
-        SearchSpace(wrapper=["none", "recurrent"], rate=0.2).sample_dropout(hp, "a")
-        SearchSpace(wrapper="native", rate=0.2).sample_dropout(hp, "b")
+        SearchSpace(wrapper=one, rate=0.2).sample_dropout(hp, "a")
+        SearchSpace(wrapper=other, rate=0.2).sample_dropout(hp, "b")
 
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
     kt.Tuner(oracle, build, directory=tmp_path)
     enqueue_first_trials(oracle)
-    points = oracle.points_to_try()
-    assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
-        ("none", "native"),
-        ("recurrent", "native"),
-    ]
+    assert [(p["a/wrapper"], p["b/wrapper"]) for p in oracle.points_to_try()] == points
 
 
 def test_a_rate_comes_from_the_lower_half_of_a_list_in_any_order():
@@ -108,17 +97,15 @@ def tried(oracle, number):
     for _ in range(number):
         trial = oracle.create_trial("tuner0")
         found.append(trial.hyperparameters.values["wrapper"])
-        oracle.update_trial(trial.trial_id, {"val_loss": 1.0}, step=0)
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
+        finish(oracle, trial, 1.0)
     return found
 
 
 def test_a_search_tries_them_first_and_not_again_when_it_resumes(tmp_path):
-    oracle, _ = oracle_of(tmp_path, SPACE)
+    oracle = oracle_of(tmp_path, SPACE)
     enqueue_first_trials(oracle)
     assert tried(oracle, 3) == WRAPPERS[:3]
-    again, _ = oracle_of(tmp_path, SPACE)
+    again = oracle_of(tmp_path, SPACE)
     enqueue_first_trials(again)
     assert tried(again, 2) == WRAPPERS[3:]
     assert untried_lines(again) == []
@@ -134,7 +121,7 @@ def test_a_search_tries_them_first_and_not_again_when_it_resumes(tmp_path):
 )
 def test_too_few_trials_are_reported_before_the_search(tmp_path, trials, twin, wrappers, needed):
     space = {**SPACE, "wrapper": wrappers}
-    oracle, _ = oracle_of(tmp_path, space, trials=trials, twin_last=twin)
+    oracle = oracle_of(tmp_path, space, trials=trials, twin_last=twin)
     enqueue_first_trials(oracle)
     lines = untried_lines(oracle)
     assert [f"up to {needed} trials" in line for line in lines] == [True] * (needed is not None)

@@ -18,7 +18,7 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.search import identity
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.tuner import GroupedFolds
-from tests.small_search import build, contents, data
+from tests.small_search import build, contents, tuned
 
 FILE = "search.json"
 IDENTITY = {"objective": "val_loss", "epochs": 3, "cv": KFold(3), "loss": keras.losses.Huber(0.1)}
@@ -194,12 +194,7 @@ def run(tmp_path_factory):
     """Runs a search in a folder of a name."""
     folder = tmp_path_factory.mktemp("searches")
 
-    def search(name, **changed):
-        options = {"model": build, "max_trials": 1, "epochs": 1, "verbose": 0, "seed": 0}
-        options |= {"tracking": None, "directory": folder / name, "validation": data()}
-        return rdt.tune(data(), **{**options, **changed})
-
-    return search
+    return lambda name, **changed: tuned(folder / name, None, **{"max_trials": 1, **changed})
 
 
 @pytest.fixture(scope="module")

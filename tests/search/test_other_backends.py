@@ -15,10 +15,10 @@ if BACKEND == "tensorflow":
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
-from recdrop_tune.journal import Journal
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.data_check import check_data
 from tests.backend_search import SPACE, data, make_tuner
+from tests.tracked_events import events_of
 
 pytestmark = pytest.mark.backends
 
@@ -60,8 +60,7 @@ def test_a_search_is_confirmed_and_resumes(searched):
     assert (trials["state"] == "COMPLETE").sum() == 3
     for row in before.itertuples():
         assert trials.loc[row.trial_id, "val_loss"] == row.val_loss
-    begun = Journal(result.directory / "events.jsonl").read()
-    begun = [each for each in begun if isinstance(each, SearchStarted)]
+    begun = events_of(result.directory, SearchStarted)
     assert [each.info["backend"] for each in begun] == [BACKEND] * 2
     assert "several backends" not in result.summary()
     kept = list((result.directory.parent / "compiled").rglob("*-cache"))

@@ -17,8 +17,9 @@ from recdrop_tune.files import SEARCH as FILE
 from recdrop_tune.files import is_leftover
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
-from tests.forks import Forks, runs
-from tests.tracked_events import events_of, runs_of
+from tests.agreement import check_runs, check_study
+from tests.forks import Forks, runs, wait_for
+from tests.tracked_events import events_of
 
 
 class Searches:
@@ -39,9 +40,7 @@ class Searches:
         **tune,
     ) -> int:
         tune |= {"directory": str(self.folder / name), "uri": self.uri}
-        frame = str(self.folder / f"{name}.json")
-        order = {"kill_at": kill_at, "trains": trains, "frame": frame}
-        order |= {"slow": slow, "save_every": save_every}
+        order = {"kill_at": kill_at, "trains": trains, "slow": slow, "save_every": save_every}
         return self.forks.start({**order, "tune": {**tune, "experiment": name}})
 
     def run(self, name: str, kill_at: int | None = None, **options) -> bool:
@@ -108,18 +107,19 @@ class Ledger:
         self.run_again.update(set(taken) - set(found))
 
     def check(self, max_trials: int, confirmed: bool = False):
-        rows = json.loads((self.searches.folder / f"{self.name}.json").read_text())
-        assert len(rows) == max_trials
-        assert len({row["trial_id"] for row in rows}) == max_trials
-        assert {row["state"] for row in rows} == {"COMPLETE"}
+        result = TuneResult.load(self.folder)
+        assert sorted(result.trials["number"]) == list(range(max_trials))
+        assert {*result.trials["state"]} == {"COMPLETE"}
         ended = finished_trials(self.folder)
         for trial_id, trial in self.trials.items():
             assert ended[trial_id] == trial
         taken = durations(self.folder)
         assert taken == {**taken, **self.seconds}
-        self.check_journal({row["trial_id"] for row in rows})
-        self.check_optuna(rows)
-        self.check_mlflow(rows, confirmed)
+        self.check_journal({*result.trials["trial_id"]})
+        check_study(result)
+        runs = check_runs(result)
+        if confirmed:
+            self.check_confirmations(runs)
         assert [path for path in self.folder.rglob("*") if is_leftover(path.name)] == []
 
     def check_journal(self, ids: set[str]):
@@ -137,37 +137,6 @@ class Ledger:
         repeats = [(e.trial_id, e.repeat) for e in events if isinstance(e, ConfirmationEnded)]
         assert len(repeats) == len(set(repeats))
 
-    def check_optuna(self, rows: list[dict]):
-        trials = TuneResult.load(self.folder).study().trials
-        assert {each.state.name for each in trials} == {"COMPLETE"}
-        told = {each.user_attrs["keras_tuner_id"]: each for each in trials}
-        assert len(trials) == len(told) == len(rows)
-        for row in rows:
-            frozen = told[row["trial_id"]]
-            assert frozen.value == row["val_loss"]
-            asked = {name: row[name] for name in ("wrapper", "placement", "rate")}
-            assert frozen.params == {n: v for n, v in asked.items() if v is not None}
-
-    def check_mlflow(self, rows: list[dict], confirmed: bool):
-        runs = runs_of(self.searches.uri, self.name)
-        assert "RUNNING" not in {run.info.status for run in runs}
-        kinds = {"search": [], "trial": [], "superseded": []}
-        for run in runs:
-            kinds[run.data.tags["recdrop.kind"]].append(run)
-        by_id = {run.data.tags["recdrop.trial_id"]: run for run in kinds["trial"]}
-        assert len(by_id) == len(kinds["trial"]) == len(rows)
-        for row in rows:
-            run = by_id[row["trial_id"]]
-            assert run.info.run_id == row["mlflow_run_id"]
-            assert run.info.status == "FINISHED"
-            assert run.data.metrics["objective"] == row["val_loss"]
-            assert run.data.params["wrapper"] == row["wrapper"]
-            assert run.data.metrics["epochs_run"] == row["epochs"]
-        (parent,) = kinds["search"]
-        assert {"tuner", "objective", "max_trials", "epochs"} <= set(parent.data.params)
-        if confirmed:
-            self.check_confirmations(by_id)
-
     def check_confirmations(self, runs: dict):
         client = MlflowClient(self.searches.uri)
         for event in events_of(self.folder, ConfirmationEnded):
@@ -184,18 +153,11 @@ def kill_after_a_sign_of_life(ledger: Ledger, delay: float, **options) -> bool:
     events = ledger.folder / "events.jsonl"
     before = events.stat().st_size if events.exists() else 0
     pid = ledger.searches.start(ledger.name, **options)
-    wait_until(lambda: grows(events, before) or not runs(pid))
+    wait_for(lambda: grows(events, before) or not runs(pid))
     time.sleep(delay)
     if runs(pid):
         os.kill(pid, signal.SIGKILL)
     return ledger.searches.is_done(pid)
-
-
-def wait_until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **options) -> None:
@@ -259,7 +221,7 @@ def test_a_kill_in_the_confirmation(searches):
     ledger = Ledger(searches, "confirmed")
     events = ledger.folder / "events.jsonl"
     pid = searches.start("confirmed", **options)
-    wait_until(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
+    wait_for(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
     searches.kill(pid)
     ledger.note()
     before = events_of(ledger.folder, ConfirmationEnded)
@@ -305,7 +267,7 @@ def test_a_slow_trial_is_killed_many_times(searches, kills, epochs):
     starts, killed = [0], []
     while len(killed) < kills:
         pid = searches.start(name, slow=0.05, save_every=SAVE_EVERY, **options)
-        wait_until(lambda: len(epochs_of(folder)) > starts[-1])
+        wait_for(lambda: len(epochs_of(folder)) > starts[-1])
         time.sleep(moments.uniform(0.0, 2.5 * SAVE_EVERY))
         assert runs(pid)
         killed.append(time.time())
@@ -315,9 +277,6 @@ def test_a_slow_trial_is_killed_many_times(searches, kills, epochs):
     sessions = [[*part] for part in np.split(np.array(epochs_of(folder)), starts[1:])]
     longest = max(np.diff([end for _, end in each]).max(initial=0.0) for each in sessions)
     lost = [lost_seconds(*each) for each in zip(sessions, sessions[1:], killed, strict=False)]
-    print(
-        f"lost at most {max(lost):.2f} s, on average {np.mean(lost):.2f} s; epochs of {longest:.2f} s"
-    )
     assert max(lost) <= SAVE_EVERY + longest
     assert sum(map(len, sessions)) < epochs + sum(lost) / 0.05 + kills
     assert searches.run("not killed", slow=0.0, save_every=None, **options)

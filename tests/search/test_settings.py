@@ -57,25 +57,17 @@ def test_what_a_user_can_write():
     numbers = SearchConfig(seed=np.int64(0), timeout=np.float32(600))
     assert [type(n) for n in (numbers.seed, numbers.timeout)] == [int, float]
     assert SearchConfig(directory="~/runs").directory == Path("~/runs").expanduser()
-    assert rdt.Training(callbacks="my_code:stop").callbacks == ("my_code:stop",)
     assert rdt.Training(compilation_cache="~/x").compilation_cache == Path("~/x").expanduser()
-    assert rdt.Optuna(try_first={"rate": 0.1}).try_first == ({"rate": 0.1},)
     config = SearchConfig(
         model="tagging",
         objective=kt.Objective("f1", "max"),
-        training={"executions": 3},
         confirm=2,
         workers=np.int64(4),
-        tracking=rdt.MLflow(register_model="best"),
     )
     assert config.model == rdt.Task("tagging")
     assert config.objective == Goal("f1", direction="max")
     assert SearchConfig().objective == Goal("val_loss")
-    named = SearchConfig(objective={"name": "val_f1", "direction": "max"})
-    assert named.objective == Goal("val_f1", direction="max")
-    assert config.training == rdt.Training(3)
     assert (config.confirm, config.workers) == (rdt.Confirm(2), rdt.Workers(4))
-    assert config.tracking == rdt.MLflow(register_model="best")
 
 
 @pytest.mark.parametrize("kind", CLASSES.values())

@@ -80,21 +80,6 @@ def test_an_old_request_does_not_stop_a_new_search(folder):
     assert not is_asked_to_stop(folder)
 
 
-SMALL = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": [0.1, 0.3]}
-
-
-@pytest.mark.heavy
-def test_a_space_that_is_exhausted(folder, capsys):
-    ended = tuned(folder, None, None, space=SMALL, max_trials=3)
-    (limit,) = events_of(folder, NoMoreTrials)
-    assert (limit.reason, limit.gain) == (MAX_TRIALS, None)
-    assert "is exhausted" not in ended.summary()
-    ended = tuned(folder, None, None, space=SMALL, max_trials=8, verbose=1)
-    words = "The search space is exhausted after 3 of at most 8 trials: all 3 configurations were tried."
-    assert capsys.readouterr().out.splitlines()[-1] == words
-    assert words in ended.summary()
-
-
 class Alike(Failing):
     """All configurations are as good as each other."""
 

@@ -1,8 +1,8 @@
 """Whole searches by `tune`. `test_tune_arguments` has the errors before one."""
 
-import gc
 import json
 import math
+from functools import partial
 
 import keras
 import keras_tuner as kt
@@ -13,10 +13,9 @@ import tensorflow as tf
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.records import Records
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.tuner import trial_seed
-from tests.small_search import Failing, build, data
+from tests.small_search import Failing, build, data, tuned
 from tests.tracked_events import runs_of
 
 SPACE = {
@@ -32,17 +31,8 @@ def uri(tmp_path_factory, new_store) -> str:
 
 
 @pytest.fixture
-def options(tmp_path):
-    """What keeps a search small, quiet and in its own folder."""
-    return {
-        "max_trials": 2,
-        "epochs": 1,
-        "verbose": 0,
-        "seed": 0,
-        "tracking": None,
-        "directory": tmp_path / "project",
-        "model": build,
-    }
+def search(tmp_path):
+    return partial(tuned, directory=tmp_path / "project", tracking=None)
 
 
 def proposals(result):
@@ -50,36 +40,27 @@ def proposals(result):
     return frame.drop(columns=["seconds", "ms_per_step", "mlflow_run_id"]).reset_index(drop=True)
 
 
-@pytest.mark.heavy
-def test_the_same_seed_gives_the_same_search(tmp_path, options):
-    frames = []
-    for name in "ab":
-        # The random state of Keras before the search must not matter.
-        keras.utils.set_random_seed(ord(name))
-        options["directory"] = tmp_path / name
-        frames.append(proposals(rdt.tune(data(), data(), **options)))
-    assert frames[0].equals(frames[1])
-    seeds = {trial_seed(0, {}), trial_seed(1, {}), trial_seed(0, {"rate": 0.3})}
-    assert len(seeds) == 3
+def test_the_seed_of_a_trial_depends_on_the_search_and_on_values_in_any_order():
+    assert len({trial_seed(0, {}), trial_seed(1, {}), trial_seed(0, {"rate": 0.3})}) == 3
     assert trial_seed(0, {"a": 1, "b": 2}) == trial_seed(0, {"b": 2, "a": 1})
 
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("eagerly")
-def test_a_search_resumes_in_its_folder(options, uri, capsys):
+def test_a_search_resumes_in_its_folder(search, uri, capsys):
     """With real layers, wrapped anew by every trial, and data in two forms."""
     train = tf.data.Dataset.from_tensor_slices(data()).batch(8)
-    given = {**options, "tracking": rdt.MLflow("resumes", uri=uri), "model": None, "space": SPACE}
-    validation = (*data(), np.ones(24))
-    first = rdt.tune(train, validation, **{**given, "max_trials": 1, "verbose": 1})
+    given = {"train": train, "validation": (*data(), np.ones(24)), "model": None, "space": SPACE}
+    given["tracking"] = rdt.MLflow("resumes", uri=uri)
+    first = search(**given, max_trials=1, verbose=1)
     _, folder, few, line = capsys.readouterr().out.splitlines()
-    where = options["directory"]
+    where = first.directory
     assert folder == f'Folder: {where} (to resume: run again with directory="{where}")'
     assert few.startswith("max_trials=1 may be too small")
     assert line.startswith("trial 0 (1 of 1)  none  val_loss")
-    second = rdt.tune(train, validation, **given)
+    second = search(**given)
     assert capsys.readouterr().out == ""  # With `verbose=0`.
-    rdt.tune(train, validation, **{**given, "verbose": 1})
+    search(**given, verbose=1)
     assert "Resuming after 2 trials: 2 complete." in capsys.readouterr().out
     assert second.best_model().output_shape == (None, 1)
     assert proposals(second).head(1).equals(proposals(first))
@@ -93,26 +74,11 @@ def test_a_search_resumes_in_its_folder(options, uri, capsys):
 
 
 @pytest.mark.heavy
-def test_one_object_has_the_records_of_a_search(options):
-    """The terminal and the tracking read it, so a search folds each event once."""
-    numbers = []
-
-    def count(epoch, logs):
-        folded = [each for each in gc.get_objects() if isinstance(each, Records)]
-        numbers.append(sum(bool(each.running) for each in folded))
-
-    training = rdt.Training(callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=count)])
-    rdt.tune(data(), data(), **{**options, "training": training, "verbose": 2})
-    assert numbers == [1, 1]
-
-
-@pytest.mark.heavy
-def test_folders_database_and_sampler(options, tmp_path, monkeypatch):
+def test_folders_database_and_sampler(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     sampler = optuna.samplers.RandomSampler(seed=0)
-    options |= {"directory": None, "tracking": "first try", "objective": "val_accuracy"}
-    result = rdt.tune(data(), data(), **options, tuner=rdt.Optuna(sampler))
+    result = tuned(None, "first try", objective="val_accuracy", tuner=rdt.Optuna(sampler))
     assert result.directory.parent.name == "recdrop_runs"
     assert result.directory.name.startswith("first-try-")
     assert result.ui_command.endswith(f" ui {result.directory.resolve()}")
@@ -125,7 +91,7 @@ def test_folders_database_and_sampler(options, tmp_path, monkeypatch):
     assert result.ui_url.endswith("orderByAsc=false")
 
 
-def test_what_a_search_of_dropout_should_not_be(options, capsys):
+def test_what_a_search_of_dropout_should_not_be(search, capsys):
     def without_dropout(hp):
         model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten()])
         model.add(keras.layers.Dense(2, hp.Choice("activation", ["softmax", "sigmoid"])))
@@ -133,18 +99,17 @@ def test_what_a_search_of_dropout_should_not_be(options, capsys):
         model.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
         return model
 
-    options |= {"model": without_dropout, "objective": "accuracy", "verbose": 1}
     with pytest.warns(UserWarning, match="training data.*dropout.*`val_accuracy`"):
-        result = rdt.tune(data(), data(), **options)
+        result = search(model=without_dropout, objective="accuracy", verbose=1)
     for line, text in (("is searched", capsys.readouterr().out), ("was searched", str(result))):
         assert (
             f"No dropout {line}. In a build function, use `rdt.dropout_rnn(hp, layer)`.\n" in text
         )
 
 
-def test_an_objective_that_is_not_reported(options, uri):
+def test_an_objective_that_is_not_reported(search, tmp_path, uri):
     """Before anything starts; or in the first trial, if a callback may report it."""
-    options["tracking"] = rdt.MLflow("f1", uri=uri)
+    tracking = rdt.MLflow("f1", uri=uri)
     names = "no metric named `{}`.*reports: accuracy, loss, ms_per_step, val_accuracy, val_loss. {}"
     for objective, fix in (
         ("val_acuracy", "Did you mean `val_accuracy`?"),
@@ -152,21 +117,20 @@ def test_an_objective_that_is_not_reported(options, uri):
         ("val_auc", ".*Another metric has to be in the `metrics`"),
     ):
         with pytest.raises(ObjectiveNotReportedError, match=names.format(objective, fix)):
-            rdt.tune(data(), data(), **options | {"objective": objective})
-        assert not options["directory"].exists()
-    options["objective"] = kt.Objective("val_f1", "max")
-    options["training"] = rdt.Training(callbacks=[keras.callbacks.TerminateOnNaN])
+            search(tracking=tracking, objective=objective)
+        assert not (tmp_path / "project").exists()
+    objective = kt.Objective("val_f1", "max")
+    training = rdt.Training(callbacks=[keras.callbacks.TerminateOnNaN])
     with pytest.raises(ObjectiveNotReportedError, match=names.format("val_f1", "Another metric")):
-        rdt.tune(data(), data(), **options)
+        search(tracking=tracking, objective=objective, training=training)
     assert [run.info.status for run in runs_of(uri, "f1")] == ["FAILED", "FAILED"]
-    study = rdt.TuneResult.load(options["directory"]).study()
+    study = rdt.TuneResult.load(tmp_path / "project").study()
     assert optuna.trial.TrialState.RUNNING not in {t.state for t in study.trials}
 
 
-def test_all_trials_fail(options, capsys):
-    options["model"] = Failing(("none", "recurrent", "lambda"))
+def test_all_trials_fail(search, capsys):
     with pytest.raises(RecdropError) as caught:
-        rdt.tune(data(), data(), **{**options, "max_trials": 5, "verbose": 1})
+        search(model=Failing(("none", "recurrent", "lambda")), max_trials=5, verbose=1)
     words = "trial 0 (1 of 5)  none  failed: ValueError: the loss went to the moon  "
     assert words in capsys.readouterr().out
     first, second, *_ = str(caught.value).splitlines()
@@ -175,21 +139,20 @@ def test_all_trials_fail(options, capsys):
 
 
 @pytest.mark.heavy
-def test_a_timeout_ends_before_the_first_trial(options):
+def test_a_timeout_ends_before_the_first_trial(search):
     with pytest.raises(RecdropError, match=r"No trial was completed: .*`timeout` was over"):
-        rdt.tune(data(), data(), **options, timeout=1e-6)
+        search(timeout=1e-6)
     # The journal holds only numbers that JSON has.
-    result = rdt.tune(data(), data(), **options, timeout=math.inf)
-    assert len(result.trials) == options["max_trials"]
+    result = search(timeout=math.inf)
+    assert len(result.trials) == 2
     for line in (result.directory / "events.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
 
 
-def test_all_trials_are_pruned(options):
-    options["epochs"] = 5
+def test_all_trials_are_pruned(search):
     pruner = optuna.pruners.ThresholdPruner(upper=0.0)
     with pytest.raises(RecdropError, match="No trial was completed: of 2 trials all") as caught:
-        rdt.tune(data(), data(), **options, tuner=rdt.Optuna(pruner=pruner))
+        search(epochs=5, tuner=rdt.Optuna(pruner=pruner))
     assert 'with tuner=rdt.Optuna(pruner="none")' in str(caught.value)
 
 
@@ -205,7 +168,7 @@ class Logs(keras.callbacks.Callback):
 
 
 @pytest.mark.heavy
-def test_callbacks_and_arguments_of_fit(options):
+def test_callbacks_and_arguments_of_fit(search):
     """Only numbers are kept. An objective need not come in every epoch."""
 
     def mixed(epoch):
@@ -213,10 +176,10 @@ def test_callbacks_and_arguments_of_fit(options):
         return {**score, "histogram": np.arange(3.0), "array": np.array([[0.25]]), "level": 1.0}
 
     callbacks = [Logs(mixed), keras.callbacks.EarlyStopping("level", patience=5, mode="max")]
-    options |= {"objective": kt.Objective("score", "min"), "epochs": 9, "max_trials": 1}
+    options = {"objective": kt.Objective("score", "min"), "epochs": 9, "max_trials": 1}
     training = rdt.Training(callbacks=callbacks, fit={"validation_split": 0.25})
     with pytest.warns(UserWarning, match="`histogram`.* is left out"):
-        result = rdt.tune(data(), **options, training=training)
+        result = search(validation=None, **options, training=training)
     assert result.trials.loc[0, ["score", "best_epoch", "epochs"]].tolist() == [0.2, 3, 6]
     assert result.tuner.oracle.study.trials[0].intermediate_values == {1: 0.5, 3: 0.2, 5: 0.4}
     assert result.history[["array", "level"]].drop_duplicates().to_numpy().tolist() == [[0.25, 1.0]]
@@ -226,31 +189,26 @@ def test_callbacks_and_arguments_of_fit(options):
 
 
 @pytest.mark.heavy
-def test_a_trial_that_ends_before_its_objective_fails_alone(options):
+def test_a_trial_that_ends_before_its_objective_fails_alone(search):
     lengths = iter([3, 1, 3])
 
     class Ends(kt.HyperModel):
         def build(self, hp):
             return build(hp)
 
-    def late(epoch):
-        return {"score": 1.0} if epoch == 2 else {}
+        def fit(self, hp, model, *args, **kwargs):
+            return model.fit(*args, **{**kwargs, "epochs": next(lengths)})
 
-    def ends(hp, model, *args, **kwargs):
-        return model.fit(*args, **{**kwargs, "epochs": next(lengths)})
-
-    hypermodel = Ends()
-    hypermodel.fit = ends
-    options |= {"objective": kt.Objective("score", "min"), "max_trials": 3, "epochs": 3}
-    options["model"] = hypermodel
-    result = rdt.tune(data(), data(), **options, training=rdt.Training(callbacks=[Logs(late)]))
+    training = rdt.Training(callbacks=[Logs(lambda epoch: {"score": 1.0} if epoch == 2 else {})])
+    options = {"objective": kt.Objective("score", "min"), "max_trials": 3, "epochs": 3}
+    result = search(model=Ends(), **options, training=training)
     states = result.trials.sort_values("number")["state"].tolist()
     assert states == ["COMPLETE", "FAILED", "COMPLETE"]
     (failed,) = (t for t in result.tuner.oracle.trials.values() if t.status == "FAILED")
     assert "No epoch of this trial reported `score`, which is the objective" in failed.message
 
 
-def test_a_model_that_cannot_be_built(options):
+def test_a_model_that_cannot_be_built(search, tmp_path):
     def fails_with_lambda(hp):
         wrapper = hp.Choice("wrapper", ["none", "lambda"])
         with hp.conditional_scope("wrapper", ["lambda"]):
@@ -259,41 +217,38 @@ def test_a_model_that_cannot_be_built(options):
             raise KeyError("no such layer")
         return build(hp)
 
-    options["model"] = fails_with_lambda
     message = r"cannot be built with wrapper='lambda', share=0\.2.*: KeyError: 'no such layer'"
     with pytest.raises(RecdropError, match=message) as caught:
-        rdt.tune(data(), data(), **options)
+        search(model=fails_with_lambda)
     assert isinstance(caught.value.__cause__, KeyError)
-    assert not options["directory"].exists()
+    assert not (tmp_path / "project").exists()
 
 
 @pytest.mark.heavy
-def test_a_keras_model_is_searched_and_resumes_when_it_is_made_again(options):
+def test_a_keras_model_is_searched_and_resumes_when_it_is_made_again(search):
     space = {"wrapper": ["none", "recurrent"], "placement": ["input", "recurrent"], "rate": 0.2}
 
-    def search(max_trials, units=3):
+    def searched(max_trials, units=3):
         # Keras numbers the layers of the second one on.
         layers = [keras.layers.LSTM(units), keras.layers.Dense(1)]
         model = keras.Sequential([keras.Input((5, 3)), *layers])
         model.compile("adam", "binary_crossentropy", run_eagerly=True)
-        given = {"model": model, "space": space, "max_trials": max_trials}
-        return rdt.tune(data(), data(), **options | given)
+        return search(model=model, space=space, max_trials=max_trials)
 
-    search(1)
-    result = search(2)
-    assert search(2).context.constant is not None  # Without a trial to build a model for.
+    searched(1)
+    result = searched(2)
+    assert searched(2).context.constant is not None  # Without a trial to build a model for.
     assert set(result.trials["wrapper"]) == {"none", "recurrent"}
     assert list(result.trials["state"]) == ["COMPLETE"] * 2
     with pytest.raises(ProjectError, match=r"It differs in:\n  model.class: 'model "):
-        search(3, units=4)
+        searched(3, units=4)
     loss = result.best_model().evaluate(*data(), verbose=0)
     assert loss == pytest.approx(result.trials["val_loss"].min())
 
 
-def test_a_build_function_in_which_nothing_is_searched(options):
+def test_a_build_function_in_which_nothing_is_searched(search):
     def fixed(hp):
         hp.Fixed("units", 3)
         return build(kt.HyperParameters())
 
-    result = rdt.tune(data(), data(), **{**options, "model": fixed})
-    assert "exhausted after 1 of at most 2 trials" in result.summary()
+    assert "exhausted after 1 of at most 2 trials" in search(model=fixed).summary()

@@ -5,10 +5,9 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import as_objective
-from tests.small_search import data
+from tests.small_search import pretend_to_train, tuned
 
 
 class Made(kt.HyperModel):
@@ -28,24 +27,16 @@ class Made(kt.HyperModel):
 
     def fit(self, hp, model, *args, callbacks=(), epochs=1, **kwargs):
         end = hp["units"] / 100 + abs(hp.get("rate") - 0.3 if hp["wrapper"] != "none" else 0.5)
-        history = keras.callbacks.History()
-        told = keras.callbacks.CallbackList([history, *callbacks], model=model)
-        told.on_train_begin()
-        for epoch in range(epochs):
-            told.on_epoch_begin(epoch)
-            told.on_epoch_end(epoch, {"loss": 1.0, "val_loss": end + 1 / (epoch + 1)})
-            if model.stop_training:
-                break
-        return history
+        losses = [end + 1 / (epoch + 1) for epoch in range(epochs)]
+        return pretend_to_train(model, callbacks, losses)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("tuner", ["optuna", "grid", "hyperband"])
 def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, tuner):
-    options = {"tuner": tuner, "directory": tmp_path / "p", "epochs": 3, "seed": 0, "verbose": 0}
-    options |= {"tracking": None, "timeout": 1e3}
-    rdt.tune(data(8), data(8), Made(), max_trials=3, **options)
-    result = rdt.tune(data(8), data(8), Made(), max_trials=20, **options)
+    options = {"tuner": tuner, "epochs": 3, "timeout": 1e3}
+    tuned(tmp_path / "p", None, Made(), max_trials=3, **options)
+    result = tuned(tmp_path / "p", None, Made(), max_trials=20, **options)
     frame = result.trials
     assert len(frame) == 8 == len(frame[["wrapper", "units", "rate"]].drop_duplicates())
     states = set(frame["state"])

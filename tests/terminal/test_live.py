@@ -25,11 +25,11 @@ from recdrop_tune.events import (
     TrialStarted,
     WorkerLost,
 )
-from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
 from recdrop_tune.terminal.displays import LiveDisplay, Progress, Terminal, live_display
 from tests import ROOT
 from tests.pseudo_terminal import Terminal as PseudoTerminal
+from tests.tracked_events import events_of
 
 ABOUT = {"search_id": "a", "name": "n", "experiment": "speech", "tuner": "t", "max_trials": 20}
 
@@ -371,9 +371,7 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
     assert lines[-2].endswith(")")
     assert lines[-1] == 'To resume: run again with directory="p"'
     assert not any(line.startswith(("╭", "│", "╰")) for line in lines)
-    events = Journal(tmp_path / "p" / "events.jsonl").read()
-    assert isinstance(events[-1], SearchEnded)
-    assert events[-1].status == "KILLED"
+    assert [each.status for each in events_of(tmp_path / "p", SearchEnded)] == ["KILLED"]
 
 
 @pytest.mark.heavy

@@ -4,8 +4,6 @@ The scripts do what Keras Tuner's guides and public tutorials do. Their models b
 see the data in order, so that both tuners reach the same numbers.
 """
 
-import inspect
-
 import keras
 import keras_tuner as kt
 import numpy as np
@@ -372,16 +370,3 @@ def test_a_run_trial_may_save_its_model(tmp_path):
     search(tuner)
     best = tuner.oracle.get_best_trials()[0]
     assert weights_of(tuner.get_best_models()[0]) == saved[best.trial_id]
-
-
-def test_keras_tuner_has_the_methods_that_are_overridden_here():
-    """Private ones among them: public code overrides and calls those."""
-    for name in (
-        "_build_and_fit_model",
-        "_try_build",
-        "_build_hypermodel",
-        "run_trial",
-        "load_model",
-    ):
-        theirs, ours = (inspect.signature(getattr(each, name)) for each in (kt.Tuner, rdt.Tuner))
-        assert list(theirs.parameters) == list(ours.parameters), name

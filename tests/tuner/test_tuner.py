@@ -124,8 +124,10 @@ def test_out_of_memory_fails_the_trial_alone(tmp_path, error):
 
 
 def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
+    own = oracle(10)
     with pytest.raises(RuntimeError, match="exceeded the limit of 3"):
-        search(tmp_path, raising(ValueError("a bug")), oracle(10))
+        search(tmp_path, raising(ValueError("a bug")), own)
+    assert [each.state.name for each in own.study.trials] == ["FAIL"] * 3
     # Keras Tuner would refuse this folder for ever.
     tuner = search(tmp_path, Curves([0.5], [0.4]), oracle(5))
     assert len(tuner.oracle.trials) == 5
