@@ -20,7 +20,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.hyperparameters import Hyperparameter
 from recdrop_tune.journal import Journal
-from recdrop_tune.oracle import HalvingPruner, OptunaOracle, reached, state_of
+from recdrop_tune.oracle import HalvingPruner, OptunaOracle, reached, scores, state_of
 from recdrop_tune.search.tuner_tracking import open_session
 from recdrop_tune.tuner import readable
 from recdrop_tune.tuner.reports import EpochReporter, kernels_of
@@ -251,6 +251,32 @@ def test_records_equal_the_oracle_after_every_event(tmp_path, make, workers):
             check_same(oracle, tracking.records)
     assert ends >= 8
     assert len({record.state for record in tracking.records.trials.values()}) >= 2
+
+
+@pytest.mark.parametrize("make", [OptunaOracle, kt.oracles.RandomSearchOracle])
+def test_a_score_is_computed_once(tmp_path, monkeypatch, make):
+    calls = Counter()
+    for name in ("best_epoch", "metrics_at"):
+        real = getattr(scores, name)
+
+        def counted(*arguments, real=real, name=name):
+            calls[name] += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(scores, name, counted)
+    oracle = make("val_loss", 6, seed=0)
+    oracle.verbose = 0
+    tuner = kt.Tuner(oracle, Eventful(), directory=tmp_path)
+    tracking = open_session(tuner)
+    tuner.search()
+    ended = [each for each in events_of(tracking, TrialEnded) if each.score is not None]
+    assert 0 < len(ended) < 6
+    assert calls["metrics_at"] == len(ended)
+    assert calls["best_epoch"] == len(ended) * (make is OptunaOracle)  # Keras Tuner has its own.
+    for each in ended:
+        assert each.score == oracle.trials[each.trial_id].score
+        if make is OptunaOracle:
+            assert each.score == oracle.study.trials[oracle.number_of(each.trial_id)].value
 
 
 def test_records_have_the_epochs_of_the_oracle_after_every_event(tmp_path):
