@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from recdrop_tune.documents import Keys, explain, read_yaml
 from recdrop_tune.errors import (
     RecdropError,
     SearchSpaceError,
+    format_repr,
     invalid_argument,
 )
 from recdrop_tune.search import (
@@ -67,7 +70,13 @@ class ConfigFile:
         name = getattr(error, "argument", "")
         places = [(name,), *((group, name) for group in (*CLASSES, "data"))]
         keys = next((keys for keys in places if keys in self.lines), None)
-        return str(error) if keys is None else f"{self.where(keys)}: {error}"
+        if keys is None:
+            return str(error)
+        value: Any = reduce(getitem, keys, self.data)
+        # The user's code may have an argument with the same name.
+        received = getattr(error, "received", "")
+        is_another = isinstance(value, int | float) and received != format_repr(value)
+        return str(error) if is_another else f"{self.where(keys)}: {error}"
 
     def checked(self) -> tuple[RunFile, SearchSpace | None]:
         """Returns the contents and the search space; raises one error with a line for each problem."""

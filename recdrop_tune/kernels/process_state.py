@@ -51,8 +51,15 @@ def gradients_tied_to_graphs() -> Iterator[None]:
 
 def _weak(gradient: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a function that calls another one through a weak reference."""
-    reference: Callable[[], Any] = weakref.ref(gradient)
-    return lambda *args: reference()(*args)
+    reference = weakref.ref(gradient)
+
+    def call(*args: Any) -> Any:
+        generator = reference()
+        if generator is None:
+            raise LookupError("The graph in which this custom gradient was traced was freed.")
+        return generator(*args)
+
+    return call
 
 
 class FreshStart:

@@ -86,7 +86,8 @@ def copy_layer(layer: Any) -> Any:
 def copy_bidirectional(layer: Any, copy_side: Callable[[Any], Any]) -> Any:
     """Copies a `Bidirectional`, with changed layers in it."""
     config = layer.get_config()
-    del config["layer"], config["backward_layer"]
+    for side in ("layer", "backward_layer"):
+        config.pop(side, None)  # A subclass may leave them out.
     forward, backward = map(copy_side, (layer.forward_layer, layer.backward_layer))
     with keras.saving.custom_object_scope(custom_objects(layer)):
         fresh = type(layer)(forward, backward_layer=backward, **config)

@@ -268,7 +268,9 @@ def _moments(drawn: Iterator[Any], passes: int) -> tuple[Any, Any]:
             square += change * (part - mean)
     stds = [np.sqrt(square / passes) for square in squares]
     mean, std = (
-        keras.tree.pack_sequence_as(first, list(map(np.ndarray.astype, parts, dtypes)))
+        keras.tree.pack_sequence_as(
+            first, [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
+        )
         for parts in (means, stds)
     )
     return mean, std

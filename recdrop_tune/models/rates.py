@@ -17,6 +17,25 @@ Schedule = Callable[[float, float], float]
 first epoch to 1 in the last."""
 
 
+def _constant(progress: float, rate: float) -> float:
+    del progress
+    return rate
+
+
+def _linear(progress: float, rate: float) -> float:
+    return rate * progress
+
+
+def _curriculum(progress: float, rate: float) -> float:
+    # Morerio et al. recommend gamma = 10 / T for T steps: the rate is within 5 % of its target after 30 % of
+    # the training.
+    return rate * -math.expm1(-10.0 * progress)
+
+
+def _annealed(progress: float, rate: float) -> float:
+    return rate * max(0.0, 1.0 - progress)
+
+
 def _ramp(progress: float, rate: float) -> float:
     # The best schedule of Cheng et al., `0@0, 0@0.20, p@0.5, 0@1` in Kaldi's notation.
     rise, peak = 0.2, 0.5
@@ -30,18 +49,25 @@ def _ramp(progress: float, rate: float) -> float:
 # Liu et al. train 300 epochs, and switch at epoch 50.
 _CUTOFF = 1 / 6
 
-SCHEDULES: dict[str, Schedule] = {
-    "constant": lambda progress, rate: rate,
-    "linear": lambda progress, rate: rate * progress,
-    # Morerio et al. recommend gamma = 10 / T for T steps: the rate is within 5 % of its target after 30 % of
-    # the training.
-    "curriculum": lambda progress, rate: rate * -math.expm1(-10.0 * progress),
-    "annealed": lambda progress, rate: rate * max(0.0, 1.0 - progress),
-    "ramp": _ramp,
+
+def _early(progress: float, rate: float) -> float:
     # Against underfitting: dropout lets the gradients of early batches agree more.
-    "early": lambda progress, rate: rate * max(0.0, 1.0 - progress / _CUTOFF),
+    return rate * max(0.0, 1.0 - progress / _CUTOFF)
+
+
+def _late(progress: float, rate: float) -> float:
     # Against overfitting: the model learns undisturbed at first.
-    "late": lambda progress, rate: rate if progress >= _CUTOFF else 0.0,
+    return rate if progress >= _CUTOFF else 0.0
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": _constant,
+    "linear": _linear,
+    "curriculum": _curriculum,
+    "annealed": _annealed,
+    "ramp": _ramp,
+    "early": _early,
+    "late": _late,
 }
 """The schedules that `RateSchedule` knows by name: `constant`, and those of `catalog.SCHEDULE_NAMES`."""
 

@@ -108,8 +108,10 @@ class ModelCache:
         if key is None:
             yield fresh
             return
-        model = self._models.pop(key, fresh)
-        if model is not fresh:
+        model = self._models.pop(key, None)
+        if model is None:
+            model = fresh
+        else:
             renew(model, fresh)
             self.reused += 1
         yield model

@@ -106,9 +106,9 @@ class OracleHost:
         overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
         return State(self._events[seen:], overdue, self._tasks.over, self._warnings)
 
-    def ask_oracle(self, method: str, *args: Any) -> Any:
+    def ask_oracle(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Calls a method of the oracle that does not depend on the worker."""
-        return getattr(self._tuner.oracle, method)(*args)
+        return getattr(self._tuner.oracle, method)(*args, **kwargs)
 
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""

@@ -156,8 +156,8 @@ class Worker:
         # Without waiting for an answer: requests of one worker are served in order.
         self._host.emit.remote(self._name, event)
 
-    def _ask(self, method: str, *args: Any) -> Any:
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self._ray.get(getattr(self._host, method).remote(*args))
+            return self._ray.get(getattr(self._host, method).remote(*args, **kwargs))
         except self._ray.exceptions.RayTaskError as error:
             raise original(error) from None

@@ -124,7 +124,7 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     x = _with_features(x, part[0], tokens)
     lengths = [
         # 0 for a single number.
-        [len(each) if getattr(each, "shape", True) else 0 for each in keras.tree.flatten(part)]
+        [len(each) if getattr(each, "ndim", 1) else 0 for each in keras.tree.flatten(part)]
         for part in (x, *others)
     ]
     every = {length for part in lengths for length in part}
@@ -251,5 +251,9 @@ def _with_axes(part: Any, task: Task) -> Any:
 
 
 def _has_f1(task: Task) -> bool:
-    names = (each if isinstance(each, str) else type(each).__name__ for each in task.metrics)
-    return any(name.replace("_", "").lower() in ("f1score", "fbetascore") for name in names)
+    return any(
+        each.replace("_", "").lower() in ("f1score", "fbetascore")
+        if isinstance(each, str)
+        else isinstance(each, keras.metrics.FBetaScore)
+        for each in task.metrics
+    )

@@ -130,7 +130,8 @@ def is_of_keras(loss: Any) -> bool:
 
 def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) -> None:
     """Raises for targets that a loss of Keras's accepts, but not as they are meant."""
-    if not isinstance(y, np.ndarray) or y.dtype.kind not in "biuf" or not is_of_keras(loss):
+    are_arrays = isinstance(y, np.ndarray) and hasattr(predicted, "shape")
+    if not are_arrays or y.dtype.kind not in "biuf" or not is_of_keras(loss):
         return
     shape, size = tuple(predicted.shape), predicted.shape[-1]
     loss = keras.losses.get(loss)  # A function for a name.

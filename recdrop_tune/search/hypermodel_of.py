@@ -141,8 +141,12 @@ def check_reported(objective: str, reported: Iterable[str]) -> None:
     known = sorted(reported)
     if objective in known:
         return
-    others = "Another metric has to be in the `metrics` of the model or of `rdt.Task`."
-    fix = " ".join(filter(None, [suggestion(objective, known), others]))
+    kind = objective.removeprefix("val_")
+    fix = suggestion(objective, known) or "Compile the model with the metric."
+    if objective.lower() not in known:
+        with suppress(ValueError):  # Keras knows no metric of that name.
+            keras.metrics.get(kind)
+            fix = f"Add {kind!r} to the `metrics` of the model or of `rdt.Task`."
     raise ObjectiveNotReportedError(
         f"The model reports no metric named `{objective}`, which is the objective. It reports: "
         f"{', '.join(known)}. {fix}"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, field, fields
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -63,8 +63,8 @@ def settings_class(kind: type[T]) -> type[T]:
     settings: Any = dataclass(frozen=True, repr=False, config=_CONFIG)(kind)
     fill_in, first = settings.__init__, fields(settings)[0].name
     plain, shown = get_type_hints(settings), signature(settings)
-    shown_plainly = [p.replace(annotation=plain[p.name]) for p in shown.parameters.values()]
-    settings.__signature__ = shown.replace(parameters=shown_plainly)
+    parameters = [p.replace(annotation=plain[p.name]) for p in shown.parameters.values()]
+    settings.__signature__ = shown.replace(parameters=parameters)
 
     @wraps(fill_in)
     def __init__(self: Any, *args: Any, **values: Any) -> None:
@@ -77,12 +77,14 @@ def settings_class(kind: type[T]) -> type[T]:
             raise explain(error, values, known_names(settings)) from None
 
     settings.__init__, settings.__repr__ = __init__, _repr
+    itself = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = shown.replace(parameters=[itself, *parameters])  # type: ignore[attr-defined]
     return settings  # type: ignore[no-any-return]
 
 
 def settings_of(kind: type[T], values: Mapping[Any, Any]) -> T:
     """Makes an object of a settings class from a mapping; raises pydantic's `ValidationError`."""
-    return TypeAdapter(kind).validate_python(values)
+    return TypeAdapter(kind).validate_python(dict(values))  # It takes no other mappings.
 
 
 def names_of(kind: Any) -> list[str]:

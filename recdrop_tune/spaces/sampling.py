@@ -142,6 +142,11 @@ class _Group:
         return [each for each in self.placements if site is None or site in each.split("+")]
 
 
+def dropping(keys: Keys) -> list[str]:
+    """Returns the wrappers of a space that drop, group by group: searches are resumed in this order."""
+    return [wrapper for group in _groups(keys, keys.options()) for wrapper in group.wrappers]
+
+
 def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
     members: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for wrapper in as_words(keys.wrapper):

@@ -25,13 +25,14 @@ from recdrop_tune.spaces.sampling import (
     DropoutSample,
     RowRecorder,
     Sample,
+    dropping,
     plain_names,
     register,
     sample_dropout,
     sample_locked,
     sample_under,
 )
-from recdrop_tune.spaces.values import Range, as_words, as_written
+from recdrop_tune.spaces.values import Range, as_written
 
 _OF_MODEL = {"cell": "lstm", "units": 64, "layers": 1, "bidirectional": False}
 _OF_TRAINING = {"learning_rate": 1e-3, "global_clipnorm": None}
@@ -166,7 +167,7 @@ class SearchSpace(Keys):
         with nullcontext() if name is None else hp.name_scope(name):
             values = self._sample_keys(hp, _OF_MODEL)
             dropout = sample_dropout(self, hp)
-            wrappers = [each for each in as_words(self.wrapper) if each != "none"]
+            wrappers = dropping(self)
             values["locked_rate"] = sample_locked(hp, self.locked_rate, wrappers)
             if embedding:
                 values["embedding_rate"] = sample_under(

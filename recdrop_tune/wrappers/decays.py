@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 import weakref
 from collections.abc import Sequence
 from numbers import Real
@@ -59,15 +59,18 @@ def _mean(squares: Tensor, counts: Tensor | None) -> Tensor:
 def check_decay(argument: str, value: Any) -> float:
     """Returns a decay as a float; raises unless it is a finite number of at least 0."""
     known = isinstance(value, Real) and not isinstance(value, bool)
-    # Compared without conversion: an integer can be too large for a float.
-    if not known or not 0 <= value <= sys.float_info.max:
+    try:
+        number = float(value) if known else math.nan
+    except OverflowError:  # An integer can be too large for a float.
+        number = math.inf
+    if not 0 <= number < math.inf:
         raise invalid_argument(
             argument,
             expected="a number >= 0",
             received=value,
             fix="0 adds nothing to the loss; AWD-LSTM uses activity_decay=2 and temporal_decay=1.",
         )
-    return float(value)
+    return number
 
 
 class HasDecays:

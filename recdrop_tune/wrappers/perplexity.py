@@ -11,7 +11,7 @@ from recdrop_tune.rewrites import Tensor
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
-class Perplexity(keras.metrics.Mean):
+class Perplexity(keras.metrics.Metric):
     """exp of the mean cross-entropy of all targets, in nats.
 
     Keras's `loss` is a mean over batches, so its exponential depends on how padding is distributed over
@@ -35,6 +35,8 @@ class Perplexity(keras.metrics.Mean):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.ignore_class = ignore_class
+        self.total = self.add_variable((), keras.initializers.Zeros(), name="total")
+        self.count = self.add_variable((), keras.initializers.Zeros(), name="count")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:
         """Adds a batch of targets, `(batch, time)`, and logits, `(batch, time, vocab_size)`.
@@ -52,12 +54,12 @@ class Perplexity(keras.metrics.Mean):
             weights *= ops.expand_dims(given, -1) if len(given.shape) == 1 else given
         logits = ops.cast(y_pred, self.dtype)
         losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-        # Flat: of each sequence Keras would take the mean.
-        super().update_state(ops.reshape(losses, (-1,)), ops.reshape(weights, (-1,)))
+        self.total.assign_add(ops.sum(losses * weights))
+        self.count.assign_add(ops.sum(weights))
 
     def result(self) -> Tensor:
         """Returns the perplexity so far."""
-        return ops.exp(super().result())
+        return ops.exp(ops.divide_no_nan(self.total, self.count))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""

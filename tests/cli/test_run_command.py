@@ -13,7 +13,7 @@ import yaml
 
 import recdrop_tune as rdt
 from recdrop_tune.cli.config import RunFile, read_config
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import SearchEnded, SearchStarted
 from recdrop_tune.files import is_asked_to_stop
 from recdrop_tune.search import names_of
@@ -258,6 +258,10 @@ def test_a_file_has_the_settings_of_python(place):
 
 
 def test_what_is_not_wrong_with_the_file_is_not_blamed_on_it(place):
+    file = written(place, "data: a:b\nepochs: 3\n")
+    # The user's code can have an argument with the same name.
+    error = invalid_argument("epochs", expected="at least 1", received=0)
+    assert read_config(file, {}).explained(error) == str(error)
     output = problem(place, "data: my_data:load\nmax_trials: 3\n", "--max-trials", "0")
     assert output.startswith("Error: Invalid value received for argument `max_trials`.")
     assert called("run", place / "search.yaml", "--max-trials", "few").exit_code == 2

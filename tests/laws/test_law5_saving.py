@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from itertools import cycle, product
 
 import keras
@@ -181,7 +182,9 @@ def test_a_mask_function_of_ones_own(tmp_path):
     np.testing.assert_allclose(noisy, np.concatenate([plain[:, :2] * 2, plain[:, 2:] * 0], axis=1))
 
 
-def test_a_function_that_keras_could_not_load_serves_all_the_same(tmp_path):
+@pytest.mark.parametrize("given", [partial, lambda function: function])
+def test_a_function_that_keras_could_not_load_serves_all_the_same(tmp_path, given):
+    @given
     def function(shape, rate, seed):
         return keras.ops.full(shape, 3.0)
 

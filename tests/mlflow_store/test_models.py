@@ -102,13 +102,6 @@ def test_the_model_is_logged_once(result, uri):
     # MLflow's global state stays as it was.
     assert mlflow.get_tracking_uri() == before != uri
     assert mlflow.active_run() is None
-    info = mlflow.models.Model.load(model.artifact_location.removeprefix("file://"))
-    assert (info.run_id, info.model_id) == (run, id)
-    assert info.signature.inputs.inputs[0].shape == (-1, 5, 3)
-    assert info.signature.outputs.inputs[0].shape == (-1, 2)
-    card = json.loads((result.directory / "result" / "best_model.json").read_text())
-    assert card["requirements"][0] == f"keras=={keras.__version__}"
-    assert not any("recdrop" in line for line in card["requirements"])
 
 
 @pytest.mark.heavy

@@ -155,6 +155,13 @@ def own(units=3, loss="sparse_categorical_crossentropy", steps=False, mask=False
     return model
 
 
+def named():
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, {"output": keras.layers.Dense(1)(keras.layers.LSTM(2)(inputs))})
+    model.compile("sgd", "mse")
+    return model
+
+
 NAN = X.copy()
 NAN[20, 1, 2] = np.nan
 MASKED = X.copy()
@@ -202,6 +209,7 @@ def test_what_a_model_does_not_take(model, train, message):
         (own(steps=True, mask=True), (MASKED, np.where(MASKED[..., 0] == 0, 0, Y[:, None]))),
         (own(loss=lambda y, p: keras.ops.mean(p)), (X, X[:, 0, 0])),
         (own(stateful=True), (X, Y)),
+        (named(), (X, X[:, 0, :1])),
         (own(), Batches()),
         (own(), dataset()),
     ],

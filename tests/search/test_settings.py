@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import keras
@@ -68,6 +69,8 @@ def test_what_a_user_can_write():
     assert config.objective == Goal("f1", direction="max")
     assert SearchConfig().objective == Goal("val_loss")
     assert (config.confirm, config.workers) == (rdt.Confirm(2), rdt.Workers(4))
+    assert SearchConfig(workers=MappingProxyType({"number": 4})).workers == rdt.Workers(4)
+    assert "executions: int = 1" in str(inspect.signature(rdt.Training.__init__))
 
 
 @pytest.mark.parametrize("kind", CLASSES.values())

@@ -114,14 +114,14 @@ def test_an_objective_that_is_not_reported(search, tmp_path, uri):
     for objective, fix in (
         ("val_acuracy", "Did you mean `val_accuracy`?"),
         ("val_Accuracy", "Did you mean `val_accuracy`?"),
-        ("val_auc", ".*Another metric has to be in the `metrics`"),
+        ("val_auc", "Add 'auc' to the `metrics`"),
     ):
         with pytest.raises(ObjectiveNotReportedError, match=names.format(objective, fix)):
             search(tracking=tracking, objective=objective)
         assert not (tmp_path / "project").exists()
     objective = kt.Objective("val_f1", "max")
     training = rdt.Training(callbacks=[keras.callbacks.TerminateOnNaN])
-    with pytest.raises(ObjectiveNotReportedError, match=names.format("val_f1", "Another metric")):
+    with pytest.raises(ObjectiveNotReportedError, match=names.format("val_f1", "")):
         search(tracking=tracking, objective=objective, training=training)
     assert [run.info.status for run in runs_of(uri, "f1")] == ["FAILED", "FAILED"]
     study = rdt.TuneResult.load(tmp_path / "project").study()

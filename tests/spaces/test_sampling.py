@@ -260,6 +260,10 @@ def test_locked_rates_and_the_rate_of_an_embedding():
     sample, hp = drawn({"wrapper": "lambda", "rate": 0.1, "locked_rate": [0.3, 0.4]})
     assert sample.locked_rate == {"input": 0.3, "between": 0.3, "output": 0.3}
     assert hp.values["locked_rate"] == 0.3
+    # Keras Tuner compares conditions when a search is resumed: group by group, as ever.
+    _, hp = drawn({"wrapper": ["weight_drop", "zoneout", "native"], "locked_rate": [0.3, 0.4]})
+    (locked,) = (each for each in hp.space if each.name == "locked_rate")
+    assert list(locked.conditions[0].values) == ["weight_drop", "native", "zoneout"]
 
 
 def test_without_a_wrapper_nothing_drops():
