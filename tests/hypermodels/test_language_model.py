@@ -164,3 +164,10 @@ def test_perplexity_is_exp_of_the_mean_over_all_steps_that_count():
             each = counts * (factor if factor.ndim == 2 else factor[:, None])
             expected = np.exp((losses * each).sum() / each.sum())
             assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_perplexity_in_half_precision_counts_all_steps():
+    metric = Perplexity(dtype="bfloat16")
+    for _ in range(300):
+        metric.update_state(np.zeros((32, 20), int), np.zeros((32, 20, 50), "float32"))
+    assert float(metric.result()) == pytest.approx(50, rel=0.03)

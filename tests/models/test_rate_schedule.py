@@ -1,6 +1,7 @@
 """`RateSchedule`: the published curves, applied to the rates of wrappers, without a new trace."""
 
 import math
+import pickle
 
 import keras
 import numpy as np
@@ -33,7 +34,8 @@ Y = X.sum(axis=(1, 2))[:, None]
     ],
 )
 def test_the_curves(name, expected):
-    got = [SCHEDULES[name](t, 0.4) for t in (0.0, 0.2, 0.5, 0.75, 1.0)]
+    schedule = pickle.loads(pickle.dumps(SCHEDULES[name]))  # On the way to other processes.
+    got = [schedule(t, 0.4) for t in (0.0, 0.2, 0.5, 0.75, 1.0)]
     assert got == pytest.approx(expected)
     assert SCHEDULES["ramp"](0.35, 0.4) == pytest.approx(0.2)
     assert [SCHEDULES[each](1 / 12, 0.4) for each in ("early", "late")] == pytest.approx([0.2, 0.0])

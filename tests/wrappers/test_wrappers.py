@@ -203,6 +203,7 @@ WRAPPED = RecurrentDropoutWrapper(LSTM(4), 0.3)
         (LSTM(4), "concrete", {"samples": 0}, r"`samples`\. Expected an integer of at least 1"),
         (LSTM(4), "concrete", {"tau": -1}, r"`tau`\. Expected a number from 1e-12 to 1e\+12"),
         (LSTM(4), "recurrent", {"activity_decay": -0.1}, "`activity_decay`.*a number >= 0"),
+        (LSTM(4), "recurrent", {"activity_decay": np.float32("inf")}, "`activity_decay`.*a number"),
         (LSTM(4), "recurrent", {"temporal_decay": np.nan}, "`temporal_decay`.*a number >= 0"),
         (LSTM(4), "recurrent", {"temporal_decay": 1.0}, "`return_sequences=True` to the layer"),
         (Bidirectional(GRU(4)), "recurrent", {"temporal_decay": 1.0}, "`return_sequences=True`"),
