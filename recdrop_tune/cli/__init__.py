@@ -1,4 +1,4 @@
-"""The command `recdrop-tune`. What a command needs is imported when it is run."""
+"""The command `recdrop-tune`. Each command imports what it needs when it runs."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Confirmation(PairedTrainings):
 
     @property
     def gain(self) -> float:
-        """What the dropout of `dropping_id` is worth, corrected for the choice of the best; see `shrunk`.
+        """The gain of the dropout of `dropping_id`, corrected for the choice of the best; see `shrunk`.
 
         The mean difference if there is no interval, NaN without a twin.
         """

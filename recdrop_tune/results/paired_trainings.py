@@ -50,7 +50,7 @@ class PairedTrainings:
 
     @cached_property
     def asked(self) -> Questions:
-        """Which configurations are compared, and how they are told apart."""
+        """Which configurations are compared, and what distinguishes them."""
         return questions_of(self.records)
 
     @property

@@ -32,7 +32,7 @@ _COLUMNS = (*_ABOUT, "search", "n", "failed", "epochs", "mean", "std", *GAIN, *J
 
 @dataclass(frozen=True)
 class Questions:
-    """Which of the trained configurations are compared, and how they are told apart. All are by name.
+    """Which of the trained configurations are compared, and what distinguishes them. All are by name.
 
     `names` are all configurations in words, in the order of the trainings with one seed. `settings` are
     their first columns in the table; those in `about` tell them apart in `runs`. `pairs` are configurations,

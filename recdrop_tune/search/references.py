@@ -56,7 +56,7 @@ def model_named(value: Any) -> Any:
 
 
 def _described(error: BaseException) -> str:
-    """Describes an exception and the last line of the user's own code in its traceback."""
+    """Describes an exception and the last line of the user's code in its traceback."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     others = (str(Path(__file__).parents[1]), sys.base_prefix, "<")
     frames = [

@@ -95,7 +95,7 @@ def trainings(records: Records) -> tuple[int, int]:
 
 
 class Wording(NamedTuple):
-    """What is said of trainings with fresh seeds. `limit` is the argument that a resumed search may raise."""
+    """Words for trainings with fresh seeds. `limit` is the argument that a resumed search may raise."""
 
     verb: str
     noun: str
