@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
-from recdrop_tune.kernels import check_seed
+from recdrop_tune.kernels import check_seed, random_states, set_random_states
 from recdrop_tune.models.layers import kept_states, learning_layers, walk
 
 
@@ -212,6 +212,7 @@ def _only_dropout_on(model: Any) -> Iterator[None]:
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]
     values = [*_values(model.non_trainable_variables), *_values(kept_states(model))]
+    generators = random_states()
     soft = [layer for layer in learning_layers(model) if not layer.hard_masks]
     for part in normalizers:
         part.trainable = False
@@ -226,6 +227,7 @@ def _only_dropout_on(model: Any) -> Iterator[None]:
             owner.trainable = was
         for variable, value in values:
             variable.assign(value)
+        set_random_states(generators)
 
 
 def _values(variables: list[Any]) -> list[tuple[Any, Any]]:
@@ -243,12 +245,17 @@ def _drawn(noisy: Any, batch: Any, passes: int, states: Any, seed: int | None) -
 
 
 def _seed(model: Any, seed: int | tuple[int, int]) -> None:
-    """Seeds every seed generator of the model with its own stream."""
+    """Seeds every seed generator of the model with its own stream, and PyTorch's own generator."""
     # The state of a `keras.random.SeedGenerator` is a pair: the seed, and a counter.
     states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
-    streams = np.random.SeedSequence(seed).generate_state(max(len(states), 1))
+    streams = np.random.SeedSequence(seed).generate_state(len(states) + 1)
     for state, stream in zip(states, streams, strict=False):
         state.assign([int(stream) % 2**31, 0])
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # With Keras's torch backend, dropout without a seed draws from PyTorch's own generator.
+        torch.manual_seed(int(streams[-1]))
 
 
 def _moments(drawn: Iterator[Any], passes: int) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.kernels import random_states
 from recdrop_tune.models import NoNoiseWarning, mc_predict
 from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
 from tests.backends import BACKEND, array
@@ -118,7 +119,9 @@ def test_nothing_is_changed():
     model.fit(X, np.ones((7, 1)), verbose=0)
     kept = [*model.variables, *model.metrics_variables]
     before, trainable = values_of(kept), [v.trainable for v in model.variables]
-    mc_predict(model, X, passes=3)
+    generators = random_states()
+    mc_predict(model, X, passes=3, seed=0)
+    np.testing.assert_equal(random_states(), generators)
     np.testing.assert_equal(values_of(kept), before)
     assert [v.trainable for v in model.variables] == trainable
     assert not model.layers[1].trainable
