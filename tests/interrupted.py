@@ -7,7 +7,11 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+
+import tensorflow as tf
+from tensorflow.python.eager.context import Context
 
 from recdrop_tune.search.interrupts import Interrupts, Terminated
 
@@ -68,8 +72,23 @@ def fork_of_a_search() -> None:
         os._exit(0 if ended == -signal.SIGTERM else 2)
 
 
+def in_tensorflow() -> None:
+    """Gets SIGTERM in a function in which an exception would crash the process."""
+    function = Context._handle.fget.__code__
+
+    def hook(frame, event, argument):
+        if event == "call" and frame.f_code is function:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    with Interrupts():
+        sys.setprofile(hook)
+        tf.constant([1])
+        time.sleep(60)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has all below it ignore this one.
-    actions = (once, after_ctrl_c, without_a_terminal, fork_of_a_search)
+    actions = (once, after_ctrl_c, without_a_terminal, fork_of_a_search, in_tensorflow)
     ends = {each.__name__: end_of(each) for each in actions}
     print(json.dumps(ends), flush=True)

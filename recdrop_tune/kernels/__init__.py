@@ -31,6 +31,7 @@ from recdrop_tune.kernels.keras_internals import (
     set_mask,
     stateless_scope,
     sublayers,
+    uninterruptible,
     wrapped_function,
 )
 from recdrop_tune.kernels.layer_call import call_layer
@@ -92,5 +93,6 @@ __all__ = [
     "set_random_states",
     "stateless_scope",
     "sublayers",
+    "uninterruptible",
     "wrapped_function",
 ]

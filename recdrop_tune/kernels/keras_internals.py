@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import random
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import keras
@@ -141,6 +141,20 @@ def is_compiled() -> bool:
     from tensorflow.python.ops import control_flow_util
 
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf_ops.get_default_graph()))
+
+
+def uninterruptible() -> set[CodeType]:
+    """Returns the Python functions that TensorFlow calls from C++ without looking whether they raised.
+
+    An exception in them ends the process: by a null pointer, or by shapes written behind their buffer.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return set()
+    import tensorflow as tf
+
+    context = importlib.import_module("tensorflow.python.eager.context").Context
+    functions = (context._handle.fget, tf.TensorShape.__len__, tf.TensorShape.__getitem__)
+    return {function.__code__ for function in functions}
 
 
 def registered_gradients() -> dict[str, dict[str, Any]]:

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from recdrop_tune.events import ConfirmationEnded, EpochEnded, Event, TrialStarted
+from recdrop_tune.kernels import uninterruptible
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Sent by batch systems, `docker stop`, `kill` and a closed terminal."""
@@ -25,7 +27,8 @@ class Interrupts:
 
     Python raises `KeyboardInterrupt` in the code that is running, and loses it where no exception can be
     raised: in a destructor, or in a function called by C++. Training is full of both. So this object
-    remembers it, and raises it again at the next epoch or trial if the search has not ended by then.
+    remembers it, and raises it again at the next epoch or trial if the search has not ended by then. In
+    functions of TensorFlow where an exception would end the process, a signal waits for some milliseconds.
 
     After SIGTERM or SIGHUP, all contexts entered after this one are closed. Then the process ends by that
     signal, as it would without a search. Further signals change nothing: batch systems send several.
@@ -40,6 +43,7 @@ class Interrupts:
         self._signal: int | None = None
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
+        self._uninterruptible = uninterruptible()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -55,7 +59,7 @@ class Interrupts:
     def listen(self) -> None:
         """Handles the signals; called again after a library, such as Ray, has replaced the handlers."""
         for number in self._before:
-            signal.signal(number, self._interrupt if number == signal.SIGINT else self._end)
+            signal.signal(number, self._on_signal)
 
     def __exit__(
         self,
@@ -85,12 +89,20 @@ class Interrupts:
             came, self._came = self._came, None
             raise came
 
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if any(each.f_code in self._uninterruptible for each, _ in traceback.walk_stack(frame)):
+            threading.Timer(0.01, signal.raise_signal, [number]).start()
+        elif number == signal.SIGINT:
+            self._interrupt(number, frame)
+        else:
+            self._end(number)
+
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._signal is None or self._is_elsewhere():
             self._came = KeyboardInterrupt
             signal.default_int_handler(number, frame)
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
+    def _end(self, number: int) -> None:
         if self._is_elsewhere():
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -22,8 +22,13 @@ def test_a_search_ends_by_a_signal():
     assert done.returncode == 0, done.stderr
     closed, _, ends = done.stdout.rpartition("closed ")
     assert closed == "closed "  # Both times, despite the signals in between.
-    expected = {"once": -15, "after_ctrl_c": -15, "without_a_terminal": -1, "fork_of_a_search": 0}
-    assert json.loads(ends) == expected
+    assert json.loads(ends) == {
+        "once": -15,
+        "after_ctrl_c": -15,
+        "without_a_terminal": -1,
+        "fork_of_a_search": 0,
+        "in_tensorflow": -15,
+    }
 
 
 @pytest.mark.usefixtures("eagerly")
