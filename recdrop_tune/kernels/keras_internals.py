@@ -153,8 +153,10 @@ def uninterruptible() -> set[CodeType]:
     import tensorflow as tf
 
     context = importlib.import_module("tensorflow.python.eager.context").Context
-    functions = (context._handle.fget, tf.TensorShape.__len__, tf.TensorShape.__getitem__)
-    return {function.__code__ for function in functions}
+    variable = importlib.import_module("tensorflow.python.ops.resource_variable_ops")
+    properties = (context._handle, tf.Tensor.dtype, variable.BaseResourceVariable.handle)
+    methods = (tf.TensorShape.__len__, tf.TensorShape.__getitem__)
+    return {function.__code__ for function in (*methods, *(each.fget for each in properties))}
 
 
 def registered_gradients() -> dict[str, dict[str, Any]]:
