@@ -12,7 +12,7 @@ import socket
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import Field, TypeAdapter
 
@@ -376,6 +376,14 @@ class Listener(Protocol):
 
     def on_event(self, event: Event) -> None:
         """Takes one event. An exception is reported once and never reaches the search."""
+
+
+@runtime_checkable
+class Guard(Listener, Protocol):
+    """A listener that can end the search before an event is recorded."""
+
+    def before(self, event: Event) -> None:
+        """Raises an exception that ends the search."""
 
 
 def to_json(event: Event) -> str:

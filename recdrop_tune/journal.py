@@ -15,6 +15,7 @@ from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     Event,
+    Guard,
     Listener,
     ResultSaved,
     SearchEnded,
@@ -141,8 +142,8 @@ def _append(file: IO[bytes], line: bytes) -> None:
 class Dispatcher:
     """Sends each event to the journal, whose failures end the search, then to every listener.
 
-    A listener that fails is dropped for the rest of the search, with one warning. The journal has the events
-    that it missed.
+    Guards among them see it before, and can end the search. A listener that fails is dropped for the rest of
+    the search, with one warning. The journal has the events that it missed.
     """
 
     def __init__(self, journal: Journal, listeners: Iterable[Listener]) -> None:
@@ -153,6 +154,9 @@ class Dispatcher:
     def emit(self, event: Event) -> None:
         """Sends one event."""
         with self._lock:  # Listeners see the events in the journal's order.
+            for each in self.listeners:
+                if isinstance(each, Guard):
+                    each.before(event)
             self.journal.on_event(event)
             self.notify(event)
 

@@ -11,8 +11,9 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from recdrop_tune.events import ConfirmationEnded, EpochEnded, Event, TrialStarted
+from recdrop_tune.events import ConfirmationEnded, EpochEnded, Event, TrialEnded, TrialStarted
 from recdrop_tune.kernels import uninterruptible
+from recdrop_tune.states import TrialState
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Sent by batch systems, `docker stop`, `kill` and a closed terminal."""
@@ -26,9 +27,10 @@ class Interrupts:
     """Ends a search on Ctrl-C, SIGTERM or SIGHUP at any moment, so that nothing is left open.
 
     Python raises `KeyboardInterrupt` in the code that is running, and loses it where no exception can be
-    raised: in a destructor, or in a function called by C++. Training is full of both. So this object
-    remembers it, and raises it again at the next epoch or trial if the search has not ended by then. In
-    functions of TensorFlow where an exception would end the process, a signal waits for some milliseconds.
+    raised: in a destructor, or in a function called by C++. Training is full of both, and TensorFlow can turn
+    it into another error. So this object remembers it, and raises it again at the next epoch or trial, or
+    before a training is recorded as failed, if the search has not ended by then. In functions of TensorFlow
+    where an exception would end the process, a signal waits for some milliseconds.
 
     After SIGTERM or SIGHUP, all contexts entered after this one are closed. Then the process ends by that
     signal, as it would without a search. Further signals change nothing: batch systems send several.
@@ -81,11 +83,19 @@ class Interrupts:
                     stream.flush()
             signal.raise_signal(self._signal)
 
+    def before(self, event: Event) -> None:
+        """Raises an interrupt that became the error of a training."""
+        match event:
+            case TrialEnded(status=TrialState.FAILED) | ConfirmationEnded(score=None):
+                self._raise()
+
     def on_event(self, event: Event) -> None:
         """Raises a lost interrupt, unless the search is ending."""
-        if self._came is not None and isinstance(
-            event, EpochEnded | TrialStarted | ConfirmationEnded
-        ):
+        if isinstance(event, EpochEnded | TrialStarted | ConfirmationEnded):
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._came is not None:
             came, self._came = self._came, None
             raise came
 

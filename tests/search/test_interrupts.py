@@ -31,19 +31,39 @@ def test_a_search_ends_by_a_signal():
     }
 
 
+@contextlib.contextmanager
+def turned():
+    """Turns a Ctrl-C into another error, as TensorFlow does where it traces a function."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise AttributeError("'NoneType' object has no attribute '_type_spec'") from None
+
+
 @pytest.mark.usefixtures("eagerly")
-def test_a_ctrl_c_that_is_lost_ends_a_search(tmp_path):
+@pytest.mark.parametrize("confirms", [False, True])
+@pytest.mark.parametrize("lost", [lambda: contextlib.suppress(KeyboardInterrupt), turned])
+def test_a_ctrl_c_that_is_lost_ends_a_search(lost, confirms, tmp_path):
     """Python loses one in a destructor. Training runs many destructors."""
+    trainings = 0
 
     class Presses(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            nonlocal trainings
+            trainings += 1
+
         def on_epoch_end(self, epoch, logs=None):
-            if epoch == 1:
-                with contextlib.suppress(KeyboardInterrupt):
+            if epoch == 1 and trainings > 2 * confirms:
+                with lost():
                     signal.raise_signal(signal.SIGINT)
 
+    settings = {"confirm": 2} if confirms else {}
     training = rdt.Training(callbacks=Presses())
     with hearing_ctrl_c():
         with pytest.raises(KeyboardInterrupt):
-            tuned(tmp_path / "p", None, training=training, epochs=3)
+            tuned(tmp_path / "p", None, training=training, epochs=3, **settings)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert list(rdt.TuneResult.load(tmp_path / "p").trials["state"]) == ["INTERRUPTED"]
+    result = rdt.TuneResult.load(tmp_path / "p")
+    states = ["COMPLETE"] * 2 if confirms else ["INTERRUPTED"]
+    assert list(result.trials["state"]) == states
+    assert all(each.score is not None for each in result.records.confirmations)
