@@ -180,9 +180,9 @@ class SearchSession:
         """Begins the search when a tuner asks for the first trial."""
         if self._under_way:
             return
+        self._compare_backends()  # It can raise, if warnings are errors.
         self._under_way = True
         atexit.register(self.close, SearchOutcome.KILLED)
-        self._compare_backends()
         forget_stop(self._folder)
         self.emit(
             SearchStarted(

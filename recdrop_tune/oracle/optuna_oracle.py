@@ -36,7 +36,7 @@ from recdrop_tune.oracle.proposals import (
 )
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import BLIND, GridSampler, make_sampler
-from recdrop_tune.oracle.study import ID, frozen_trial, numbers_in, open_study, outcome
+from recdrop_tune.oracle.study import ID, frozen_trial, open_study, outcome
 from recdrop_tune.oracle.surrogate import DISCARDED, SurrogateSampler, nothing
 from recdrop_tune.oracle.translation import (
     check_names,
@@ -262,7 +262,9 @@ class OptunaOracle(kt.Oracle):
         Args:
             trial_id: Keras Tuner's id of the trial.
         """
-        return numbers_in(self.study).get(trial_id)
+        trials = reversed(self.study.get_trials(deepcopy=False))
+        own = (t for t in trials if t.user_attrs.get(ID) == trial_id)
+        return next((t.number for t in own if not t.user_attrs.get(DISCARDED)), None)
 
     def update_space(self, hyperparameters: Any) -> None:
         """Adds hyperparameters to the space; see `keras_tuner.Oracle.update_space`."""
@@ -292,7 +294,7 @@ class OptunaOracle(kt.Oracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
-        values = None
+        values, over = None, False
         try:
             over = self.ended_by() is not None
             last = len(self.trials) >= self._most_trials - 1
@@ -429,6 +431,10 @@ class OptunaOracle(kt.Oracle):
             f"{len(self.trials)} trials, with max_trials={self.max_trials}.",
         )
 
+    def forget_metrics(self, trial_id: str) -> None:
+        """Deletes the metrics of a trial, and its score."""
+        scores.forget_metrics(self.get_trial(trial_id))
+
     def score_trial(self, trial: Trial) -> None:
         """Scores a trial by its best epoch that has a finite objective, unless it has its score."""
         if trial.score is None:
@@ -518,11 +524,6 @@ class OptunaOracle(kt.Oracle):
     def _add(self, trial: Trial) -> None:
         with quiet_optuna():
             self.study.add_trial(frozen_trial(self.space, trial, self.objective))
-        self._continue_attempt(trial.trial_id)
-
-    def _continue_attempt(self, trial_id: str) -> None:
-        """Finds the running Optuna trial of a trial."""
-        trials = self.study.get_trials(deepcopy=False)
-        (*_, last) = (trial for trial in trials if trial.user_attrs.get(ID) == trial_id)
-        self._attempts[trial_id] = optuna.Trial(self.study, last._trial_id)
-        self._reported[trial_id] = set(last.intermediate_values)
+        added = self.study.get_trials(deepcopy=False)[-1]
+        self._attempts[trial.trial_id] = optuna.Trial(self.study, added._trial_id)
+        self._reported[trial.trial_id] = set(added.intermediate_values)

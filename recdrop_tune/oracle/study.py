@@ -20,7 +20,6 @@ from recdrop_tune.optuna_forms import quiet_optuna, to_optuna
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.scores import first_epochs
 from recdrop_tune.oracle.searching import Searching
-from recdrop_tune.oracle.surrogate import DISCARDED
 from recdrop_tune.oracle.translation import read_values
 from recdrop_tune.oracle.trial_files import END_STATUSES
 
@@ -51,15 +50,6 @@ def open_study(oracle: Searching, warm: Iterable[FrozenTrial] = ()) -> optuna.St
         )
         study.add_trials([*warm, *own])
     return study
-
-
-def numbers_in(study: optuna.Study) -> dict[str, int]:
-    """Returns Optuna's number of the last attempt at each trial, by Keras Tuner's id."""
-    return {
-        trial.user_attrs[ID]: trial.number
-        for trial in study.get_trials(deepcopy=False)
-        if ID in trial.user_attrs and not trial.user_attrs.get(DISCARDED)
-    }
 
 
 def outcome(trial: Trial) -> dict[str, Any]:

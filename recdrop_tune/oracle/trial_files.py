@@ -120,7 +120,8 @@ def reconciled(state: dict[str, Any], trials: dict[str, Trial]) -> dict[str, Any
     ended = {id for id, trial in trials.items() if trial.status in END_STATUSES}
     unfinished = set(trials) - ended
     ongoing = {tuner: id for tuner, id in state["ongoing_trials"].items() if id in unfinished}
-    waiting = [id for id in state["retry_queue"] if id in unfinished]
+    # A trial that is tried again is saved as under way and as waiting.
+    waiting = [id for id in state["retry_queue"] if id in unfinished - set(ongoing.values())]
     lost = sorted(unfinished - set(ongoing.values()) - set(waiting))
     in_end_order = [id for id in state["end_order"] if id in ended or id not in trials]
     return {

@@ -176,8 +176,8 @@ class Team:
     def _show_news(self) -> State:
         state: State = self._ask("state", self._seen)
         for event in state.events:
+            self._seen += 1  # First, as an interrupt can end the showing.
             self._show(event)
-        self._seen += len(state.events)
         for text in state.warnings:
             if text not in self._warned:
                 self._warned.append(text)

@@ -44,7 +44,7 @@ from recdrop_tune.session import SearchSession
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.states import SearchOutcome, TrialState
 from recdrop_tune.terminal import format_ending, print_search
-from recdrop_tune.tuner import Tuner, differences, space_of
+from recdrop_tune.tuner import SnapshotError, Tuner, differences, space_of
 
 Runner = Callable[..., SearchSession]
 """Runs the trials of a job with a tuner, records and listeners, and attributes of the job by name."""
@@ -188,7 +188,8 @@ def _run_here(
         try:
             tuner.search(*args, **fit)
         except Exception as error:
-            if not is_disk_failure(error):  # Otherwise the running trials will run again.
+            # Otherwise the running trials will run again.
+            if not (is_disk_failure(error) or isinstance(error, SnapshotError)):
                 _fail_running_trials(tuner.oracle, f"{type(error).__name__}: {error}")
             if isinstance(error, TooManyFailuresError):
                 raise _too_many_failures(tuner.project_dir, records) from None

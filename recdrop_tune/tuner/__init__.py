@@ -9,7 +9,7 @@ from recdrop_tune.tuner.recording import (
     describe_search,
     readable,
 )
-from recdrop_tune.tuner.recovery import SNAPSHOT
+from recdrop_tune.tuner.recovery import SNAPSHOT, SnapshotError
 from recdrop_tune.tuner.reports import ReportsEpochs, TrainingReporter
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
@@ -19,6 +19,7 @@ __all__ = [
     "SNAPSHOT",
     "GroupedFolds",
     "ReportsEpochs",
+    "SnapshotError",
     "TrackedOracle",
     "TrainingReporter",
     "TrialReporter",

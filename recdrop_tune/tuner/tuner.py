@@ -279,10 +279,10 @@ class Tuner(kt.Tuner):
                 model = reporter.model or self._last_model
                 best.take_better(reporter.weights_of(results), report)
                 report.take(results, best, model)
-                if report.stopped:
-                    raise TrialPrunedError
-                if model is not None:
+                if model is not None and not report.stopped:
                     checkpoints.save(self._folder(trial.trial_id), model, best.weights)
+            if report.stopped:  # Only now: a training that raises drops its compiled model.
+                raise TrialPrunedError
             returned.append(results)
             recovery.end(reporter)
         report.finish()
@@ -418,7 +418,7 @@ class Tuner(kt.Tuner):
             if self.cv is None:
                 yield args, dict(kwargs)
                 continue
-            for fold in folds(self.cv, self.seed, name_arguments(args, kwargs)):
+            for fold in folds(self.cv, self.seed or 0, name_arguments(args, kwargs)):
                 yield (), fold
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import keras
 import keras_tuner as kt
 import numpy as np
+import optuna
 import pytest
 from keras import layers, losses
 
@@ -324,3 +325,18 @@ def test_a_search_gives_the_same_numbers_with_and_without_reuse(hypermodel, reus
         assert tuner.models_reused == (reused if reuse else 0)
     assert scores[4] == scores[0]
     assert scores[0][0] != scores[0][1]
+
+
+class PrunesTheFirst(optuna.pruners.BasePruner):
+    def prune(self, study, trial):
+        return trial.number == 0
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_model_of_a_pruned_trial_is_lent_again(tmp_path):
+    oracle = rdt.OptunaOracle("val_loss", 2, pruner=PrunesTheFirst())
+    tuner = rdt.Tuner(oracle, HYPERMODELS["regressor"], directory=tmp_path)
+    x, y = data(24)
+    tuner.search(x, y, validation_data=(x, y), epochs=4, verbose=0)
+    assert [trial.status for trial in oracle.trials.values()] == ["STOPPED", "COMPLETED"]
+    assert tuner.models_reused == 1

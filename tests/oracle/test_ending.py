@@ -130,3 +130,26 @@ def test_where_a_gain_has_no_part_the_number_of_trials_is_asked_for(tmp_path):
         known = opened(tmp_path / metric, 8, metric=metric)
         run(known, score=lambda hp, score=score: score)
         assert known.expected_gain() is None
+
+
+def test_an_objective_without_gains_is_refused_also_while_another_trial_runs(tmp_path):
+    oracle = opened(tmp_path)
+    trial, _ = oracle.create_trial("a"), oracle.create_trial("b")
+    finish(oracle, trial, -1.0)
+    with pytest.raises(InvalidArgumentError, match="max_trials"):
+        oracle.create_trial("a")
+
+
+def test_a_trial_that_was_killed_before_its_retry_runs_once(tmp_path):
+    def resumed():
+        return open_oracle(tmp_path, 2, space=SPACE, max_retries_per_trial=1)
+
+    oracle = resumed()
+    trial = oracle.create_trial("a")
+    trial.status = "INVALID"
+    oracle.end_trial(trial)  # Keras Tuner has saved it as waiting, and as still under way.
+    oracle = resumed()
+    oracle.reload()
+    run(oracle)
+    assert sorted(oracle.start_order) == sorted(oracle.end_order)
+    assert len(oracle.end_order) == 2

@@ -2,11 +2,14 @@
 
 import traceback
 
+import keras
 import keras_tuner as kt
 import pandas as pd
 import pytest
+from keras import layers
 
 import recdrop_tune as rdt
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import SearchEnded, TrialEnded
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.records import Records
@@ -117,3 +120,32 @@ def test_a_retry_that_waits_is_not_interrupted(tmp_path):
     assert [each.status for each in events if isinstance(each, TrialEnded)] == [TrialState.FAILED]
     assert isinstance(events[-1], SearchEnded)
     assert Records(events).running == []
+
+
+class Halting(keras.callbacks.Callback):
+    """Interrupts after the second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_trial_runs_again_once_the_snapshot_of_another_model_is_deleted(tmp_path):
+    def search(units, *callbacks):
+        def model(hp):
+            made = keras.Sequential([keras.Input((5, 3)), layers.Flatten(), layers.Dense(units)])
+            made.add(layers.Dense(1))
+            made.compile(keras.optimizers.SGD(hp.Float("rate", 0.1, 0.2)), "mse")
+            return made
+
+        training = rdt.Training(callbacks=callbacks, save_every=1e-9)
+        options = {"max_trials": 1, "epochs": 3, "training": training}
+        return tuned(tmp_path / "p", None, model, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(2, Halting())
+    with pytest.raises(RecdropError, match=r"snapshot.npy"):
+        search(3)
+    (snapshot,) = tmp_path.rglob("snapshot.npy")
+    snapshot.unlink()
+    assert [*search(3).trials["state"]] == [TrialState.COMPLETE]

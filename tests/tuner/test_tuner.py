@@ -187,6 +187,19 @@ def test_cross_validation_trains_once_a_fold(tmp_path, cv):
     assert len(trial_of(tuner).metrics.get_history("val_loss")[0].value) == 3
 
 
+def test_without_a_seed_all_trials_have_the_same_folds(tmp_path):
+    """Also after an interruption, or a fold would be judged on samples that it was trained on."""
+
+    def fit(model, *args, x, validation_data, **kwargs):
+        held_out.append(validation_data[0])
+        return model.fit(x, validation_data=validation_data, **kwargs)
+
+    held_out = []
+    tuner = rdt.Tuner(oracle(2), model_with(fit), directory=tmp_path, cv=2)
+    tuner.search(*data(), epochs=1, verbose=0)
+    assert all(map(np.array_equal, held_out[:2], held_out[2:]))
+
+
 @pytest.mark.parametrize(
     ("cv", "fit", "message"),
     [
