@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -247,37 +248,37 @@ def curves_of(folder: Path) -> list[list[float]]:
     return [[e.metrics["val_loss"] for e in each.epochs] for each in records.trials.values()]
 
 
-def lost_seconds(session: list, following: list, killed: float) -> float:
-    """Returns how long a killed session had trained since the last epoch that the following one kept."""
-    kept = [end for number, end in session if number < following[0][0]]
-    return killed - max(kept, default=session[0][1])
+def due_and_lost(session: list, following: list) -> list[float]:
+    """Returns the ends of the epochs that a killed session should have saved and the following one trained again.
+
+    The last snapshot was written before the first of the lost epochs ended.
+    """
+    lost = [end for number, end in session if number >= following[0][0]]
+    return [end for end in lost if end >= lost[0] + SAVE_EVERY]
 
 
 @pytest.mark.parametrize(
     ("kills", "epochs"),
     [
         pytest.param(3, 60, marks=pytest.mark.heavy),
-        pytest.param(20, 240, marks=pytest.mark.full),
+        pytest.param(20, 360, marks=pytest.mark.full),
     ],
 )
 def test_a_slow_trial_is_killed_many_times(searches, kills, epochs):
     """It loses at most `save_every` and an epoch, and ends as if it had not been killed."""
     name, moments = f"slow {kills}", random.Random(kills)
     folder, options = searches.folder / name, {"max_trials": 1, "epochs": epochs}
-    starts, killed = [0], []
-    while len(killed) < kills:
+    starts = [0]
+    while len(starts) <= kills:
         pid = searches.start(name, slow=0.05, save_every=SAVE_EVERY, **options)
         wait_for(lambda: len(epochs_of(folder)) > starts[-1])
-        time.sleep(moments.uniform(0.0, 2.5 * SAVE_EVERY))
+        time.sleep(moments.uniform(SAVE_EVERY, 4 * SAVE_EVERY))
         assert runs(pid)
-        killed.append(time.time())
         searches.kill(pid)
         starts.append(len(epochs_of(folder)))
     assert searches.run(name, slow=0.05, save_every=SAVE_EVERY, **options)
     sessions = [[*part] for part in np.split(np.array(epochs_of(folder)), starts[1:])]
-    longest = max(np.diff([end for _, end in each]).max(initial=0.0) for each in sessions)
-    lost = [lost_seconds(*each) for each in zip(sessions, sessions[1:], killed, strict=False)]
-    assert max(lost) <= SAVE_EVERY + longest
-    assert sum(map(len, sessions)) < epochs + sum(lost) / 0.05 + kills
+    # One snapshot may have been in the making.
+    assert max(len(due_and_lost(*each)) for each in pairwise(sessions)) <= 1
     assert searches.run("not killed", slow=0.0, save_every=None, **options)
     assert curves_of(folder) == curves_of(searches.folder / "not killed")
