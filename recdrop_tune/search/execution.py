@@ -53,6 +53,8 @@ Runner = Callable[..., SearchSession]
 def result_of(plan: Plan, tuner: Tuner, tracking: SearchSession) -> TuneResult:
     """Returns the result of a search that was carried out."""
     check_completed(tuner.project_dir, tracking.records)
+    # The current folder may be another one by then.
+    plan = replace(plan, config=replace(plan.config, directory=plan.folder.absolute()))
     return TuneResult(tuner, tracking, partial(_confirm, plan), plan.refit)
 
 

@@ -173,9 +173,11 @@ def test_the_best_is_trained_anew_for_the_median_of_its_epochs(result):
 @pytest.mark.heavy
 def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri, monkeypatch):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
-    place = {"directory": folder, "tracking": rdt.MLflow(uri=planted_uri)}
+    monkeypatch.chdir(tmp_path)
+    place = {"directory": "p", "tracking": rdt.MLflow(uri=planted_uri)}
     before = rdt.tune(data(), data(16), **{**options, **place, "confirm": 0})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")  # Refused, but the search has its own.
+    monkeypatch.chdir(tmp_path.parent)
     after = before.confirm(rdt.Confirm(2, seeds=2, max_seeds=3, margin=1e-9))
     runs, more = before.confirmation.runs, after.confirmation.runs
     assert list(more["repeat"].unique()) == [0, 1, 2]
