@@ -249,7 +249,7 @@ def curves_of(folder: Path) -> list[list[float]]:
 
 
 def due_and_lost(session: list, following: list) -> list[float]:
-    """Returns the ends of the epochs that a killed session should have saved and the following one trained again.
+    """Returns the ends of the epochs that a killed session should have saved and the following trained again.
 
     The last snapshot was written before the first of the lost epochs ended.
     """
