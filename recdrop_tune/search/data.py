@@ -67,7 +67,7 @@ class Data:
                 value = 0.0 if tokens else _free_value([s for x in (*ragged, *dense) for s in x])
             train = parts["train"]
             has_step_targets = isinstance(train, tuple) and isinstance(train[1], _Ragged)
-            parts = {name: _pad_part(part, value) for name, part in parts.items()}
+            parts = {name: _pad_part(name, part, value, tokens) for name, part in parts.items()}
             if task is not None:
                 task = replace(task, mask_value=value)
                 if has_step_targets and parts["train"][1].dtype.kind == "f":
@@ -219,16 +219,23 @@ def _free_value(sequences: list[Array]) -> float:
     return float(np.floor(np.nextafter(least, np.float32(-np.inf))))
 
 
-def _pad_part(part: Any, value: float) -> Any:
-    """Pads sequences, and the targets and weights of their steps."""
+def _pad_part(name: str, part: Any, value: float, tokens: bool) -> Any:
+    """Pads sequences, and the targets and weights of their steps. Token 0 is padding."""
     if not isinstance(part, tuple) or not isinstance(part[0], _Ragged):
         return part
     x, *others = part
+    if tokens and any((sequence == 0).any() for sequence in (*x, *others[0])):
+        raise invalid_argument(
+            name,
+            expected="tokens from 1 in sequences of unequal lengths, which are padded with token 0",
+            found="token 0 in a sequence",
+            fix="Add 1 to all tokens.",
+        )
     padded = []
     for target in others:
         if isinstance(target, _Ragged):
             # A label that exists does not add a class; the mask leaves it out.
-            is_label = target[0].dtype.kind in "biu"
+            is_label = target[0].dtype.kind in "biu" and not tokens
             least = min(sequence.min() for sequence in target) if is_label else 0
             target = _pad(target, least, target[0].dtype)
         padded.append(target)

@@ -90,7 +90,8 @@ def check_hypermodel_data(
     if not isinstance(model, keras.Model) or not model.compiled:
         return None
     check_data(parts, model, batch_size, fit)
-    if padding is not None and not makes_masks(model):
+    masks = getattr(hypermodel, "mask_zero", False) or makes_masks(model)  # The former by its loss.
+    if padding is not None and not masks:
         warn_caller(
             f"The sequences were padded with {padding:g} to one length, and no layer of the model makes "
             f"a mask, so it reads padding as data. Begin it with `keras.layers.Masking({padding:g})`."

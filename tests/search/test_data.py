@@ -113,10 +113,13 @@ def test_tokens():
     texts = [RNG.integers(1, 9, n + 1) for n in range(2, 7)]
     train = [t[:-1] for t in texts], [t[1:] for t in texts]
     data = Data(train, task=rdt.Task("language_model"))
-    x, _ = data.parts["training"]
+    x, y = data.parts["training"]
     assert data.prepared_task.mask_value == 0
     assert x.shape == (5, 6)
     assert x.dtype.kind == "i"
+    np.testing.assert_array_equal(y == 0, x == 0)
+    with pytest.raises(InvalidArgumentError, match="Add 1 to all tokens"):
+        _ = Data(tuple([t - 1 for t in part] for part in train), task=data.task).parts
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,14 @@ def test_padding_that_a_model_reads_as_data_is_a_warning():
     check(keras.Model(inputs, stack[1](stack[0](inputs, mask=mask))))
 
 
+def test_a_language_model_skips_padding_without_a_mask():
+    """Its loss and its metrics leave out token 0."""
+    texts = [RNG.integers(1, 9, length) for length in (3, 5)]
+    data = Data((texts, texts), task=Task("language_model"))
+    made, _ = as_hypermodel(data.prepared_task, data.parts["training"], SPACE)
+    assert check_hypermodel_data(made, data.parts, 2, {}, data.padding)
+
+
 def test_numbers_for_each_step_in_lists_are_no_forecast():
     targets = [each.sum(axis=1) for each in LISTS]
     made = hypermodel((LISTS, targets), Task())
