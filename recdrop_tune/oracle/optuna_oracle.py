@@ -431,10 +431,6 @@ class OptunaOracle(kt.Oracle):
             f"{len(self.trials)} trials, with max_trials={self.max_trials}.",
         )
 
-    def forget_metrics(self, trial_id: str) -> None:
-        """Deletes the metrics of a trial, and its score."""
-        scores.forget_metrics(self.get_trial(trial_id))
-
     def score_trial(self, trial: Trial) -> None:
         """Scores a trial by its best epoch that has a finite objective, unless it has its score."""
         if trial.score is None:

@@ -17,7 +17,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import Event, TrackingWarning, WorkerLost
 from recdrop_tune.files import write_all, write_atomically
-from recdrop_tune.oracle import TooManyFailuresError
+from recdrop_tune.oracle import TooManyFailuresError, forget_metrics
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, Tasks
 from recdrop_tune.session import MLflowRuns
@@ -137,6 +137,11 @@ class OracleHost:
         self._since.pop(tuner_id, None)
         self._end(trial)
 
+    def forget_metrics(self, tuner_id: str, trial_id: str) -> None:
+        """Takes back what a worker has reported of a trial."""
+        if self._has(tuner_id, trial_id):
+            forget_metrics(self._oracle.get_trial(trial_id))
+
     def snapshot(self, trial_id: str) -> dict[str, bytes]:
         """Returns what a lost worker or an interrupted search has left of a trial: a file by its name."""
         path = self._tuner.snapshot_path(trial_id)
@@ -186,11 +191,11 @@ class OracleHost:
             self._end(trial)
         return True
 
-    def fail(self, message: str) -> None:
-        """Fails the running trials, for the search cannot continue."""
-        for trial in list(self._oracle.ongoing_trials.values()):
-            if trial.status != TrialStatus.RUNNING:  # Its failure is what ends the search.
-                continue
+    def fail(self, tuner_id: str, message: str) -> None:
+        """Fails the trial of a worker whose error ends the search."""
+        trial = self._oracle.ongoing_trials.get(tuner_id)
+        # If it has failed, its failure is that error.
+        if trial is not None and trial.status == TrialStatus.RUNNING:
             trial.status, trial.message = TrialStatus.FAILED, message
             self._end(trial)
 

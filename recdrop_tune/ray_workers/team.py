@@ -28,6 +28,7 @@ from recdrop_tune.ray_workers.resources import (
 )
 from recdrop_tune.ray_workers.worker import Worker
 from recdrop_tune.states import SearchOutcome
+from recdrop_tune.tuner import SnapshotError
 
 _POLL_SECONDS = 0.25
 _FAREWELL_SECONDS = 3.0
@@ -85,11 +86,9 @@ class Team:
         """Runs the search; returns what the oracle's process knows at its end."""
         try:
             self._run()
-        except Exception as error:
-            # Trials that a full disk has interrupted will run again.
-            message = None if is_disk_failure(error) else f"{type(error).__name__}: {error}"
+        except Exception:
             with contextlib.suppress(Exception):
-                self._close(SearchOutcome.FAILED, message)
+                self._close(SearchOutcome.FAILED)
             raise
         except BaseException:
             with contextlib.suppress(Exception):
@@ -160,13 +159,11 @@ class Team:
         where = actor.where.remote()
         self._members.append(_Member(name, actor, actor.run.remote(), where))
 
-    def _close(self, status: SearchOutcome, message: str | None = None) -> End:
-        """Ends the workers, then the trials that ran if there is a message, then the oracle's process."""
+    def _close(self, status: SearchOutcome) -> End:
+        """Ends the workers, whose trials will run again, then the oracle's process."""
         for actor in self._actors:
             self._ray.kill(actor)
         try:
-            if message is not None:
-                self._ask("fail", message)
             end: End = self._ask("close", status)
             self._show_news()
             return end
@@ -203,7 +200,12 @@ class Team:
         try:
             self._ray.get(member.run)
         except self._ray.exceptions.RayTaskError as error:
-            raise original(error) from None
+            cause = original(error)
+            # As in one process. The trials of the other workers will run again.
+            if not (is_disk_failure(cause) or isinstance(cause, SnapshotError)):
+                with contextlib.suppress(Exception):
+                    self._ask("fail", member.name, f"{type(cause).__name__}: {cause}")
+            raise cause from None
         except self._ray.exceptions.RayError as error:
             reason = member.reason or _reason(error)
             self._ray.kill(member.actor)  # It might be alive, but out of reach.

@@ -48,9 +48,6 @@ class RemoteOracle:
         self._folder_of = folder_of
         self._trial: Any = None
         self.tuner_id = tuner_id
-        self.multi_worker = False
-        self.should_report = True
-        self.verbose = 0
 
     def __getattr__(self, name: str) -> Any:
         if name in _READ_HERE:
@@ -90,8 +87,9 @@ class RemoteOracle:
         self._reporter.ends(trial.trial_id)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def save(self) -> None:
-        """Does nothing: the oracle saves itself."""
+    def forget_metrics(self, trial_id: str) -> None:
+        """Takes back what was reported of a trial."""
+        self._ask("forget_metrics", self.tuner_id, trial_id)
 
 
 _WAIT_SECONDS = 0.5

@@ -58,12 +58,7 @@ def copy_callbacks(
 
 
 class TunerHooks(keras.callbacks.Callback):
-    """Calls the hooks of a tuner, which subclasses override to follow a training.
-
-    Args:
-        tuner: The tuner.
-        trial: The trial that is trained.
-    """
+    """Calls the hooks of a tuner, which subclasses override to follow a training."""
 
     def __init__(self, tuner: Any, trial: Trial) -> None:
         super().__init__()
@@ -134,14 +129,7 @@ def is_local(oracle: Any) -> bool:
 
 
 def check_data(fit: Mapping[str, Any]) -> None:
-    """Refuses generators that can end, as the first trial would exhaust them.
-
-    Args:
-        fit: Arguments of `Model.fit`, by name.
-
-    Raises:
-        InvalidArgumentError: The data are a generator, without a number of steps.
-    """
+    """Refuses generators that can end, as the first trial would exhaust them."""
     for argument, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
         if isinstance(fit.get(argument), Generator) and fit.get(steps) is None:
             raise invalid_argument(

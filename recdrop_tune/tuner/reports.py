@@ -18,6 +18,7 @@ from recdrop_tune.errors import is_disk_failure
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.tuner.callbacks import is_local
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
 
 Curve = list[tuple[int, dict[str, float], float]]
@@ -36,6 +37,14 @@ def is_nearly_over(epoch: int, epochs: int | None) -> bool:
         return False
     left = epochs - (epoch + 1)
     return left <= _LAST_EPOCHS or left < _LAST_SHARE * epochs
+
+
+def forget_reports(oracle: Any, trial_id: str) -> None:
+    """Takes back what was reported of a trial, also to an oracle in another process."""
+    if is_local(oracle):
+        forget_metrics(oracle.get_trial(trial_id))
+    else:
+        oracle.forget_metrics(trial_id)
 
 
 class TrialReport:
@@ -100,17 +109,10 @@ class TrialReport:
         metrics, epoch = explicit_outcome(results, self._objective, FIT)
         if model is not None and not measured:
             best.offer(model, metrics, self)
-        self.replace(metrics, epoch)
-
-    def replace(self, metrics: dict[str, float], at: int = 0) -> None:
-        """Reports the outcome of the current training instead of its epochs.
-
-        If the oracle is in another process, the epochs count too.
-        """
         self._forget_epochs()
-        self._curves[-1] = {at: metrics}
+        self._curves[-1] = {epoch: metrics}
         if math.isfinite(self.value(metrics)):
-            self._send(metrics, at)
+            self._send(metrics, epoch)
 
     def finish(self) -> None:
         """Fills up trainings that stopped early; raises `NoFiniteObjectiveError` without an objective."""
@@ -145,7 +147,7 @@ class TrialReport:
         """Takes the reported epochs of the current training back."""
         if not self._curves[-1]:
             return
-        forget_metrics(self._oracle.get_trial(self._trial_id))
+        forget_reports(self._oracle, self._trial_id)
         for curve in self._curves[:-1]:
             for epoch, earlier in curve.items():
                 self._send(earlier, epoch)

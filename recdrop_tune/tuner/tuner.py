@@ -32,10 +32,7 @@ from recdrop_tune.files import check_folder, delete_leftovers, read_object, writ
 from recdrop_tune.hypermodels import fit_of, has_own_fit
 from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import LearnedRates, ModelCache
-from recdrop_tune.oracle import (
-    check_names,
-    forget_metrics,
-)
+from recdrop_tune.oracle import check_names
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
     check_data,
@@ -53,7 +50,7 @@ from recdrop_tune.tuner.outcomes import (
     outcome,
 )
 from recdrop_tune.tuner.recovery import SNAPSHOT, Recovery
-from recdrop_tune.tuner.reports import StepTimer, TrialReport
+from recdrop_tune.tuner.reports import StepTimer, TrialReport, forget_reports
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
@@ -384,7 +381,7 @@ class Tuner(kt.Tuner):
     def _attempt(self, trial: Trial, args: Any, kwargs: dict[str, Any]) -> None:
         """Runs a trial and sets its final status."""
         # Metrics of an earlier attempt would count for this one.
-        forget_metrics(self.oracle.get_trial(trial.trial_id))
+        forget_reports(self.oracle, trial.trial_id)
         self._returned = None
         try:
             self._report(trial.trial_id, self.run_trial(trial, *args, **kwargs))
@@ -405,7 +402,7 @@ class Tuner(kt.Tuner):
             return
         trial = self.oracle.get_trial(trial_id)
         if ours is not None:
-            forget_metrics(trial)  # The subclass returned other results.
+            forget_reports(self.oracle, trial_id)  # The subclass returned other results.
         elif trial.metrics.exists(objective.name):
             return  # The subclass has called `oracle.update_trial`.
         metrics, epoch = explicit_outcome(results, objective, RUN_TRIAL)

@@ -9,6 +9,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.events import TrialEnded
 from recdrop_tune.journal import Journal
 from recdrop_tune.ray_workers import connected, host, pack
 from recdrop_tune.ray_workers.job import MARK, WAIT, Tasks
@@ -169,6 +170,17 @@ def test_a_trial_that_ends_three_processes_fails(opened):
     assert (failed.status, failed.message) == ("FAILED", message)
     assert process.create_trial("four").trial_id != failed.trial_id
     process.close("FINISHED")
+
+
+def test_an_error_of_a_worker_fails_its_own_trial(opened, tmp_path):
+    """The search ends, and the trials of the other workers go on when it is resumed."""
+    process = opened(max_trials=4)
+    first, second = process.create_trial("one"), process.create_trial("two")
+    process.fail("one", "RuntimeError: it broke")
+    process.close("FAILED")
+    events = Journal(tmp_path / "p" / "events.jsonl").read()
+    ends = {event.trial_id: event.status for event in events if isinstance(event, TrialEnded)}
+    assert ends == {first.trial_id: "FAILED", second.trial_id: "INTERRUPTED"}
 
 
 def test_a_trial_whose_end_cannot_be_written_keeps_its_snapshot(opened, monkeypatch):

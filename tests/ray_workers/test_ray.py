@@ -24,7 +24,8 @@ from mlflow import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
-from recdrop_tune.events import TrackingWarning
+from recdrop_tune.events import TrackingWarning, TrialEnded
+from recdrop_tune.journal import Journal
 from recdrop_tune.ray_workers import cluster as _ray
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
@@ -219,11 +220,17 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
 
 
 @pytest.mark.heavy
-def test_an_error_of_a_worker_is_that_of_one_process(search):
+def test_an_error_of_a_worker_is_that_of_one_process(search, tmp_path):
     # A function that makes a callback: what that reports is not known before.
     training = rdt.Training(callbacks=[keras.callbacks.TerminateOnNaN])
-    with pytest.raises(ObjectiveNotReportedError, match="no metric named `val_f1`"):
-        search(objective=kt.Objective("val_f1", "max"), workers=1, training=training)
+    for workers in (1, None):
+        refused = pytest.raises(ObjectiveNotReportedError, match="no metric named `val_f1`")
+        given = {"objective": kt.Objective("val_f1", "max"), "training": training}
+        with refused:
+            search(f"{workers}", workers=workers, **given)
+        events = Journal(tmp_path / f"{workers}" / "events.jsonl").read()
+        ends = [event.status for event in events if isinstance(event, TrialEnded)]
+        assert ends == ["FAILED"]
 
 
 @pytest.mark.heavy
@@ -260,12 +267,23 @@ def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     assert list(tmp_path.iterdir()) == []
 
 
+class TwoFits(kt.HyperModel):
+    """Warms a model up, which does not count: its score is that of the weights that are kept."""
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        model.fit(*args, **kwargs)
+        return model.fit(*args, **kwargs)
+
+
 def tuner_in(folder):
     """Makes a function that makes a tuner."""
 
     def make_tuner():
         oracle = rdt.OptunaOracle("val_loss", 4, pruner="none", seed=1)
-        return rdt.Tuner(oracle, build, directory=folder, project_name="project")
+        return rdt.Tuner(oracle, TwoFits(), directory=folder, project_name="project")
 
     return make_tuner
 
