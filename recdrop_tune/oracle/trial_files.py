@@ -91,12 +91,6 @@ def trial_from_state(state: dict[str, Any], path: Path) -> Trial:
     return trial
 
 
-def read_trials(folder: Path) -> dict[str, Trial]:
-    """Reads the trials of a project folder, by their ids; see `read_trial`."""
-    trials = (read_trial(path) for path in sorted(folder.glob("trial_*/trial.json")))
-    return {trial.trial_id: trial for trial in trials if trial is not None}
-
-
 def never_started(state: dict[str, Any], trials: dict[str, Trial]) -> list[str]:
     """Lists the trials that were killed before they were handed out.
 
@@ -161,7 +155,8 @@ def restore(oracle: kt.Oracle) -> None:
     state = read_object(path)
     if state is None:
         raise ProjectError(f"`{path}` is missing. {RESTORE}")
-    trials = read_trials(path.parent)
+    found = (read_trial(file) for file in sorted(path.parent.glob("trial_*/trial.json")))
+    trials = {trial.trial_id: trial for trial in found if trial is not None}
     check_trial_ids(path.parent, trials)
     with damage_named(path):
         for trial_id in state["start_order"]:

@@ -69,8 +69,9 @@ def tune(
     """Searches for the recurrent dropout that suits the data: which one, where, and how much.
 
     With the default tuner the search first tries no dropout, Keras's own dropout and every other wrapper of
-    the space once. Without `confirm` its last trial is the twin of the best configuration with dropout: the
-    same hyperparameters and seeds, without dropout. This shows what the dropout contributes.
+    the space once. Without `confirm` its last trial is the twin of the configuration with dropout that is
+    best so far, unless it has one: the same hyperparameters and seeds, without dropout. This shows what the
+    dropout contributes.
 
     A function can also be named as `"module:function"`. Each process then imports it.
 
