@@ -40,7 +40,7 @@ def is_nearly_over(epoch: int, epochs: int | None) -> bool:
 
 
 def forget_reports(oracle: Any, trial_id: str) -> None:
-    """Takes back what was reported of a trial, also to an oracle in another process."""
+    """Takes back what was reported of a trial to an oracle or to a stand-in for one."""
     if is_local(oracle):
         forget_metrics(oracle.get_trial(trial_id))
     else:

@@ -17,7 +17,7 @@ from keras_tuner.engine.trial import Trial
 from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates
-from recdrop_tune.oracle import best_epoch, metrics_at, twin_of
+from recdrop_tune.oracle import best_epoch, forget_metrics, metrics_at, twin_of
 from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.reports import StepTimer, TrialReport
 
@@ -222,5 +222,5 @@ class _Ledger:
             self.trial.metrics.update(name, value, step=step)
         return self.trial
 
-    def get_trial(self, trial_id: str) -> Any:
-        return self.trial
+    def forget_metrics(self, trial_id: str) -> None:
+        forget_metrics(self.trial)
